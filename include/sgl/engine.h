@@ -1,0 +1,123 @@
+#pragma once
+// The offline engine: a model, its cache and its scheduler in this process, without HTTP.
+//
+//   sgl::Engine engine({.model_path = "SmolLM2-135M-Instruct.Q4_1.gguf"});
+//   sgl::Request request{.prompt = "The capital of France is"};
+//   std::cout << engine.generate({request})[0].text;
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "sgl/error.h"
+#include "sgl/request.h"
+#include "sgl/tokenizer.h"
+
+namespace sgl {
+
+/// How to load and run a model. Names and meanings are those of the `sgl serve` flags.
+struct EngineOptions {
+  std::string model_path;           ///< directory, .gguf file or hub id; empty: the default model
+  std::string tokenizer_path;       ///< empty: the model's
+  bool skip_tokenizer_init = false; ///< ids in, ids out
+  std::string load_format = "auto"; ///< auto, safetensors, gguf, dummy
+  std::string revision;             ///< of a hub model; empty: main
+  std::string served_model_name;    ///< empty: model_path
+  std::string chat_template;        ///< a file; empty: the model's own
+
+  std::string device = "cpu";       ///< cpu, ref
+  std::string dtype = "auto";       ///< auto, float32 (exact: activations are never quantized)
+  std::string kv_cache_dtype = "auto";
+  std::optional<int> context_length;
+  bool allow_auto_truncate = false;
+  std::string json_model_override_args;
+  int threads = 0;                  ///< compute threads; 0: chosen for the machine
+
+  std::optional<int64_t> max_total_tokens;  ///< KV pool size in tokens
+  double mem_fraction_static = 0.0;         ///< share of memory for weights and KV pool; 0: chosen
+  int page_size = 16;                       ///< tokens a KV page
+  int max_running_requests = 0;             ///< 0: chosen
+  int max_queued_requests = 4096;           ///< beyond: ResourceExhausted
+  int chunked_prefill_size = 512;           ///< tokens a step may compute; −1: no chunking
+  std::string schedule_policy = "lpm";      ///< lpm, fcfs, dfs-weight, random
+  double schedule_conservativeness = 1.0;
+  bool disable_radix_cache = false;
+  int64_t random_seed = 0;
+  int decode_log_interval = 40;             ///< steps between two log lines; 0: none
+};
+
+/// Facts about the loaded model that a server or a user wants to show.
+struct ModelInfo {
+  std::string model_path, served_model_name, tokenizer_path, architecture, model_type, device, dtype, load_format;
+  std::string kv_cache_dtype;
+  int context_length = 0;
+  int vocab_size = 0;
+  int64_t num_parameters = 0;
+  int64_t weight_bytes = 0;
+  /// Sampling defaults of the model's generation config; unset: the table's.
+  std::optional<float> temperature, top_p, min_p, repetition_penalty;
+  std::optional<int> top_k;
+  bool has_chat_template = false;
+};
+
+/// A snapshot of the engine's state.
+struct EngineStats {
+  int running = 0, waiting = 0;
+  int64_t total_pages = 0, free_pages = 0, cached_pages = 0;  ///< cached: owned by the radix tree
+  int64_t cached_pages_locked = 0;                            ///< of them, in use by a running request
+  int page_size = 0;
+  int max_running_requests = 0;
+  int64_t prompt_tokens = 0, cached_tokens = 0, generation_tokens = 0, requests = 0, aborted = 0, retracted = 0;
+  int64_t steps = 0;
+  double gen_throughput = 0;  ///< output tokens/s over the last log interval
+};
+
+/// Thread: every function may be called from any thread.
+class Engine {
+ public:
+  /// Loads the model and starts the scheduler's thread. Throws Error.
+  explicit Engine(EngineOptions options);
+  /// Aborts what runs and joins.
+  ~Engine();
+  Engine(const Engine&) = delete;
+  Engine& operator=(const Engine&) = delete;
+
+  /// Runs the requests together and returns their whole outputs: request-major, `n` for each.
+  /// Throws the first request's Error if one is invalid; nothing is started then. An abort is in `finish`.
+  std::vector<Output> generate(std::vector<Request> requests);
+
+  /// Starts a request and returns its rid; `on_output` gets its pieces. Tokenizes and checks on the calling thread.
+  /// Throws InvalidArgument (nothing is started then), ResourceExhausted when the queue is full, Unavailable after
+  /// drain().
+  std::string submit(Request request, OutputCallback on_output);
+
+  /// Ends requests whose rid begins with `rid_prefix`; each gets a last piece with FinishReason::Abort. An unknown or
+  /// empty rid is ignored. Their pages are free within one step.
+  void abort(const std::string& rid_prefix);
+  void abort_all();
+
+  /// Empties the prefix cache if nothing runs or waits; waits up to `timeout_s` for that. Returns whether it did.
+  bool flush_cache(double timeout_s = 0);
+
+  /// Takes no more requests and returns when the accepted ones have ended, or after `timeout_s` (negative: no limit).
+  /// Returns whether all ended.
+  bool drain(double timeout_s = -1);
+
+  const ModelInfo& info() const;
+  const EngineOptions& options() const;  ///< with all defaults resolved
+  EngineStats stats() const;
+  /// Null with skip_tokenizer_init.
+  const Tokenizer* tokenizer() const;
+  /// The conversation as the model's chat template renders it. Throws InvalidArgument when the template refuses it.
+  std::string render_chat(const ChatPrompt& chat) const;
+  /// Token ids of a prompt exactly as submit() would compute them.
+  std::vector<int32_t> tokenize(const Request& request) const;
+
+ private:
+  class Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace sgl

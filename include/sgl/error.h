@@ -1,0 +1,31 @@
+#pragma once
+// The one exception type of the project, and what its kinds mean to a caller.
+
+#include <stdexcept>
+#include <string>
+
+namespace sgl {
+
+/// What went wrong, in terms of what the caller can do about it. The server maps each kind to one HTTP status.
+enum class ErrorKind {
+  InvalidArgument,    ///< The caller's input is wrong; the same call will fail again.        400
+  NotFound,           ///< A named thing (file, model, route) does not exist.                 404
+  Unsupported,        ///< Well-formed, but this program cannot do it.                        400 (501 for a route)
+  CorruptFile,        ///< A file's content contradicts its own format.                       exits at start
+  ResourceExhausted,  ///< Memory, pages, queue places: too little now, maybe not later.      503
+  Unavailable,        ///< Network or peer failed, or this process is shutting down.          503
+  Internal,           ///< A bug, or a fault of the machine.                                  500
+};
+
+/// Thrown where a request or a load cannot go on. The message names the thing, what was expected, what came,
+/// and what to do. Caught in three places: main, the HTTP route, the engine's admission.
+class Error : public std::runtime_error {
+ public:
+  Error(ErrorKind kind, const std::string& message) : std::runtime_error(message), kind_(kind) {}
+  ErrorKind kind() const { return kind_; }
+
+ private:
+  ErrorKind kind_;
+};
+
+}  // namespace sgl

@@ -1,0 +1,55 @@
+#pragma once
+// A model on disk, whatever its format: a config, named tensors, and what else the files say.
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <nlohmann/json.hpp>
+
+#include "checkpoint/model_config.h"
+#include "tensor/tensor.h"
+
+namespace sgl {
+
+/// A tensor in a file. `data` points into the mapping, which lives as long as its Checkpoint.
+struct FileTensor {
+  std::string name;  ///< the hub's name ("model.layers.0.self_attn.q_proj.weight"), also for GGUF files
+  DType dtype = DType::F32;
+  Shape shape;       ///< outermost first: [out, in] for a linear layer
+  std::span<const std::byte> data;
+};
+
+/// An opened checkpoint. Immutable; every const function may be called from any thread.
+///
+/// All sizes and offsets of the file have been checked against its length when open() returns: reading `data` of any
+/// tensor is safe, however hostile the file was.
+class Checkpoint {
+ public:
+  virtual ~Checkpoint() = default;
+
+  /// Opens a directory (config.json + *.safetensors, one file or sharded with an index; or with one .gguf inside), or
+  /// a .gguf file. `load_format`: auto, safetensors, gguf, dummy (random weights from config.json alone).
+  /// `config_overrides`: JSON object merged over config.json, empty for none.
+  /// Throws NotFound, CorruptFile, Unsupported (architecture or tensor type, named).
+  static std::unique_ptr<Checkpoint> open(const std::string& path, const std::string& load_format = "auto",
+                                          const std::string& config_overrides = "");
+
+  virtual const ModelConfig& config() const = 0;
+  /// Null if there is no such tensor.
+  virtual const FileTensor* find(std::string_view name) const = 0;
+  virtual std::vector<std::string_view> names() const = 0;
+  /// "safetensors", "gguf" or "dummy".
+  virtual std::string format() const = 0;
+  /// The folder that holds tokenizer.json and friends; empty for a lone .gguf file.
+  virtual std::string directory() const = 0;
+  /// GGUF metadata as JSON (arrays included); null object otherwise. Keys are the file's own.
+  virtual const nlohmann::json& metadata() const = 0;
+  /// Tells the system that the mapped pages of `t` are not needed any more (they can be read again).
+  virtual void release(const FileTensor& t) const = 0;
+};
+
+}  // namespace sgl

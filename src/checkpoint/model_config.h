@@ -1,0 +1,65 @@
+#pragma once
+// What a model is, in one struct, read from config.json (transformers 4 or 5 form) or from GGUF keys.
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "tensor/dtype.h"
+
+namespace sgl {
+
+enum class Activation { Silu, Gelu, GeluTanh, Relu };
+
+/// Rotary position embedding (Su et al. 2021) and its extensions to longer contexts.
+struct RopeConfig {
+  enum class Scaling { None, Linear, Dynamic, Llama3, Yarn, LongRope } scaling = Scaling::None;
+  double theta = 10000.0;
+  double factor = 1.0;
+  int rotary_dim = 0;           ///< first dimensions of each head that turn; the rest pass
+  bool interleaved = false;     ///< pairs (2i, 2i+1) (GGUF's llama layout, DeepSeek); else (i, i + rotary_dim/2)
+  int original_context = 0;     ///< trained context, for llama3, yarn, longrope, dynamic
+  double low_freq_factor = 1.0, high_freq_factor = 4.0;                  ///< llama3
+  double beta_fast = 32.0, beta_slow = 1.0;                              ///< yarn
+  std::optional<double> attention_factor;                                ///< yarn, longrope: overrides the formula
+  double mscale = 0.0, mscale_all_dim = 0.0;                             ///< yarn in DeepSeek
+  std::vector<float> short_factor, long_factor;                          ///< longrope: a factor for each pair
+  std::vector<float> freq_factors;                                       ///< GGUF rope_freqs.weight: divides each frequency
+  bool operator==(const RopeConfig&) const = default;
+};
+
+/// Sampling defaults of generation_config.json or the GGUF file.
+struct GenerationDefaults {
+  std::optional<float> temperature, top_p, min_p, repetition_penalty;
+  std::optional<int> top_k;
+};
+
+struct ModelConfig {
+  std::string architecture;  ///< "LlamaForCausalLM": the registry's key
+  std::string model_type;    ///< "llama"
+  DType dtype = DType::F32;  ///< of most weights in the file
+
+  int hidden_size = 0, num_layers = 0, num_heads = 0, num_kv_heads = 0, head_dim = 0;
+  int intermediate_size = 0, vocab_size = 0;
+  int context_length = 0;    ///< max_position_embeddings
+  float norm_eps = 1e-6F;
+  bool norm_plus_one = false;      ///< Gemma in the hub's form: norms multiply by (1 + w)
+  Activation activation = Activation::Silu;
+  bool tie_word_embeddings = false;
+  float embedding_scale = 1.0F;    ///< Gemma: sqrt(hidden_size)
+
+  float attention_scale = 0.0F;    ///< on q·k; 1/sqrt(head_dim) unless the model says otherwise
+  float attention_softcap = 0.0F;  ///< 0: none
+  float final_softcap = 0.0F;      ///< on logits; 0: none
+  int sliding_window = 0;          ///< tokens a query sees, itself included; 0: all
+  std::vector<bool> layer_sliding; ///< for each layer: uses the window; empty: all layers if sliding_window > 0
+  RopeConfig rope;
+  std::optional<RopeConfig> rope_local;  ///< Gemma 3: for layers that use the window
+
+  std::vector<int32_t> eos_ids;    ///< config ∪ generation config
+  std::optional<int32_t> bos_id;
+  GenerationDefaults generation;
+};
+
+}  // namespace sgl
