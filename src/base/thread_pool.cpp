@@ -1,0 +1,97 @@
+#include "base/thread_pool.h"
+
+#include <sched.h>
+
+#include <algorithm>
+#include <thread>
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+namespace sgl {
+namespace {
+
+void pause_cpu() {
+#if defined(__x86_64__)
+  _mm_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield");
+#endif
+}
+
+// About 50–100 µs of pauses: longer than the host's work between two ops, shorter than a step's idle gap.
+constexpr int kSpins = 2000;
+
+}  // namespace
+
+ThreadPool::ThreadPool(int threads) {
+  workers_.reserve(static_cast<size_t>(std::max(threads - 1, 0)));
+  for (int i = 1; i < threads; ++i) workers_.emplace_back([this] { worker_main(); });
+}
+
+ThreadPool::~ThreadPool() {
+  {
+    std::lock_guard lock(mutex_);
+    stop_.store(true);
+  }
+  wake_.notify_all();
+  for (std::thread& t : workers_) t.join();
+}
+
+void ThreadPool::work(const LoopBody& body, int64_t n, int64_t grain) {
+  while (true) {
+    int64_t begin = next_.fetch_add(grain, std::memory_order_relaxed);
+    if (begin >= n) return;
+    body(begin, std::min(begin + grain, n));
+  }
+}
+
+void ThreadPool::run(int64_t n, int64_t grain, LoopBody body) {
+  body_ = &body;
+  n_ = n;
+  grain_ = grain;
+  next_.store(0, std::memory_order_relaxed);
+  active_.store(static_cast<int>(workers_.size()), std::memory_order_relaxed);
+  generation_.fetch_add(1, std::memory_order_seq_cst);
+  // A worker raises parked_ before its last look at generation_: either it sees the new loop or we see it parked.
+  if (parked_.load(std::memory_order_seq_cst) > 0) {
+    { std::lock_guard lock(mutex_); }
+    wake_.notify_all();
+  }
+  work(body, n, grain);
+  for (int spins = 0; active_.load(std::memory_order_acquire) != 0; ++spins) {
+    pause_cpu();
+    if (spins > kSpins) std::this_thread::yield();  // more threads than cores: let the worker run
+  }
+}
+
+void ThreadPool::worker_main() {
+  uint64_t seen = 0;
+  while (true) {
+    int spins = 0;
+    while (generation_.load(std::memory_order_acquire) == seen && spins < kSpins) {
+      pause_cpu();
+      ++spins;
+    }
+    if (generation_.load(std::memory_order_acquire) == seen) {
+      std::unique_lock lock(mutex_);
+      parked_.fetch_add(1, std::memory_order_seq_cst);
+      wake_.wait(lock, [&] { return stop_.load() || generation_.load(std::memory_order_seq_cst) != seen; });
+      parked_.fetch_sub(1, std::memory_order_seq_cst);
+      if (stop_.load()) return;
+    }
+    seen = generation_.load(std::memory_order_acquire);
+    work(*body_, n_, grain_);
+    active_.fetch_sub(1, std::memory_order_release);
+  }
+}
+
+int default_compute_threads() {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  if (sched_getaffinity(0, sizeof set, &set) == 0) return std::max(1, CPU_COUNT(&set));
+  return static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
+}
+
+}  // namespace sgl

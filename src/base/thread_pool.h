@@ -1,0 +1,71 @@
+#pragma once
+// Threads for compute: one parallel loop at a time, with the calling thread taking part.
+//
+// Workers spin for some microseconds after a loop, since the next one usually follows at once, and then park, so that an
+// idle process uses no processor time.
+
+#include <atomic>
+#include <condition_variable>
+#include <cstdint>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+namespace sgl {
+
+/// Non-owning reference to a callable: two pointers, no allocation. The callable must outlive the call.
+class LoopBody {
+ public:
+  template <typename F>
+  LoopBody(F& f) : object_(&f), call_([](void* o, int64_t begin, int64_t end) { (*static_cast<F*>(o))(begin, end); }) {}
+  void operator()(int64_t begin, int64_t end) const { call_(object_, begin, end); }
+
+ private:
+  void* object_;
+  void (*call_)(void*, int64_t, int64_t);
+};
+
+class ThreadPool {
+ public:
+  /// `threads` counts the caller: 1 makes no thread at all.
+  explicit ThreadPool(int threads);
+  ~ThreadPool();
+  ThreadPool(const ThreadPool&) = delete;
+  ThreadPool& operator=(const ThreadPool&) = delete;
+
+  int threads() const { return static_cast<int>(workers_.size()) + 1; }
+
+  /// Calls body(begin, end) for pieces that cover [0, n) once, each piece at most `grain` long; returns when all are
+  /// done. Pieces go to whichever thread is free, so results must not depend on who runs what. Runs inline when one
+  /// piece covers all. Thread: one caller at a time; not from inside a body. A body must not throw.
+  template <typename F>
+  void parallel_for(int64_t n, int64_t grain, F&& body) {
+    if (n <= grain || workers_.empty()) {
+      if (n > 0) body(int64_t{0}, n);
+      return;
+    }
+    run(n, grain, LoopBody(body));
+  }
+
+ private:
+  void run(int64_t n, int64_t grain, LoopBody body);
+  void work(const LoopBody& body, int64_t n, int64_t grain);
+  void worker_main();
+
+  std::vector<std::thread> workers_;
+  // The current loop. Written by run() before generation_ is raised, read by workers after they saw it.
+  const LoopBody* body_ = nullptr;
+  int64_t n_ = 0, grain_ = 1;
+  alignas(64) std::atomic<int64_t> next_{0};
+  alignas(64) std::atomic<uint64_t> generation_{0};
+  alignas(64) std::atomic<int> active_{0};  ///< workers that have not finished the current loop
+  std::atomic<int> parked_{0};
+  std::mutex mutex_;
+  std::condition_variable wake_;
+  std::atomic<bool> stop_{false};
+};
+
+/// Compute threads that suit this machine: the cores this process may use, at least 1.
+int default_compute_threads();
+
+}  // namespace sgl

@@ -1,0 +1,51 @@
+#include <cmath>
+
+#include "ops/ref_backend.h"
+
+namespace sgl {
+namespace {
+
+double activate(double x, Act act) {
+  switch (act) {
+    case Act::Silu: return x / (1.0 + std::exp(-x));
+    case Act::Gelu: return 0.5 * x * (1.0 + std::erf(x * 0.70710678118654752440));
+    case Act::GeluTanh: return 0.5 * x * (1.0 + std::tanh(0.79788456080286535588 * (x + 0.044715 * x * x * x)));
+    case Act::Relu: return x > 0 ? x : 0;
+  }
+  return x;
+}
+
+}  // namespace
+
+void RefBackend::gated_act(Tensor out, Tensor x, Act act) {
+  check_shapes("gated_act", {{"out", out, "n d"}, {"x", x, "n e"}});
+  const int64_t d = out.cols();
+  for (int64_t i = 0; i < x.rows(); ++i) {
+    const float* in = x.f32(i);
+    for (int64_t j = 0; j < d; ++j) out.f32(i)[j] = static_cast<float>(activate(in[j], act) * in[d + j]);
+  }
+}
+
+void RefBackend::activation(Tensor out, Tensor x, Act act) {
+  check_shapes("activation", {{"out", out, "n d"}, {"x", x, "n d"}});
+  for (int64_t i = 0; i < x.rows(); ++i) {
+    for (int64_t j = 0; j < x.cols(); ++j) out.f32(i)[j] = static_cast<float>(activate(x.f32(i)[j], act));
+  }
+}
+
+void RefBackend::add(Tensor h, Tensor x) {
+  check_shapes("add", {{"h", h, "n d"}, {"x", x, "n d"}});
+  for (int64_t i = 0; i < x.rows(); ++i) {
+    for (int64_t j = 0; j < x.cols(); ++j) h.f32(i)[j] += x.f32(i)[j];
+  }
+}
+
+void RefBackend::softcap(Tensor x, float cap) {
+  for (int64_t i = 0; i < x.rows(); ++i) {
+    for (int64_t j = 0; j < x.cols(); ++j) {
+      x.f32(i)[j] = static_cast<float>(double{cap} * std::tanh(double{x.f32(i)[j]} / double{cap}));
+    }
+  }
+}
+
+}  // namespace sgl

@@ -1,0 +1,155 @@
+#pragma once
+// The operations a model is made of, and the devices that run them.
+//
+// `ref` defines every op by plain loops. `cpu` inherits from it and overrides what it makes fast. A device with its own
+// memory implements all of it. Outputs come first; ops never allocate device memory; shapes are checked in each op.
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "ops/sampling.h"
+#include "tensor/tensor.h"
+
+namespace sgl {
+
+enum class Act { Silu, Gelu, GeluTanh, Relu };
+
+/// A matrix [out, in] as a backend prepared it for linear(). Made by Backend::prepare; move-only.
+///
+/// Several source matrices with the same `in` can be merged (q, k, v; gate, up): each is a part and fills its own
+/// columns of the result, so that parts may have different formats.
+struct Weight {
+  struct Part {
+    DType format = DType::F32;  ///< of the source
+    int64_t rows = 0;           ///< columns of the result that this part fills
+    Tensor source;              ///< [rows, in] as the file has it; empty when `packed` replaces it
+    Buffer packed;              ///< the backend's own layout
+    int layout = 0;             ///< the backend's tag for `packed`
+  };
+  int64_t out = 0;
+  int64_t in = 0;
+  std::vector<Part> parts;
+  std::vector<Buffer> keep;     ///< memory that a part's source lives in, if not the file's
+};
+
+/// Geometry of one sequence in a step: its rows are tokens [q_begin, q_begin + q_len) of the batch, at positions
+/// [kv_len − q_len, kv_len) of the sequence. Its KV page i is `pages[page_begin + i]` and holds positions
+/// [i · page_size, (i + 1) · page_size).
+struct BatchSeq {
+  int32_t q_begin = 0;
+  int32_t q_len = 0;
+  int32_t kv_len = 0;
+  int32_t page_begin = 0;
+};
+
+/// What attention must know of a step: plain data, built once a step, the same for every layer.
+struct PagedBatch {
+  std::vector<BatchSeq> seqs;
+  std::vector<int32_t> pages;      ///< page tables of all sequences, one after the other
+  std::vector<int32_t> token_ids;  ///< [n]
+  std::vector<int32_t> positions;  ///< [n], within the token's own sequence
+  int64_t num_tokens() const { return static_cast<int64_t>(token_ids.size()); }
+};
+
+/// Where one layer's keys and values live: `num_pages` pages each, in the backend's own layout inside a page.
+/// Keys and values of a page that no sequence wrote yet are undefined (tests fill them with NaN).
+struct KvView {
+  std::byte* k = nullptr;
+  std::byte* v = nullptr;
+  DType dtype = DType::F32;  ///< F32, F16 or BF16
+  int64_t num_pages = 0;
+  int page_size = 0;         ///< tokens
+  int num_kv_heads = 0;
+  int head_dim = 0;
+  int64_t page_bytes() const {
+    return row_bytes(dtype, int64_t{page_size} * num_kv_heads * head_dim);
+  }
+};
+
+struct AttentionOptions {
+  int num_heads = 0;     ///< a multiple of the KV heads: query head h reads KV head h / (num_heads / num_kv_heads)
+  float scale = 1.0F;    ///< on q·k
+  float softcap = 0.0F;  ///< s ← cap · tanh(s / cap); 0: none
+  int window = 0;        ///< position i sees (i − window, i]; 0: all of [0, i]
+};
+
+struct BackendOptions {
+  std::string device = "cpu";        ///< "cpu" or "ref"
+  int threads = 0;                   ///< 0: chosen for the machine
+  bool quantize_activations = true;  ///< let linear() round its input to int8 (blocks of 32) for quantized weights
+};
+
+/// One device. Thread: calls come from one thread at a time.
+///
+/// Every op computes a row from that row's own data, in an order fixed by the row's own geometry: results do not depend
+/// on the other rows of the batch, on how a sequence was cut into steps, on page ids, or on the number of threads.
+class Backend {
+ public:
+  virtual ~Backend() = default;
+
+  /// Throws InvalidArgument on an unknown device, Unsupported when the machine lacks it.
+  static std::unique_ptr<Backend> create(const BackendOptions& options);
+
+  /// For the log: "cpu, avx512-vnni, 2 threads".
+  virtual std::string describe() const = 0;
+
+  /// Device memory; contents undefined.
+  virtual Buffer allocate(size_t bytes) = 0;
+  /// Makes a weight of host matrices [rows_i, in] in any file format. The sources must outlive the weight where the
+  /// result still refers to them (Weight::Part::source). May run in parallel inside.
+  virtual Weight prepare(std::span<const Tensor> parts) = 0;
+
+  /// out[i, :] = table[ids[i], :] · scale. table: [vocab, d] in any file format. Requires: 0 ≤ ids[i] < vocab.
+  virtual void embedding(Tensor out, std::span<const int32_t> ids, const Tensor& table, float scale) = 0;
+  /// h[i, :] += table[ids[i], :], for learned positions.
+  virtual void add_embedding(Tensor h, std::span<const int32_t> ids, const Tensor& table) = 0;
+
+  /// out = x / sqrt(mean(x²) + eps) · w over groups of d = w.cols() along each row (Zhang & Sennrich 2019, eq. 4).
+  /// x, out: [n, g·d]; g > 1 normalises each head. out may be x.
+  virtual void rms_norm(Tensor out, Tensor x, Tensor w, float eps) = 0;
+  /// h += x; out = rms_norm(h). h, x, out: [n, d].
+  virtual void add_rms_norm(Tensor out, Tensor h, Tensor x, Tensor w, float eps) = 0;
+  /// out = (x − mean) / sqrt(var + eps) · w + b. x, out: [n, d].
+  virtual void layer_norm(Tensor out, Tensor x, Tensor w, Tensor b, float eps) = 0;
+
+  /// y = x · wᵀ + bias. x: [n, in], y: [n, out]; bias: [out] or empty.
+  virtual void linear(Tensor y, Tensor x, const Weight& w, Tensor bias) = 0;
+
+  /// Turns the first rotary_dim of each head of x: [n, heads · head_dim] in place. cos_sin: [n, rotary_dim], the first
+  /// half cosines, the second half sines. Pairs are (2i, 2i+1) if interleaved, else (i, i + rotary_dim/2).
+  virtual void rope(Tensor x, Tensor cos_sin, int head_dim, bool interleaved) = 0;
+
+  /// Writes this step's keys and values, [n, num_kv_heads · head_dim] each, to their pages.
+  virtual void store_kv(const KvView& kv, Tensor k, Tensor v, const PagedBatch& batch) = 0;
+  /// Causal attention of q: [n, num_heads · head_dim] over the pages; this step's keys must have been stored.
+  virtual void attention(Tensor out, Tensor q, const KvView& kv, const PagedBatch& batch,
+                         const AttentionOptions& options) = 0;
+
+  /// out[:, i] = act(x[:, i]) · x[:, d + i]. x: [n, 2d] (gate, then up); out: [n, d].
+  virtual void gated_act(Tensor out, Tensor x, Act act) = 0;
+  /// out = act(x); out may be x.
+  virtual void activation(Tensor out, Tensor x, Act act) = 0;
+  /// h += x.
+  virtual void add(Tensor h, Tensor x) = 0;
+  /// x = cap · tanh(x / cap).
+  virtual void softcap(Tensor x, float cap) = 0;
+  /// out[i, :] = x[rows[i], :].
+  virtual void gather_rows(Tensor out, Tensor x, std::span<const int32_t> rows) = 0;
+
+  /// Chooses one token for each row of logits: [n, vocab]. Changes logits. See sampling.h.
+  virtual void sample(std::span<SampleResult> results, Tensor logits, std::span<const SampleRow> rows) = 0;
+};
+
+/// Throws Internal when a dimension differs: names bind, so equal letters must be equal sizes.
+/// check_shapes("rms_norm", {{"out", out, "n d"}, {"x", x, "n d"}, {"w", w, "d"}})
+struct ShapeCheck {
+  const char* tensor_name;
+  const Tensor& tensor;
+  const char* dims;
+};
+void check_shapes(const char* op, std::initializer_list<ShapeCheck> checks);
+
+}  // namespace sgl

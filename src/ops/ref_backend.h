@@ -1,0 +1,44 @@
+#pragma once
+// The reference: every op as plain loops with double accumulators. Slow, and the definition of what is right.
+
+#include <string>
+#include <vector>
+
+#include "ops/backend.h"
+
+namespace sgl {
+
+class RefBackend : public Backend {
+ public:
+  std::string describe() const override { return "ref (plain loops, one thread)"; }
+  Buffer allocate(size_t bytes) override { return allocate_host(bytes); }
+  /// Keeps the sources as they are: rows are dequantized when they are used.
+  Weight prepare(std::span<const Tensor> parts) override;
+
+  void embedding(Tensor out, std::span<const int32_t> ids, const Tensor& table, float scale) override;
+  void add_embedding(Tensor h, std::span<const int32_t> ids, const Tensor& table) override;
+  void rms_norm(Tensor out, Tensor x, Tensor w, float eps) override;
+  void add_rms_norm(Tensor out, Tensor h, Tensor x, Tensor w, float eps) override;
+  void layer_norm(Tensor out, Tensor x, Tensor w, Tensor b, float eps) override;
+  void linear(Tensor y, Tensor x, const Weight& w, Tensor bias) override;
+  void rope(Tensor x, Tensor cos_sin, int head_dim, bool interleaved) override;
+  /// Layout inside a page: [page_size, num_kv_heads, head_dim].
+  void store_kv(const KvView& kv, Tensor k, Tensor v, const PagedBatch& batch) override;
+  void attention(Tensor out, Tensor q, const KvView& kv, const PagedBatch& batch,
+                 const AttentionOptions& options) override;
+  void gated_act(Tensor out, Tensor x, Act act) override;
+  void activation(Tensor out, Tensor x, Act act) override;
+  void add(Tensor h, Tensor x) override;
+  void softcap(Tensor x, float cap) override;
+  void gather_rows(Tensor out, Tensor x, std::span<const int32_t> rows) override;
+  void sample(std::span<SampleResult> results, Tensor logits, std::span<const SampleRow> rows) override;
+};
+
+/// Checks shared by every backend: shapes agree and the batch lies within its tensors and pages.
+void check_attention(const char* op, Tensor q_or_k, const KvView& kv, const PagedBatch& batch, int num_heads);
+/// Checks x, y, bias against the weight.
+void check_linear(Tensor y, Tensor x, const Weight& w, Tensor bias);
+/// Builds the description of a weight (rows, formats, sources) without packing. Throws Internal if `in` differs.
+Weight describe_weight(std::span<const Tensor> parts);
+
+}  // namespace sgl
