@@ -45,4 +45,7 @@ struct SampleResult {
 /// 2014), so that a seeded request draws the same wherever it runs in a batch.
 double counter_uniform(uint64_t seed, uint64_t position);
 
+/// The op for one row, on host memory: chooses from logits[0, vocab) and changes them.
+void sample_row(SampleResult& result, float* logits, int64_t vocab, const SampleRow& row);
+
 }  // namespace sgl
