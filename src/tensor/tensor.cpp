@@ -1,14 +1,10 @@
 #include "tensor/tensor.h"
 
-#include <sys/mman.h>
-
 #include <algorithm>
-#include <cerrno>
-#include <cstring>
 
 #include <fmt/format.h>
 
-#include "sgl/error.h"
+#include "base/memory.h"
 
 namespace sgl {
 
@@ -20,12 +16,7 @@ std::string to_string(const Shape& shape) {
 
 Buffer allocate_host(size_t bytes) {
   if (bytes == 0) return {};
-  void* p = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (p == MAP_FAILED) {
-    throw Error(ErrorKind::ResourceExhausted, fmt::format("the system refuses {} bytes of memory: {}", bytes, std::strerror(errno)));
-  }
-  if (bytes >= (size_t{4} << 20)) ::madvise(p, bytes, MADV_HUGEPAGE);
-  return Buffer(p, bytes, [](void* q, size_t n) { ::munmap(q, n); });
+  return Buffer(map_memory(bytes), bytes, unmap_memory);
 }
 
 Tensor Arena::alloc(DType dtype, Shape shape) {
@@ -39,7 +30,7 @@ std::byte* Arena::take(size_t bytes) {
     used_ += bytes;
     return p;
   }
-  overflow_.push_back(allocate_host(std::max<size_t>(bytes, 64)));
+  overflow_.push_back(allocate_(std::max<size_t>(bytes, 64)));
   overflow_bytes_ += bytes;
   return overflow_.back().data();
 }
@@ -50,7 +41,7 @@ void Arena::reset() {
     overflow_.clear();
     overflow_bytes_ = 0;
     block_ = Buffer();
-    block_ = allocate_host(need + need / 4);
+    block_ = allocate_(need + need / 4);
   }
   used_ = 0;
 }

@@ -5,6 +5,7 @@
 #include <cassert>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <initializer_list>
 #include <memory>
 #include <span>
@@ -122,6 +123,8 @@ Buffer allocate_host(size_t bytes);
 /// only: the first step of a new size allocates, later ones do not. Thread: one.
 class Arena {
  public:
+  /// `allocate` gives the memory: the backend's, or the host's.
+  explicit Arena(std::function<Buffer(size_t)> allocate = allocate_host) : allocate_(std::move(allocate)) {}
   Tensor alloc(DType dtype, Shape shape);
   void reset();
   size_t used() const { return used_; }
@@ -129,6 +132,7 @@ class Arena {
 
  private:
   std::byte* take(size_t bytes);
+  std::function<Buffer(size_t)> allocate_;
   Buffer block_;
   std::vector<Buffer> overflow_;
   size_t used_ = 0;

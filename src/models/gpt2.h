@@ -1,0 +1,33 @@
+#pragma once
+#include "nn/layers.h"
+
+namespace sgl {
+
+/// GPT-2's block (Radford et al. 2019): LayerNorm, biases everywhere, no gate, learned positions in the embedding.
+struct Gpt2Block {
+  using Norm = LayerNorm;
+
+  Gpt2Block(const Loader& w, const ModelConfig& c, int layer)
+      : attn_norm(w / "ln_1", c, c.hidden_size),
+        attn(w / "attn", c, layer, {.o = "c_proj", .qkv = "c_attn"}, layout(c)),
+        ffn_norm(w / "ln_2", c, c.hidden_size),
+        ffn(w / "mlp", c, "c_fc", "c_proj", layout(c)) {}
+
+  Tensor operator()(Ctx& cx, Tensor h) const {
+    Tensor x = attn_norm(cx, h);
+    x = ffn_norm.after_add(cx, h, attn(cx, x));
+    cx.ops.add(h, ffn(cx, x));
+    return h;
+  }
+
+  static MatrixLayout layout(const ModelConfig& c) {
+    return c.conv1d_weights ? MatrixLayout::InOut : MatrixLayout::OutIn;
+  }
+
+  LayerNorm attn_norm;
+  Attention attn;
+  LayerNorm ffn_norm;
+  Mlp ffn;
+};
+
+}  // namespace sgl

@@ -1,0 +1,31 @@
+#pragma once
+#include "nn/layers.h"
+
+namespace sgl {
+
+/// Llama's block (Touvron et al. 2023), and the models that differ from it by what their checkpoint and config say:
+/// Mistral (window), Qwen2 (bias on q, k, v), Qwen3 (norms on q and k), Phi-3 (merged matrices), SmolLM.
+/// h is the residual stream, [n, hidden]; n counts the tokens of all sequences in the step.
+struct LlamaBlock {
+  using Norm = RmsNorm;
+
+  LlamaBlock(const Loader& w, const ModelConfig& c, int layer)
+      : attn_norm(w / "input_layernorm", c, c.hidden_size),
+        attn(w / "self_attn", c, layer, {.qkv = "qkv_proj"}),
+        ffn_norm(w / "post_attention_layernorm", c, c.hidden_size),
+        ffn(w / "mlp", c) {}
+
+  Tensor operator()(Ctx& cx, Tensor h) const {
+    Tensor x = attn_norm(cx, h);
+    x = ffn_norm.after_add(cx, h, attn(cx, x));  // h += attn(x); x = norm(h)
+    cx.ops.add(h, ffn(cx, x));
+    return h;
+  }
+
+  RmsNorm attn_norm;
+  Attention attn;
+  RmsNorm ffn_norm;
+  GatedMlp ffn;
+};
+
+}  // namespace sgl

@@ -1,0 +1,21 @@
+#pragma once
+// What a layer needs to run one step. No globals: everything comes in here.
+
+#include "cache/kv_pool.h"
+#include "ops/backend.h"
+#include "tensor/tensor.h"
+
+namespace sgl {
+
+/// Which rotary table a layer uses. Most models have one; Gemma 3 turns its window layers by another.
+enum class RopeTable { Global = 0, Local = 1 };
+
+struct Ctx {
+  Backend& ops;
+  Arena& arena;             ///< this step's temporaries
+  const KvPool& kv;
+  const PagedBatch& batch;
+  Tensor cos_sin[2];        ///< [n, rotary_dim] for each RopeTable; empty if the model has none
+};
+
+}  // namespace sgl

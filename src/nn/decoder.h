@@ -1,0 +1,78 @@
+#pragma once
+// The decoder-only transformer around a block: embed → blocks → norm → head. A model file writes only its block.
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "nn/layers.h"
+#include "nn/model.h"
+#include "nn/rope.h"
+
+namespace sgl {
+
+/// Names of what surrounds the blocks in a checkpoint.
+struct DecoderNames {
+  std::string root = "model";
+  std::string embed = "embed_tokens";
+  std::string positions;  ///< learned position table; empty: none
+  std::string layers = "layers";
+  std::string norm = "norm";
+  std::string head = "lm_head";
+};
+
+/// Block must have: a constructor (Loader, ModelConfig, int layer); `Tensor operator()(Ctx&, Tensor h) const` that
+/// returns the new residual stream, [n, hidden]; and `using Norm`, the type of the final norm.
+template <typename Block>
+class Decoder : public Model {
+ public:
+  Decoder(const Loader& w, int context_length, const DecoderNames& names)
+      : config_(w.config()),
+        embed_((w / names.root).table(names.embed + ".weight", config_.vocab_size, config_.hidden_size)),
+        norm_(w / names.root / names.norm, config_, config_.hidden_size),
+        head_(config_.tie_word_embeddings
+                  ? Linear(w / names.root, {names.embed}, config_.hidden_size, {config_.vocab_size})
+                  : Linear(w, {names.head}, config_.hidden_size, {config_.vocab_size})) {
+    if (!names.positions.empty()) {
+      positions_ = (w / names.root).table(names.positions + ".weight", config_.context_length, config_.hidden_size);
+    }
+    if (config_.rope.rotary_dim > 0) rope_.emplace_back(config_.rope, context_length);
+    if (config_.rope_local) rope_.emplace_back(*config_.rope_local, context_length);
+    blocks_.reserve(static_cast<size_t>(config_.num_layers));
+    for (int i = 0; i < config_.num_layers; ++i) blocks_.emplace_back(w / names.root / names.layers / i, config_, i);
+  }
+
+  const ModelConfig& config() const override { return config_; }
+
+  Tensor forward(Backend& ops, Arena& arena, const KvPool& kv, const PagedBatch& batch,
+                 std::span<const int32_t> rows) const override {
+    Ctx cx{ops, arena, kv, batch, {}};
+    const int64_t n = batch.num_tokens();
+    for (size_t i = 0; i < rope_.size(); ++i) {
+      cx.cos_sin[i] = arena.alloc(DType::F32, {n, rope_[i].rotary_dim()});
+      rope_[i].fill(cx.cos_sin[i], batch.positions);
+    }
+    Tensor h = arena.alloc(DType::F32, {n, config_.hidden_size});
+    ops.embedding(h, batch.token_ids, embed_, config_.embedding_scale);
+    if (!positions_.empty()) ops.add_embedding(h, batch.positions, positions_);
+    for (const Block& block : blocks_) h = block(cx, h);
+
+    if (rows.empty()) return {};
+    Tensor last = arena.alloc(DType::F32, {static_cast<int64_t>(rows.size()), config_.hidden_size});
+    ops.gather_rows(last, h, rows);
+    Tensor logits = head_(cx, norm_(cx, last));
+    if (config_.final_softcap > 0) ops.softcap(logits, config_.final_softcap);
+    return logits;
+  }
+
+ private:
+  ModelConfig config_;
+  Tensor embed_;      ///< [vocab, hidden], in the checkpoint's mapping: only the rows that are used get read
+  Tensor positions_;  ///< [context, hidden] or empty
+  typename Block::Norm norm_;
+  Linear head_;
+  std::vector<Rope> rope_;
+  std::vector<Block> blocks_;
+};
+
+}  // namespace sgl

@@ -1,0 +1,139 @@
+#include "nn/layers.h"
+
+namespace sgl {
+namespace {
+
+std::vector<std::string> with_suffix(std::vector<std::string> names, const char* suffix) {
+  for (std::string& n : names) n += suffix;
+  return names;
+}
+
+Act act_of(Activation a) {
+  switch (a) {
+    case Activation::Silu: return Act::Silu;
+    case Activation::Gelu: return Act::Gelu;
+    case Activation::GeluTanh: return Act::GeluTanh;
+    case Activation::Relu: return Act::Relu;
+  }
+  return Act::Silu;
+}
+
+Linear merged_or(const Loader& w, const std::string& merged, const std::vector<std::string>& names, int64_t in,
+                 const std::vector<int64_t>& outs, MatrixLayout layout = MatrixLayout::OutIn) {
+  if (merged.empty() || !w.has(merged + ".weight")) return Linear(w, names, in, outs, layout);
+  int64_t total = 0;
+  for (int64_t n : outs) total += n;
+  return Linear(w, {merged}, in, {total}, layout);
+}
+
+}  // namespace
+
+Linear::Linear(const Loader& w, const std::vector<std::string>& names, int64_t in, const std::vector<int64_t>& outs,
+               MatrixLayout layout)
+    : weight_(w.matrix(with_suffix(names, ".weight"), in, outs, layout)),
+      bias_(w.merged_vector(with_suffix(names, ".bias"), outs)) {}
+
+Tensor Linear::operator()(Ctx& cx, Tensor x) const {
+  Tensor y = cx.arena.alloc(DType::F32, {x.rows(), weight_.out});
+  cx.ops.linear(y, x, weight_, bias_.tensor);
+  return y;
+}
+
+RmsNorm::RmsNorm(const Loader& w, const ModelConfig& c, int64_t n)
+    : weight_(w.vector("weight", n, c.norm_plus_one ? 1.0F : 0.0F)), eps_(c.norm_eps) {}
+
+Tensor RmsNorm::operator()(Ctx& cx, Tensor x) const {
+  Tensor y = cx.arena.alloc(DType::F32, {x.rows(), x.cols()});
+  cx.ops.rms_norm(y, x, weight_.tensor, eps_);
+  return y;
+}
+
+void RmsNorm::in_place(Ctx& cx, Tensor x) const { cx.ops.rms_norm(x, x, weight_.tensor, eps_); }
+
+Tensor RmsNorm::after_add(Ctx& cx, Tensor h, Tensor x) const {
+  Tensor y = cx.arena.alloc(DType::F32, {h.rows(), h.cols()});
+  cx.ops.add_rms_norm(y, h, x, weight_.tensor, eps_);
+  return y;
+}
+
+LayerNorm::LayerNorm(const Loader& w, const ModelConfig& c, int64_t n)
+    : weight_(w.vector("weight", n)), bias_(w.vector("bias", n)), eps_(c.norm_eps) {}
+
+Tensor LayerNorm::operator()(Ctx& cx, Tensor x) const {
+  Tensor y = cx.arena.alloc(DType::F32, {x.rows(), x.cols()});
+  cx.ops.layer_norm(y, x, weight_.tensor, bias_.tensor, eps_);
+  return y;
+}
+
+Tensor LayerNorm::after_add(Ctx& cx, Tensor h, Tensor x) const {
+  cx.ops.add(h, x);
+  return (*this)(cx, h);
+}
+
+Attention::Attention(const Loader& w, const ModelConfig& c, int layer, const AttentionNames& names, MatrixLayout layout)
+    : qkv_(merged_or(w, names.qkv, {names.q, names.k, names.v}, c.hidden_size,
+                     {int64_t{c.num_heads} * c.head_dim, int64_t{c.num_kv_heads} * c.head_dim,
+                      int64_t{c.num_kv_heads} * c.head_dim},
+                     layout)),
+      o_(w, {names.o}, int64_t{c.num_heads} * c.head_dim, {c.hidden_size}, layout),
+      layer_(layer),
+      head_dim_(c.head_dim),
+      num_heads_(c.num_heads),
+      num_kv_heads_(c.num_kv_heads),
+      use_rope_(c.rope.rotary_dim > 0),
+      interleaved_(c.rope.interleaved) {
+  if (w.has("q_norm.weight")) {
+    qk_norm_.emplace_back(w / "q_norm", c, c.head_dim);
+    qk_norm_.emplace_back(w / "k_norm", c, c.head_dim);
+  }
+  const bool sliding = c.sliding_window > 0 &&
+                       (c.layer_sliding.empty() || c.layer_sliding[static_cast<size_t>(layer)]);
+  rope_table_ = sliding && c.rope_local ? RopeTable::Local : RopeTable::Global;
+  options_ = {.num_heads = c.num_heads, .scale = c.attention_scale, .softcap = c.attention_softcap,
+              .window = sliding ? c.sliding_window : 0};
+}
+
+Tensor Attention::operator()(Ctx& cx, Tensor x) const {
+  const int64_t nq = int64_t{num_heads_} * head_dim_, nkv = int64_t{num_kv_heads_} * head_dim_;
+  Tensor qkv = qkv_(cx, x);
+  Tensor q = qkv.slice_cols(0, nq), k = qkv.slice_cols(nq, nkv), v = qkv.slice_cols(nq + nkv, nkv);
+  if (!qk_norm_.empty()) {
+    qk_norm_[0].in_place(cx, q);
+    qk_norm_[1].in_place(cx, k);
+  }
+  if (use_rope_) {
+    Tensor table = cx.cos_sin[static_cast<int>(rope_table_)];
+    cx.ops.rope(qkv.slice_cols(0, nq + nkv), table, head_dim_, interleaved_);  // q's and k's heads stand side by side
+  }
+  const KvView kv = cx.kv.layer(layer_);
+  cx.ops.store_kv(kv, k, v, cx.batch);
+  Tensor out = cx.arena.alloc(DType::F32, {x.rows(), nq});
+  cx.ops.attention(out, q, kv, cx.batch, options_);
+  return o_(cx, out);
+}
+
+GatedMlp::GatedMlp(const Loader& w, const ModelConfig& c)
+    : gate_up_(merged_or(w, "gate_up_proj", {"gate_proj", "up_proj"}, c.hidden_size,
+                         {c.intermediate_size, c.intermediate_size})),
+      down_(w, {"down_proj"}, c.intermediate_size, {c.hidden_size}),
+      act_(act_of(c.activation)) {}
+
+Tensor GatedMlp::operator()(Ctx& cx, Tensor x) const {
+  Tensor gate_up = gate_up_(cx, x);
+  Tensor y = cx.arena.alloc(DType::F32, {x.rows(), gate_up.cols() / 2});
+  cx.ops.gated_act(y, gate_up, act_);
+  return down_(cx, y);
+}
+
+Mlp::Mlp(const Loader& w, const ModelConfig& c, const std::string& up, const std::string& down, MatrixLayout layout)
+    : up_(w, {up}, c.hidden_size, {c.intermediate_size}, layout),
+      down_(w, {down}, c.intermediate_size, {c.hidden_size}, layout),
+      act_(act_of(c.activation)) {}
+
+Tensor Mlp::operator()(Ctx& cx, Tensor x) const {
+  Tensor y = up_(cx, x);
+  cx.ops.activation(y, y, act_);
+  return down_(cx, y);
+}
+
+}  // namespace sgl

@@ -1,0 +1,102 @@
+#pragma once
+// The layers that blocks are made of: callables over a Ctx. A layer owns its weights; what it returns lives in the step's
+// arena.
+
+#include <string>
+#include <vector>
+
+#include "nn/ctx.h"
+#include "nn/loader.h"
+
+namespace sgl {
+
+/// y = x · wᵀ + b. Several matrices with the same input can be merged into one.
+class Linear {
+ public:
+  /// `w` is the place of the layer's own names: `names` + ".weight" and, where the checkpoint has it, ".bias".
+  Linear(const Loader& w, const std::vector<std::string>& names, int64_t in, const std::vector<int64_t>& outs,
+         MatrixLayout layout = MatrixLayout::OutIn);
+  /// [n, in] → [n, out]
+  Tensor operator()(Ctx& cx, Tensor x) const;
+  int64_t out() const { return weight_.out; }
+
+ private:
+  Weight weight_;
+  Param bias_;
+};
+
+/// Root mean square norm; in Gemma's hub form the stored weight is w − 1.
+class RmsNorm {
+ public:
+  RmsNorm(const Loader& w, const ModelConfig& c, int64_t n);
+  /// norm(x) over each group of n along the rows. [n, g · d] → same shape.
+  Tensor operator()(Ctx& cx, Tensor x) const;
+  /// x = norm(x), in place.
+  void in_place(Ctx& cx, Tensor x) const;
+  /// h += x, then norm(h): one pass over memory.
+  Tensor after_add(Ctx& cx, Tensor h, Tensor x) const;
+
+ private:
+  Param weight_;
+  float eps_;
+};
+
+class LayerNorm {
+ public:
+  LayerNorm(const Loader& w, const ModelConfig& c, int64_t n);
+  Tensor operator()(Ctx& cx, Tensor x) const;
+  Tensor after_add(Ctx& cx, Tensor h, Tensor x) const;
+
+ private:
+  Param weight_, bias_;
+  float eps_;
+};
+
+/// Names of a block's attention weights in the checkpoint.
+struct AttentionNames {
+  std::string q = "q_proj", k = "k_proj", v = "v_proj", o = "o_proj";
+  std::string qkv;  ///< set where the file stores q, k and v as one matrix
+};
+
+/// Multi-head attention with grouped KV heads over the paged cache: qkv, optional q/k norm, rope, store, attend, o.
+class Attention {
+ public:
+  /// `layer` picks the KV storage and whether the layer uses the sliding window (and the local rope table).
+  Attention(const Loader& w, const ModelConfig& c, int layer, const AttentionNames& names = {},
+            MatrixLayout layout = MatrixLayout::OutIn);
+  /// [n, hidden] → [n, hidden]
+  Tensor operator()(Ctx& cx, Tensor x) const;
+
+ private:
+  Linear qkv_, o_;
+  std::vector<RmsNorm> qk_norm_;  ///< empty, or the norms of q's and k's heads
+  int layer_;
+  int head_dim_, num_heads_, num_kv_heads_;
+  bool use_rope_, interleaved_;
+  RopeTable rope_table_;
+  AttentionOptions options_;
+};
+
+/// down(act(gate(x)) · up(x)), gate and up merged. Names: gate_proj, up_proj (or gate_up_proj), down_proj.
+class GatedMlp {
+ public:
+  GatedMlp(const Loader& w, const ModelConfig& c);
+  Tensor operator()(Ctx& cx, Tensor x) const;
+
+ private:
+  Linear gate_up_, down_;
+  Act act_;
+};
+
+/// down(act(up(x))): GPT-2.
+class Mlp {
+ public:
+  Mlp(const Loader& w, const ModelConfig& c, const std::string& up, const std::string& down, MatrixLayout layout);
+  Tensor operator()(Ctx& cx, Tensor x) const;
+
+ private:
+  Linear up_, down_;
+  Act act_;
+};
+
+}  // namespace sgl

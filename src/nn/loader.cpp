@@ -1,0 +1,144 @@
+#include "nn/loader.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include <fmt/format.h>
+
+#include "sgl/error.h"
+#include "tensor/block_formats.h"
+
+namespace sgl {
+namespace {
+
+// Tensors that some publishers ship although nothing needs them: tables that are computed, masks, a tied head.
+bool is_redundant(std::string_view name, const ModelConfig& config) {
+  auto ends = [&](std::string_view s) { return name.ends_with(s); };
+  return ends("rotary_emb.inv_freq") || ends(".attn.bias") || ends(".attn.masked_bias") || ends("rope_freqs.weight") ||
+         ends("rope_factors_long.weight") || ends("rope_factors_short.weight") ||
+         (config.tie_word_embeddings && ends("lm_head.weight"));
+}
+
+// [in, out] in any plain type → [out, in] in float32.
+Buffer transposed(const FileTensor& t) {
+  const int64_t in = t.shape[0], out = t.shape[1];
+  Buffer result = allocate_host(static_cast<size_t>(in * out) * sizeof(float));
+  auto* to = reinterpret_cast<float*>(result.data());
+  std::vector<float> row(static_cast<size_t>(out));
+  for (int64_t i = 0; i < in; ++i) {
+    dequantize_row(t.dtype, t.data.data() + i * row_bytes(t.dtype, out), row.data(), out);
+    for (int64_t o = 0; o < out; ++o) to[o * in + i] = row[static_cast<size_t>(o)];
+  }
+  return result;
+}
+
+Tensor view(const FileTensor& t) { return Tensor(const_cast<std::byte*>(t.data.data()), t.dtype, t.shape); }
+
+}  // namespace
+
+Loader::Loader(const Checkpoint& checkpoint, Backend& backend)
+    : checkpoint_(&checkpoint), backend_(&backend), used_(std::make_shared<Used>()) {}
+
+Loader Loader::operator/(std::string_view name) const {
+  Loader below = *this;
+  if (!name.empty()) below.prefix_ += std::string(name) + ".";
+  return below;
+}
+
+std::string Loader::full(std::string_view name) const { return prefix_ + std::string(name); }
+
+bool Loader::has(std::string_view name) const { return checkpoint_->find(full(name)) != nullptr; }
+
+const FileTensor& Loader::require(std::string_view name, const Shape& shape) const {
+  const std::string path = full(name);
+  const FileTensor* t = checkpoint_->find(path);
+  if (t == nullptr) {
+    throw Error(ErrorKind::CorruptFile, fmt::format("the checkpoint has no tensor {}; the model needs it with shape {}", path,
+                                                    to_string(shape)));
+  }
+  if (!(t->shape == shape)) {
+    throw Error(ErrorKind::CorruptFile, fmt::format("tensor {} has shape {}; the config says {}", path,
+                                                    to_string(t->shape), to_string(shape)));
+  }
+  if (used_->names.insert(path).second) {
+    used_->bytes += static_cast<int64_t>(t->data.size());
+    used_->elements += t->shape.elements();
+  }
+  return *t;
+}
+
+Param Loader::vector(std::string_view name, int64_t n, float add) const {
+  const FileTensor& t = require(name, Shape{n});
+  Param p;
+  p.memory = backend_->allocate(static_cast<size_t>(n) * sizeof(float));
+  p.tensor = Tensor(p.memory.data(), DType::F32, Shape{n});
+  dequantize_row(t.dtype, t.data.data(), p.tensor.f32(), n);
+  if (add != 0.0F) {
+    for (int64_t i = 0; i < n; ++i) p.tensor.f32()[i] += add;
+  }
+  return p;
+}
+
+Weight Loader::matrix(const std::vector<std::string>& names, int64_t in, const std::vector<int64_t>& outs,
+                      MatrixLayout layout) const {
+  std::vector<Tensor> parts;
+  std::vector<Buffer> keep;
+  std::vector<const FileTensor*> files;
+  for (size_t i = 0; i < names.size(); ++i) {
+    if (layout == MatrixLayout::InOut) {
+      keep.push_back(transposed(require(names[i], Shape{in, outs[i]})));
+      parts.emplace_back(keep.back().data(), DType::F32, Shape{outs[i], in});
+      files.push_back(nullptr);
+    } else {
+      files.push_back(&require(names[i], Shape{outs[i], in}));
+      parts.push_back(view(*files.back()));
+    }
+  }
+  Weight w = backend_->prepare(parts);
+  for (size_t i = 0; i < w.parts.size(); ++i) {
+    if (w.parts[i].source.empty() && files[i] != nullptr) checkpoint_->release(*files[i]);
+  }
+  w.keep = std::move(keep);
+  return w;
+}
+
+Param Loader::merged_vector(const std::vector<std::string>& names, const std::vector<int64_t>& outs) const {
+  Param p;
+  if (std::none_of(names.begin(), names.end(), [&](const std::string& n) { return has(n); })) return p;
+  int64_t total = 0;
+  for (int64_t n : outs) total += n;
+  p.memory = backend_->allocate(static_cast<size_t>(total) * sizeof(float));
+  p.tensor = Tensor(p.memory.data(), DType::F32, Shape{total});
+  float* to = p.tensor.f32();
+  for (size_t i = 0; i < names.size(); ++i) {
+    if (has(names[i])) {
+      const FileTensor& t = require(names[i], Shape{outs[i]});
+      dequantize_row(t.dtype, t.data.data(), to, outs[i]);
+    } else {
+      std::memset(to, 0, static_cast<size_t>(outs[i]) * sizeof(float));
+    }
+    to += outs[i];
+  }
+  return p;
+}
+
+Tensor Loader::table(std::string_view name, int64_t rows, int64_t cols) const {
+  return view(require(name, Shape{rows, cols}));
+}
+
+void Loader::check_all_used() const {
+  std::string extra;
+  int count = 0;
+  for (std::string_view name : checkpoint_->names()) {
+    if (used_->names.count(std::string(name)) != 0 || is_redundant(name, config())) continue;
+    if (++count <= 3) extra += fmt::format("{}{}", count > 1 ? ", " : "", name);
+  }
+  if (count > 0) {
+    throw Error(ErrorKind::CorruptFile,
+                fmt::format("the checkpoint has {} tensor{} that {} does not have: {}{}; the config and the weights do not belong "
+                            "together",
+                            count, count > 1 ? "s" : "", config().architecture, extra, count > 3 ? ", …" : ""));
+  }
+}
+
+}  // namespace sgl

@@ -1,0 +1,70 @@
+#pragma once
+// From names in a checkpoint to weights on a device.
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <unordered_set>
+#include <vector>
+
+#include "checkpoint/checkpoint.h"
+#include "ops/backend.h"
+
+namespace sgl {
+
+/// A small parameter (norm weight, bias) in float32 on the device.
+struct Param {
+  Buffer memory;
+  Tensor tensor;
+  bool empty() const { return tensor.empty(); }
+};
+
+/// How a file stores a linear layer: [out, in], or [in, out] (the hub's GPT-2: "Conv1D").
+enum class MatrixLayout { OutIn, InOut };
+
+/// A place in a checkpoint's tree of names: `w / "self_attn"` is the place below. Cheap to copy; the checkpoint and the
+/// backend must outlive it. Thread: one.
+class Loader {
+ public:
+  Loader(const Checkpoint& checkpoint, Backend& backend);
+
+  Loader operator/(std::string_view name) const;
+  Loader operator/(int index) const { return *this / std::to_string(index); }
+
+  const ModelConfig& config() const { return checkpoint_->config(); }
+  bool has(std::string_view name) const;
+
+  /// A vector of n elements, plus `add` (Gemma's norms are stored as w − 1). Throws CorruptFile if it is missing or of
+  /// another shape.
+  Param vector(std::string_view name, int64_t n, float add = 0.0F) const;
+  /// The matrices `names`, [outs[i], in] each (transposed first when stored InOut), merged by rows.
+  Weight matrix(const std::vector<std::string>& names, int64_t in, const std::vector<int64_t>& outs,
+                MatrixLayout layout = MatrixLayout::OutIn) const;
+  /// The vectors `names`, outs[i] elements each, one after the other; a missing one is zero; empty if all are missing.
+  Param merged_vector(const std::vector<std::string>& names, const std::vector<int64_t>& outs) const;
+  /// A table [rows, cols] as the file has it, for look-ups by row. Points into the checkpoint.
+  Tensor table(std::string_view name, int64_t rows, int64_t cols) const;
+
+  /// Throws CorruptFile naming the tensors of the checkpoint that nothing has used. Call when the model is built.
+  void check_all_used() const;
+  /// Bytes and elements of all tensors used so far.
+  int64_t bytes_used() const { return used_->bytes; }
+  int64_t elements_used() const { return used_->elements; }
+
+ private:
+  struct Used {
+    std::unordered_set<std::string> names;
+    int64_t bytes = 0;
+    int64_t elements = 0;
+  };
+  const FileTensor& require(std::string_view name, const Shape& shape) const;
+  std::string full(std::string_view name) const;
+
+  const Checkpoint* checkpoint_;
+  Backend* backend_;
+  std::string prefix_;
+  std::shared_ptr<Used> used_;
+};
+
+}  // namespace sgl

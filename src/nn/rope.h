@@ -1,0 +1,33 @@
+#pragma once
+// Rotary position embedding: frequencies of a model and their cosines and sines for the positions of a step.
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "checkpoint/model_config.h"
+#include "tensor/tensor.h"
+
+namespace sgl {
+
+/// Frequencies after scaling. Built once; const functions are thread-safe.
+///
+/// Some scalings (dynamic, longrope) depend on the length that is served: the limit of the server's context decides, not
+/// the length of a request, so that a token's key never depends on what comes after it and cached keys stay valid.
+class Rope {
+ public:
+  /// `context_length`: the longest sequence that will be served.
+  Rope(const RopeConfig& config, int context_length);
+
+  int rotary_dim() const { return 2 * static_cast<int>(inv_freq_.size()); }
+  /// out: [n, rotary_dim]: cosines, then sines, times the attention factor.
+  void fill(Tensor out, std::span<const int32_t> positions) const;
+  const std::vector<float>& inv_freq() const { return inv_freq_; }
+  float attention_factor() const { return attention_factor_; }
+
+ private:
+  std::vector<float> inv_freq_;
+  float attention_factor_ = 1.0F;
+};
+
+}  // namespace sgl
