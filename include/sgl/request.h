@@ -73,7 +73,7 @@ struct Request {
   SamplingParams sampling;
 
   bool return_logprob = false;
-  int logprob_start_len = -1;              ///< first prompt position to report; −1: none
+  int logprob_start_len = -1;              ///< first prompt position to report; −1: none (all, if max_new_tokens is 0)
   int top_logprobs_num = 0;                ///< best tokens to report at each reported position
   std::vector<int32_t> token_ids_logprob;  ///< these ids are reported at each reported position
   std::string cache_namespace;             ///< requests of different namespaces never share cached prefixes

@@ -1,0 +1,30 @@
+#pragma once
+// How much memory goes where, decided before anything is loaded.
+
+#include <cstdint>
+#include <string>
+
+#include "cache/kv_pool.h"
+#include "checkpoint/checkpoint.h"
+#include "sgl/engine.h"
+
+namespace sgl {
+
+struct MemoryPlan {
+  int64_t available = 0;     ///< what the machine has free, in bytes; 0: unknown
+  int64_t weight_bytes = 0;  ///< estimated
+  int64_t pool_bytes = 0;
+  int64_t num_pages = 0;
+  std::string describe() const;
+};
+
+/// Element type of the KV cache. Throws InvalidArgument naming the choices.
+DType parse_kv_dtype(const std::string& name, const std::string& dtype, const std::string& device);
+
+/// Decides the pool's size: --max-total-tokens, or the share --mem-fraction-static of the memory less the weights, or a
+/// quarter of the free memory up to 8 GiB. Throws ResourceExhausted, with the numbers, when weights and the smallest
+/// useful pool do not fit.
+MemoryPlan plan_memory(const EngineOptions& options, const Checkpoint& checkpoint, const KvGeometry& geometry,
+                       int context_length, int64_t available);
+
+}  // namespace sgl

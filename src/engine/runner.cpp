@@ -1,0 +1,99 @@
+#include "engine/runner.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace sgl {
+
+Runner::Runner(Backend& backend, const Model& model, const KvPool& kv, std::vector<int32_t> eos_ids)
+    : backend_(backend),
+      model_(model),
+      kv_(kv),
+      eos_ids_(std::move(eos_ids)),
+      arena_([&backend](size_t bytes) { return backend.allocate(bytes); }) {}
+
+void Runner::build_batch(const Plan& plan) {
+  batch_.seqs.clear();
+  batch_.pages.clear();
+  batch_.token_ids.clear();
+  batch_.positions.clear();
+  logit_rows_.clear();
+  picks_.clear();
+  for (size_t r = 0; r < plan.rows.size(); ++r) {
+    const Sequence& seq = *plan.rows[r].seq;
+    const int q_len = plan.rows[r].q_len, begin = seq.computed, end = begin + q_len;
+    const auto q_begin = static_cast<int32_t>(batch_.token_ids.size());
+    batch_.seqs.push_back({q_begin, q_len, end, static_cast<int32_t>(batch_.pages.size())});
+    const int page_size = kv_.geometry().page_size;
+    batch_.pages.insert(batch_.pages.end(), seq.pages.begin(), seq.pages.begin() + (end + page_size - 1) / page_size);
+    for (int p = begin; p < end; ++p) {
+      batch_.token_ids.push_back(seq.tokens[static_cast<size_t>(p)]);
+      batch_.positions.push_back(p);
+      const bool last = p + 1 == static_cast<int>(seq.tokens.size());
+      const bool scored = seq.logprob_start >= 0 && p >= first_scored_position(seq) && p + 1 < seq.prompt_len;
+      if (scored || (last && seq.max_new_tokens > 0)) {
+        logit_rows_.push_back(q_begin + p - begin);
+        picks_.push_back({r, p});
+      }
+    }
+  }
+}
+
+SampleRow Runner::sample_row(const Sequence& seq, int position) {
+  SampleRow row;
+  row.want_logprob = seq.return_logprob;
+  row.top_logprobs = seq.return_logprob ? seq.top_logprobs : 0;
+  if (seq.return_logprob) row.asked_ids = seq.asked_ids;
+  if (position + 1 < static_cast<int>(seq.tokens.size())) {  // a prompt position: score the token that follows
+    row.want_logprob = true;
+    row.forced = seq.tokens[static_cast<size_t>(position) + 1];
+    return row;
+  }
+  const SamplingParams& s = seq.sampling;
+  row.temperature = seq.greedy ? 0.0F : s.temperature;
+  row.top_k = s.top_k > 0 ? s.top_k : 0;
+  row.top_p = s.top_p;
+  row.min_p = s.min_p;
+  row.frequency_penalty = s.frequency_penalty;
+  row.presence_penalty = s.presence_penalty;
+  row.repetition_penalty = s.repetition_penalty;
+  row.counts = seq.output_counts;
+  row.bias = seq.bias;
+  row.seed = seq.seed;
+  row.position = static_cast<uint64_t>(position);
+  if (seq.output_len() < s.min_new_tokens) {
+    std::vector<int32_t>& banned = banned_.emplace_back(eos_ids_);
+    banned.insert(banned.end(), s.stop_token_ids.begin(), s.stop_token_ids.end());
+    row.banned = banned;
+  }
+  return row;
+}
+
+Step Runner::run(Plan plan) {
+  arena_.reset();
+  build_batch(plan);
+  Tensor logits = model_.forward(backend_, arena_, kv_, batch_, logit_rows_);
+
+  sample_rows_.clear();
+  banned_.clear();
+  banned_.reserve(picks_.size());  // rows point into it
+  for (const Pick& pick : picks_) sample_rows_.push_back(sample_row(*plan.rows[pick.row].seq, pick.position));
+  sample_results_.assign(picks_.size(), SampleResult{});
+  if (!picks_.empty()) backend_.sample(sample_results_, logits, sample_rows_);
+
+  Step step;
+  step.results.resize(plan.rows.size());
+  for (size_t i = 0; i < picks_.size(); ++i) {
+    Step::RowResult& result = step.results[picks_[i].row];
+    if (sample_rows_[i].forced >= 0) {
+      result.scored.push_back(std::move(sample_results_[i]));
+    } else {
+      result.sampled = true;
+      result.next = std::move(sample_results_[i]);
+    }
+  }
+  step.plan = std::move(plan);
+  return step;
+}
+
+}  // namespace sgl

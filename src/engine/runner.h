@@ -1,0 +1,49 @@
+#pragma once
+// Runs plans on the model: builds the step's plain data, calls the model, samples.
+
+#include "cache/kv_pool.h"
+#include "engine/plan.h"
+#include "nn/model.h"
+#include "ops/backend.h"
+
+namespace sgl {
+
+/// Thread: the scheduler's.
+class Runner {
+ public:
+  /// `eos_ids` are kept from being sampled while a request is below its min_new_tokens. All must outlive the runner.
+  Runner(Backend& backend, const Model& model, const KvPool& kv, std::vector<int32_t> eos_ids);
+
+  /// Computes the plan's tokens, scores the prompt positions that are asked for, and samples a token for each row that
+  /// reaches the end of its sequence.
+  Step run(Plan plan);
+
+ private:
+  struct Pick {
+    size_t row;     ///< of the plan
+    int position;   ///< in the sequence
+  };
+  void build_batch(const Plan& plan);
+  SampleRow sample_row(const Sequence& seq, int position);
+
+  Backend& backend_;
+  const Model& model_;
+  const KvPool& kv_;
+  std::vector<int32_t> eos_ids_;
+  Arena arena_;
+  // Reused from step to step.
+  PagedBatch batch_;
+  std::vector<int32_t> logit_rows_;
+  std::vector<Pick> picks_;
+  std::vector<SampleRow> sample_rows_;
+  std::vector<SampleResult> sample_results_;
+  std::vector<std::vector<int32_t>> banned_;
+};
+
+/// First position of the prompt whose logits are wanted, given where the report starts: the token at position p is scored
+/// by the logits at p − 1.
+inline int first_scored_position(const Sequence& seq) {
+  return seq.logprob_start > 0 ? seq.logprob_start - 1 : 0;
+}
+
+}  // namespace sgl

@@ -1,0 +1,574 @@
+#include "engine/scheduler.h"
+
+#include <algorithm>
+#include <chrono>
+#include <thread>
+#include <utility>
+
+#include "base/assert.h"
+#include "base/log.h"
+#include "sgl/error.h"
+
+namespace sgl {
+namespace {
+
+// Facts of the admission estimate (SGLang): outputs are assumed to be at most this long, and only a share of what running
+// requests may still generate is held back for them; the share falls while nothing goes wrong and rises on a retraction.
+constexpr int kClippedNewTokens = 4096;
+constexpr double kInitialRatio = 0.7, kSmallestRatio = 0.14;
+constexpr int kRatioDecaySteps = 600;
+constexpr double kRetractionMargin = 20;
+
+// A request waits for another one's prefix only if that saves at least this many tokens.
+constexpr int kWorthWaiting = 32;
+
+// Scored prompt positions need a row of logits each, so their chunks are kept small: 64 · 262k · 4 bytes is 64 MiB.
+constexpr int kMostScoredRows = 64;
+
+double now() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+RadixTree::Key key_of(const Sequence& seq, int tokens) {
+  return {TokenSpan(seq.tokens).first(static_cast<size_t>(tokens)), seq.cache_namespace};
+}
+
+double initial_ratio(double conservativeness) { return std::min(kInitialRatio * conservativeness, 1.0); }
+
+}  // namespace
+
+Scheduler::Scheduler(SchedulerConfig config, std::function<Step(Plan)> run)
+    : config_(std::move(config)),
+      run_(std::move(run)),
+      free_(static_cast<int32_t>(config_.num_pages)),
+      tree_(config_.page_size),
+      new_token_ratio_(initial_ratio(config_.conservativeness)),
+      window_started_(now()) {
+  publish_stats();
+}
+
+Scheduler::~Scheduler() {
+  {
+    std::lock_guard lock(mutex_);
+    stopping_ = true;
+  }
+  wake_.notify_all();
+  if (thread_.joinable()) thread_.join();
+  drain_inbox();
+  FinishReason reason{.type = FinishReason::Type::Abort, .message = "the engine is shutting down", .status = 503};
+  for (auto& seq : running_) end_with(*seq, reason);
+  for (auto& seq : waiting_) end_with(*seq, reason);
+  running_.clear();
+  waiting_.clear();
+}
+
+void Scheduler::start() {
+  thread_ = std::thread([this] { loop(); });
+}
+
+// ── Calls from other threads ─────────────────────────────────────────────────────────────────────────────────────────
+
+void Scheduler::submit(std::vector<std::unique_ptr<Sequence>> sequences, bool unbounded) {
+  const int n = static_cast<int>(sequences.size());
+  {
+    std::lock_guard lock(mutex_);
+    if (draining_ || stopping_) throw Error(ErrorKind::Unavailable, "the engine is shutting down and takes no requests");
+    if (!unbounded && queued_ + n > config_.max_queued_requests) {
+      throw Error(ErrorKind::ResourceExhausted, "The request queue is full.");
+    }
+    for (auto& seq : sequences) {
+      seq->arrival = arrivals_++;
+      inbox_.push_back(std::move(seq));
+    }
+    in_flight_ += n;
+    queued_ += n;
+    ++stats_.requests;
+  }
+  wake_.notify_one();
+}
+
+void Scheduler::abort(std::string rid_prefix, bool all) {
+  if (rid_prefix.empty() && !all) return;
+  {
+    std::lock_guard lock(mutex_);
+    aborts_.push_back({std::move(rid_prefix), all});
+  }
+  wake_.notify_one();
+}
+
+bool Scheduler::flush_cache(double timeout_s) {
+  std::unique_lock lock(mutex_);
+  auto idle = [&] { return in_flight_ == 0; };
+  if (!idle() && !(timeout_s > 0 && idle_.wait_for(lock, std::chrono::duration<double>(timeout_s), idle))) return false;
+  const uint64_t target = flushes_done_ + 1;
+  ++flush_requests_;
+  wake_.notify_one();
+  // A request may slip in before the scheduler's thread gets to it: then nothing is flushed.
+  idle_.wait(lock, [&] { return flushes_done_ >= target || in_flight_ > 0 || stopping_; });
+  return flushes_done_ >= target;
+}
+
+bool Scheduler::drain(double timeout_s) {
+  std::unique_lock lock(mutex_);
+  draining_ = true;
+  auto idle = [&] { return in_flight_ == 0; };
+  if (timeout_s < 0) {
+    idle_.wait(lock, idle);
+    return true;
+  }
+  return idle_.wait_for(lock, std::chrono::duration<double>(timeout_s), idle);
+}
+
+EngineStats Scheduler::stats() const {
+  std::lock_guard lock(mutex_);
+  EngineStats s = stats_;
+  s.waiting = queued_;
+  return s;
+}
+
+// ── The loop ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+void Scheduler::loop() {
+  while (true) {
+    {
+      std::unique_lock lock(mutex_);
+      if (running_.empty() && waiting_.empty()) {
+        wake_.wait(lock, [&] { return stopping_ || !inbox_.empty() || !aborts_.empty() || flush_requests_ > 0; });
+      }
+      if (stopping_) return;
+    }
+    turn();
+  }
+}
+
+bool Scheduler::turn() {
+  drain_inbox();
+  Plan plan = make_plan();
+  if (!plan.empty()) {
+    try {
+      Step step = run_(std::move(plan));
+      finish(step);
+    } catch (const std::exception& e) {
+      log::error("a step failed: {}", e.what());
+      fail_running(e.what());
+    }
+  } else {
+    // Nothing to run although something waits would be a bug: with no sequence running, any request that was accepted
+    // fits the pool.
+    SGL_ASSERT(waiting_.empty() || !running_.empty(), "the scheduler has waiting requests and admits none");
+  }
+  const bool worked = !running_.empty() || !waiting_.empty();
+  remove_finished();
+  if (running_.empty() && waiting_.empty()) new_token_ratio_ = initial_ratio(config_.conservativeness);
+  publish_stats();
+  log_progress();
+  return worked;
+}
+
+void Scheduler::drain_inbox() {
+  std::vector<std::unique_ptr<Sequence>> arrived;
+  std::vector<Abort> aborts;
+  {
+    std::lock_guard lock(mutex_);
+    arrived.swap(inbox_);
+    aborts.swap(aborts_);
+    if (flush_requests_ > 0) {
+      if (in_flight_ == 0) {
+        tree_.clear(free_);
+        flushed_ = true;
+      }
+      flush_requests_ = 0;
+    }
+  }
+  for (auto& seq : arrived) waiting_.push_back(std::move(seq));
+  for (const Abort& a : aborts) apply(a);
+}
+
+void Scheduler::apply(const Abort& abort) {
+  FinishReason reason{.type = FinishReason::Type::Abort, .message = "the request was aborted", .status = 499};
+  auto hit = [&](const Sequence& seq) { return abort.all || seq.rid.starts_with(abort.prefix); };
+  for (auto& seq : running_) {
+    if (hit(*seq)) end_with(*seq, reason);
+  }
+  for (auto& seq : waiting_) {
+    if (hit(*seq)) end_with(*seq, reason);
+  }
+  remove_finished();
+}
+
+// ── Planning ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+Plan Scheduler::make_plan() {
+  Plan plan;
+  plan_decode(plan);
+  // However many rows decode, prompts get on by at least a page a step.
+  int budget = config_.chunked_prefill_size > 0
+                   ? std::max(config_.chunked_prefill_size - plan.num_tokens(), config_.page_size)
+                   : 1 << 30;
+  plan_prefill(plan, budget);
+  admit_waiting(plan, budget);
+  return plan;
+}
+
+// Decode rows first: each needs at most one new page. The oldest are served first, so the oldest always gets on.
+void Scheduler::plan_decode(Plan& plan) {
+  for (size_t i = 0; i < running_.size(); ++i) {
+    Sequence& seq = *running_[i];
+    if (seq.prefilling()) continue;
+    while (!grow_pages(seq, 1)) {
+      Sequence* newest = running_.back().get();
+      retract_newest();
+      if (newest == &seq) return;
+    }
+    plan.rows.push_back({&seq, 1});
+  }
+}
+
+// Then prompts that are partly computed, oldest first. Their pages were counted at admission but are taken as they go.
+void Scheduler::plan_prefill(Plan& plan, int& budget) {
+  for (size_t i = 0; i < running_.size() && budget > 0; ++i) {
+    Sequence& seq = *running_[i];
+    if (!seq.prefilling()) continue;
+    int n = chunk_of(seq, budget);
+    while (!grow_pages(seq, n)) {
+      // Never take pages from a row that this plan already computes: those stand before `seq` or decode.
+      Sequence* newest = running_.back().get();
+      const bool planned = std::any_of(plan.rows.begin(), plan.rows.end(), [&](const Plan::Row& r) { return r.seq == newest; });
+      if (planned) return;
+      retract_newest();
+      if (newest == &seq) return;
+    }
+    plan.rows.push_back({&seq, n});
+    budget -= n;
+  }
+}
+
+void Scheduler::admit_waiting(Plan& plan, int& budget) {
+  if (waiting_.empty() || batch_full_ || budget <= 0) return;
+  if (static_cast<int>(running_.size()) >= config_.max_running_requests) return;
+  order_waiting(waiting_, config_.use_radix_cache ? config_.policy : Policy::Fcfs, tree_, rng_);
+  std::deque<std::unique_ptr<Sequence>> rest;
+  while (!waiting_.empty() && budget > 0 && static_cast<int>(running_.size()) < config_.max_running_requests) {
+    std::unique_ptr<Sequence> seq = std::move(waiting_.front());
+    waiting_.pop_front();
+    const int matched = config_.use_radix_cache ? tree_.match_length(key_of(*seq, static_cast<int>(seq->tokens.size()) - 1)) : 0;
+    if (waits_for_prefix(*seq, matched)) {
+      rest.push_back(std::move(seq));
+      continue;
+    }
+    if (!admit(*seq, budget)) {
+      waiting_.push_front(std::move(seq));
+      batch_full_ = !running_.empty();
+      break;
+    }
+    const int n = chunk_of(*seq, budget);
+    plan.rows.push_back({seq.get(), n});
+    budget -= n;
+    running_.push_back(std::move(seq));
+  }
+  while (!rest.empty()) {
+    waiting_.push_front(std::move(rest.back()));
+    rest.pop_back();
+  }
+}
+
+// Locks the cached prefix and takes pages for the first chunk, if the pool can be expected to hold the whole request.
+bool Scheduler::admit(Sequence& seq, int budget) {
+  const int size = static_cast<int>(seq.tokens.size());
+  RadixTree::Match match;
+  if (config_.use_radix_cache) {
+    // One token must be computed, to have logits; and those whose log-probabilities are asked for.
+    int limit = size - 1;
+    if (seq.logprob_start >= 0) limit = std::min(limit, first_scored_position(seq));
+    match = tree_.match(key_of(seq, limit));
+  }
+  const int matched = static_cast<int>(match.pages.size()) * config_.page_size;
+  const double extend = size - matched;
+  const double later = std::min(seq.remaining_new(), kClippedNewTokens);
+  const double room = static_cast<double>(free_.free_pages() + tree_.counts().evictable()) * config_.page_size;
+  if (!running_.empty() && extend + later + config_.page_size >= room - reserved_tokens()) return false;
+
+  seq.pages = std::move(match.pages);
+  seq.lock = std::move(match.lock);
+  seq.tree_pages = static_cast<int>(seq.pages.size());
+  seq.computed = matched;
+  if (!grow_pages(seq, chunk_of(seq, budget))) {
+    release(seq);
+    return false;
+  }
+  if (!seq.admitted_before) {
+    seq.admitted_before = true;
+    seq.cached_tokens = matched;
+    totals_.prompt_tokens += seq.prompt_len;
+    totals_.cached_tokens += matched;
+    std::lock_guard lock(mutex_);
+    --queued_;
+  }
+  seq.admission = ++admissions_;
+  return true;
+}
+
+// Whether a running sequence is computing a prefix that `seq` needs and that is not cached yet.
+bool Scheduler::waits_for_prefix(const Sequence& seq, int matched) const {
+  if (!config_.use_radix_cache || seq.logprob_start >= 0) return false;
+  for (const auto& other : running_) {
+    if (!other->prefilling() || other->cache_namespace != seq.cache_namespace) continue;
+    const size_t limit = std::min(seq.tokens.size() - 1, static_cast<size_t>(other->prompt_len));
+    if (static_cast<int>(limit) - matched < kWorthWaiting) continue;
+    auto differs = std::mismatch(seq.tokens.begin(), seq.tokens.begin() + static_cast<std::ptrdiff_t>(limit), other->tokens.begin());
+    const int common = static_cast<int>(differs.first - seq.tokens.begin()) / config_.page_size * config_.page_size;
+    if (common - matched >= kWorthWaiting && other->computed < common) return true;
+  }
+  return false;
+}
+
+int Scheduler::chunk_of(const Sequence& seq, int budget) const {
+  int n = std::min(seq.remaining(), budget);
+  if (seq.logprob_start >= 0) n = std::min(n, kMostScoredRows);
+  return n;
+}
+
+// What running requests are expected to generate yet.
+double Scheduler::reserved_tokens() const {
+  double sum = 0;
+  for (const auto& seq : running_) {
+    sum += std::min(seq->remaining_new(), kClippedNewTokens) * (seq->sampling.ignore_eos ? 1.0 : new_token_ratio_);
+    sum += std::max(0, static_cast<int>(seq->tokens.size()) - static_cast<int>(seq->pages.size()) * config_.page_size);
+  }
+  return sum;
+}
+
+bool Scheduler::grow_pages(Sequence& seq, int tokens) {
+  const int needed = (seq.computed + tokens + config_.page_size - 1) / config_.page_size;
+  const int missing = needed - static_cast<int>(seq.pages.size());
+  return missing <= 0 || take_pages(missing, seq.pages);
+}
+
+bool Scheduler::take_pages(int n, std::vector<PageId>& out) {
+  if (free_.free_pages() < n) tree_.evict(n - free_.free_pages(), free_);
+  return free_.allocate(n, out);
+}
+
+// The newest running sequence gives its pages back and waits again with its output kept. What it computed goes to the
+// tree, from where it is evicted if nothing else is.
+void Scheduler::retract_newest() {
+  std::unique_ptr<Sequence> seq = std::move(running_.back());
+  running_.pop_back();
+  cache_computed(*seq);
+  release(*seq);
+  seq->prompt_logprobs.clear();
+  ++seq->num_retractions;
+  ++totals_.retracted;
+  double decoded = 0, allowed = 0;
+  for (const auto& s : running_) {
+    decoded += s->output_len();
+    allowed += s->max_new_tokens;
+  }
+  const double n = static_cast<double>(running_.size());
+  new_token_ratio_ = std::max(new_token_ratio_, std::min(1.0, (decoded + kRetractionMargin * n) / (allowed + 1)));
+  batch_full_ = true;
+  waiting_.push_front(std::move(seq));
+}
+
+// ── After the step ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+void Scheduler::finish(Step& step) {
+  ++totals_.steps;
+  ++window_steps_;
+  for (size_t i = 0; i < step.plan.rows.size(); ++i) {
+    const Plan::Row& row = step.plan.rows[i];
+    finish_row(*row.seq, row.q_len, step.results[i]);
+  }
+  const double first = initial_ratio(config_.conservativeness), last = kSmallestRatio * first;
+  new_token_ratio_ = std::max(new_token_ratio_ - (first - last) / kRatioDecaySteps, last);
+}
+
+void Scheduler::finish_row(Sequence& seq, int q_len, Step::RowResult& result) {
+  const bool was_prefill = seq.computed + q_len <= seq.prompt_len;
+  if (was_prefill || q_len > 1) window_prefill_ += q_len;
+  for (SampleResult& scored : result.scored) {
+    if (seq.prompt_logprobs.empty() && seq.logprob_start == 0) {  // nothing stands before the first token
+      seq.prompt_logprobs.push_back({{std::nullopt, seq.tokens[0]}, {}, {}});
+    }
+    PositionLogprobs& p = seq.prompt_logprobs.emplace_back();
+    p.token = {scored.logprob, scored.token};
+    for (auto [id, logprob] : scored.top) p.top.push_back({logprob, id});
+    for (auto [id, logprob] : scored.asked) p.asked.push_back({logprob, id});
+  }
+  seq.computed += q_len;
+  if (was_prefill) cache_computed(seq);
+  if (seq.remaining() > 0) return;  // more of the prompt to come
+
+  Output out;
+  if (seq.logprob_start >= 0) {
+    if (seq.prompt_logprobs.empty() && seq.logprob_start == 0) {  // a prompt of one token
+      seq.prompt_logprobs.push_back({{std::nullopt, seq.tokens[0]}, {}, {}});
+    }
+    out.prompt_logprobs = std::move(seq.prompt_logprobs);
+    seq.logprob_start = -1;
+  }
+  if (result.sampled) {
+    if (result.next.bad) {
+      end_with(seq, {.type = FinishReason::Type::Abort,
+                     .message = "the model's logits are not numbers; the checkpoint may be damaged", .status = 500});
+      return;
+    }
+    accept_token(seq, result.next, out);
+  } else {
+    out.finish = {.type = FinishReason::Type::Length};
+  }
+  deliver(seq, std::move(out));
+}
+
+// Appends the sampled token and decides whether the text ends with it: stop string, then stop id, then length.
+void Scheduler::accept_token(Sequence& seq, SampleResult& next, Output& out) {
+  const SamplingParams& s = seq.sampling;
+  const int32_t id = next.token;
+  seq.tokens.push_back(id);
+  ++totals_.generation_tokens;
+  ++window_tokens_;
+  out.token_ids.push_back(id);
+  if (seq.return_logprob) {
+    PositionLogprobs& p = out.logprobs.emplace_back();
+    p.token = {next.logprob, id};
+    for (auto [top_id, logprob] : next.top) p.top.push_back({logprob, top_id});
+    for (auto [asked_id, logprob] : next.asked) p.asked.push_back({logprob, asked_id});
+  }
+  if (seq.wants_penalties()) {
+    auto it = std::find_if(seq.output_counts.begin(), seq.output_counts.end(), [&](auto& c) { return c.first == id; });
+    if (it == seq.output_counts.end()) {
+      seq.output_counts.emplace_back(id, 1);
+    } else {
+      ++it->second;
+    }
+  }
+  auto contains = [&](const std::vector<int32_t>& ids) { return std::find(ids.begin(), ids.end(), id) != ids.end(); };
+  const bool stop_id = !s.ignore_eos && (contains(config_.eos_ids) || contains(s.stop_token_ids));
+  if (!stop_id || s.no_stop_trim) {
+    if (std::optional<std::string> matched = seq.text.append(id, out.text)) {
+      out.finish.type = FinishReason::Type::Stop;
+      out.finish.matched = std::move(*matched);
+      return;
+    }
+  }
+  if (stop_id) {
+    out.finish.type = FinishReason::Type::Stop;
+    out.finish.matched = id;
+  } else if (seq.output_len() >= seq.max_new_tokens) {
+    out.finish.type = FinishReason::Type::Length;
+  }
+  if (out.finish.type != FinishReason::Type::Running) seq.text.finish(out.text);
+}
+
+void Scheduler::deliver(Sequence& seq, Output&& out) {
+  out.rid = seq.rid;
+  out.index = seq.index;
+  out.prompt_tokens = seq.prompt_len;
+  out.completion_tokens = seq.output_len();
+  out.cached_tokens = seq.cached_tokens;
+  out.num_retractions = seq.num_retractions;
+  const bool ended = out.finish.type != FinishReason::Type::Running;
+  if (ended) {
+    cache_computed(seq);
+    release(seq);
+  }
+  OutputCallback callback = ended ? std::move(seq.on_output) : nullptr;
+  (ended ? callback : seq.on_output)(std::move(out));
+  if (ended) seq.on_output = nullptr;  // marks the sequence for remove_finished()
+}
+
+// Gives the tree the whole pages of what is computed, and takes its pages for those it had already.
+void Scheduler::cache_computed(Sequence& seq) {
+  if (!config_.use_radix_cache) return;
+  const int whole = seq.computed / config_.page_size;
+  if (whole <= seq.tree_pages) return;
+  RadixTree::Inserted inserted =
+      tree_.insert(key_of(seq, whole * config_.page_size), std::span(seq.pages).first(static_cast<size_t>(whole)));
+  std::copy(inserted.pages.begin(), inserted.pages.end(), seq.pages.begin());
+  free_.free(inserted.duplicates);
+  seq.lock = std::move(inserted.lock);
+  seq.tree_pages = whole;
+}
+
+// Frees the pages that are the sequence's own and lets go of the tree's.
+void Scheduler::release(Sequence& seq) {
+  free_.free(std::span(seq.pages).subspan(static_cast<size_t>(seq.tree_pages)));
+  seq.pages.clear();
+  seq.tree_pages = 0;
+  seq.lock.release();
+  seq.computed = 0;
+}
+
+void Scheduler::end_with(Sequence& seq, FinishReason finish) {
+  if (!seq.on_output) return;
+  if (finish.type == FinishReason::Type::Abort) ++totals_.aborted;
+  Output out;
+  seq.text.finish(out.text);
+  out.finish = std::move(finish);
+  deliver(seq, std::move(out));
+}
+
+void Scheduler::fail_running(const std::string& why) {
+  for (auto& seq : running_) end_with(*seq, {.type = FinishReason::Type::Abort, .message = why, .status = 500});
+}
+
+void Scheduler::remove_finished() {
+  auto ended = [](const std::unique_ptr<Sequence>& seq) { return !seq->on_output; };
+  int from_waiting = 0;
+  for (auto& seq : waiting_) {
+    if (ended(seq) && !seq->admitted_before) ++from_waiting;
+  }
+  const auto before = running_.size() + waiting_.size();
+  const auto running_before = running_.size();
+  std::erase_if(waiting_, ended);
+  std::erase_if(running_, ended);
+  if (running_.size() != running_before) batch_full_ = false;
+  const int gone = static_cast<int>(before - running_.size() - waiting_.size());
+  if (gone == 0) return;
+  std::lock_guard lock(mutex_);
+  in_flight_ -= gone;
+  queued_ -= from_waiting;
+}
+
+// ── What others see ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+void Scheduler::publish_stats() {
+  const RadixTree::Counts counts = tree_.counts();
+  std::lock_guard lock(mutex_);
+  const int64_t requests = stats_.requests;
+  stats_ = totals_;
+  stats_.requests = requests;
+  stats_.running = static_cast<int>(running_.size());
+  stats_.total_pages = free_.total();
+  stats_.free_pages = free_.free_pages();
+  stats_.cached_pages = counts.cached;
+  stats_.cached_pages_locked = counts.locked;
+  stats_.page_size = config_.page_size;
+  stats_.max_running_requests = config_.max_running_requests;
+  if (flushed_) ++flushes_done_;
+  flushed_ = false;
+  idle_.notify_all();
+}
+
+void Scheduler::log_progress() {
+  if (config_.decode_log_interval <= 0 || window_steps_ < config_.decode_log_interval) return;
+  const double t = now(), elapsed = std::max(t - window_started_, 1e-9);
+  totals_.gen_throughput = static_cast<double>(window_tokens_) / elapsed;
+  const double used = 1.0 - static_cast<double>(free_.free_pages() + tree_.counts().evictable()) / std::max(free_.total(), 1);
+  log::info("running {}, waiting {}, output {:.1f} tok/s, prefill {:.1f} tok/s, cache hit rate {:.1f} %, KV in use {:.1f} %",
+            running_.size(), waiting_.size(), totals_.gen_throughput, static_cast<double>(window_prefill_) / elapsed,
+            100.0 * static_cast<double>(totals_.cached_tokens) / static_cast<double>(std::max<int64_t>(totals_.prompt_tokens, 1)),
+            100.0 * used);
+  window_started_ = t;
+  window_tokens_ = window_prefill_ = window_steps_ = 0;
+}
+
+void Scheduler::check() const {
+  tree_.check();
+  int64_t own = 0;
+  for (const auto& seq : running_) own += static_cast<int64_t>(seq->pages.size()) - seq->tree_pages;
+  SGL_ASSERT(own + free_.free_pages() + tree_.counts().cached == free_.total(), "a page is lost or has two owners");
+  if (running_.empty()) SGL_ASSERT(tree_.counts().locked == 0, "an idle scheduler holds a lock on the tree");
+}
+
+}  // namespace sgl

@@ -1,0 +1,139 @@
+#pragma once
+// Continuous batching over a paged KV cache with prefix sharing.
+//
+// Everything is an extend: a step is a list of (sequence, how many of its tokens to compute). Decode rows and chunks of
+// prompts ride in the same step. A sequence is in exactly one place: the inbox, waiting_, or running_.
+//
+//   submit → inbox → waiting_ ── admit ──► running_ ──► finished
+//                       ▲                     │
+//                       └────── retract ──────┘   when pages run out: the newest goes back, its output kept
+
+#include <atomic>
+#include <condition_variable>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <random>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "cache/kv_pool.h"
+#include "cache/page_allocator.h"
+#include "cache/radix_tree.h"
+#include "engine/plan.h"
+#include "engine/policy.h"
+#include "engine/runner.h"
+#include "sgl/engine.h"
+
+namespace sgl {
+
+struct SchedulerConfig {
+  Policy policy = Policy::Lpm;
+  int page_size = 16;
+  int64_t num_pages = 0;
+  int max_running_requests = 64;
+  int max_queued_requests = 4096;
+  int chunked_prefill_size = 512;  ///< tokens a step may compute; ≤ 0: no limit
+  double conservativeness = 1.0;
+  bool use_radix_cache = true;
+  int decode_log_interval = 40;
+  std::vector<int32_t> eos_ids;
+};
+
+/// Thread: the constructor's caller makes and joins it; submit, abort, flush, stats and drain may be called from any
+/// thread; all else happens on the scheduler's own thread, which start() makes.
+class Scheduler {
+ public:
+  /// `run` computes a plan: the runner's, or a fake in tests. Called on the scheduler's thread.
+  Scheduler(SchedulerConfig config, std::function<Step(Plan)> run);
+  /// Aborts what is left and joins.
+  ~Scheduler();
+
+  void start();
+
+  /// Takes all of `sequences` or, throwing ResourceExhausted (queue full, unless `unbounded`) or Unavailable (draining),
+  /// none.
+  void submit(std::vector<std::unique_ptr<Sequence>> sequences, bool unbounded = false);
+  /// Ends the sequences whose rid begins with `rid_prefix` (all: an empty prefix with `all`).
+  void abort(std::string rid_prefix, bool all = false);
+  /// Empties the prefix cache when nothing runs or waits; waits up to `timeout_s` for that.
+  bool flush_cache(double timeout_s);
+  bool drain(double timeout_s);
+  EngineStats stats() const;
+
+  /// One turn of the loop, for tests that drive the scheduler by hand (without start()). Returns whether there was work.
+  bool turn();
+  /// Asserts that every page has one owner. Scheduler's thread, or not started.
+  void check() const;
+
+ private:
+  struct Abort {
+    std::string prefix;
+    bool all = false;
+  };
+
+  void loop();
+  void drain_inbox();
+  void apply(const Abort& abort);
+
+  Plan make_plan();
+  void plan_decode(Plan& plan);
+  void plan_prefill(Plan& plan, int& budget);
+  void admit_waiting(Plan& plan, int& budget);
+  bool admit(Sequence& seq, int budget);
+  bool waits_for_prefix(const Sequence& seq, int matched) const;
+  int chunk_of(const Sequence& seq, int budget) const;
+  bool grow_pages(Sequence& seq, int tokens);
+  bool take_pages(int n, std::vector<PageId>& out);
+  void retract_newest();
+  double reserved_tokens() const;
+
+  void finish(Step& step);
+  void finish_row(Sequence& seq, int q_len, Step::RowResult& result);
+  void accept_token(Sequence& seq, SampleResult& next, Output& out);
+  void deliver(Sequence& seq, Output&& out);
+  void cache_computed(Sequence& seq);
+  void release(Sequence& seq);
+  void end_with(Sequence& seq, FinishReason finish);
+  void fail_running(const std::string& why);
+  void remove_finished();
+  void publish_stats();
+  void log_progress();
+
+  SchedulerConfig config_;
+  std::function<Step(Plan)> run_;
+
+  PageAllocator free_;
+  RadixTree tree_;
+  std::deque<std::unique_ptr<Sequence>> waiting_;
+  std::vector<std::unique_ptr<Sequence>> running_;  ///< in order of admission
+  uint64_t admissions_ = 0;
+  double new_token_ratio_;
+  bool batch_full_ = false;  ///< the last admission failed for lack of pages; cleared when a sequence leaves
+  bool flushed_ = false;     ///< the tree was emptied in this turn
+  std::mt19937_64 rng_{0};
+
+  mutable std::mutex mutex_;               ///< guards what follows
+  std::condition_variable wake_;           ///< something for the scheduler's thread
+  std::condition_variable idle_;           ///< the scheduler has run out of work, or flushed
+  std::vector<std::unique_ptr<Sequence>> inbox_;
+  std::vector<Abort> aborts_;
+  int flush_requests_ = 0;
+  uint64_t flushes_done_ = 0;
+  bool stopping_ = false, draining_ = false;
+  int in_flight_ = 0;                      ///< sequences submitted and not ended
+  int queued_ = 0;                         ///< of them, not admitted yet
+  uint64_t arrivals_ = 0;
+  EngineStats stats_;
+
+  // Scheduler's thread.
+  EngineStats totals_;
+  double window_started_ = 0;
+  int64_t window_tokens_ = 0, window_prefill_ = 0, window_steps_ = 0;
+  std::thread thread_;
+};
+
+}  // namespace sgl

@@ -1,0 +1,66 @@
+#pragma once
+// A request on its way: its tokens, how far they are computed, and where their keys and values are.
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "cache/page_allocator.h"
+#include "cache/radix_tree.h"
+#include "engine/text_stream.h"
+#include "sgl/request.h"
+
+namespace sgl {
+
+/// One sample of one request. Submit fills the request's part; then only the scheduler's thread touches it.
+///
+///   tokens   [ prompt ............ | output ... ]
+///   computed  ^^^^^^^^^^^^^^^^^^^ KV of tokens [0, computed) is in `pages`; the rest is what the next steps extend by
+///   pages    [ the tree's (locked) | own ......... ]
+struct Sequence {
+  // The request, resolved and checked.
+  std::string rid;
+  int index = 0;                 ///< which of the request's n samples
+  std::string cache_namespace;
+  SamplingParams sampling;
+  int max_new_tokens = 0;        ///< resolved and clamped to the context and the pool
+  uint64_t seed = 0;
+  bool greedy = false;
+  bool return_logprob = false;
+  int logprob_start = -1;        ///< first prompt position to report; −1: none
+  int top_logprobs = 0;
+  std::vector<int32_t> asked_ids;
+  std::vector<std::pair<int32_t, float>> bias;
+  OutputCallback on_output;
+  uint64_t arrival = 0;          ///< order of submission
+
+  std::vector<int32_t> tokens;
+  int prompt_len = 0;
+  int computed = 0;
+
+  std::vector<PageId> pages;
+  int tree_pages = 0;            ///< leading pages that the radix tree owns, kept by `lock`
+  RadixTree::Lock lock;
+  uint64_t admission = 0;        ///< order of the last admission: the newest is preempted first
+
+  bool admitted_before = false;
+  int cached_tokens = 0;         ///< at first admission
+  int num_retractions = 0;
+
+  std::vector<std::pair<int32_t, int32_t>> output_counts;  ///< (id, count), kept only where a penalty needs it
+  std::vector<PositionLogprobs> prompt_logprobs;           ///< collected until the prompt is computed
+  TextStream text;
+
+  int output_len() const { return static_cast<int>(tokens.size()) - prompt_len; }
+  int remaining() const { return static_cast<int>(tokens.size()) - computed; }
+  bool prefilling() const { return remaining() > 1; }
+  int remaining_new() const { return max_new_tokens - output_len(); }
+  bool wants_penalties() const {
+    return sampling.frequency_penalty != 0 || sampling.presence_penalty != 0 || sampling.repetition_penalty != 1;
+  }
+};
+
+}  // namespace sgl

@@ -1,0 +1,59 @@
+#include "engine/text_stream.h"
+
+#include <algorithm>
+#include <string_view>
+#include <utility>
+
+namespace sgl {
+
+TextStream::TextStream(const Tokenizer& tokenizer, std::vector<std::string> stop, bool skip_special_tokens, bool keep_stop)
+    : stop_(std::move(stop)), keep_stop_(keep_stop) {
+  detokenizer_.emplace(tokenizer, skip_special_tokens);
+}
+
+std::optional<std::string> TextStream::append(int32_t token, std::string& shown) {
+  if (!detokenizer_) return std::nullopt;
+  held_ += detokenizer_->append(std::span(&token, 1));
+  // What was shown before cannot be part of a match: it was not the beginning of any stop string.
+  size_t first = std::string::npos;
+  const std::string* match = nullptr;
+  for (const std::string& s : stop_) {
+    size_t at = held_.find(s);
+    if (at < first) {
+      first = at;
+      match = &s;
+    }
+  }
+  if (match != nullptr) {
+    shown.append(held_, 0, first + (keep_stop_ ? match->size() : 0));
+    held_.clear();
+    detokenizer_.reset();
+    return *match;
+  }
+  release_all_but_possible_stop(shown);
+  return std::nullopt;
+}
+
+void TextStream::release_all_but_possible_stop(std::string& shown) {
+  size_t keep = 0;
+  for (const std::string& s : stop_) {
+    for (size_t n = std::min(s.size() - 1, held_.size()); n > keep; --n) {
+      if (std::string_view(held_).ends_with(std::string_view(s).substr(0, n))) keep = n;
+    }
+  }
+  // A stop string may begin in the middle of a character only if it is not text: never cut a character in two.
+  size_t cut = held_.size() - keep;
+  while (cut > 0 && cut < held_.size() && (static_cast<unsigned char>(held_[cut]) & 0xc0U) == 0x80U) --cut;
+  shown.append(held_, 0, cut);
+  held_.erase(0, cut);
+}
+
+void TextStream::finish(std::string& shown) {
+  if (!detokenizer_) return;
+  shown += held_;
+  shown += detokenizer_->flush();
+  held_.clear();
+  detokenizer_.reset();
+}
+
+}  // namespace sgl
