@@ -19,16 +19,16 @@ struct SampleRow {
   float frequency_penalty = 0.0F;
   float presence_penalty = 0.0F;
   float repetition_penalty = 1.0F;
-  std::span<const std::pair<int32_t, int32_t>> counts;  ///< (id, times it stands in the output), each id once
-  std::span<const std::pair<int32_t, float>> bias;      ///< (id, added to its logit)
-  std::span<const int32_t> banned;                      ///< ids that get −∞
+  std::span<const std::pair<int32_t, int32_t>> counts{};  ///< (id, times it stands in the output), each id once
+  std::span<const std::pair<int32_t, float>> bias{};      ///< (id, added to its logit)
+  std::span<const int32_t> banned{};                      ///< ids that get −∞
   const uint32_t* allowed = nullptr;                    ///< bit i of word i/32: id i is allowed; null: all are
   uint64_t seed = 0;                                    ///< the draw depends on (seed, position) and the logits alone
   uint64_t position = 0;
   /// What to report besides the token.
   bool want_logprob = false;
   int top_logprobs = 0;
-  std::span<const int32_t> asked_ids;
+  std::span<const int32_t> asked_ids{};
   /// If set, nothing is drawn: this id is the token, and its log-probability is reported (prompt scoring).
   int32_t forced = -1;
 };
@@ -36,8 +36,8 @@ struct SampleRow {
 struct SampleResult {
   int32_t token = 0;
   float logprob = 0.0F;                             ///< if want_logprob
-  std::vector<std::pair<int32_t, float>> top;       ///< by falling log-probability, ties by id
-  std::vector<std::pair<int32_t, float>> asked;
+  std::vector<std::pair<int32_t, float>> top{};       ///< by falling log-probability, ties by id
+  std::vector<std::pair<int32_t, float>> asked{};
   bool bad = false;                                 ///< the logits held NaN, or nothing was allowed: the token means nothing
 };
 
