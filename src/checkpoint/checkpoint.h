@@ -8,12 +8,12 @@
 #include <string_view>
 #include <vector>
 
-#include <nlohmann/json.hpp>
-
 #include "checkpoint/model_config.h"
 #include "tensor/tensor.h"
 
 namespace sgl {
+
+class GgufFile;
 
 /// A tensor in a file. `data` points into the mapping, which lives as long as its Checkpoint.
 struct FileTensor {
@@ -41,13 +41,16 @@ class Checkpoint {
   virtual const ModelConfig& config() const = 0;
   /// Null if there is no such tensor.
   virtual const FileTensor* find(std::string_view name) const = 0;
+  /// The tensor `name`. Throws CorruptFile if there is none or its shape is not `expected`, naming both.
+  const FileTensor& require(std::string_view name, const Shape& expected) const;
+  /// Sorted.
   virtual std::vector<std::string_view> names() const = 0;
   /// "safetensors", "gguf" or "dummy".
   virtual std::string format() const = 0;
   /// The folder that holds tokenizer.json and friends; empty for a lone .gguf file.
   virtual std::string directory() const = 0;
-  /// GGUF metadata as JSON (arrays included); null object otherwise. Keys are the file's own.
-  virtual const nlohmann::json& metadata() const = 0;
+  /// The GGUF file itself, for its key-values (tokenizer, chat template); null for other formats.
+  virtual const GgufFile* gguf() const { return nullptr; }
   /// Tells the system that the mapped pages of `t` are not needed any more (they can be read again).
   virtual void release(const FileTensor& t) const = 0;
 };

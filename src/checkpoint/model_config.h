@@ -47,7 +47,12 @@ struct ModelConfig {
   bool norm_plus_one = false;      ///< Gemma in the hub's form: norms multiply by (1 + w)
   Activation activation = Activation::Silu;
   bool tie_word_embeddings = false;
-  float embedding_scale = 1.0F;    ///< Gemma: sqrt(hidden_size)
+  bool conv1d_weights = false;     ///< linear weights are stored [in, out] (the hub's GPT-2), not [out, in]
+  /// Which optional tensors the layers have. Facts for whoever lists tensors ahead of loading (expected_tensors()).
+  bool qkv_bias = false, attn_out_bias = false, mlp_bias = false, qk_norm = false;
+  /// Gemma: sqrt(hidden_size), rounded to the type that the hub's config names (bfloat16: 640 → 25.25, not 25.298): the
+  /// published model was trained with it so. float32 configs and GGUF files: not rounded.
+  float embedding_scale = 1.0F;
 
   float attention_scale = 0.0F;    ///< on q·k; 1/sqrt(head_dim) unless the model says otherwise
   float attention_softcap = 0.0F;  ///< 0: none
