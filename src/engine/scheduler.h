@@ -40,7 +40,7 @@ struct SchedulerConfig {
   double conservativeness = 1.0;
   bool use_radix_cache = true;
   int decode_log_interval = 40;
-  std::vector<int32_t> eos_ids;
+  std::vector<int32_t> eos_ids{};
 };
 
 /// Thread: the constructor's caller makes and joins it; submit, abort, flush, stats and drain may be called from any

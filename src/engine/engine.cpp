@@ -1,0 +1,268 @@
+#include "sgl/engine.h"
+
+#include <algorithm>
+#include <atomic>
+#include <condition_variable>
+#include <mutex>
+#include <random>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "base/log.h"
+#include "base/memory.h"
+#include "cache/kv_pool.h"
+#include "checkpoint/checkpoint.h"
+#include "checkpoint/hub.h"
+#include "engine/admission.h"
+#include "engine/memory_plan.h"
+#include "engine/runner.h"
+#include "engine/scheduler.h"
+#include "engine/text_setup.h"
+#include "models/registry.h"
+#include "ops/backend.h"
+
+namespace sgl {
+namespace {
+
+constexpr int kDefaultRunningRequests = 64;
+
+int served_context(const EngineOptions& o, const ModelConfig& c) {
+  if (!o.context_length) return c.context_length;
+  if (*o.context_length < 2 || *o.context_length > c.context_length) {
+    throw Error(ErrorKind::InvalidArgument, fmt::format("--context-length must be in [2, {}] for this model, got {}",
+                                                        c.context_length, *o.context_length));
+  }
+  return *o.context_length;
+}
+
+KvGeometry kv_geometry(const EngineOptions& o, const ModelConfig& c) {
+  if (o.page_size < 1 || (o.device == "cpu" && o.page_size % 16 != 0)) {
+    throw Error(ErrorKind::InvalidArgument,
+                fmt::format("--page-size must be a multiple of 16 on the cpu device (its kernels read 16 keys at a time), got {}",
+                            o.page_size));
+  }
+  return {.num_layers = c.num_layers, .num_kv_heads = c.num_kv_heads, .head_dim = c.head_dim,
+          .dtype = parse_kv_dtype(o.kv_cache_dtype, o.dtype, o.device), .page_size = o.page_size};
+}
+
+bool exact(const EngineOptions& o) {
+  if (o.dtype == "auto") return false;
+  if (o.dtype == "float32" || o.dtype == "float") return true;
+  throw Error(ErrorKind::InvalidArgument,
+              fmt::format("dtype must be auto or float32 on this device, got \"{}\"", o.dtype));
+}
+
+std::string random_rid() {
+  static std::atomic<uint64_t> counter{std::random_device{}()};
+  uint64_t n = counter.fetch_add(1) * 0x9e3779b97f4a7c15ULL;
+  return fmt::format("{:016x}{:016x}", n ^ (n >> 31), n * 0xd1342543de82ef95ULL);
+}
+
+}  // namespace
+
+class Engine::Impl {
+ public:
+  explicit Impl(EngineOptions o) : options_(std::move(o)), started_(now()) {
+    load();
+    SchedulerConfig c;
+    c.policy = parse_policy(options_.schedule_policy);
+    c.page_size = options_.page_size;
+    c.num_pages = kv_->num_pages();
+    c.max_running_requests = options_.max_running_requests;
+    c.max_queued_requests = options_.max_queued_requests;
+    c.chunked_prefill_size = options_.chunked_prefill_size;
+    c.conservativeness = options_.schedule_conservativeness;
+    c.use_radix_cache = !options_.disable_radix_cache;
+    c.decode_log_interval = options_.decode_log_interval;
+    c.eos_ids = eos_ids_;
+    scheduler_ = std::make_unique<Scheduler>(std::move(c), [this](Plan plan) { return runner_->run(std::move(plan)); });
+    scheduler_->start();
+  }
+
+  std::vector<std::unique_ptr<Sequence>> prepare(Request& request, const OutputCallback& on_output) {
+    if (request.rid.empty()) request.rid = random_rid();
+    return make_sequences(request, tokenize(request), on_output, text_.tokenizer.get(), limits_, next_seed());
+  }
+
+  std::vector<int32_t> tokenize(const Request& request) const {
+    if (const auto* ids = std::get_if<std::vector<int32_t>>(&request.prompt)) return *ids;
+    if (text_.tokenizer == nullptr) {
+      throw Error(ErrorKind::InvalidArgument,
+                  "a text prompt needs a tokenizer; this engine runs with skip_tokenizer_init: send input_ids");
+    }
+    if (const auto* text = std::get_if<std::string>(&request.prompt)) return text_.tokenizer->encode(*text, true);
+    return text_.tokenizer->encode(render_chat(std::get<ChatPrompt>(request.prompt)), false);
+  }
+
+  std::string render_chat(const ChatPrompt& chat) const { return text_.render(chat); }
+
+  EngineOptions options_;
+  ModelInfo info_;
+  TextSetup text_;
+  std::unique_ptr<Scheduler> scheduler_;
+
+ private:
+  static double now() {
+    return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+  }
+
+  uint64_t next_seed() {
+    std::lock_guard lock(seed_mutex_);
+    return seeds_();
+  }
+
+  void load();
+  void fill_info(const ModelConfig& c);
+
+  double started_;
+  std::unique_ptr<Checkpoint> checkpoint_;
+  std::unique_ptr<Backend> backend_;
+  std::unique_ptr<Model> model_;
+  std::unique_ptr<KvPool> kv_;
+  std::unique_ptr<Runner> runner_;
+  std::vector<int32_t> eos_ids_;
+  AdmissionLimits limits_;
+  std::mutex seed_mutex_;
+  std::mt19937_64 seeds_;
+};
+
+void Engine::Impl::load() {
+  const bool is_exact = exact(options_);
+  parse_policy(options_.schedule_policy);
+  HubOptions hub;
+  hub.revision = options_.revision;
+  const std::string path = resolve_model(options_.model_path, hub);
+  checkpoint_ = Checkpoint::open(path, options_.load_format, options_.json_model_override_args);
+  const ModelConfig& c = checkpoint_->config();
+  check_architecture(c.architecture);
+
+  const int context = served_context(options_, c);
+  const KvGeometry geometry = kv_geometry(options_, c);
+  const MemoryPlan memory = plan_memory(options_, *checkpoint_, geometry, context, available_memory());
+
+  backend_ = Backend::create({.device = options_.device, .threads = options_.threads, .quantize_activations = !is_exact});
+  log::info("device: {}", backend_->describe());
+  log::info("model: {} ({}, {} layers, context {}) from {}", c.architecture, c.model_type, c.num_layers, context, path);
+
+  // The tokenizer needs no weights: it loads beside them.
+  std::exception_ptr text_error;
+  std::thread text_thread([&] {
+    try {
+      text_ = load_text(options_, *checkpoint_);
+    } catch (...) {
+      text_error = std::current_exception();
+    }
+  });
+  try {
+    model_ = build_model(*checkpoint_, *backend_, context);
+    kv_ = std::make_unique<KvPool>(*backend_, geometry, memory.num_pages);
+  } catch (...) {
+    text_thread.join();
+    throw;
+  }
+  text_thread.join();
+  if (text_error) std::rethrow_exception(text_error);
+
+  eos_ids_ = end_ids(c, text_.tokenizer.get());
+  runner_ = std::make_unique<Runner>(*backend_, *model_, *kv_, eos_ids_);
+
+  if (options_.max_running_requests <= 0) options_.max_running_requests = kDefaultRunningRequests;
+  options_.context_length = context;
+  options_.max_total_tokens = memory.num_pages * geometry.page_size;
+  if (options_.served_model_name.empty()) {
+    options_.served_model_name = options_.model_path.empty() ? default_model_name() : options_.model_path;
+  }
+  if (options_.random_seed == 0) options_.random_seed = static_cast<int64_t>(std::random_device{}());
+  seeds_.seed(static_cast<uint64_t>(options_.random_seed));
+  limits_ = {.vocab_size = c.vocab_size, .context_length = context, .pool_tokens = *options_.max_total_tokens,
+             .allow_auto_truncate = options_.allow_auto_truncate};
+  info_.model_path = path;
+  fill_info(c);
+  info_.weight_bytes = memory.weight_bytes;
+  log::info("memory: {}", memory.describe());
+  log::info("KV pool: {} pages of {} tokens, {} in all, {}; at most {} requests run at once, {} wait", memory.num_pages,
+            geometry.page_size, *options_.max_total_tokens, name(geometry.dtype), options_.max_running_requests,
+            options_.max_queued_requests);
+  log::info("loaded in {:.2f} s, {:.0f} MiB resident", now() - started_,
+            static_cast<double>(resident_memory()) / (1024 * 1024));
+}
+
+void Engine::Impl::fill_info(const ModelConfig& c) {
+  info_.served_model_name = options_.served_model_name;
+  info_.tokenizer_path = options_.tokenizer_path.empty() ? info_.model_path : options_.tokenizer_path;
+  info_.architecture = c.architecture;
+  info_.model_type = c.model_type;
+  info_.device = backend_->describe();
+  info_.dtype = options_.dtype == "auto" ? std::string(name(c.dtype)) : options_.dtype;
+  info_.load_format = checkpoint_->format();
+  info_.kv_cache_dtype = name(kv_->geometry().dtype);
+  info_.context_length = *options_.context_length;
+  info_.vocab_size = c.vocab_size;
+  for (std::string_view n : checkpoint_->names()) info_.num_parameters += checkpoint_->find(n)->shape.elements();
+  info_.temperature = c.generation.temperature;
+  info_.top_p = c.generation.top_p;
+  info_.min_p = c.generation.min_p;
+  info_.top_k = c.generation.top_k;
+  info_.repetition_penalty = c.generation.repetition_penalty;
+  info_.has_chat_template = text_.chat_template != nullptr;
+}
+
+Engine::Engine(EngineOptions options) : impl_(std::make_unique<Impl>(std::move(options))) {}
+Engine::~Engine() = default;
+
+std::vector<Output> Engine::generate(std::vector<Request> requests) {
+  // Pieces arrive on the scheduler's thread; this one waits for the last of each.
+  std::mutex mutex;
+  std::condition_variable done;
+  std::vector<Output> results;
+  size_t ended = 0;
+
+  std::vector<std::unique_ptr<Sequence>> sequences;
+  for (Request& request : requests) {
+    const size_t base = results.size();
+    results.resize(base + static_cast<size_t>(std::max(request.sampling.n, 1)));
+    auto on_output = [&, base](Output&& piece) {
+      std::lock_guard lock(mutex);
+      Output& whole = results[base + static_cast<size_t>(piece.index)];
+      auto append = [](auto& to, auto& from) { std::move(from.begin(), from.end(), std::back_inserter(to)); };
+      piece.text.insert(0, whole.text);
+      std::vector<int32_t> ids = std::move(whole.token_ids);
+      append(ids, piece.token_ids);
+      append(whole.logprobs, piece.logprobs);
+      append(whole.prompt_logprobs, piece.prompt_logprobs);
+      piece.token_ids = std::move(ids);
+      piece.logprobs = std::move(whole.logprobs);
+      piece.prompt_logprobs = std::move(whole.prompt_logprobs);
+      whole = std::move(piece);
+      if (whole.finish.type != FinishReason::Type::Running) {
+        ++ended;
+        done.notify_one();
+      }
+    };
+    for (auto& seq : impl_->prepare(request, on_output)) sequences.push_back(std::move(seq));
+  }
+  impl_->scheduler_->submit(std::move(sequences), /*unbounded=*/true);
+  std::unique_lock lock(mutex);
+  done.wait(lock, [&] { return ended == results.size(); });
+  return results;
+}
+
+std::string Engine::submit(Request request, OutputCallback on_output) {
+  auto sequences = impl_->prepare(request, on_output);
+  impl_->scheduler_->submit(std::move(sequences));
+  return request.rid;
+}
+
+void Engine::abort(const std::string& rid_prefix) { impl_->scheduler_->abort(rid_prefix); }
+void Engine::abort_all() { impl_->scheduler_->abort("", true); }
+bool Engine::flush_cache(double timeout_s) { return impl_->scheduler_->flush_cache(timeout_s); }
+bool Engine::drain(double timeout_s) { return impl_->scheduler_->drain(timeout_s); }
+const ModelInfo& Engine::info() const { return impl_->info_; }
+const EngineOptions& Engine::options() const { return impl_->options_; }
+EngineStats Engine::stats() const { return impl_->scheduler_->stats(); }
+const Tokenizer* Engine::tokenizer() const { return impl_->text_.tokenizer.get(); }
+std::string Engine::render_chat(const ChatPrompt& chat) const { return impl_->render_chat(chat); }
+std::vector<int32_t> Engine::tokenize(const Request& request) const { return impl_->tokenize(request); }
+
+}  // namespace sgl

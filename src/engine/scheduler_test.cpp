@@ -1,0 +1,364 @@
+#include "engine/scheduler.h"
+
+#include <atomic>
+#include <chrono>
+#include <map>
+#include <random>
+#include <thread>
+
+#include <gtest/gtest.h>
+
+#include "sgl/error.h"
+
+namespace sgl {
+namespace {
+
+constexpr int kVocab = 1000;
+
+// A model whose next token is a hash of all tokens before it, on a KV cache that stores the tokens themselves. Each step
+// checks that the pages of a sequence hold exactly its own tokens: a page freed too early, shared wrongly or reused shows.
+class FakeModel {
+ public:
+  explicit FakeModel(int page_size) : page_size_(page_size) {}
+
+  static int32_t next_token(const std::vector<int32_t>& tokens, size_t n) {
+    uint64_t h = 1469598103934665603ULL;
+    for (size_t i = 0; i < n; ++i) h = (h ^ static_cast<uint64_t>(tokens[i])) * 1099511628211ULL;
+    return static_cast<int32_t>((h >> 33) % kVocab);
+  }
+
+  Step operator()(Plan plan) {
+    Step step;
+    max_tokens = std::max(max_tokens, plan.num_tokens());
+    ++steps;
+    for (const Plan::Row& row : plan.rows) {
+      Sequence& seq = *row.seq;
+      EXPECT_GE(row.q_len, 1);
+      const int end = seq.computed + row.q_len;
+      EXPECT_LE(end, static_cast<int>(seq.tokens.size()));
+      EXPECT_LE(end, static_cast<int>(seq.pages.size()) * page_size_);
+      for (int p = seq.computed; p < end; ++p) slot(seq, p) = seq.tokens[static_cast<size_t>(p)];
+      computed_tokens += row.q_len;
+      for (int p = 0; p < end; ++p) {
+        if (slot(seq, p) != seq.tokens[static_cast<size_t>(p)]) ++corrupt;
+      }
+      Step::RowResult& result = step.results.emplace_back();
+      if (end == static_cast<int>(seq.tokens.size()) && seq.max_new_tokens > 0) {
+        result.sampled = true;
+        result.next.token = next_token(seq.tokens, seq.tokens.size());
+      }
+    }
+    step.plan = std::move(plan);
+    return step;
+  }
+
+  int corrupt = 0, max_tokens = 0, steps = 0;
+  int64_t computed_tokens = 0;
+
+ private:
+  int32_t& slot(const Sequence& seq, int p) {
+    PageId page = seq.pages[static_cast<size_t>(p / page_size_)];
+    return kv_[int64_t{page} * page_size_ + p % page_size_];
+  }
+  int page_size_;
+  std::map<int64_t, int32_t> kv_;
+};
+
+std::vector<int32_t> expected_output(std::vector<int32_t> tokens, int n) {
+  std::vector<int32_t> out;
+  for (int i = 0; i < n; ++i) {
+    out.push_back(FakeModel::next_token(tokens, tokens.size()));
+    tokens.push_back(out.back());
+  }
+  return out;
+}
+
+struct Result {
+  std::vector<int32_t> prompt, ids;
+  FinishReason finish;
+  int cached = 0, retractions = 0;
+};
+
+class Harness {
+ public:
+  explicit Harness(SchedulerConfig c) : model(c.page_size), scheduler(with_quiet_log(c), [this](Plan p) { return model(std::move(p)); }) {}
+
+  Result& submit(const std::string& rid, std::vector<int32_t> prompt, int max_new, const std::string& ns = "") {
+    auto result = std::make_unique<Result>();
+    Result& r = *result;
+    r.prompt = prompt;
+    results.push_back(std::move(result));
+    auto seq = std::make_unique<Sequence>();
+    seq->rid = rid;
+    seq->prompt_len = static_cast<int>(prompt.size());
+    seq->tokens = std::move(prompt);
+    seq->max_new_tokens = max_new;
+    seq->cache_namespace = ns;
+    seq->on_output = [&r](Output&& out) {
+      EXPECT_EQ(r.finish.type, FinishReason::Type::Running) << "a piece after the last one";
+      r.ids.insert(r.ids.end(), out.token_ids.begin(), out.token_ids.end());
+      r.finish = out.finish;
+      r.cached = out.cached_tokens;
+      r.retractions = out.num_retractions;
+    };
+    std::vector<std::unique_ptr<Sequence>> one;
+    one.push_back(std::move(seq));
+    scheduler.submit(std::move(one));
+    return r;
+  }
+
+  void run_until_idle(int most_turns = 100000) {
+    while (scheduler.turn() && most_turns-- > 0) scheduler.check();
+    scheduler.check();
+    EXPECT_GT(most_turns, 0) << "the scheduler does not come to an end";
+  }
+
+  static SchedulerConfig with_quiet_log(SchedulerConfig c) {
+    c.decode_log_interval = 0;
+    return c;
+  }
+
+  FakeModel model;
+  std::vector<std::unique_ptr<Result>> results;
+  Scheduler scheduler;
+};
+
+std::vector<int32_t> numbers(int n, int start = 0) {
+  std::vector<int32_t> v(static_cast<size_t>(n));
+  for (int i = 0; i < n; ++i) v[static_cast<size_t>(i)] = (start + i) % kVocab;
+  return v;
+}
+
+TEST(Scheduler, OneRequestRunsToItsLength) {
+  Harness h({.page_size = 4, .num_pages = 64});
+  Result& r = h.submit("a", numbers(10), 7);
+  h.run_until_idle();
+  EXPECT_EQ(r.finish.type, FinishReason::Type::Length);
+  EXPECT_EQ(r.ids, expected_output(numbers(10), 7));
+  EXPECT_EQ(h.model.steps, 7);  // the prompt's step gives the first token
+}
+
+TEST(Scheduler, ZeroNewTokensComputesThePromptOnly) {
+  Harness h({.page_size = 4, .num_pages = 64});
+  Result& r = h.submit("a", numbers(10), 0);
+  h.run_until_idle();
+  EXPECT_EQ(r.finish.type, FinishReason::Type::Length);
+  EXPECT_TRUE(r.ids.empty());
+  EXPECT_EQ(h.submit("b", numbers(10), 0).ids.size(), 0U);
+  h.run_until_idle();
+  EXPECT_EQ(h.results[1]->cached, 8);  // two whole pages of four
+}
+
+TEST(Scheduler, ChunksStayWithinTheBudgetAndGiveTheSameTokens) {
+  for (int chunk : {4, 7, 64, -1}) {
+    Harness h({.page_size = 4, .num_pages = 256, .chunked_prefill_size = chunk});
+    for (int i = 0; i < 5; ++i) h.submit("r", numbers(50 + i, 100 * i), 6);
+    h.run_until_idle();
+    for (auto& r : h.results) EXPECT_EQ(r->ids, expected_output(r->prompt, 6));
+    if (chunk > 0) {
+      EXPECT_LE(h.model.max_tokens, chunk + 5);
+    }
+    EXPECT_EQ(h.model.corrupt, 0);
+  }
+}
+
+TEST(Scheduler, SharedPrefixSubmittedAtOnceIsComputedOnce) {
+  Harness h({.page_size = 16, .num_pages = 1024, .max_running_requests = 64, .chunked_prefill_size = 256});
+  for (int i = 0; i < 64; ++i) {
+    std::vector<int32_t> prompt = numbers(1000);
+    prompt.push_back(i);
+    h.submit("r", prompt, 4);
+  }
+  h.run_until_idle();
+  int64_t cached = 0;
+  for (auto& r : h.results) {
+    EXPECT_EQ(r->ids, expected_output(r->prompt, 4));
+    cached += r->cached;
+  }
+  EXPECT_EQ(cached, 63 * 992);  // 62 whole pages of 16 for all but the first
+  EXPECT_EQ(h.model.computed_tokens, 1001 + 63 * 9 + 64 * 3);
+}
+
+TEST(Scheduler, NamespacesDoNotShare) {
+  Harness h({.page_size = 4, .num_pages = 64});
+  h.submit("a", numbers(20), 2, "x");
+  h.run_until_idle();
+  h.submit("b", numbers(20), 2, "y");
+  h.run_until_idle();
+  EXPECT_EQ(h.results[1]->cached, 0);
+}
+
+TEST(Scheduler, RetractsAndAnswersAllWhenPagesRunOut) {
+  // Eight requests that grow to 60 tokens each in a pool of 40 · 4 = 160.
+  Harness h({.page_size = 4, .num_pages = 40, .conservativeness = 0.1});
+  for (int i = 0; i < 8; ++i) h.submit("r", numbers(20, 50 * i), 40);
+  h.run_until_idle();
+  int retractions = 0;
+  for (auto& r : h.results) {
+    EXPECT_EQ(r->ids, expected_output(r->prompt, 40));
+    retractions += r->retractions;
+  }
+  EXPECT_GT(retractions, 0);
+  EXPECT_EQ(h.model.corrupt, 0);
+}
+
+TEST(Scheduler, AbortFreesPagesWithinOneTurn) {
+  Harness h({.page_size = 4, .num_pages = 64});
+  Result& a = h.submit("ab", numbers(30), 100);
+  Result& b = h.submit("ac", numbers(30, 500), 100);
+  Result& c = h.submit("b", numbers(30, 700), 100);
+  for (int i = 0; i < 5; ++i) h.scheduler.turn();
+  h.scheduler.abort("a");  // by prefix
+  h.scheduler.abort("");   // ignored
+  h.scheduler.abort("zz");
+  h.scheduler.turn();
+  EXPECT_EQ(a.finish.type, FinishReason::Type::Abort);
+  EXPECT_EQ(b.finish.type, FinishReason::Type::Abort);
+  EXPECT_EQ(c.finish.type, FinishReason::Type::Running);
+  EXPECT_EQ(h.scheduler.stats().running, 1);
+  h.scheduler.abort("", true);
+  h.run_until_idle();
+  EngineStats s = h.scheduler.stats();
+  EXPECT_EQ(s.free_pages + s.cached_pages, s.total_pages);
+  EXPECT_EQ(s.cached_pages_locked, 0);
+  EXPECT_EQ(s.aborted, 3);
+}
+
+TEST(Scheduler, QueueIsBounded) {
+  Harness h({.page_size = 4, .num_pages = 64, .max_queued_requests = 2});
+  h.submit("a", numbers(5), 1);
+  h.submit("b", numbers(5), 1);
+  try {
+    h.submit("c", numbers(5), 1);
+    FAIL() << "a third request was taken";
+  } catch (const Error& e) {
+    EXPECT_EQ(e.kind(), ErrorKind::ResourceExhausted);
+  }
+  h.run_until_idle();
+  h.submit("d", numbers(5), 1);
+  h.run_until_idle();
+  EXPECT_EQ(h.results.back()->finish.type, FinishReason::Type::Length);
+}
+
+TEST(Scheduler, AStepThatThrowsFailsItsRequestsAndNothingElse) {
+  bool broken = true;
+  FakeModel model(4);
+  Scheduler scheduler({.page_size = 4, .num_pages = 16, .decode_log_interval = 0}, [&](Plan plan) -> Step {
+    if (broken) throw Error(ErrorKind::Internal, "the device fell off");
+    return model(std::move(plan));
+  });
+  FinishReason last;
+  auto submit = [&] {
+    std::vector<std::unique_ptr<Sequence>> one;
+    one.push_back(std::make_unique<Sequence>());
+    one[0]->tokens = numbers(6);
+    one[0]->prompt_len = 6;
+    one[0]->max_new_tokens = 2;
+    one[0]->on_output = [&](Output&& out) { last = out.finish; };
+    scheduler.submit(std::move(one));
+  };
+  submit();
+  scheduler.turn();
+  EXPECT_EQ(last.type, FinishReason::Type::Abort);
+  EXPECT_EQ(last.status, 500);
+  EXPECT_EQ(last.message, "the device fell off");
+  broken = false;
+  submit();
+  while (scheduler.turn()) scheduler.check();
+  EXPECT_EQ(last.type, FinishReason::Type::Length);
+}
+
+TEST(Scheduler, RandomTrafficKeepsEveryPageAndEveryToken) {
+  const uint64_t seed = std::random_device{}();
+  SCOPED_TRACE("seed " + std::to_string(seed));
+  std::mt19937_64 rng(seed);
+  auto pick = [&](int n) { return static_cast<int>(rng() % static_cast<uint64_t>(n)); };
+  for (int round = 0; round < 24; ++round) {
+    const char* policies[] = {"lpm", "fcfs", "dfs-weight", "random"};
+    SchedulerConfig config;
+    config.policy = parse_policy(policies[round % 4]);
+    config.page_size = 1 << pick(5);
+    config.num_pages = std::max(160 / config.page_size + pick(200) / config.page_size, 4);
+    config.max_running_requests = 1 + pick(12);
+    config.chunked_prefill_size = pick(4) == 0 ? -1 : 5 + pick(60);
+    config.conservativeness = 0.1 + 0.3 * pick(5);
+    config.use_radix_cache = pick(5) != 0;
+    Harness h(config);
+    const int longest = static_cast<int>(config.num_pages) * config.page_size - 1;
+    std::vector<std::pair<Result*, int>> wanted;
+    int submitted = 0;
+    while (submitted < 60 || h.scheduler.stats().running + h.scheduler.stats().waiting > 0) {
+      if (submitted < 60 && pick(2) == 0) {
+        std::vector<int32_t> prompt = numbers(1 + pick(60), 100 * pick(3));  // few starts: many shared prefixes
+        if (pick(2) == 0) prompt.push_back(kVocab - 1 - pick(3));
+        int max_new = std::min(pick(40), longest - static_cast<int>(prompt.size()));
+        Result& r = h.submit("r" + std::to_string(submitted++), prompt, max_new, pick(6) == 0 ? "other" : "");
+        wanted.emplace_back(&r, max_new);
+      }
+      if (pick(15) == 0) h.scheduler.abort("r" + std::to_string(pick(60)));
+      h.scheduler.turn();
+      h.scheduler.check();
+    }
+    h.run_until_idle();
+    for (auto [r, max_new] : wanted) {
+      std::vector<int32_t> expected = expected_output(r->prompt, max_new);
+      if (r->finish.type == FinishReason::Type::Abort) {
+        ASSERT_LE(r->ids.size(), expected.size());
+        expected.resize(r->ids.size());
+      } else {
+        EXPECT_EQ(r->finish.type, FinishReason::Type::Length);
+      }
+      ASSERT_EQ(r->ids, expected);
+    }
+    EXPECT_EQ(h.model.corrupt, 0);
+    EngineStats s = h.scheduler.stats();
+    EXPECT_EQ(s.free_pages + s.cached_pages, s.total_pages);
+    EXPECT_EQ(s.cached_pages_locked, 0);
+  }
+}
+
+TEST(Scheduler, ServesSubmittersOnManyThreadsAndDrains) {
+  FakeModel model(8);
+  Scheduler scheduler({.page_size = 8, .num_pages = 200, .decode_log_interval = 0},
+                      [&](Plan plan) { return model(std::move(plan)); });
+  scheduler.start();
+  std::atomic<int> ended{0}, wrong{0};
+  std::vector<std::thread> clients;
+  for (int t = 0; t < 4; ++t) {
+    clients.emplace_back([&, t] {
+      for (int i = 0; i < 50; ++i) {
+        std::vector<std::unique_ptr<Sequence>> one;
+        one.push_back(std::make_unique<Sequence>());
+        one[0]->rid = "t" + std::to_string(t) + "_" + std::to_string(i);
+        one[0]->tokens = numbers(20 + i, t * 7);
+        one[0]->prompt_len = 20 + i;
+        one[0]->max_new_tokens = 5;
+        auto ids = std::make_shared<std::vector<int32_t>>();
+        auto expected = expected_output(one[0]->tokens, 5);
+        one[0]->on_output = [&, ids, expected](Output&& out) {
+          ids->insert(ids->end(), out.token_ids.begin(), out.token_ids.end());
+          if (out.finish.type == FinishReason::Type::Running) return;
+          if (out.finish.type == FinishReason::Type::Length && *ids != expected) ++wrong;
+          ++ended;
+        };
+        const std::string rid = one[0]->rid;
+        scheduler.submit(std::move(one));
+        if (i % 5 == 0) scheduler.abort(rid);
+        if (i % 9 == 0) (void)scheduler.stats();
+      }
+    });
+  }
+  for (std::thread& c : clients) c.join();
+  EXPECT_TRUE(scheduler.drain(60));
+  EXPECT_EQ(ended.load(), 200);
+  EXPECT_EQ(wrong.load(), 0);
+  EXPECT_TRUE(scheduler.flush_cache(1));
+  EngineStats s = scheduler.stats();
+  EXPECT_EQ(s.free_pages, s.total_pages);
+  std::vector<std::unique_ptr<Sequence>> one;
+  one.push_back(std::make_unique<Sequence>());
+  EXPECT_THROW(scheduler.submit(std::move(one)), Error);
+}
+
+}  // namespace
+}  // namespace sgl
