@@ -1,0 +1,167 @@
+// What 11 tiny models of every covered architecture must compute, against logits recorded from transformers in float32
+// (tests/golden/README.md). One table says how close each backend comes.
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <map>
+#include <numeric>
+#include <sstream>
+
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+
+#include "cache/kv_pool.h"
+#include "checkpoint/checkpoint.h"
+#include "models/registry.h"
+#include "ops/backend.h"
+
+namespace sgl {
+namespace {
+
+const std::string kGolden = std::string(SGL_SOURCE_DIR) + "/tests/golden/models/";
+constexpr const char* kModels[] = {"llama", "llama_tied_rope3", "llama_linear_rope", "mistral_swa", "qwen2", "qwen2_yarn",
+                                   "qwen3", "gemma2", "gemma3_text", "phi3", "gpt2"};
+
+// The tensors of expected.safetensors, read without the program's own reader.
+class Expected {
+ public:
+  explicit Expected(const std::string& path) {
+    std::ifstream in(path, std::ios::binary);
+    std::stringstream text;
+    text << in.rdbuf();
+    file_ = text.str();
+    uint64_t size = 0;
+    std::memcpy(&size, file_.data(), 8);
+    header_ = nlohmann::json::parse(file_.substr(8, size));
+    data_ = 8 + size;
+  }
+  template <typename From, typename To>
+  std::vector<To> get(const std::string& name) const {
+    size_t begin = header_.at(name).at("data_offsets")[0], end = header_.at(name).at("data_offsets")[1];
+    std::vector<From> v((end - begin) / sizeof(From));
+    std::memcpy(v.data(), file_.data() + data_ + begin, end - begin);
+    return {v.begin(), v.end()};
+  }
+  bool has(const std::string& name) const { return header_.contains(name); }
+
+ private:
+  std::string file_;
+  nlohmann::json header_;
+  size_t data_ = 0;
+};
+
+struct Setup {
+  const char* name;
+  BackendOptions backend;
+  DType kv;
+  double bound;  ///< on the largest absolute error of a logit; the golden logits are of order 1
+};
+
+// One sequence on pages that lie in reverse, computed in the pieces that extend() is given.
+class OneSequence {
+ public:
+  OneSequence(const Checkpoint& checkpoint, const Setup& setup)
+      : backend_(Backend::create(setup.backend)),
+        model_(build_model(checkpoint, *backend_, checkpoint.config().context_length)),
+        kv_(*backend_, {.num_layers = model_->config().num_layers, .num_kv_heads = model_->config().num_kv_heads,
+                        .head_dim = model_->config().head_dim, .dtype = setup.kv, .page_size = 16}, 16) {}
+
+  /// Logits of all new tokens, [n, vocab].
+  std::vector<float> extend(const std::vector<int32_t>& tokens) {
+    PagedBatch batch;
+    batch.seqs = {{0, static_cast<int32_t>(tokens.size()), length_ + static_cast<int32_t>(tokens.size()), 0}};
+    for (int32_t page = 15; page >= 0; --page) batch.pages.push_back(page);
+    batch.token_ids = tokens;
+    std::vector<int32_t> rows(tokens.size());
+    std::iota(rows.begin(), rows.end(), 0);
+    for (int32_t r : rows) batch.positions.push_back(length_ + r);
+    arena_.reset();
+    Tensor logits = model_->forward(*backend_, arena_, kv_, batch, rows);
+    length_ += static_cast<int32_t>(tokens.size());
+    return {logits.f32(), logits.f32() + logits.shape.elements()};
+  }
+  void restart() { length_ = 0; }
+  int vocab() const { return model_->config().vocab_size; }
+
+ private:
+  std::unique_ptr<Backend> backend_;
+  std::unique_ptr<Model> model_;
+  KvPool kv_;
+  Arena arena_;
+  int32_t length_ = 0;
+};
+
+double largest_error(const std::vector<float>& a, const std::vector<float>& b) {
+  double worst = a.size() == b.size() ? 0 : INFINITY;
+  for (size_t i = 0; i < std::min(a.size(), b.size()); ++i) {
+    double e = std::abs(double{a[i]} - double{b[i]});
+    worst = std::max(worst, std::isnan(e) ? INFINITY : e);
+  }
+  return worst;
+}
+
+struct Score {
+  double logits = 0;  ///< largest absolute error
+  int tokens = 0;     ///< greedy tokens that agree
+  int wrong = 0;      ///< that differ although the margin says they must not
+};
+
+Score score(const std::string& model, const Setup& setup) {
+  Score s;
+  auto checkpoint = Checkpoint::open(kGolden + model);
+  Expected expected(kGolden + model + "/expected.safetensors");
+  OneSequence seq(*checkpoint, setup);
+  for (int i = 0; expected.has(fmt::format("input_ids.{}", i)); ++i) {
+    auto ids = expected.get<int64_t, int32_t>(fmt::format("input_ids.{}", i));
+    auto greedy = expected.get<int64_t, int32_t>(fmt::format("greedy.{}", i));
+    auto margin = expected.get<float, float>(fmt::format("greedy_margin.{}", i));
+    seq.restart();
+    std::vector<float> logits = seq.extend(ids);
+    s.logits = std::max(s.logits, largest_error(logits, expected.get<float, float>(fmt::format("logits.{}", i))));
+    for (size_t t = 0; t < greedy.size(); ++t) {
+      auto last = logits.end() - seq.vocab();
+      auto token = static_cast<int32_t>(std::max_element(last, logits.end()) - last);
+      if (token != greedy[t]) {
+        // A tie, for a backend whose logits are off by up to its bound: from here on the texts may part.
+        if (margin[t] > std::max(1e-3, 2 * setup.bound)) ++s.wrong;
+        break;
+      }
+      ++s.tokens;
+      logits = seq.extend({token});
+    }
+  }
+  return s;
+}
+
+TEST(Golden, LogitsAndGreedyTokensOfEveryArchitecture) {
+  // float32 throughout: what is left is the order of additions. float16 KV: 11 significant bits on keys and values.
+  const Setup setups[] = {
+      {"ref, float32", {.device = "ref", .threads = 1, .quantize_activations = false}, DType::F32, 2e-4},
+      {"cpu, float32", {.device = "cpu", .threads = 2, .quantize_activations = false}, DType::F32, 2e-4},
+      {"cpu, float16 KV", {.device = "cpu", .threads = 2, .quantize_activations = true}, DType::F16, 5e-3},
+      {"cpu, bfloat16 KV", {.device = "cpu", .threads = 2, .quantize_activations = true}, DType::BF16, 4e-2},
+  };
+  fmt::print("{:18}", "max |Δ logit|");
+  for (const Setup& s : setups) fmt::print("{:>22}", s.name);
+  fmt::print("\n{:18}", "bound");
+  for (const Setup& s : setups) fmt::print("{:>22.1e}", s.bound);
+  fmt::print("\n");
+  for (const char* model : kModels) {
+    ASSERT_TRUE(std::filesystem::exists(kGolden + model)) << "the golden data of " << model << " is missing";
+    fmt::print("{:18}", model);
+    for (const Setup& setup : setups) {
+      Score s = score(model, setup);
+      fmt::print("{:>11.1e}, {:2} tokens", s.logits, s.tokens);
+      EXPECT_LE(s.logits, setup.bound) << model << " on " << setup.name;
+      EXPECT_EQ(s.wrong, 0) << model << " on " << setup.name << ": a greedy token differs where there is no tie";
+    }
+    fmt::print("\n");
+  }
+}
+
+}  // namespace
+}  // namespace sgl

@@ -1,0 +1,139 @@
+#!/usr/bin/env python3
+"""Real models against recorded results, over /generate with log-probabilities (tests/golden/README.md).
+
+usage: real_models.py --program build/release/sgl [--model NAME=PATH ...]
+
+Without --model the default model is checked. Each model is served twice: on the exact path (--dtype float32), where the
+mean |Δ log-probability| must stay within 0.002, and on the fast default path, within the bounds below.
+"""
+import argparse
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+
+# Bounds of the fast path: int8 activations in blocks of 32 move log-probabilities by about this much.
+BOUNDS = {
+    "SmolLM2-135M-Instruct.Q4_1": {"delta": 0.08, "top1": 0.95},
+    "qwen2.5-coder-0.5b-instruct-q4_k_m": {"delta": 0.045, "top1": 0.975},
+    "gemma-3-270m-q4_k_m": {"delta": 0.08, "top1": 0.95},
+}
+EXACT_DELTA, NLL = 0.002, 0.003
+
+
+class Server:
+    def __init__(self, program, path, flags):
+        with socket.socket() as s:
+            s.bind(("127.0.0.1", 0))
+            self.port = s.getsockname()[1]
+        command = [program, "serve", "--port", str(self.port), "--log-level", "warning"] + flags
+        if path:
+            command += ["--model-path", path]
+        self.process = subprocess.Popen(command)
+        deadline = time.time() + 600
+        while True:
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{self.port}/health", timeout=30).read()
+                return
+            except (urllib.error.URLError, ConnectionError):
+                if self.process.poll() is not None or time.time() > deadline:
+                    self.process.kill()
+                    sys.exit(f"the server did not start: {' '.join(command)}")
+                time.sleep(0.05)
+
+    def generate(self, body):
+        request = urllib.request.Request(f"http://127.0.0.1:{self.port}/generate", json.dumps(body).encode(),
+                                         {"Content-Type": "application/json"})
+        with urllib.request.urlopen(request, timeout=600) as reply:
+            return json.load(reply)
+
+    def chat(self, messages):
+        body = {"messages": messages, "model": "m", "temperature": 0, "max_tokens": 1}
+        request = urllib.request.Request(f"http://127.0.0.1:{self.port}/v1/chat/completions", json.dumps(body).encode(),
+                                         {"Content-Type": "application/json"})
+        with urllib.request.urlopen(request, timeout=600) as reply:
+            return json.load(reply)
+
+    def stop(self):
+        self.process.terminate()
+        if self.process.wait(timeout=60) != 0:
+            sys.exit(f"the server ended with status {self.process.returncode}")
+
+
+def score_text(server, golden):
+    """Mean |Δ logprob|, share of equal top-1, relative error of the mean NLL, on the fixed text."""
+    text = golden["text"]
+    reply = server.generate({"input_ids": text["input_ids"], "return_logprob": True, "logprob_start_len": 0,
+                             "top_logprobs_num": 1, "sampling_params": {"max_new_tokens": 1, "temperature": 0}})
+    meta = reply["meta_info"]
+    got = [entry[0] for entry in meta["input_token_logprobs"][1:]]
+    want = text["logprobs"]
+    assert len(got) == len(want), f"{len(got)} log-probabilities, expected {len(want)}"
+    # top1[i]: the best token after position i; the report's entry i + 1 scores position i + 1, given those before.
+    top1 = [entry[0][1] for entry in meta["input_top_logprobs"][1:]] + [meta["output_top_logprobs"][0][0][1]]
+    assert len(top1) == len(text["top1"])
+    delta = sum(abs(a - b) for a, b in zip(got, want)) / len(want)
+    equal = sum(a == b for a, b in zip(top1, text["top1"])) / len(top1)
+    nll = -sum(got) / len(got)
+    return delta, equal, abs(nll / text["mean_nll"] - 1)
+
+
+def score_prompts(server, golden, tie):
+    """Greedy tokens that agree until the first tie; fails where one differs although its margin is larger than `tie`."""
+    agree = total = 0
+    for prompt in golden["prompts"]:
+        steps = prompt["greedy"]
+        reply = server.generate({"input_ids": prompt["input_ids"],
+                                 "sampling_params": {"max_new_tokens": len(steps), "temperature": 0, "ignore_eos": True}})
+        total += len(steps)
+        for token, step in zip(reply["output_ids"], steps):
+            if token != step["token"]:
+                margin = step["top5"][0][1] - step["top5"][1][1]
+                assert margin <= tie, f"token {token} instead of {step['token']}, whose margin is {margin:.4f}"
+                break
+            agree += 1
+        if prompt.get("messages"):
+            usage = server.chat(prompt["messages"])["usage"]
+            assert usage["prompt_tokens"] == len(prompt["input_ids"]), "the chat template gives another prompt"
+    return agree, total
+
+
+def check(program, name, path):
+    with open(os.path.join(HERE, "golden", "real", name + ".json"), encoding="utf-8") as f:
+        golden = json.load(f)
+    bounds = BOUNDS[name]
+    failed = False
+    for label, flags, delta_bound, top1_bound, tie in (
+            ("exact", ["--dtype", "float32"], EXACT_DELTA, 0.99, 0.01),
+            ("fast", [], bounds["delta"], bounds["top1"], 0.5)):
+        server = Server(program, path, flags)
+        delta, equal, nll = score_text(server, golden)
+        agree, total = score_prompts(server, golden, tie)
+        server.stop()
+        ok = delta <= delta_bound and equal >= top1_bound and nll <= NLL
+        failed |= not ok
+        print(f"{name:38} {label:6} mean |Δ logprob| {delta:.5f} (≤ {delta_bound})  top-1 {100 * equal:.2f} % (≥ "
+              f"{100 * top1_bound:g})  NLL {100 * nll:+.3f} % (≤ {100 * NLL:g})  greedy {agree}/{total}"
+              f"{'' if ok else '  FAILED'}", flush=True)
+    return not failed
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--program", required=True)
+    parser.add_argument("--model", action="append", default=[], metavar="NAME=PATH")
+    args = parser.parse_args()
+    models = [m.split("=", 1) for m in args.model] or [["SmolLM2-135M-Instruct.Q4_1", ""]]
+    results = [check(args.program, name, path) for name, path in models]
+    print(f"{sum(results)} passed, {len(results) - sum(results)} failed")
+    sys.exit(0 if all(results) else 1)
+
+
+if __name__ == "__main__":
+    main()
