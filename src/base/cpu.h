@@ -1,0 +1,26 @@
+#pragma once
+// Instruction sets of this machine's processor, as far as our kernels are built for them.
+
+#include <string_view>
+#include <vector>
+
+namespace sgl {
+
+/// Each level includes those before it. The kernels are built once for each level.
+enum class CpuIsa {
+  Generic,  ///< what the compiler's target has: x86-64 baseline, ARMv8
+  Avx2,     ///< AVX2, FMA, F16C
+  Avx512,   ///< AVX-512 F, BW, VL, DQ and VNNI
+};
+
+/// "generic", "avx2", "avx512".
+std::string_view name(CpuIsa isa);
+
+/// What this machine and this build can run, weakest first; never empty.
+std::vector<CpuIsa> available_isas();
+
+/// The level to use: the best there is, or what $SGL_CPU_ISA names. Throws InvalidArgument when that is no name,
+/// Unsupported when this machine lacks it.
+CpuIsa choose_isa();
+
+}  // namespace sgl
