@@ -82,8 +82,12 @@ install_packages() {
   done
   if [[ ${#unknown[@]} != 0 ]]; then
     tail -n 5 "$kLogDir/apt.log" >&2
+    if grep -q 'Failed to fetch' "$kLogDir/apt.log"; then
+      die "apt-get cannot reach the package archive (see above), and has no older list of packages." \
+        "Check the network, http_proxy where one is needed, and /etc/apt/sources.list*; then run this again."
+    fi
     die "apt knows no package ${unknown[*]}." \
-      "Either there is no network (see above), or this is not Debian 12: $(. /etc/os-release && echo "$PRETTY_NAME")."
+      "The list is made for Debian 12 with its main archive; this is $(. /etc/os-release && echo "$PRETTY_NAME")."
   fi
   # --no-remove: never take something away that this machine's owner has put there.
   if ! quietly apt as_root "${apt[@]}" install -y --no-install-recommends --no-remove "${missing[@]}"; then
