@@ -59,7 +59,6 @@ struct ModelConfig {
   float final_softcap = 0.0F;      ///< on logits; 0: none
   int sliding_window = 0;          ///< tokens a query sees, itself included; 0: all
   std::vector<bool> layer_sliding; ///< for each layer: uses the window; empty: all layers if sliding_window > 0
-  bool conv1d_weights = false;     ///< linear layers are stored [in, out] (the hub's GPT-2)
   RopeConfig rope;
   std::optional<RopeConfig> rope_local;  ///< Gemma 3: for layers that use the window
 
