@@ -19,7 +19,7 @@ class GgufFile;
 struct FileTensor {
   std::string name;  ///< the hub's name ("model.layers.0.self_attn.q_proj.weight"), also for GGUF files
   DType dtype = DType::F32;
-  Shape shape;       ///< outermost first: [out, in] for a linear layer
+  Shape shape;  ///< outermost first: [out, in] for a linear layer
   std::span<const std::byte> data;
 };
 
