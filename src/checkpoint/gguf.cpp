@@ -168,8 +168,16 @@ void GgufFile::parse() {
   }
   r.check_count(num_tensors, "the number of tensors", 24);
   tensors_.reserve(num_tensors);
-  for (uint64_t i = 0; i < num_tensors; ++i) tensors_.push_back(read_tensor(r));
+  std::vector<uint64_t> offsets;
+  offsets.reserve(num_tensors);
+  for (uint64_t i = 0; i < num_tensors; ++i) {
+    tensors_.push_back(read_tensor(r));
+    offsets.push_back(r.read<uint64_t>("a tensor's offset"));
+  }
+  place_tensors(r, offsets);
+}
 
+void GgufFile::place_tensors(const Reader& r, const std::vector<uint64_t>& offsets) {
   const int64_t alignment = integer("general.alignment").value_or(32);
   if (alignment < 8 || alignment > 65536 || !std::has_single_bit(static_cast<uint64_t>(alignment))) {
     r.corrupt(fmt::format("general.alignment must be a power of two in [8, 65536], got {}", alignment));
@@ -257,8 +265,6 @@ FileTensor GgufFile::read_tensor(Reader& r) {
     r.corrupt(fmt::format("tensor {} of type {} cannot have the shape {}", printable(tensor), sgl::name(t.dtype),
                           to_string(t.shape)));
   }
-  t.data = {r.here(), sizeof(uint64_t)};
-  r.skip(sizeof(uint64_t), "a tensor's offset");
   return t;
 }
 

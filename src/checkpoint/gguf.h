@@ -67,7 +67,9 @@ class GgufFile {
   void parse();
   Value read_value(Reader& r, std::string_view key);
   void skip_elements(Reader& r, Type type, uint64_t count, int depth, std::string_view key);
+  /// Everything but `data`; the reader stands before the offset.
   FileTensor read_tensor(Reader& r);
+  void place_tensors(const Reader& r, const std::vector<uint64_t>& offsets);
   const Value* find(std::string_view key, bool array) const;
   [[noreturn]] void wrong_type(std::string_view key, const char* expected) const;
 

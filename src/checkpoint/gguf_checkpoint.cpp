@@ -304,10 +304,9 @@ ModelConfig config_from_gguf(const GgufFile& file) {
                                                     file.path(), *file.integer("split.count")));
   }
   read_tokens(file, c);
-  if (c.architecture.empty()) {
-    c.architecture = arch;  // the registry refuses it by this name
-    return c;
-  }
+  if (file.integer(arch + ".expert_count").value_or(0) > 0) c.architecture = arch == "llama" ? "MixtralForCausalLM" : arch;
+  if (c.architecture.empty()) c.architecture = arch;
+  if (!is_known_architecture(c.architecture)) return c;  // the registry refuses it by name
 
   const Keys k(file, arch);
   TensorIndex all;
@@ -323,7 +322,8 @@ ModelConfig config_from_gguf(const GgufFile& file) {
     read_gemma(k, c);
   } else {
     c.activation = gpt2 ? Activation::GeluTanh : Activation::Silu;
-    read_window(k, 0, c);
+    // Qwen's files may name a window that the model does not use.
+    if (!arch.starts_with("qwen")) read_window(k, 0, c);
   }
   auto has = [&](const char* name) { return tensor(file, name) != nullptr; };
   c.qkv_bias = has("blk.0.attn_q.bias") || has("blk.0.attn_qkv.bias");
