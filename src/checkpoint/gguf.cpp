@@ -186,10 +186,9 @@ void GgufFile::place_tensors(const Reader& r, const std::vector<uint64_t>& offse
   const uint64_t size = begin > bytes_.size() ? 0 : bytes_.size() - begin;
   std::vector<FilePart> parts;
   parts.reserve(tensors_.size());
-  for (FileTensor& t : tensors_) {
-    // Until here, `data` is (offset, size) in disguise: the offset from a null pointer would be undefined behaviour.
-    const uint64_t offset = load<uint64_t>(t.data.data()),
-                   bytes = static_cast<uint64_t>(*tensor_bytes(t.dtype, t.shape));
+  for (size_t i = 0; i < tensors_.size(); ++i) {
+    FileTensor& t = tensors_[i];
+    const uint64_t offset = offsets[i], bytes = static_cast<uint64_t>(*tensor_bytes(t.dtype, t.shape));
     if (offset % step != 0) {
       r.corrupt(fmt::format("tensor {} is at byte {}, not a multiple of {}", printable(t.name), offset, step));
     }
