@@ -1,0 +1,334 @@
+#!/usr/bin/env python3
+"""The real server and the default model under load, faults and bad input.
+
+usage: serving_test.py --program build/release/sgl [--requests 10000] [-k NAME]
+
+After each test the server must be back at its baseline: nothing runs or waits, and free + cached pages are all pages.
+"""
+import argparse
+import asyncio
+import contextlib
+import json
+import os
+import random
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+import urllib.error
+import urllib.request
+
+ARGS = None
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+class Server:
+    def __init__(self, *flags):
+        self.port = free_port()
+        self.log = tempfile.TemporaryFile("w+")
+        self.process = subprocess.Popen([ARGS.program, "serve", "--port", str(self.port), *flags],
+                                        stderr=self.log, stdout=self.log)
+        deadline = time.time() + 300
+        while True:
+            with contextlib.suppress(urllib.error.URLError, ConnectionError):
+                self.get("/health")
+                return
+            if self.process.poll() is not None or time.time() > deadline:
+                self.process.kill()
+                raise RuntimeError("the server did not start:\n" + self.output())
+            time.sleep(0.02)
+
+    def output(self):
+        self.log.seek(0)
+        return self.log.read()
+
+    def get(self, path):
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=60) as reply:
+            return reply.read()
+
+    def post(self, path, body):
+        request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", json.dumps(body).encode(),
+                                         {"Content-Type": "application/json"})
+        with urllib.request.urlopen(request, timeout=600) as reply:
+            return json.loads(reply.read() or b"null")
+
+    def state(self):
+        return json.loads(self.get("/server_info"))["internal_states"][0]
+
+    def wait_for_baseline(self, seconds=10):
+        deadline = time.time() + seconds
+        while True:
+            s = self.state()
+            # Health probes are requests, too: give the one that answered a moment to end.
+            if s["running"] == 0 and s["waiting"] == 0 and s["cached_pages_locked"] == 0:
+                assert s["free_pages"] + s["cached_pages"] == s["total_pages"], f"a page is lost: {s}"
+                return s
+            assert time.time() < deadline, f"the server is not idle after {seconds} s: {s}"
+            time.sleep(0.02)
+
+    def stop(self):
+        self.process.send_signal(signal.SIGTERM)
+        status = self.process.wait(timeout=60)
+        assert status == 0, f"the server ended with status {status}:\n{self.output()}"
+
+
+def message(path, body):
+    data = json.dumps(body).encode()
+    return (f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+            f"Content-Length: {len(data)}\r\nConnection: close\r\n\r\n").encode() + data
+
+
+async def send(port, path, body):
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(message(path, body))
+    await writer.drain()
+    return reader, writer
+
+
+async def whole(port, path, body):
+    """The parsed answer and its status."""
+    reader, writer = await send(port, path, body)
+    data = await reader.read()
+    writer.close()
+    head, _, payload = data.partition(b"\r\n\r\n")
+    status = int(head.split()[1])
+    return status, json.loads(payload)
+
+
+def hang_up(writer):
+    """Closes with a reset, as a killed client does."""
+    sock = writer.get_extra_info("socket")
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    writer.close()
+
+
+class Faults(unittest.TestCase):
+    """One server for all tests; a small queue of work each."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.server = Server("--decode-log-interval", "0", "--max-queued-requests", "1000", "--max-total-tokens", "40000")
+        cls.server.wait_for_baseline()
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.server.stop()
+
+    def tearDown(self):
+        self.server.wait_for_baseline()
+
+    def test_200_clients_at_once_are_all_answered(self):
+        async def run():
+            return await asyncio.gather(*(whole(self.server.port, "/generate", {
+                "text": f"Client {i} asks:", "sampling_params": {"max_new_tokens": 8, "temperature": 0}}) for i in range(200)))
+        replies = asyncio.run(run())
+        self.assertEqual([status for status, _ in replies], [200] * 200)
+        for _, reply in replies:
+            self.assertGreaterEqual(reply["meta_info"]["completion_tokens"], 1)
+
+    def test_a_client_that_hangs_up_mid_stream_frees_its_pages(self):
+        async def run():
+            reader, writer = await send(self.server.port, "/generate", {
+                "text": "Once upon a time", "stream": True,
+                "sampling_params": {"max_new_tokens": 2000, "ignore_eos": True}})
+            await reader.readuntil(b"data: ")
+            self.assertEqual(self.server.state()["running"], 1)
+            hang_up(writer)
+            start = time.time()
+            while self.server.state()["running"] > 0:
+                self.assertLess(time.time() - start, 5)
+                await asyncio.sleep(0.001)
+        asyncio.run(run())
+
+    def test_a_client_that_leaves_while_it_waits_for_a_whole_answer_frees_its_pages(self):
+        async def run():
+            _, writer = await send(self.server.port, "/generate", {
+                "text": "Once upon a time", "sampling_params": {"max_new_tokens": 2000, "ignore_eos": True}})
+            while self.server.state()["running"] == 0:
+                await asyncio.sleep(0.001)
+            hang_up(writer)
+        asyncio.run(run())
+        self.server.wait_for_baseline(5)
+
+    def test_64_requests_with_one_prefix_compute_it_once(self):
+        rng = random.Random(7)
+        prefix = [rng.randrange(100, 40000) for _ in range(1000)]
+        async def run():
+            return await asyncio.gather(*(whole(self.server.port, "/generate", {
+                "input_ids": prefix + [200 + i], "sampling_params": {"max_new_tokens": 4, "temperature": 0}})
+                for i in range(64)))
+        replies = asyncio.run(run())
+        cached = sorted(reply["meta_info"]["cached_tokens"] for _, reply in replies)
+        self.assertEqual(cached, [0] + [992] * 63)  # 62 whole pages of 16
+
+    def test_bad_requests_name_the_mistake(self):
+        cases = [
+            ("/generate", b"{", 400, b""), ("/generate", b'{"text": "\xff"}', 400, b""),
+            ("/generate", b"[]", 400, b""), ("/generate", b"{}", 400, b"text"),
+            ("/generate", b'{"text": 5}', 400, b"text"),
+            ("/generate", b'{"text": "a", "sampling_params": {"nope": 1}}', 400, b"nope"),
+            ("/generate", b'{"text": "a", "sampling_params": {"top_p": 2}}', 400, b"top_p"),
+            ("/generate", b'{"text": "a", "sampling_params": {"max_new_tokens": "x"}}', 400, b"max_new_tokens"),
+            ("/generate", json.dumps({"input_ids": [5] * 9000}).encode(), 400, b"9000"),
+            ("/generate", b'{"input_ids": [99999999]}', 400, b"99999999"),
+            ("/v1/chat/completions", b'{"model": "x"}', 400, b"messages"),
+            ("/v1/chat/completions", b'{"model": "x", "messages": "hi"}', 400, b"messages"),
+            ("/v1/completions", b'{"model": "x", "prompt": "a", "temperature": -1}', 400, b"temperature"),
+            ("/nowhere", b"{}", 404, b"nowhere"),
+        ]
+        for path, body, status, part in cases:
+            with self.subTest(path=path, body=body[:60]):
+                request = urllib.request.Request(f"http://127.0.0.1:{self.server.port}{path}", body,
+                                                 {"Content-Type": "application/json"})
+                with self.assertRaises(urllib.error.HTTPError) as caught:
+                    urllib.request.urlopen(request, timeout=60)
+                with caught.exception as error:
+                    text = error.read()
+                self.assertEqual(error.code, status, text)
+                self.assertIn(part, text)
+                json.loads(text)
+
+    def test_random_aborts_and_disconnects_lose_nothing(self):
+        seed = random.randrange(1 << 30)
+        rng = random.Random(seed)
+        counts = {"answered": 0, "aborted": 0, "hung up": 0}
+        async def one(i):
+            stream = rng.random() < 0.5
+            rid = f"r{i}x"
+            fate = rng.random()
+            prompt = [rng.randrange(100, 110) for _ in range(rng.randrange(1, 60))]
+            reader, writer = await send(self.server.port, "/generate", {
+                "input_ids": prompt, "rid": rid, "stream": stream,
+                "sampling_params": {"max_new_tokens": rng.choice([0, 1, 2, 4, 30]), "temperature": 1.0}})
+            if fate < 0.15:
+                await asyncio.sleep(rng.random() * 0.2)
+                hang_up(writer)
+                counts["hung up"] += 1
+                return
+            if fate < 0.3:
+                await asyncio.sleep(rng.random() * 0.1)
+                status, _ = await whole_status(self.server.port, "/abort_request", {"rid": rid})
+                self.assertEqual(status, 200)
+                counts["aborted"] += 1
+            data = await reader.read()
+            writer.close()
+            self.assertTrue(data.startswith(b"HTTP/1.1 "), data[:80])
+            counts["answered"] += 1
+        async def whole_status(port, path, body):
+            reader, writer = await send(port, path, body)
+            data = await reader.read()
+            writer.close()
+            return int(data.split()[1]), data
+        async def run():
+            gate = asyncio.Semaphore(64)
+            async def gated(i):
+                async with gate:
+                    await one(i)
+            await asyncio.gather(*(gated(i) for i in range(ARGS.requests)))
+        start = time.time()
+        asyncio.run(run())
+        state = self.server.wait_for_baseline()
+        print(f"seed {seed}: {counts} in {time.time() - start:.0f} s; {state['free_pages']} free + {state['cached_pages']} "
+              f"cached = {state['total_pages']} pages", file=sys.stderr)
+
+
+class Limits(unittest.TestCase):
+    def test_a_small_kv_pool_answers_all(self):
+        server = Server("--max-total-tokens", "2048", "--schedule-conservativeness", "0.1", "--decode-log-interval", "0")
+        async def run():
+            return await asyncio.gather(*(whole(server.port, "/generate", {
+                "text": f"Story {i}:", "sampling_params": {"max_new_tokens": 200, "ignore_eos": True, "temperature": 0}})
+                for i in range(64)))
+        replies = asyncio.run(run())
+        self.assertEqual([status for status, _ in replies], [200] * 64)
+        self.assertEqual({r["meta_info"]["completion_tokens"] for _, r in replies}, {200})
+        self.assertGreater(sum(r["meta_info"]["num_retractions"] for _, r in replies), 0)
+        server.wait_for_baseline()
+        server.stop()
+
+    def test_a_full_queue_answers_503(self):
+        server = Server("--max-running-requests", "1", "--max-queued-requests", "2", "--decode-log-interval", "0")
+        async def run():
+            return await asyncio.gather(*(whole(server.port, "/generate", {
+                "text": "a", "sampling_params": {"max_new_tokens": 50, "ignore_eos": True}}) for _ in range(20)))
+        statuses = [status for status, _ in asyncio.run(run())]
+        self.assertIn(503, statuses)
+        self.assertIn(200, statuses)
+        self.assertEqual(set(statuses), {200, 503})
+        server.wait_for_baseline()
+        server.stop()
+
+    def test_sigterm_lets_running_requests_end(self):
+        server = Server("--decode-log-interval", "0")
+        async def run():
+            tasks = [asyncio.ensure_future(whole(server.port, "/generate", {
+                "text": "a", "sampling_params": {"max_new_tokens": 60, "ignore_eos": True}})) for _ in range(8)]
+            while server.state()["running"] < 8:
+                await asyncio.sleep(0.005)
+            server.process.send_signal(signal.SIGTERM)
+            return await asyncio.gather(*tasks)
+        replies = asyncio.run(run())
+        self.assertEqual([(status, r["meta_info"]["completion_tokens"]) for status, r in replies], [(200, 60)] * 8)
+        self.assertEqual(server.process.wait(timeout=60), 0)
+
+
+class StartUp(unittest.TestCase):
+    """Every mistake ends the program soon, with one line that names it."""
+
+    def refused(self, *flags, status, text):
+        done = subprocess.run([ARGS.program, "serve", *flags], capture_output=True, text=True, timeout=120)
+        self.assertEqual(done.returncode, status, done.stderr)
+        for part in text:
+            self.assertIn(part, done.stderr)
+
+    def test_an_unknown_flag(self):
+        self.refused("--no-such-flag", status=2, text=["--no-such-flag"])
+
+    def test_an_unknown_path(self):
+        self.refused("--model-path", "/no/such/place", status=1, text=["/no/such/place"])
+
+    def test_an_unsupported_architecture(self):
+        with tempfile.TemporaryDirectory() as d:
+            with open(os.path.join(d, "config.json"), "w", encoding="utf-8") as f:
+                json.dump({"architectures": ["NoSuchForCausalLM"], "model_type": "nosuch", "hidden_size": 8}, f)
+            self.refused("--model-path", d, "--load-format", "dummy", status=1,
+                         text=["NoSuchForCausalLM", "LlamaForCausalLM", "Qwen2ForCausalLM"])
+
+    def test_a_corrupt_file(self):
+        with tempfile.TemporaryDirectory() as d:
+            path = os.path.join(d, "x.gguf")
+            with open(path, "wb") as f:
+                f.write(b"GGUF" + struct.pack("<IQQ", 3, 1 << 60, 1 << 60))
+            self.refused("--model-path", path, status=1, text=["x.gguf"])
+
+    def test_too_little_memory(self):
+        self.refused("--max-total-tokens", str(10 ** 12), status=1, text=["GiB", "--max-total-tokens"])
+
+    def test_a_taken_port(self):
+        with socket.socket() as s:
+            s.bind(("127.0.0.1", 0))
+            s.listen()
+            port = s.getsockname()[1]
+            self.refused("--port", str(port), status=1, text=[str(port)])
+
+
+def main():
+    global ARGS
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--program", required=True)
+    parser.add_argument("--requests", type=int, default=10000)
+    ARGS, rest = parser.parse_known_args()
+    unittest.main(argv=[sys.argv[0], "-v", *rest])
+
+
+if __name__ == "__main__":
+    main()
