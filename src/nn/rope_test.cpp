@@ -8,7 +8,12 @@
 namespace sgl {
 namespace {
 
-RopeConfig base() { return {.theta = 10000.0, .rotary_dim = 8}; }
+RopeConfig base() {
+  RopeConfig c;
+  c.theta = 10000.0;
+  c.rotary_dim = 8;
+  return c;
+}
 
 TEST(Rope, FrequenciesFallGeometrically) {
   Rope rope(base(), 128);
