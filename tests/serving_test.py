@@ -69,7 +69,7 @@ class Server:
         while True:
             s = self.state()
             # Health probes are requests, too: give the one that answered a moment to end.
-            if s["running"] == 0 and s["waiting"] == 0 and s["cached_pages_locked"] == 0:
+            if s["num_running_reqs"] == 0 and s["num_waiting_reqs"] == 0 and s["cached_pages_locked"] == 0:
                 assert s["free_pages"] + s["cached_pages"] == s["total_pages"], f"a page is lost: {s}"
                 return s
             assert time.time() < deadline, f"the server is not idle after {seconds} s: {s}"
@@ -141,10 +141,10 @@ class Faults(unittest.TestCase):
                 "text": "Once upon a time", "stream": True,
                 "sampling_params": {"max_new_tokens": 2000, "ignore_eos": True}})
             await reader.readuntil(b"data: ")
-            self.assertEqual(self.server.state()["running"], 1)
+            self.assertEqual(self.server.state()["num_running_reqs"], 1)
             hang_up(writer)
             start = time.time()
-            while self.server.state()["running"] > 0:
+            while self.server.state()["num_running_reqs"] > 0:
                 self.assertLess(time.time() - start, 5)
                 await asyncio.sleep(0.001)
         asyncio.run(run())
@@ -153,7 +153,7 @@ class Faults(unittest.TestCase):
         async def run():
             _, writer = await send(self.server.port, "/generate", {
                 "text": "Once upon a time", "sampling_params": {"max_new_tokens": 2000, "ignore_eos": True}})
-            while self.server.state()["running"] == 0:
+            while self.server.state()["num_running_reqs"] == 0:
                 await asyncio.sleep(0.001)
             hang_up(writer)
         asyncio.run(run())
@@ -272,7 +272,7 @@ class Limits(unittest.TestCase):
         async def run():
             tasks = [asyncio.ensure_future(whole(server.port, "/generate", {
                 "text": "a", "sampling_params": {"max_new_tokens": 60, "ignore_eos": True}})) for _ in range(8)]
-            while server.state()["running"] < 8:
+            while server.state()["num_running_reqs"] < 8:
                 await asyncio.sleep(0.005)
             server.process.send_signal(signal.SIGTERM)
             return await asyncio.gather(*tasks)

@@ -2,9 +2,14 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
+#include <exception>
+#include <filesystem>
+#include <iterator>
 #include <mutex>
 #include <random>
+#include <thread>
 #include <utility>
 
 #include <fmt/format.h>
@@ -130,7 +135,7 @@ class Engine::Impl {
 void Engine::Impl::load() {
   const bool is_exact = exact(options_);
   parse_policy(options_.schedule_policy);
-  HubOptions hub;
+  HubOptions hub = HubOptions::from_environment();
   hub.revision = options_.revision;
   const std::string path = resolve_model(options_.model_path, hub);
   checkpoint_ = Checkpoint::open(path, options_.load_format, options_.json_model_override_args);
@@ -171,8 +176,10 @@ void Engine::Impl::load() {
   options_.context_length = context;
   options_.max_total_tokens = memory.num_pages * geometry.page_size;
   if (options_.served_model_name.empty()) {
-    options_.served_model_name = options_.model_path.empty() ? default_model_name() : options_.model_path;
+    options_.served_model_name =
+        options_.model_path.empty() ? std::filesystem::path(path).stem().string() : options_.model_path;
   }
+  options_.model_path = path;
   if (options_.random_seed == 0) options_.random_seed = static_cast<int64_t>(std::random_device{}());
   seeds_.seed(static_cast<uint64_t>(options_.random_seed));
   limits_ = {.vocab_size = c.vocab_size, .context_length = context, .pool_tokens = *options_.max_total_tokens,
