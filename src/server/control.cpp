@@ -1,0 +1,284 @@
+#include "server/control.h"
+
+#include <algorithm>
+#include <atomic>
+#include <charconv>
+#include <chrono>
+#include <string>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "server/error_body.h"
+#include "server/json_reader.h"
+#include "server/json_writer.h"
+#include "server/routes.h"
+
+namespace sgl {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+using Clock = std::chrono::steady_clock;
+
+constexpr seconds kHealthTimeout{20};
+constexpr milliseconds kHealthPoll{50}, kFlushPoll{20};
+
+HttpResponse text_response(int status, std::string text) {
+  return {.status = status, .content_type = "text/plain; charset=utf-8", .body = std::move(text), .headers = {}};
+}
+
+HttpResponse empty_response(int status) { return {.status = status, .content_type = {}, .body = {}, .headers = {}}; }
+
+// ── Health ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+class HealthProbe : public std::enable_shared_from_this<HealthProbe> {
+ public:
+  HealthProbe(Service& service, std::shared_ptr<Responder> responder)
+      : workers_(service.workers()),
+        engine_(service.engine()),
+        responder_(std::move(responder)),
+        rid_("HEALTH_CHECK_" + random_hex(16)),
+        give_up_at_(Clock::now() + kHealthTimeout) {}
+
+  void start() {
+    const auto engine = engine_.lock();
+    steps_before_ = engine->stats().steps;
+    Request request;
+    request.rid = rid_;
+    request.prompt = std::vector<int32_t>{0};
+    request.sampling.max_new_tokens = 1;
+    request.sampling.temperature = 0;
+    try {
+      engine->submit(std::move(request), [self = shared_from_this()](Output&& piece) {
+        const FinishReason& f = piece.finish;
+        self->settle(f.type == FinishReason::Type::Abort ? 503 : 200);
+      });
+    } catch (const Error& e) {
+      if (e.kind() != ErrorKind::ResourceExhausted) return settle(503);
+      // The queue is full: the steps of others will show whether the engine lives.
+    }
+    poll();
+  }
+
+ private:
+  void poll() {
+    if (settled_) return;
+    const auto engine = engine_.lock();
+    const bool alive = engine != nullptr && engine->stats().steps != steps_before_;
+    if (alive || engine == nullptr || Clock::now() > give_up_at_) {
+      settle(alive ? 200 : 503);
+      if (engine != nullptr) engine->abort(rid_);
+      return;
+    }
+    workers_->post_after(kHealthPoll, [self = shared_from_this()] { self->poll(); });
+  }
+
+  void settle(int status) {
+    if (!settled_.exchange(true)) responder_->respond(empty_response(status));
+  }
+
+  const std::shared_ptr<WorkerPool> workers_;
+  const std::weak_ptr<EngineApi> engine_;  ///< weak: the engine's callback holds this
+  const std::shared_ptr<Responder> responder_;
+  const std::string rid_;
+  const Clock::time_point give_up_at_;
+  int64_t steps_before_ = 0;
+  std::atomic<bool> settled_{false};
+};
+
+// ── Information ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+void write_card(JsonWriter& w, const Service& service, const ModelInfo& info) {
+  w.begin_object().field("id", info.served_model_name).field("object", "model").field("created", service.started_at());
+  w.field("owned_by", "sglang").field("root", info.served_model_name).null_field("parent");
+  w.field("max_model_len", info.context_length).end_object();
+}
+
+HttpResponse json_response(std::string body) {
+  return {.status = 200, .content_type = "application/json", .body = std::move(body), .headers = {}};
+}
+
+template <typename T>
+void optional_field(JsonWriter& w, std::string_view name, const std::optional<T>& value) {
+  if (value) {
+    w.field(name, *value);
+  } else {
+    w.null_field(name);
+  }
+}
+
+// Every flag as it was resolved, but for the API key.
+void write_flags(JsonWriter& w, const ServerOptions& server, const EngineOptions& o) {
+  w.field("model_path", o.model_path).field("tokenizer_path", o.tokenizer_path);
+  w.field("skip_tokenizer_init", o.skip_tokenizer_init).field("load_format", o.load_format);
+  w.field("revision", o.revision)
+      .field("served_model_name", o.served_model_name)
+      .field("chat_template", o.chat_template);
+  w.field("device", o.device).field("dtype", o.dtype).field("kv_cache_dtype", o.kv_cache_dtype);
+  optional_field(w, "context_length", o.context_length);
+  w.field("allow_auto_truncate", o.allow_auto_truncate).field("json_model_override_args", o.json_model_override_args);
+  w.field("threads", o.threads);
+  optional_field(w, "max_total_tokens", o.max_total_tokens);
+  w.field("mem_fraction_static", o.mem_fraction_static).field("page_size", o.page_size);
+  w.field("max_running_requests", o.max_running_requests).field("max_queued_requests", o.max_queued_requests);
+  w.field("chunked_prefill_size", o.chunked_prefill_size).field("schedule_policy", o.schedule_policy);
+  w.field("schedule_conservativeness", o.schedule_conservativeness);
+  w.field("disable_radix_cache", o.disable_radix_cache).field("random_seed", o.random_seed);
+  w.field("decode_log_interval", o.decode_log_interval);
+  w.field("host", server.http.host).field("port", server.http.port).field("log_level", server.log_level);
+  w.field("skip_server_warmup", server.skip_server_warmup).field("stream_interval", server.stream_interval);
+  w.field("incremental_streaming_output", server.incremental_streaming_output);
+}
+
+void write_internal_state(JsonWriter& w, const EngineStats& s, const ModelInfo& info) {
+  const int64_t pool = s.total_pages * s.page_size;
+  const int64_t used = s.total_pages - s.free_pages - (s.cached_pages - s.cached_pages_locked);
+  w.begin_object();
+  w.field("effective_max_running_requests_per_dp", s.max_running_requests);
+  w.field("last_gen_throughput", s.gen_throughput);
+  w.key("memory_usage").begin_object();
+  w.field("weight", static_cast<double>(info.weight_bytes) / (1 << 30)).field("token_capacity", pool).end_object();
+  w.field("num_running_reqs", s.running).field("num_waiting_reqs", s.waiting);
+  w.field("num_used_tokens", used * s.page_size).field("num_cached_tokens", s.cached_pages * s.page_size);
+  w.field("total_pages", s.total_pages).field("free_pages", s.free_pages).field("cached_pages", s.cached_pages);
+  w.field("cached_pages_locked", s.cached_pages_locked).field("page_size", s.page_size);
+  w.field("prompt_tokens_total", s.prompt_tokens).field("cached_tokens_total", s.cached_tokens);
+  w.field("generation_tokens_total", s.generation_tokens).field("num_requests_total", s.requests);
+  w.field("num_aborted_requests_total", s.aborted).field("num_retracted_requests_total", s.retracted);
+  w.field("steps_total", s.steps);
+  w.end_object();
+}
+
+// ── Cache ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+// Tries now and then until the engine is idle. Engine::flush_cache can wait too, but would hold a worker meanwhile.
+void try_flush(Service& service, Clock::time_point deadline, const std::shared_ptr<Responder>& responder) {
+  const auto engine = service.engine();
+  if (engine == nullptr) return responder->respond(flat_error(503, "the server is shutting down"));
+  if (engine->flush_cache(0)) {
+    return responder->respond(text_response(200, "Cache flushed.\n"));
+  }
+  if (Clock::now() >= deadline) {
+    return responder->respond(text_response(
+        400, "Cache not flushed: requests are running or waiting. Try again, or pass ?timeout=SECONDS to wait.\n"));
+  }
+  service.workers()->post_after(kFlushPoll,
+                                [&service, deadline, responder] { try_flush(service, deadline, responder); });
+}
+
+}  // namespace
+
+void handle_root(Service& /*service*/, const HttpRequest& /*request*/, std::shared_ptr<Responder> responder) {
+  responder->respond(text_response(200, "sgl " SGL_VERSION " is running. See /v1/models, /server_info and /health.\n"));
+}
+
+void handle_health(Service& service, const HttpRequest& /*request*/, std::shared_ptr<Responder> responder) {
+  if (service.state() != Service::State::Up || service.engine() == nullptr)
+    return responder->respond(empty_response(503));
+  std::make_shared<HealthProbe>(service, std::move(responder))->start();
+}
+
+void handle_ready(Service& service, const HttpRequest& /*request*/, std::shared_ptr<Responder> responder) {
+  responder->respond(empty_response(service.state() == Service::State::Up ? 200 : 503));
+}
+
+void handle_models(Service& service, const HttpRequest& /*request*/, std::shared_ptr<Responder> responder) {
+  const auto engine = service.require_engine();
+  std::string body;
+  JsonWriter w(body);
+  w.begin_object().field("object", "list").key("data").begin_array();
+  write_card(w, service, engine->info());
+  w.end_array().end_object();
+  responder->respond(json_response(std::move(body)));
+}
+
+void handle_model(Service& service, const HttpRequest& request, std::shared_ptr<Responder> responder) {
+  const auto engine = service.require_engine();
+  const std::string_view id = std::string_view(request.path).substr(std::string_view("/v1/models/").size());
+  std::string body;
+  JsonWriter w(body);
+  if (id == engine->info().served_model_name) {
+    write_card(w, service, engine->info());
+    return responder->respond(json_response(std::move(body)));
+  }
+  w.begin_object().key("error").begin_object();
+  w.field("message",
+          fmt::format("The model '{}' does not exist; this server has '{}'", id, engine->info().served_model_name));
+  w.field("type", "invalid_request_error").field("param", "model").field("code", "model_not_found");
+  w.end_object().end_object();
+  responder->respond({.status = 404, .content_type = "application/json", .body = std::move(body), .headers = {}});
+}
+
+void handle_model_info(Service& service, const HttpRequest& /*request*/, std::shared_ptr<Responder> responder) {
+  const auto engine = service.require_engine();
+  const ModelInfo& info = engine->info();
+  std::string body;
+  JsonWriter w(body);
+  w.begin_object();
+  w.field("model_path", info.model_path).field("served_model_name", info.served_model_name);
+  w.field("tokenizer_path", info.tokenizer_path).field("is_generation", true).null_field("preferred_sampling_params");
+  w.field("weight_version", "default").field("load_format", info.load_format).null_field("reasoning_parser");
+  w.null_field("tool_call_parser").field("disaggregation_mode", "null");
+  w.field("has_image_understanding", false)
+      .field("has_audio_understanding", false)
+      .field("model_type", info.model_type);
+  w.key("architectures").begin_array().value(info.architecture).end_array();
+  w.field("device", info.device).field("dtype", info.dtype).field("kv_cache_dtype", info.kv_cache_dtype);
+  w.field("context_length", info.context_length).field("vocab_size", info.vocab_size);
+  w.field("num_parameters", info.num_parameters).field("weight_bytes", info.weight_bytes);
+  w.field("has_chat_template", info.has_chat_template);
+  w.end_object();
+  responder->respond(json_response(std::move(body)));
+}
+
+void handle_server_info(Service& service, const HttpRequest& /*request*/, std::shared_ptr<Responder> responder) {
+  const auto engine = service.require_engine();
+  const EngineStats stats = engine->stats();
+  const int64_t pool = stats.total_pages * stats.page_size;
+  // A request needs a token of room for its answer, and the pool a token more.
+  const int64_t longest_input = std::max<int64_t>(std::min<int64_t>(engine->info().context_length, pool) - 2, 0);
+  std::string body;
+  JsonWriter w(body);
+  w.begin_object();
+  write_flags(w, service.options(), engine->options());
+  w.field("version", SGL_VERSION).field("status", service.state() == Service::State::Up ? "ready" : "not ready");
+  w.field("max_total_num_tokens", pool).field("max_req_input_len", longest_input);
+  w.field("startup_time", service.started_at());
+  w.key("internal_states").begin_array();
+  write_internal_state(w, stats, engine->info());
+  w.end_array().end_object();
+  responder->respond(json_response(std::move(body)));
+}
+
+void handle_flush_cache(Service& service, const HttpRequest& request, std::shared_ptr<Responder> responder) {
+  double timeout_s = 0;
+  if (const auto text = request.query_parameter("timeout")) {
+    const auto [end, error] = std::from_chars(text->data(), text->data() + text->size(), timeout_s);
+    if (error != std::errc() || end != text->data() + text->size() || !(timeout_s >= 0 && timeout_s <= 86400)) {
+      throw Error(ErrorKind::InvalidArgument,
+                  fmt::format("timeout must be seconds in [0, 86400], got {}", quote(*text)));
+    }
+  }
+  service.require_engine();
+  try_flush(service, Clock::now() + milliseconds(static_cast<int64_t>(timeout_s * 1000)), responder);
+}
+
+void handle_abort_request(Service& service, const HttpRequest& request, std::shared_ptr<Responder> responder) {
+  const auto engine = service.require_engine();
+  const Json body = request.body.empty() ? Json::object() : parse_json(request.body);
+  const Fields f(body);
+  const std::string rid = f.string("rid").value_or("");
+  if (f.boolean("abort_all").value_or(false)) {
+    engine->abort_all();
+  } else if (!rid.empty()) {
+    engine->abort(rid);
+  }
+  responder->respond(empty_response(200));
+}
+
+void handle_concatenate(Service& /*service*/, const HttpRequest& /*request*/, std::shared_ptr<Responder> responder) {
+  responder->respond(json_response("{}"));
+}
+
+}  // namespace sgl

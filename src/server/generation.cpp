@@ -1,0 +1,283 @@
+#include "server/generation.h"
+
+#include <algorithm>
+#include <iterator>
+#include <mutex>
+#include <utility>
+
+#include "sgl/error.h"
+
+namespace sgl {
+namespace {
+
+struct Piece {
+  size_t request = 0;
+  Output output;
+};
+
+void append(std::vector<PositionLogprobs>& to, std::vector<PositionLogprobs>&& from) {
+  to.insert(to.end(), std::make_move_iterator(from.begin()), std::make_move_iterator(from.end()));
+}
+
+// Makes `into` and the piece that follows it one piece.
+void merge(Output& into, Output&& next) {
+  into.text += next.text;
+  into.token_ids.insert(into.token_ids.end(), next.token_ids.begin(), next.token_ids.end());
+  append(into.logprobs, std::move(next.logprobs));
+  append(into.prompt_logprobs, std::move(next.prompt_logprobs));
+  into.finish = std::move(next.finish);
+  into.prompt_tokens = next.prompt_tokens;
+  into.completion_tokens = next.completion_tokens;
+  into.cached_tokens = next.cached_tokens;
+  into.num_retractions = next.num_retractions;
+}
+
+size_t size_in_bytes(const Output& o) {
+  size_t positions = 0;
+  for (const auto* list : {&o.logprobs, &o.prompt_logprobs}) {
+    for (const PositionLogprobs& p : *list) positions += 1 + p.top.size() + p.asked.size();
+  }
+  return sizeof(Output) + o.text.size() + o.token_ids.size() * sizeof(int32_t) + positions * sizeof(TokenLogprob);
+}
+
+constexpr int kAbortedByClient = 499;
+
+class Generation final : public ClientWatcher, public std::enable_shared_from_this<Generation> {
+ public:
+  Generation(Service& service, const std::vector<Request>& requests, Call call, std::shared_ptr<Responder> responder)
+      : workers_(service.workers()),
+        engine_(service.require_engine()),
+        responder_(std::move(responder)),
+        max_unsent_(service.options().http.max_unsent_bytes),
+        stream_(call.stream),
+        merge_(call.merge_pieces || !call.stream || call.stream_interval > 1),
+        interval_(call.stream_interval),
+        dialect_(call.dialect),
+        reply_(std::move(call.reply)) {
+    for (const Request& r : requests) {
+      first_sample_.push_back(slots_.size());
+      slots_.resize(slots_.size() + static_cast<size_t>(std::max(r.sampling.n, 1)));
+      rids_.push_back(r.rid);
+    }
+    remaining_ = slots_.size();
+  }
+
+  void start(std::vector<Request> requests) {
+    const auto engine = engine_.lock();
+    const auto self = shared_from_this();
+    responder_->watch(weak_from_this());
+    try {
+      for (size_t i = 0; i < requests.size(); ++i) {
+        engine->submit(std::move(requests[i]), [self, i](Output&& piece) { self->on_piece(i, std::move(piece)); });
+      }
+    } catch (...) {
+      end();
+      abort_all();
+      throw;
+    }
+    // The client may have gone in the middle of this, when there was nothing to abort yet.
+    if (ended()) abort_all();
+  }
+
+  void on_gone() override {
+    end();
+    abort_all();
+  }
+
+  void on_sent() override {
+    std::lock_guard lock(mutex_);
+    if (!paused_) return;
+    paused_ = false;
+    schedule();
+  }
+
+ private:
+  // What waits for the worker of one sample.
+  struct Slot {
+    size_t piece = kNone;  ///< index in pending_ of the piece to merge into
+    int unsent_tokens = 0;
+    bool sent_any = false;
+  };
+  static constexpr size_t kNone = static_cast<size_t>(-1);
+
+  // The scheduler's thread.
+  void on_piece(size_t request, Output&& piece) {
+    const bool last = piece.finish.type != FinishReason::Type::Running;
+    std::lock_guard lock(mutex_);
+    if (ended_) return;
+    Slot& slot = slots_[first_sample_[request] + static_cast<size_t>(piece.index)];
+    slot.unsent_tokens += static_cast<int>(piece.token_ids.size());
+    pending_bytes_ += size_in_bytes(piece);
+    const bool failed = piece.finish.type == FinishReason::Type::Abort;
+    if (merge_ && slot.piece != kNone) {
+      merge(pending_[slot.piece].output, std::move(piece));
+    } else {
+      slot.piece = pending_.size();
+      pending_.push_back({request, std::move(piece)});
+    }
+    if (last) --remaining_;
+    if (stream_) {
+      const bool due = last || !slot.sent_any || slot.unsent_tokens >= interval_;
+      if (due) {
+        slot.sent_any = true;
+        slot.unsent_tokens = 0;
+        due_ = true;
+      }
+      if (paused_ && pending_bytes_ > max_unsent_) overflow_ = true;
+      if (overflow_ || (due_ && !paused_)) schedule();
+    } else if (remaining_ == 0 || failed) {
+      schedule();
+    }
+  }
+
+  // Requires: the lock.
+  void schedule() {
+    if (scheduled_ || ended_) return;
+    scheduled_ = true;
+    workers_->post(WorkerPool::Lane::Output, [self = shared_from_this()] { self->drain(); });
+  }
+
+  // A worker, one at a time.
+  void drain() {
+    while (true) {
+      std::vector<Piece> pieces;
+      bool last = false;
+      {
+        std::unique_lock lock(mutex_);
+        scheduled_ = false;
+        if (ended_) return;
+        if (overflow_) {
+          lock.unlock();
+          return give_up();
+        }
+        if (pending_.empty()) return;
+        if (must_pause()) return;
+        pieces.swap(pending_);
+        for (Slot& slot : slots_) slot.piece = kNone;
+        pending_bytes_ = 0;
+        due_ = false;
+        last = remaining_ == 0;
+        scheduled_ = true;  // keeps others out
+      }
+      try {
+        if (!answer(std::move(pieces), last)) return;
+      } catch (const std::exception& e) {
+        return fail(500, std::string("internal error: ") + e.what());
+      }
+      if (last) return;
+      std::lock_guard lock(mutex_);
+      if (stream_ ? !due_ : remaining_ > 0) {
+        scheduled_ = false;
+        return;
+      }
+    }
+  }
+
+  // Whether the client has too much to read yet. on_sent() comes when it has read all, and may come at any time: hence
+  // the second look.
+  bool must_pause() {
+    if (!begun_ || responder_->unsent() <= max_unsent_ / 4) return false;
+    paused_ = true;
+    if (responder_->unsent() > max_unsent_ / 4) return true;
+    paused_ = false;
+    return false;
+  }
+
+  // Words the pieces; false if the call has ended.
+  bool answer(std::vector<Piece> pieces, bool last) {
+    for (Piece& piece : pieces) {
+      const FinishReason& finish = piece.output.finish;
+      if (finish.type == FinishReason::Type::Abort && finish.status != kAbortedByClient) {
+        const int status = finish.status >= 400 ? finish.status : 500;
+        const std::string message = finish.message;
+        fail(status, message);
+        return false;
+      }
+      reply_->add(piece.request, std::move(piece.output));
+    }
+    if (stream_) {
+      std::string events;
+      reply_->take_events(events);
+      if (last) {
+        reply_->take_closing_events(events);
+        events += "data: [DONE]\n\n";
+        end();
+      }
+      if (events.empty()) return true;
+      begun_ = true;
+      responder_->stream(std::move(events), last);
+    } else if (last) {
+      end();
+      responder_->respond({.status = 200, .content_type = "application/json", .body = reply_->body(), .headers = {}});
+    }
+    return true;
+  }
+
+  void fail(int status, const std::string& message) {
+    end();
+    abort_all();
+    if (begun_) {
+      responder_->stream(error_event(status, message) + "data: [DONE]\n\n", true);
+    } else {
+      responder_->respond(error_response(dialect_, status, message));
+    }
+  }
+
+  // The client does not read.
+  void give_up() {
+    end();
+    abort_all();
+    responder_->drop();
+  }
+
+  void end() {
+    std::lock_guard lock(mutex_);
+    ended_ = true;
+    pending_.clear();
+  }
+  bool ended() {
+    std::lock_guard lock(mutex_);
+    return ended_;
+  }
+
+  void abort_all() {
+    const auto engine = engine_.lock();
+    if (engine == nullptr) return;
+    for (const std::string& rid : rids_) engine->abort(rid);
+  }
+
+  const std::shared_ptr<WorkerPool> workers_;
+  const std::weak_ptr<EngineApi> engine_;  ///< weak: the engine's callbacks hold this
+  const std::shared_ptr<Responder> responder_;
+  const size_t max_unsent_;
+  const bool stream_, merge_;
+  const int interval_;
+  const Dialect dialect_;
+  std::vector<std::string> rids_;
+  std::vector<size_t> first_sample_;  ///< of each request, among all samples
+
+  // The worker's.
+  std::unique_ptr<Reply> reply_;
+  bool begun_ = false;
+
+  std::mutex mutex_;  ///< guards what follows
+  std::vector<Piece> pending_;
+  size_t pending_bytes_ = 0;
+  std::vector<Slot> slots_;  ///< of all samples
+  size_t remaining_ = 0;     ///< samples that have not ended
+  bool scheduled_ = false, due_ = false, paused_ = false, overflow_ = false, ended_ = false;
+};
+
+}  // namespace
+
+void start_generation(Service& service, Call call, std::shared_ptr<Responder> responder) {
+  std::vector<Request> requests = std::move(call.requests);
+  const auto generation = std::make_shared<Generation>(service, requests, std::move(call), std::move(responder));
+  generation->start(std::move(requests));
+}
+
+std::string engine_rid(const std::string& client_rid) {
+  return client_rid.empty() ? random_hex(32) : client_rid + "/" + random_hex(16);
+}
+
+}  // namespace sgl

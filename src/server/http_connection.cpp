@@ -1,0 +1,339 @@
+#include "server/http_connection.h"
+
+#include <algorithm>
+#include <iterator>
+#include <utility>
+
+#include <boost/asio/buffer.hpp>
+#include <boost/asio/error.hpp>
+#include <fmt/chrono.h>
+#include <fmt/format.h>
+
+#include "server/error_body.h"
+
+namespace sgl {
+namespace {
+
+using boost::asio::ip::tcp;
+using boost::system::error_code;
+
+// Input that may come ahead of its turn while a request is handled. A client that sends more is not read, nor noticed
+// when it goes, until then.
+constexpr size_t kMostPipelined = size_t{64} << 10;
+// What is thrown away of a refused client's input, so that it reads the answer before it meets a reset.
+constexpr size_t kMostLingered = size_t{16} << 20;
+constexpr size_t kSlowestBody = 16 << 10;  // bytes a second
+
+}  // namespace
+
+const std::string& ConnectionHub::http_date() {
+  const std::time_t now = std::time(nullptr);
+  if (now != date_of_) {
+    date_of_ = now;
+    date_ = fmt::format("{:%a, %d %b %Y %H:%M:%S} GMT", fmt::gmtime(now));
+  }
+  return date_;
+}
+
+// ── Answers from other threads ───────────────────────────────────────────────────────────────────────────────────────
+
+namespace {
+
+class Exchange final : public Responder {
+ public:
+  Exchange(std::shared_ptr<Connection> connection, uint64_t number)
+      : connection_(std::move(connection)), number_(number) {}
+  ~Exchange() override {
+    if (!ended_) drop();
+  }
+
+  void respond(HttpResponse response) override {
+    ended_ = true;
+    connection_->hub().post(
+        [c = connection_, n = number_, r = std::move(response)]() mutable { c->respond(n, std::move(r)); });
+  }
+  void stream(std::string data, bool last) override {
+    ended_ = ended_ || last;
+    connection_->unsent += data.size();
+    connection_->hub().post([c = connection_, n = number_, d = std::move(data), last] { c->stream(n, d, last); });
+  }
+  size_t unsent() const override { return connection_->unsent; }
+  void drop() override {
+    ended_ = true;
+    connection_->hub().post([c = connection_, n = number_] { c->drop(n); });
+  }
+  void watch(std::weak_ptr<ClientWatcher> watcher) override {
+    connection_->hub().post([c = connection_, n = number_, w = std::move(watcher)] { c->watch(n, w); });
+  }
+
+ private:
+  std::shared_ptr<Connection> connection_;
+  uint64_t number_;
+  std::atomic<bool> ended_{false};
+};
+
+}  // namespace
+
+// ── Reading ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+Connection::Connection(std::shared_ptr<ConnectionHub> hub, tcp::socket socket)
+    : hub_(std::move(hub)), socket_(std::move(socket)) {}
+
+void Connection::start() {
+  error_code ignored;
+  socket_.set_option(tcp::no_delay(true), ignored);
+  socket_.non_blocking(true, ignored);
+  enter(Phase::Idle, hub_->options.header_timeout);
+  wait_readable();
+}
+
+void Connection::wait_readable() {
+  if (waiting_ || input_ended_ || phase_ == Phase::Closed) return;
+  if (phase_ == Phase::Handling && in_.size() >= kMostPipelined) return;
+  waiting_ = true;
+  socket_.async_wait(tcp::socket::wait_read, [self = shared_from_this()](const error_code& error) {
+    self->waiting_ = false;
+    self->on_readable(error);
+  });
+}
+
+void Connection::on_readable(const error_code& wait_error) {
+  if (phase_ == Phase::Closed) return;
+  error_code error = wait_error;
+  size_t n = 0;
+  if (!error) n = socket_.read_some(boost::asio::buffer(hub_->scratch), error);
+  if (error == boost::asio::error::would_block || error == boost::asio::error::interrupted) return wait_readable();
+  if (error) return on_end_of_input(error != boost::asio::error::eof);
+  if (phase_ == Phase::Lingering) {
+    lingered_ += n;
+    if (lingered_ > kMostLingered) return close();
+    return wait_readable();
+  }
+  in_.append(hub_->scratch.data(), n);
+  parse();
+  wait_readable();
+}
+
+void Connection::on_end_of_input(bool reset) {
+  input_ended_ = true;
+  // Someone waits to hear of it, or nothing is left to be said. What needs no watching (GET /health) is still answered:
+  // `printf 'GET /health HTTP/1.0\r\n\r\n' | nc` ends its input first.
+  const bool may_answer = phase_ == Phase::Handling && watcher_.expired() && !reset;
+  if (!may_answer) close();
+}
+
+void Connection::parse() {
+  while (phase_ == Phase::Idle || phase_ == Phase::Header || phase_ == Phase::Body) {
+    if (phase_ == Phase::Idle) {
+      // Blank lines before a request are skipped (RFC 9112 §2.2).
+      in_.erase(0, std::min(in_.find_first_not_of("\r\n"), in_.size()));
+      if (in_.empty()) return;
+      parser_ = std::make_unique<HttpParser>(hub_->options.max_header_bytes, hub_->options.max_body_bytes);
+      enter(Phase::Header, hub_->options.header_timeout);
+    }
+    in_.erase(0, parser_->feed(in_));
+    switch (parser_->state()) {
+      case HttpParser::State::Failed:
+        return refuse(parser_->error_status(), parser_->error_message());
+      case HttpParser::State::Done:
+        hand_over(parser_->take());
+        break;
+      case HttpParser::State::Body:
+        if (phase_ == Phase::Header) {
+          const auto extra = std::chrono::seconds(parser_->announced_body_bytes() / kSlowestBody);
+          enter(Phase::Body, hub_->options.body_timeout + extra);
+          if (parser_->expects_continue() && in_.empty()) send("HTTP/1.1 100 Continue\r\n\r\n");
+        }
+        return;
+      case HttpParser::State::Header:
+        return;
+    }
+  }
+}
+
+void Connection::hand_over(HttpRequest request) {
+  parser_.reset();
+  if (in_.empty()) in_.shrink_to_fit();
+  ++exchange_;
+  head_only_ = request.method == "HEAD";
+  http11_ = request.http11;
+  keep_alive_ = request.keep_alive;
+  answering_ = answer_complete_ = false;
+  watcher_.reset();
+  unsent = 0;
+  phase_ = Phase::Handling;
+  deadline_ = Clock::time_point::max();
+  hub_->handler(std::move(request), std::make_shared<Exchange>(shared_from_this(), exchange_));
+}
+
+// Input that is not a request is answered as far as possible, and ends the connection.
+void Connection::refuse(int status, const std::string& message) {
+  parser_.reset();
+  in_.clear();
+  ++exchange_;
+  head_only_ = false;
+  http11_ = true;
+  answering_ = false;
+  phase_ = Phase::Handling;
+  deadline_ = Clock::time_point::max();
+  HttpResponse response = flat_error(status, message);
+  response.close = true;
+  respond(exchange_, std::move(response));
+}
+
+// ── Writing ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+std::string Connection::head(int status, std::string_view content_type, bool close) {
+  std::string out;
+  fmt::format_to(std::back_inserter(out), "HTTP/1.1 {} {}\r\nDate: {}\r\nServer: sgl/" SGL_VERSION "\r\n", status,
+                 reason_phrase(status), hub_->http_date());
+  if (!content_type.empty()) fmt::format_to(std::back_inserter(out), "Content-Type: {}\r\n", content_type);
+  if (close) {
+    out += "Connection: close\r\n";
+  } else if (!http11_) {
+    out += "Connection: keep-alive\r\n";
+  }
+  return out;
+}
+
+void Connection::respond(uint64_t exchange, HttpResponse response) {
+  if (exchange != exchange_ || phase_ != Phase::Handling || answering_) return;
+  keep_alive_ = keep_alive_ && !response.close && !hub_->stopping && !input_ended_;
+  answering_ = answer_complete_ = true;
+  std::string data = head(response.status, response.body.empty() ? "" : response.content_type, !keep_alive_);
+  for (const auto& [name, value] : response.headers)
+    fmt::format_to(std::back_inserter(data), "{}: {}\r\n", name, value);
+  if (response.status != 204) fmt::format_to(std::back_inserter(data), "Content-Length: {}\r\n", response.body.size());
+  data += "\r\n";
+  if (!head_only_) data += response.body;
+  send(std::move(data));
+}
+
+void Connection::stream(uint64_t exchange, const std::string& data, bool last) {
+  if (exchange != exchange_ || phase_ != Phase::Handling || answer_complete_) return;
+  std::string bytes;
+  if (!answering_) {
+    answering_ = true;
+    keep_alive_ = keep_alive_ && http11_ && !hub_->stopping;
+    bytes = head(200, "text/event-stream; charset=utf-8", !keep_alive_);
+    bytes += "Cache-Control: no-cache\r\n";
+    if (http11_) bytes += "Transfer-Encoding: chunked\r\n";
+    bytes += "\r\n";
+  }
+  if (!head_only_ && !data.empty()) {
+    if (http11_) fmt::format_to(std::back_inserter(bytes), "{:x}\r\n", data.size());
+    bytes += data;
+    if (http11_) bytes += "\r\n";
+  }
+  if (last && http11_ && !head_only_) bytes += "0\r\n\r\n";
+  answer_complete_ = last;
+  // `unsent` holds data.size() already; from here on it counts what really goes out.
+  unsent += bytes.size() - data.size();
+  send(std::move(bytes));
+}
+
+void Connection::send(std::string data) {
+  if (out_.empty()) {
+    out_ = std::move(data);
+  } else {
+    out_ += data;
+  }
+  if (!writing_) {
+    write_progress_ = Clock::now();
+    write_some();
+  }
+}
+
+void Connection::write_some() {
+  if (sent_ == sending_.size()) {
+    sending_ = std::move(out_);
+    out_.clear();
+    sent_ = 0;
+  }
+  writing_ = true;
+  socket_.async_write_some(
+      boost::asio::buffer(sending_.data() + sent_, sending_.size() - sent_),
+      [self = shared_from_this()](const error_code& error, size_t n) { self->on_written(error, n); });
+}
+
+void Connection::on_written(const error_code& error, size_t n) {
+  writing_ = false;
+  if (phase_ == Phase::Closed) return;
+  if (error) return close();
+  sent_ += n;
+  unsent -= std::min(n, unsent.load());
+  write_progress_ = Clock::now();
+  if (sent_ < sending_.size() || !out_.empty()) return write_some();
+  sending_.clear();
+  sending_.shrink_to_fit();
+  sent_ = 0;
+  if (phase_ == Phase::Handling && answer_complete_) return finish_answer();
+  if (auto watcher = watcher_.lock()) watcher->on_sent();
+}
+
+void Connection::finish_answer() {
+  watcher_.reset();
+  ++exchange_;
+  if (!keep_alive_) {
+    error_code ignored;
+    socket_.shutdown(tcp::socket::shutdown_send, ignored);
+    if (input_ended_) return close();
+    enter(Phase::Lingering, hub_->options.linger_timeout);
+    return wait_readable();
+  }
+  if (hub_->stopping) return close();
+  enter(Phase::Idle, hub_->options.idle_timeout);
+  parse();
+  wait_readable();
+}
+
+// ── Ends ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+void Connection::watch(uint64_t exchange, std::weak_ptr<ClientWatcher> watcher) {
+  if (exchange != exchange_ || phase_ != Phase::Handling || input_ended_) {
+    if (auto w = watcher.lock()) w->on_gone();
+    if (exchange == exchange_) close();
+    return;
+  }
+  watcher_ = std::move(watcher);
+}
+
+void Connection::drop(uint64_t exchange) {
+  if (exchange == exchange_ && phase_ == Phase::Handling) close();
+}
+
+void Connection::enter(Phase phase, std::chrono::milliseconds limit) {
+  phase_ = phase;
+  deadline_ = Clock::now() + limit;
+}
+
+void Connection::sweep(Clock::time_point now) {
+  if (writing_ && now - write_progress_ > hub_->options.write_timeout) return close();
+  if (now < deadline_) return;
+  // A client that began a request and does not finish it is told; one that is silent is not.
+  if (phase_ == Phase::Header || phase_ == Phase::Body) {
+    refuse(408, "the request did not come in time");
+  } else {
+    close();
+  }
+}
+
+void Connection::close_if_idle() {
+  if (phase_ == Phase::Idle || phase_ == Phase::Lingering) close();
+}
+
+void Connection::close() {
+  if (phase_ == Phase::Closed) return;
+  phase_ = Phase::Closed;
+  error_code ignored;
+  socket_.close(ignored);
+  unsent = 0;
+  if (auto watcher = watcher_.lock()) watcher->on_gone();
+  watcher_.reset();
+  const auto self = shared_from_this();
+  hub_->connections.erase(self);
+  hub_->num_connections = hub_->connections.size();
+  if (hub_->on_closed) hub_->on_closed();
+}
+
+}  // namespace sgl

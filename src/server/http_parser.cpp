@@ -1,0 +1,118 @@
+#include "server/http_parser.h"
+
+#include <utility>
+
+#include <boost/beast/http/error.hpp>
+#include <boost/beast/http/parser.hpp>
+#include <boost/beast/http/string_body.hpp>
+#include <fmt/format.h>
+
+#include "base/assert.h"
+
+namespace sgl {
+namespace {
+
+namespace http = boost::beast::http;
+
+std::string_view view(boost::beast::string_view text) { return {text.data(), text.size()}; }
+
+// The target is "/path?query" or "http://host/path?query"; anything else is not ours to answer.
+bool split_target(std::string_view target, HttpRequest& out) {
+  for (std::string_view scheme : {"http://", "https://"}) {
+    if (!target.starts_with(scheme)) continue;
+    const size_t slash = target.find('/', scheme.size());
+    target = slash == std::string_view::npos ? "/" : target.substr(slash);
+    break;
+  }
+  if (target != "*" && !target.starts_with('/')) return false;
+  const size_t question = target.find('?');
+  auto path = percent_decode(target.substr(0, question));
+  if (!path) return false;
+  out.path = std::move(*path);
+  if (question != std::string_view::npos) out.query = target.substr(question + 1);
+  return true;
+}
+
+}  // namespace
+
+struct HttpParser::Impl {
+  http::request_parser<http::string_body> parser;
+  size_t max_header_bytes, max_body_bytes;
+};
+
+HttpParser::HttpParser(size_t max_header_bytes, size_t max_body_bytes) : impl_(std::make_unique<Impl>()) {
+  impl_->max_header_bytes = max_header_bytes;
+  impl_->max_body_bytes = max_body_bytes;
+  impl_->parser.header_limit(static_cast<std::uint32_t>(max_header_bytes));
+  impl_->parser.body_limit(max_body_bytes);
+  impl_->parser.eager(true);
+}
+
+HttpParser::~HttpParser() = default;
+
+size_t HttpParser::feed(std::string_view data) {
+  size_t consumed = 0;
+  while (consumed < data.size() && (state_ == State::Header || state_ == State::Body)) {
+    boost::beast::error_code error;
+    const size_t n =
+        impl_->parser.put(boost::asio::const_buffer(data.data() + consumed, data.size() - consumed), error);
+    consumed += n;
+    if (error == http::error::need_more) {
+      if (impl_->parser.is_header_done()) check_header();
+      break;
+    }
+    if (error == http::error::header_limit) {
+      fail(431, fmt::format("the request's header is longer than {} bytes", impl_->max_header_bytes));
+    } else if (error == http::error::body_limit) {
+      fail(413, fmt::format("the request's body is longer than {} bytes", impl_->max_body_bytes));
+    } else if (error == http::error::bad_version) {
+      fail(505, "the request is not HTTP/1.0 or HTTP/1.1");
+    } else if (error) {
+      fail(400, "malformed HTTP request: " + error.message());
+    } else {
+      if (impl_->parser.is_header_done()) check_header();
+      if (state_ != State::Failed && impl_->parser.is_done()) state_ = State::Done;
+      if (n == 0) break;
+    }
+  }
+  return consumed;
+}
+
+void HttpParser::check_header() {
+  if (state_ != State::Header) return;
+  state_ = State::Body;
+  const auto expect = impl_->parser.get()[http::field::expect];
+  if (!expect.empty() && !boost::beast::iequals(expect, "100-continue")) {
+    fail(417, fmt::format("unknown expectation \"{}\"", view(expect.substr(0, 64))));
+  }
+}
+
+bool HttpParser::expects_continue() const {
+  return impl_->parser.get().version() >= 11 && !impl_->parser.get()[http::field::expect].empty();
+}
+
+size_t HttpParser::announced_body_bytes() const {
+  return static_cast<size_t>(impl_->parser.content_length().value_or(0));
+}
+
+HttpRequest HttpParser::take() {
+  SGL_ASSERT(state_ == State::Done, "the request is not complete");
+  HttpRequest out;
+  out.keep_alive = impl_->parser.keep_alive();
+  auto message = impl_->parser.release();
+  out.method = view(message.method_string());
+  out.http11 = message.version() >= 11;
+  // A target that cannot be read matches no route: 404.
+  if (!split_target(view(message.target()), out)) out.path = view(message.target());
+  for (const auto& field : message) out.headers.emplace_back(view(field.name_string()), view(field.value()));
+  out.body = std::move(message.body());
+  return out;
+}
+
+void HttpParser::fail(int status, std::string message) {
+  state_ = State::Failed;
+  error_status_ = status;
+  error_message_ = std::move(message);
+}
+
+}  // namespace sgl

@@ -1,0 +1,362 @@
+#include "server/native_generate.h"
+
+#include <algorithm>
+#include <chrono>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <fmt/format.h>
+
+#include "server/json_writer.h"
+#include "server/sampling_fields.h"
+#include "server/token_text.h"
+
+namespace sgl {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+// What the answer to one prompt shows, apart from the pieces.
+struct Shown {
+  std::string id;
+  int n = 1;
+  bool logprobs = false, top_logprobs = false, ids_logprobs = false, logprob_text = false;
+  std::optional<std::vector<int32_t>> prompt_token_ids;
+};
+
+// ── Answers ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+class GenerateReply final : public Reply {
+ public:
+  GenerateReply(std::vector<Shown> shown, bool as_list, bool incremental, const Tokenizer* tokenizer)
+      : shown_(std::move(shown)), as_list_(as_list), incremental_(incremental), tokenizer_(tokenizer) {
+    for (size_t i = 0; i < shown_.size(); ++i) {
+      first_sample_.push_back(samples_.size());
+      for (int j = 0; j < shown_[i].n; ++j) samples_.push_back({.request = i, .all = {}, .end = {}, .dirty = false});
+    }
+  }
+
+  void add(size_t request, Output&& piece) override {
+    Sample& s = samples_[first_sample_[request] + static_cast<size_t>(piece.index)];
+    if (!s.dirty && incremental_) s.all = {};
+    s.dirty = true;
+    s.all.text += piece.text;
+    s.all.token_ids.insert(s.all.token_ids.end(), piece.token_ids.begin(), piece.token_ids.end());
+    std::move(piece.logprobs.begin(), piece.logprobs.end(), std::back_inserter(s.all.logprobs));
+    std::move(piece.prompt_logprobs.begin(), piece.prompt_logprobs.end(), std::back_inserter(s.all.prompt_logprobs));
+    s.all.finish = std::move(piece.finish);
+    s.all.prompt_tokens = piece.prompt_tokens;
+    s.all.completion_tokens = piece.completion_tokens;
+    s.all.cached_tokens = piece.cached_tokens;
+    s.all.num_retractions = piece.num_retractions;
+    if (s.all.finish.type != FinishReason::Type::Running) s.end = Clock::now();
+  }
+
+  void take_events(std::string& out) override {
+    for (size_t i = 0; i < samples_.size(); ++i) {
+      if (!samples_[i].dirty) continue;
+      samples_[i].dirty = false;
+      out += "data: ";
+      JsonWriter w(out);
+      write(w, samples_[i], as_list_ ? std::optional(i) : std::nullopt);
+      out += "\n\n";
+    }
+  }
+
+  std::string body() override {
+    std::string out;
+    JsonWriter w(out);
+    if (as_list_) w.begin_array();
+    for (const Sample& s : samples_) write(w, s, std::nullopt);
+    if (as_list_) w.end_array();
+    return out;
+  }
+
+ private:
+  struct Sample {
+    size_t request = 0;
+    Output all;  ///< everything so far; with incremental streaming, since the last event
+    Clock::time_point end;
+    bool dirty = false;
+  };
+
+  void write(JsonWriter& w, const Sample& sample, std::optional<size_t> index) const {
+    const Shown& shown = shown_[sample.request];
+    w.begin_object();
+    if (tokenizer_ != nullptr) w.field("text", sample.all.text);
+    w.key("output_ids");
+    write_ids(w, sample.all.token_ids);
+    w.key("meta_info");
+    write_meta_info(w, sample, shown);
+    if (shown.prompt_token_ids) {
+      w.key("prompt_token_ids");
+      write_ids(w, *shown.prompt_token_ids);
+    }
+    if (index) w.field("index", *index);
+    w.end_object();
+  }
+
+  void write_meta_info(JsonWriter& w, const Sample& sample, const Shown& shown) const {
+    const Output& o = sample.all;
+    w.begin_object().field("id", shown.id).key("finish_reason");
+    write_finish(w, o);
+    w.field("prompt_tokens", o.prompt_tokens);
+    w.field("completion_tokens", o.completion_tokens);
+    w.field("cached_tokens", o.cached_tokens);
+    w.field("weight_version", "default");
+    w.field("num_retractions", o.num_retractions);
+    if (shown.logprobs) {
+      using Position = PositionLogprobs;
+      w.key("input_token_logprobs");
+      write_tokens(w, o.prompt_logprobs, shown);
+      w.key("output_token_logprobs");
+      write_tokens(w, o.logprobs, shown);
+      w.field("output_token_logprobs_length", o.logprobs.size());
+      if (shown.top_logprobs) {
+        w.key("input_top_logprobs");
+        write_lists(w, o.prompt_logprobs, &Position::top, shown);
+        w.key("output_top_logprobs");
+        write_lists(w, o.logprobs, &Position::top, shown);
+      }
+      if (shown.ids_logprobs) {
+        w.key("input_token_ids_logprobs");
+        write_lists(w, o.prompt_logprobs, &Position::asked, shown);
+        w.key("output_token_ids_logprobs");
+        write_lists(w, o.logprobs, &Position::asked, shown);
+      }
+    }
+    if (o.finish.type != FinishReason::Type::Running) {
+      w.field("e2e_latency", std::chrono::duration<double>(sample.end - start_).count());
+    }
+    w.end_object();
+  }
+
+  static void write_finish(JsonWriter& w, const Output& o) {
+    const FinishReason& f = o.finish;
+    if (f.type == FinishReason::Type::Running) {
+      w.null();
+      return;
+    }
+    w.begin_object();
+    if (f.type == FinishReason::Type::Stop) {
+      w.field("type", "stop").key("matched");
+      if (const auto* id = std::get_if<int32_t>(&f.matched)) {
+        w.value(*id);
+      } else if (const auto* text = std::get_if<std::string>(&f.matched)) {
+        w.value(*text);
+      } else {
+        w.null();
+      }
+    } else if (f.type == FinishReason::Type::Length) {
+      w.field("type", "length").field("length", o.completion_tokens);
+    } else {
+      w.field("type", "abort").field("message", f.message);
+      if (f.status != 0) w.field("status_code", f.status);
+    }
+    w.end_object();
+  }
+
+  // [log-probability, id, text or null]
+  void write_tuple(JsonWriter& w, const TokenLogprob& t, const Shown& shown) const {
+    w.begin_array();
+    if (t.logprob) {
+      w.value(*t.logprob);
+    } else {
+      w.null();
+    }
+    w.value(t.id);
+    if (shown.logprob_text && tokenizer_ != nullptr) {
+      w.value(token_text(tokenizer_, t.id));
+    } else {
+      w.null();
+    }
+    w.end_array();
+  }
+
+  void write_tokens(JsonWriter& w, const std::vector<PositionLogprobs>& positions, const Shown& shown) const {
+    w.begin_array();
+    for (const PositionLogprobs& p : positions) write_tuple(w, p.token, shown);
+    w.end_array();
+  }
+
+  // For each position its list, or null where there is none: at a prompt's first token.
+  void write_lists(JsonWriter& w, const std::vector<PositionLogprobs>& positions,
+                   std::vector<TokenLogprob> PositionLogprobs::*list, const Shown& shown) const {
+    w.begin_array();
+    for (const PositionLogprobs& p : positions) {
+      if ((p.*list).empty()) {
+        w.null();
+        continue;
+      }
+      w.begin_array();
+      for (const TokenLogprob& t : p.*list) write_tuple(w, t, shown);
+      w.end_array();
+    }
+    w.end_array();
+  }
+
+  static void write_ids(JsonWriter& w, const std::vector<int32_t>& ids) {
+    w.begin_array();
+    for (int32_t id : ids) w.value(id);
+    w.end_array();
+  }
+
+  const std::vector<Shown> shown_;  ///< for each request
+  const bool as_list_, incremental_;
+  const Tokenizer* const tokenizer_;
+  const Clock::time_point start_ = Clock::now();
+  std::vector<size_t> first_sample_;
+  std::vector<Sample> samples_;  ///< request-major
+};
+
+// ── Requests ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+[[noreturn]] void refuse(const std::string& message) { throw Error(ErrorKind::InvalidArgument, message); }
+
+// Fields that would change the answer and are not served yet. null, false and empty ask for nothing.
+void refuse_unsupported(const Fields& f) {
+  for (std::string_view key : {"image_data", "video_data", "audio_data"}) {
+    refuse_field(f, key, "media input is not supported yet");
+  }
+  refuse_field(f, "input_embeds", "input embeddings are not supported; send text or input_ids");
+  refuse_field(f, "lora_path", "LoRA adapters are not supported yet");
+  refuse_field(f, "session_params", "sessions are not supported yet");
+  refuse_field(f, "return_hidden_states", "hidden states are not supported yet");
+  refuse_field(f, "custom_logit_processor", "custom logit processors are not supported");
+  refuse_field(f, "max_thinking_tokens", "a thinking budget is not supported yet");
+}
+
+struct Prompts {
+  std::vector<decltype(Request::prompt)> list;
+  bool is_list = false;
+};
+
+Prompts read_prompts(const Fields& f) {
+  const Json* text = f.find("text");
+  const Json* ids = f.find("input_ids");
+  if ((text != nullptr) == (ids != nullptr)) {
+    refuse(
+        fmt::format("exactly one of text and input_ids must be given, got {}", text != nullptr ? "both" : "neither"));
+  }
+  Prompts out;
+  if (text != nullptr) {
+    out.is_list = text->is_array();
+    std::vector<std::string> texts = *f.strings("text");
+    for (std::string& t : texts) out.list.emplace_back(std::move(t));
+  } else if (is_nested_array(*ids)) {
+    out.is_list = true;
+    for (size_t i = 0; i < ids->size(); ++i)
+      out.list.emplace_back(read_ids((*ids)[i], fmt::format("input_ids[{}]", i)));
+  } else {
+    out.list.emplace_back(read_ids(*ids, "input_ids"));
+  }
+  if (out.list.empty()) refuse("the list of prompts is empty; it must hold at least one");
+  check_samples(out.list.size(), 1);
+  return out;
+}
+
+// The field's value for each of `count` prompts, from one value for all or from a list of values. `read` reads one.
+// Where a value is itself an array (token_ids_logprob), a list of them is known by its first member.
+template <typename T, typename Read>
+std::vector<T> for_each_prompt(const Fields& f, std::string_view key, size_t count, T fallback, Read read,
+                               bool value_is_array = false) {
+  const Json* value = f.find(key);
+  if (value == nullptr) return std::vector<T>(count, fallback);
+  const bool is_list = value_is_array ? is_nested_array(*value) : value->is_array();
+  if (!is_list) return std::vector<T>(count, read(*value, f.name(key)));
+  if (value->size() != count) {
+    refuse(fmt::format("{} has {} entries, but there are {} prompts; give one value for all, or one each", key,
+                       value->size(), count));
+  }
+  std::vector<T> out;
+  for (size_t i = 0; i < count; ++i) {
+    const Json& item = (*value)[i];
+    out.push_back(item.is_null() ? fallback : read(item, fmt::format("{}[{}]", f.name(key), i)));
+  }
+  return out;
+}
+
+std::vector<std::string> read_rids(const Fields& f, size_t count, bool is_list) {
+  const Json* value = f.find("rid");
+  if (value == nullptr) return std::vector<std::string>(count);
+  std::vector<std::string> rids = *f.strings("rid");
+  if (value->is_string() && is_list) {
+    const std::string base = rids[0];
+    rids.clear();
+    for (size_t i = 0; i < count; ++i) rids.push_back(fmt::format("{}_{}", base, i));
+  }
+  if (rids.size() != count) refuse(fmt::format("rid has {} entries, but there are {} prompts", rids.size(), count));
+  std::set<std::string_view> seen;
+  for (const std::string& rid : rids) {
+    if (!rid.empty() && !seen.insert(rid).second) refuse(fmt::format("rid {} is given twice", quote(rid)));
+  }
+  return rids;
+}
+
+}  // namespace
+
+Call parse_generate(const Json& body, EngineApi& engine, const ServerOptions& options) {
+  const Fields f(body);
+  Prompts prompts = read_prompts(f);
+  const size_t count = prompts.list.size();
+  refuse_unsupported(f);
+
+  StreamFields stream{.stream_interval = options.stream_interval};
+  const auto sampling = for_each_prompt<SamplingParams>(
+      f, "sampling_params", count, {},
+      [&](const Json& value, const std::string& name) { return read_sampling_params(Fields(value, name), stream); });
+  const auto logprobs = for_each_prompt<bool>(f, "return_logprob", count, false, read_bool);
+  const auto starts = for_each_prompt<int>(f, "logprob_start_len", count, -1, read_small_integer);
+  const auto tops = for_each_prompt<int>(f, "top_logprobs_num", count, 0, read_small_integer);
+  const auto asked = for_each_prompt<std::vector<int32_t>>(f, "token_ids_logprob", count, {}, read_ids, true);
+  const bool logprob_text = f.boolean("return_text_in_logprobs").value_or(false);
+  const bool prompt_ids = f.boolean("return_prompt_token_ids").value_or(false);
+  const std::string cache_namespace = read_cache_namespace(f);
+  std::vector<std::string> rids = read_rids(f, count, prompts.is_list);
+
+  for (const SamplingParams& s : sampling) {
+    if (s.n != sampling[0].n) refuse("n must be the same for all prompts of a call");
+  }
+  check_samples(count, sampling[0].n);
+
+  Call call;
+  call.dialect = Dialect::Native;
+  call.stream = f.boolean("stream").value_or(false);
+  call.merge_pieces = true;
+  call.stream_interval = stream.stream_interval;
+  std::vector<Shown> shown;
+  for (size_t i = 0; i < count; ++i) {
+    Request& r = call.requests.emplace_back();
+    r.rid = engine_rid(rids[i]);
+    r.prompt = std::move(prompts.list[i]);
+    r.sampling = sampling[i];
+    r.return_logprob = logprobs[i];
+    r.cache_namespace = cache_namespace;
+    if (r.return_logprob) {
+      r.logprob_start_len = starts[i];
+      r.top_logprobs_num = tops[i];
+      r.token_ids_logprob = asked[i];
+    }
+    Shown& s = shown.emplace_back();
+    s.id = rids[i].empty() ? r.rid : rids[i];
+    s.n = r.sampling.n;
+    s.logprobs = r.return_logprob;
+    s.top_logprobs = r.top_logprobs_num > 0;
+    s.ids_logprobs = !r.token_ids_logprob.empty();
+    s.logprob_text = logprob_text;
+    if (prompt_ids) {
+      s.prompt_token_ids = engine.tokenize(r);
+      r.prompt = *s.prompt_token_ids;
+    }
+  }
+  const bool as_list = prompts.is_list || sampling[0].n > 1;
+  call.reply = std::make_unique<GenerateReply>(std::move(shown), as_list, options.incremental_streaming_output,
+                                               engine.tokenizer());
+  return call;
+}
+
+}  // namespace sgl

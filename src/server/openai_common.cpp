@@ -1,0 +1,109 @@
+#include "server/openai_common.h"
+
+#include <fmt/format.h>
+
+#include "server/service.h"
+
+namespace sgl {
+
+OpenAiForm read_form(const Fields& f, const ModelInfo& info, std::string_view id_prefix) {
+  OpenAiForm form;
+  form.id = f.string("rid").value_or("");
+  if (form.id.empty()) form.id = std::string(id_prefix) + random_hex(32);
+  form.model = f.string("model").value_or(info.served_model_name);
+  form.created = unix_time();
+  form.stream = f.boolean("stream").value_or(false);
+  if (const Json* options = f.find("stream_options")) {
+    const Fields o(*options, "stream_options");
+    form.include_usage = o.boolean("include_usage").value_or(false);
+    form.continuous_usage = o.boolean("continuous_usage_stats").value_or(false);
+    if (!form.stream) {
+      throw Error(ErrorKind::InvalidArgument, "stream_options is only allowed when stream is true");
+    }
+  }
+  return form;
+}
+
+void refuse_unsupported_openai(const Fields& f) {
+  refuse_field(f, "tools", "tool calling is not supported yet");
+  refuse_field(f, "functions", "function calling is not supported yet");
+  refuse_field(f, "audio", "audio output is not supported");
+  refuse_field(f, "web_search_options", "web search is not supported");
+  refuse_field(f, "lora_path", "LoRA adapters are not supported yet");
+  refuse_field(f, "session_params", "sessions are not supported yet");
+  refuse_field(f, "return_hidden_states", "hidden states are not supported yet");
+  refuse_field(f, "custom_logit_processor", "custom logit processors are not supported");
+  if (const Json* format = f.find("response_format")) {
+    const std::string type = Fields(*format, "response_format").string("type").value_or("");
+    if (type != "text") {
+      throw Error(ErrorKind::Unsupported,
+                  fmt::format("response_format: type {} is not supported yet; only \"text\" is", quote(type)));
+    }
+  }
+  // Without tools, "none" and "auto" ask for nothing.
+  for (std::string_view key : {"tool_choice", "function_call"}) {
+    const Json* choice = f.find(key);
+    if (choice != nullptr && *choice != "none" && *choice != "auto") {
+      throw Error(ErrorKind::Unsupported, fmt::format("{}: tool calling is not supported yet", key));
+    }
+  }
+  if (const auto modalities = f.strings("modalities")) {
+    for (const std::string& m : *modalities) {
+      if (m != "text") {
+        throw Error(ErrorKind::Unsupported, fmt::format("modalities: {} is not supported; only \"text\" is", quote(m)));
+      }
+    }
+  }
+}
+
+void write_usage(JsonWriter& w, const Usage& usage) {
+  w.begin_object()
+      .field("prompt_tokens", usage.prompt_tokens)
+      .field("completion_tokens", usage.completion_tokens)
+      .field("total_tokens", usage.prompt_tokens + usage.completion_tokens)
+      .key("prompt_tokens_details")
+      .begin_object()
+      .field("cached_tokens", usage.cached_tokens)
+      .end_object()
+      .end_object();
+}
+
+void write_finish_reason(JsonWriter& w, const FinishReason& finish) {
+  switch (finish.type) {
+    case FinishReason::Type::Running:
+      w.null();
+      break;
+    case FinishReason::Type::Stop:
+      w.value("stop");
+      break;
+    case FinishReason::Type::Length:
+      w.value("length");
+      break;
+    case FinishReason::Type::Abort:
+      w.value("abort");
+      break;
+  }
+}
+
+void write_matched_stop(JsonWriter& w, const FinishReason& finish) {
+  if (const auto* id = std::get_if<int32_t>(&finish.matched)) {
+    w.value(*id);
+  } else if (const auto* text = std::get_if<std::string>(&finish.matched)) {
+    w.value(*text);
+  } else {
+    w.null();
+  }
+}
+
+Usage total_usage(const std::vector<SampleCounts>& samples, int n) {
+  Usage total;
+  for (size_t i = 0; i < samples.size(); ++i) {
+    total.completion_tokens += samples[i].completion_tokens;
+    if (i % static_cast<size_t>(n) != 0) continue;
+    total.prompt_tokens += samples[i].prompt_tokens;
+    total.cached_tokens += samples[i].cached_tokens;
+  }
+  return total;
+}
+
+}  // namespace sgl

@@ -1,0 +1,62 @@
+#pragma once
+// What the OpenAI routes share: fields that stand beside the prompt, usage, finish reasons, and the state of a choice.
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "server/json_reader.h"
+#include "server/json_writer.h"
+#include "server/sampling_fields.h"
+#include "sgl/engine.h"
+#include "sgl/request.h"
+
+namespace sgl {
+
+/// How an answer is to look, as the request says.
+struct OpenAiForm {
+  std::string id;     ///< "chatcmpl-…", "cmpl-…", or the request's own rid
+  std::string model;  ///< the name the client used
+  int64_t created = 0;
+  int n = 1;
+  bool stream = false;
+  bool include_usage = false;     ///< stream: a last chunk with the usage
+  bool continuous_usage = false;  ///< stream: the usage so far in every chunk
+  bool logprobs = false;
+};
+
+/// Reads model, stream and stream_options; makes the id from `id_prefix` unless the request has a rid.
+OpenAiForm read_form(const Fields& fields, const ModelInfo& info, std::string_view id_prefix);
+
+/// Refuses fields that would change the answer and are not served; what does no harm (user, metadata, store,
+/// service_tier, prediction, …) and what nobody knows is ignored, as SGLang does: OpenAI's own server refuses unknown
+/// fields, but clients of such servers send each other's extensions.
+void refuse_unsupported_openai(const Fields& fields);
+
+/// Token counts of a call. Prompts count once however many samples they have.
+struct Usage {
+  int64_t prompt_tokens = 0, completion_tokens = 0, cached_tokens = 0;
+};
+/// Writes the value of "usage". The number of cached tokens is always there, as with OpenAI.
+void write_usage(JsonWriter& w, const Usage& usage);
+
+/// "stop", "length", "abort"; null while running.
+void write_finish_reason(JsonWriter& w, const FinishReason& finish);
+/// The stop string or id that ended the text, or null: an addition of SGLang's.
+void write_matched_stop(JsonWriter& w, const FinishReason& finish);
+
+/// Token counts of one sample, kept up to date by its pieces.
+struct SampleCounts {
+  int prompt_tokens = 0, completion_tokens = 0, cached_tokens = 0;
+  void update(const Output& piece) {
+    prompt_tokens = piece.prompt_tokens;
+    completion_tokens = piece.completion_tokens;
+    cached_tokens = piece.cached_tokens;
+  }
+};
+/// Sums samples that are prompt-major, `n` for each prompt.
+Usage total_usage(const std::vector<SampleCounts>& samples, int n);
+
+}  // namespace sgl

@@ -1,0 +1,37 @@
+#pragma once
+// Sampling parameters as requests spell them. /generate and the OpenAI routes share most names.
+
+#include <cstddef>
+#include <string>
+#include <string_view>
+
+#include "server/json_reader.h"
+#include "sgl/engine.h"
+#include "sgl/request.h"
+
+namespace sgl {
+
+/// What a request says about its stream, apart from its samples.
+struct StreamFields {
+  int stream_interval = 1;
+};
+
+/// The object `sampling_params` of /generate. An unknown key is a ValidationError that lists the known ones; grammar
+/// fields are Unsupported unless null or empty.
+SamplingParams read_sampling_params(const Fields& fields, StreamFields& stream);
+
+/// The sampling fields at the top level of an OpenAI request, SGLang's extra ones included; but for the number of new
+/// tokens, which the routes name differently. What is not given comes from the model's generation config.
+SamplingParams read_openai_sampling(const Fields& fields, const ModelInfo& info, StreamFields& stream);
+
+/// Throws InvalidArgument if a call of `prompts` prompts with `n` samples each is out of bounds. Called before anything
+/// is made for each of them.
+void check_samples(size_t prompts, int n);
+
+/// The cache namespace that `extra_key` and `cache_salt` make; empty without them.
+std::string read_cache_namespace(const Fields& fields);
+
+/// Throws Unsupported naming the field if it asks for anything.
+void refuse_field(const Fields& fields, std::string_view key, std::string_view why);
+
+}  // namespace sgl

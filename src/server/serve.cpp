@@ -1,0 +1,144 @@
+// Start, run and stop of the server, in the order that operators and scripts rely on.
+
+#include <chrono>
+#include <condition_variable>
+#include <csignal>
+#include <cstdlib>
+#include <mutex>
+#include <string>
+#include <thread>
+
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/signal_set.hpp>
+#include <fmt/format.h>
+
+#include "base/log.h"
+#include "server/http_server.h"
+#include "server/json_writer.h"
+#include "server/routes.h"
+#include "server/server.h"
+#include "server/service.h"
+#include "sgl/error.h"
+
+namespace sgl {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+// Once the engine has ended all requests, only bytes are left to be sent.
+constexpr std::chrono::milliseconds kFlushAnswers{5000};
+
+/// Turns SIGTERM and SIGINT into a flag to wait for. Before serving() and from the second signal on they end the
+/// process at once: nothing is lost then that anybody waits for, or an operator insists.
+class ShutdownSignal {
+ public:
+  ShutdownSignal() : signals_(io_, SIGTERM, SIGINT) {
+    wait_for_next();
+    thread_ = std::thread([this] { io_.run(); });
+  }
+  ~ShutdownSignal() {
+    io_.stop();
+    thread_.join();
+  }
+  ShutdownSignal(const ShutdownSignal&) = delete;
+  ShutdownSignal& operator=(const ShutdownSignal&) = delete;
+
+  void serving() {
+    std::lock_guard lock(mutex_);
+    serving_ = true;
+  }
+  void wait() {
+    std::unique_lock lock(mutex_);
+    wake_.wait(lock, [this] { return raised_; });
+  }
+
+ private:
+  void wait_for_next() {
+    signals_.async_wait([this](const boost::system::error_code& error, int signal) {
+      if (error) return;
+      on_signal(signal);
+      wait_for_next();
+    });
+  }
+
+  void on_signal(int signal) {
+    std::lock_guard lock(mutex_);
+    const char* name = signal == SIGTERM ? "SIGTERM" : "SIGINT";
+    if (!serving_) {
+      log::info("{} while starting: exit", name);
+      std::_Exit(0);
+    }
+    if (raised_) {
+      log::warn("{} again: exit without waiting for what still runs", name);
+      std::_Exit(128 + signal);
+    }
+    log::info("{}: no more requests are taken; those that run are finished. Send it again to exit at once.", name);
+    raised_ = true;
+    wake_.notify_all();
+  }
+
+  boost::asio::io_context io_{1};
+  boost::asio::signal_set signals_;
+  std::mutex mutex_;
+  std::condition_variable wake_;
+  bool serving_ = false, raised_ = false;
+  std::thread thread_;
+};
+
+// One short request through the normal path, so that the first client does not meet what only a first request does.
+void warm_up(Service& service) {
+  const auto engine = service.require_engine();
+  HttpRequest request;
+  request.method = "POST";
+  request.path = "/generate";
+  request.headers = {{"Authorization", "Bearer " + service.options().api_key}};
+  JsonWriter w(request.body);
+  w.begin_object();
+  if (engine->tokenizer() != nullptr) {
+    w.field("text", "The capital city of France is");
+  } else {
+    w.key("input_ids").begin_array().value(0).end_array();
+  }
+  w.key("sampling_params").begin_object().field("temperature", 0).field("max_new_tokens", 8).end_object().end_object();
+  const HttpResponse answer = call_route(service, std::move(request));
+  if (answer.status != 200) {
+    throw Error(ErrorKind::Internal,
+                fmt::format("the warm-up request failed with status {}: {}", answer.status, answer.body));
+  }
+}
+
+double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+
+}  // namespace
+
+int serve(const ServerOptions& options, const std::function<std::shared_ptr<EngineApi>()>& load,
+          const std::function<void(int)>& on_listening) {
+  const auto start = Clock::now();
+  Service service(options);  // outlives the HTTP server, whose requests refer to it
+  HttpServer http(options.http, [&service](HttpRequest&& request, std::shared_ptr<Responder> responder) {
+    dispatch(service, std::move(request), std::move(responder));
+  });
+  ShutdownSignal signal;
+  log::info("listening on http://{}:{}", options.http.host, http.port());
+  if (on_listening) on_listening(http.port());
+
+  service.set_engine(load());
+  const auto loaded = Clock::now();
+  if (!options.skip_server_warmup) warm_up(service);
+  signal.serving();
+  service.set_state(Service::State::Up);
+  log::info("ready {:.0f} ms after the start, {:.0f} ms after the model was loaded", 1000 * seconds_since(start),
+            1000 * seconds_since(loaded));
+  log::info("The server is fired up and ready to roll!");
+
+  signal.wait();
+  service.set_state(Service::State::Draining);
+  service.engine()->drain(-1);
+  http.stop(kFlushAnswers);
+  service.workers()->stop();  // before the engine goes: what words an answer uses its tokenizer
+  service.set_engine(nullptr);
+  log::info("all requests are finished; bye");
+  return 0;
+}
+
+}  // namespace sgl

@@ -1,0 +1,43 @@
+#pragma once
+// `sgl serve`: the HTTP server around one engine.
+//
+//   sockets ── I/O thread ──► workers ──► Engine::submit ──► scheduler's thread
+//      ▲                         ▲                                  │
+//      └──── bytes to write ─────┴───────── pieces of output ◄──────┘
+//
+// One I/O thread owns every socket and parses HTTP (http_server.h); a few workers parse JSON, tokenize and word the
+// answers (worker_pool.h); the scheduler's thread only hands pieces over (generation.h). routes.cpp lists the routes.
+
+#include <chrono>
+#include <cstddef>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "server/engine_api.h"
+#include "server/http_server.h"
+
+namespace sgl {
+
+/// How to serve. Names and meanings are those of the `sgl serve` flags; sizes are in bytes.
+struct ServerOptions {
+  EngineOptions engine;
+  HttpOptions http;     ///< host, port, limits and timeouts
+  std::string api_key;  ///< empty: open to all
+  bool skip_server_warmup = false;
+  bool incremental_streaming_output = false;  ///< /generate streams deltas instead of everything so far
+  int stream_interval = 1;                    ///< tokens between two events of a stream
+  int workers = 2;                            ///< threads for JSON and tokenizing
+  std::string log_level = "info";
+};
+
+/// Listens, loads the model, warms up, serves until SIGTERM or SIGINT, drains, and returns the exit status, 0.
+/// While requests drain, the health routes answer 503; a second signal ends the process at once.
+/// Throws Error when it cannot listen (before it loads anything), load, or answer its own warm-up request.
+int run_server(const ServerOptions& options);
+
+/// The same with another engine: `load` is called once, after the socket listens. `on_listening` gets the port.
+int serve(const ServerOptions& options, const std::function<std::shared_ptr<EngineApi>()>& load,
+          const std::function<void(int port)>& on_listening = nullptr);
+
+}  // namespace sgl

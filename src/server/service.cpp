@@ -1,0 +1,55 @@
+#include "server/service.h"
+
+#include <chrono>
+#include <random>
+#include <utility>
+
+#include "sgl/error.h"
+
+namespace sgl {
+
+Service::Service(const ServerOptions& options)
+    : options_(options), started_at_(unix_time()), workers_(std::make_shared<WorkerPool>(options.workers)) {}
+
+Service::~Service() { workers_->stop(); }
+
+std::shared_ptr<EngineApi> Service::engine() const {
+  std::lock_guard lock(mutex_);
+  return engine_;
+}
+
+std::shared_ptr<EngineApi> Service::require_engine() const {
+  auto engine = this->engine();
+  if (engine == nullptr) throw Error(ErrorKind::Unavailable, "the model is still being loaded; try again soon");
+  return engine;
+}
+
+void Service::set_engine(std::shared_ptr<EngineApi> engine) {
+  {
+    std::lock_guard lock(mutex_);
+    engine_.swap(engine);
+  }
+  // The former engine, if it was the last reference, ends here, without the lock.
+}
+
+int64_t unix_time() {
+  return std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch()).count();
+}
+
+std::string random_hex(int digits) {
+  thread_local std::mt19937_64 rng = [] {
+    std::random_device device;
+    std::seed_seq seed{device(), device(), device(), device()};
+    return std::mt19937_64(seed);
+  }();
+  std::string out;
+  uint64_t bits = 0;
+  for (int i = 0; i < digits; ++i) {
+    if (i % 16 == 0) bits = rng();
+    out += "0123456789abcdef"[bits & 15];
+    bits >>= 4;
+  }
+  return out;
+}
+
+}  // namespace sgl

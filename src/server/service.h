@@ -1,0 +1,59 @@
+#pragma once
+// What the routes work on: the options, the engine once it is loaded, the workers, and whether the server is up.
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <string>
+
+#include "server/engine_api.h"
+#include "server/server.h"
+#include "server/worker_pool.h"
+
+namespace sgl {
+
+/// Thread: every function may be called from any thread.
+class Service {
+ public:
+  enum class State {
+    Starting,  ///< the model loads or the warm-up request runs: health answers 503
+    Up,
+    Draining,  ///< shutting down: health answers 503, what runs goes on
+  };
+
+  explicit Service(const ServerOptions& options);
+  /// Stops the workers, so that jobs may hold a plain reference to the service.
+  ~Service();
+  Service(const Service&) = delete;
+  Service& operator=(const Service&) = delete;
+
+  const ServerOptions& options() const { return options_; }
+  State state() const { return state_; }
+  void set_state(State state) { state_ = state; }
+
+  /// Null until the model is loaded.
+  std::shared_ptr<EngineApi> engine() const;
+  /// The same, but throws Unavailable while there is none.
+  std::shared_ptr<EngineApi> require_engine() const;
+  void set_engine(std::shared_ptr<EngineApi> engine);
+
+  /// Shared with what the engine may still hold when the service has gone; then its jobs are dropped.
+  const std::shared_ptr<WorkerPool>& workers() const { return workers_; }
+  int64_t started_at() const { return started_at_; }  ///< seconds since 1970
+
+ private:
+  const ServerOptions options_;
+  const int64_t started_at_;
+  std::atomic<State> state_{State::Starting};
+  mutable std::mutex mutex_;
+  std::shared_ptr<EngineApi> engine_;
+  const std::shared_ptr<WorkerPool> workers_;
+};
+
+int64_t unix_time();  ///< seconds since 1970
+
+/// `digits` random hexadecimal digits: names that nobody guesses or repeats.
+std::string random_hex(int digits);
+
+}  // namespace sgl

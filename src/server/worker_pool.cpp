@@ -1,0 +1,93 @@
+#include "server/worker_pool.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace sgl {
+
+WorkerPool::WorkerPool(int threads) : most_requests_(std::max(threads, 2) - 1) {
+  for (int i = 0; i <= most_requests_; ++i) threads_.emplace_back([this] { run(); });
+}
+
+WorkerPool::~WorkerPool() { stop(); }
+
+void WorkerPool::post(Lane lane, Job job) {
+  {
+    std::lock_guard lock(mutex_);
+    if (stopping_) return;
+    (lane == Lane::Output ? outputs_ : requests_).push_back(std::move(job));
+  }
+  wake_.notify_one();
+}
+
+void WorkerPool::post_after(std::chrono::milliseconds delay, Job job) {
+  {
+    std::lock_guard lock(mutex_);
+    if (stopping_) return;
+    delayed_.push({Clock::now() + delay, std::move(job)});
+  }
+  wake_.notify_one();
+}
+
+void WorkerPool::stop() {
+  std::deque<Job> outputs, requests;  // destroyed without the lock: what a job holds may post another
+  decltype(delayed_) delayed;
+  {
+    std::lock_guard lock(mutex_);
+    stopping_ = true;
+    outputs.swap(outputs_);
+    requests.swap(requests_);
+    std::swap(delayed, delayed_);
+  }
+  wake_.notify_all();
+  for (std::thread& thread : threads_) {
+    if (thread.joinable()) thread.join();
+  }
+}
+
+void WorkerPool::run() {
+  std::unique_lock lock(mutex_);
+  Job job;
+  bool is_request = false;
+  while (take(lock, job, is_request)) {
+    lock.unlock();
+    job();
+    job = nullptr;
+    lock.lock();
+    if (is_request) {
+      --requests_running_;
+      if (!requests_.empty()) wake_.notify_one();
+    }
+  }
+}
+
+// Waits for a job that this thread may run; false when the pool stops.
+bool WorkerPool::take(std::unique_lock<std::mutex>& lock, Job& job, bool& is_request) {
+  while (!stopping_) {
+    while (!delayed_.empty() && delayed_.top().due <= Clock::now()) {
+      outputs_.push_back(delayed_.top().job);
+      delayed_.pop();
+    }
+    is_request = outputs_.empty();
+    if (!outputs_.empty()) {
+      job = std::move(outputs_.front());
+      outputs_.pop_front();
+      return true;
+    }
+    if (!requests_.empty() && requests_running_ < most_requests_) {
+      job = std::move(requests_.front());
+      requests_.pop_front();
+      ++requests_running_;
+      return true;
+    }
+    if (delayed_.empty()) {
+      wake_.wait(lock);
+    } else {
+      const Clock::time_point due = delayed_.top().due;
+      wake_.wait_until(lock, due);
+    }
+  }
+  return false;
+}
+
+}  // namespace sgl

@@ -1,0 +1,57 @@
+#pragma once
+// The threads that parse, tokenize and word answers.
+
+#include <chrono>
+#include <condition_variable>
+#include <deque>
+#include <functional>
+#include <mutex>
+#include <queue>
+#include <thread>
+#include <vector>
+
+namespace sgl {
+
+/// Jobs come in two lanes. Requests may take long (a prompt of a megabyte to tokenize); outputs must not wait for them,
+/// or every open stream would stutter: at least one thread is always left to the Output lane, which is also served
+/// first. Thread: all functions may be called from any thread.
+class WorkerPool {
+ public:
+  enum class Lane { Output, Request };
+  using Job = std::function<void()>;
+  using Clock = std::chrono::steady_clock;
+
+  /// `threads` ≥ 2.
+  explicit WorkerPool(int threads);
+  ~WorkerPool();
+  WorkerPool(const WorkerPool&) = delete;
+  WorkerPool& operator=(const WorkerPool&) = delete;
+
+  /// After stop() jobs are dropped. A job must not throw.
+  void post(Lane lane, Job job);
+  /// Runs the job in the Output lane, not before `delay` has passed.
+  void post_after(std::chrono::milliseconds delay, Job job);
+  /// Ends the jobs that run, drops those that wait, joins. Must not be called from a job.
+  void stop();
+
+ private:
+  struct Delayed {
+    Clock::time_point due;
+    Job job;
+    bool operator>(const Delayed& other) const { return due > other.due; }
+  };
+
+  void run();
+  bool take(std::unique_lock<std::mutex>& lock, Job& job, bool& is_request);
+
+  std::mutex mutex_;
+  std::condition_variable wake_;
+  std::deque<Job> outputs_, requests_;
+  std::priority_queue<Delayed, std::vector<Delayed>, std::greater<>> delayed_;
+  int requests_running_ = 0;
+  int most_requests_;
+  bool stopping_ = false;
+  std::vector<std::thread> threads_;
+};
+
+}  // namespace sgl
