@@ -43,9 +43,16 @@ std::optional<int64_t> tensor_bytes(DType dtype, const Shape& shape) {
   constexpr int64_t kMax = int64_t{1} << 62;
   const BlockLayout block = block_layout(dtype);
   int64_t elements = 1, bytes = 0;
+  bool empty = false;
   for (int i = 0; i < shape.rank(); ++i) {
-    if (shape[i] < 0 || __builtin_mul_overflow(elements, shape[i], &elements) || elements > kMax) return std::nullopt;
+    // A zero must not hide an overflow, whichever comes first.
+    empty = empty || shape[i] == 0;
+    if (shape[i] < 0 || __builtin_mul_overflow(elements, std::max<int64_t>(shape[i], 1), &elements) ||
+        elements > kMax) {
+      return std::nullopt;
+    }
   }
+  if (empty) elements = 0;
   const int64_t cols = shape.rank() > 0 ? shape[shape.rank() - 1] : 1;
   if (cols % block.elements != 0) return std::nullopt;
   if (__builtin_mul_overflow(elements / block.elements, int64_t{block.bytes}, &bytes) || bytes > kMax)
