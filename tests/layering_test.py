@@ -50,7 +50,8 @@ THIRD_PARTY = re.compile(r"(boost|nlohmann|fmt|spdlog|CLI|simdjson|gtest|gmock|b
 CUDA = re.compile(r"(cuda|cublas|cudnn|curand|nccl|nvtx|cooperative_groups|cutlass|cute|cub|thrust|flashinfer)\w*([./]|$)")
 PLATFORM = re.compile(r"(sys/|netinet/|arpa/|net/|mach/|windows\.h$|winsock2\.h$"
                       r"|(unistd|fcntl|sched|pthread|dlfcn|poll|netdb|termios|cpuid|execinfo|spawn)\.h$)")
-SOURCE_SUFFIXES = {".h", ".cpp", ".cu", ".cuh"}
+SOURCE_SUFFIXES = {".h", ".cpp", ".inl", ".cu", ".cuh"}
+TEST_FILE = re.compile(r"(^|_)test(_|$)")  # a stem: radix_tree_test, test_client
 INCLUDE = re.compile(r'^\s*#\s*include\s*(?:"([^"]+)"|<([^>]+)>)')
 
 
@@ -87,7 +88,7 @@ def check_header_kinds(path, relative, header, is_test):
 
 def check_source_file(root, path, folder):
     relative = path.relative_to(root).as_posix()
-    is_test = path.stem.endswith("_test")
+    is_test = TEST_FILE.search(path.stem) is not None
     for line, header, quoted in includes(path):
         where = f"{relative}:{line}"
         for breach in check_header_kinds(path, relative, header, is_test):
@@ -257,6 +258,7 @@ class LayeringTest(unittest.TestCase):
 
     def test_platform_headers_only_in_base_and_tests(self):
         found = self.breaches(src__base__file_cpp="#include <sys/mman.h>\n", src__cache__a_test_cpp="#include <unistd.h>\n",
+                              src__cache__test_b_h="#include <unistd.h>\n",
                               src__cache__a_cpp="#include <unistd.h>\n#include <signal.h>\n")
         self.assertEqual(len(found), 1, found)
         self.assertIn("src/cache/a.cpp:1: <unistd.h> is the platform's", found[0])
