@@ -1,13 +1,39 @@
 #pragma once
 // The processor, made fast: inherits the reference and overrides op by op.
+//
+// A family of kernels is one generic source (*.inl, on the vectors of simd.h) that is compiled once for each
+// instruction set; this class splits ops into tiles of rows and outputs and hands them to the kernels and threads.
 
+#include <memory>
 #include <string>
+#include <vector>
 
 #include "base/cpu.h"
 #include "base/thread_pool.h"
+#include "ops/linear_kernels.h"
 #include "ops/ref_backend.h"
 
 namespace sgl {
+
+/// Memory for packed weights: pieces of few large mappings, so that huge pages hold many small matrices. Pieces are not
+/// given back before the owner goes.
+class WeightMemory {
+ public:
+  Buffer take(size_t bytes);
+
+ private:
+  std::vector<Buffer> slabs_;
+  size_t used_ = 0;  ///< of the last slab
+};
+
+/// Memory of a step that grows to the largest size asked for, and stays.
+class Scratch {
+ public:
+  std::byte* get(size_t bytes);
+
+ private:
+  Buffer memory_;
+};
 
 class CpuBackend : public RefBackend {
  public:
@@ -17,10 +43,25 @@ class CpuBackend : public RefBackend {
 
   std::string describe() const override;
 
+  /// Packs every part (linear_layout.h); no source is needed afterwards. The weight must not outlive the backend.
+  Weight prepare(std::span<const Tensor> parts) override;
+  /// Weights of float types, and all weights without `quantize_activations`, are multiplied in float32; quantized
+  /// weights otherwise in int8, where x is rounded to blocks of 32 with a scale each (relative error about 0.4 % of a
+  /// block's largest magnitude at most).
+  void linear(Tensor y, Tensor x, const Weight& w, Tensor bias) override;
+
  private:
+  void quantize_rows(Tensor x, int64_t tiles);
+  void interleave_rows(Tensor x, int64_t tiles);
+
   bool quantize_activations_;
   CpuIsa isa_;
   ThreadPool pool_;
+  Int8Kernels int8_;
+  FloatKernels float_;
+  WeightMemory weights_;
+  Scratch quantized_;    ///< linear: int8 tiles of x
+  Scratch interleaved_;  ///< linear: float tiles of x
 };
 
 }  // namespace sgl

@@ -1,0 +1,242 @@
+// Kernels of the int8 path of linear(): see linear_kernels.h for the arithmetic, linear_layout.h for the panels.
+//
+// A tile is one panel times R rows. A block's codes are unpacked once into eight vectors that stay in registers while
+// each row's 32 bytes are multiplied with them, four at a time, broadcast to all lanes. With R rows the unpacking is
+// paid once for R products, and R accumulators stay in registers through all of `in`.
+
+#include "ops/linear_kernels.h"
+#include "ops/linear_unpack.inl"
+
+namespace sgl::SGL_ISA {
+namespace {
+
+SGL_INLINE int32_t four_codes(const int8_t* q) {
+  int32_t x;
+  std::memcpy(&x, q, 4);
+  return x;
+}
+
+// init + Σ_j Σ_c w_j[4n + c] · q[4j + c] over j in [begin, end), for each lane n. kBits bounds the codes.
+#if SGL_ISA_LEVEL == 3
+template <int kBits, int begin, int end>
+SGL_INLINE VecI dot(VecI init, const VecI* w, const int8_t* q) {
+  for (int j = begin; j < end; ++j)
+    init.v = _mm512_dpbusd_epi32(init.v, w[j].v, _mm512_set1_epi32(four_codes(q + 4 * j)));
+  return init;
+}
+#elif SGL_ISA_LEVEL == 2
+// Products of pairs are added in 16 bits with saturation, which must not happen. Codes of b bits give at most
+// 2 · (2^b − 1) · 127 a pair, so as many pairs are added as fit; codes of 8 bits are made signed and the activations
+// given their signs: |w| ≤ 128, 2 · 128 · 127 < 2^15. Taking the zero off is then undone for the result to be the same.
+template <int kBits, int begin, int end>
+SGL_INLINE VecI dot(VecI init, const VecI* w, const int8_t* q) {
+  const __m256i ones = _mm256_set1_epi16(1);
+  if constexpr (kBits == 8) {
+    for (int j = begin; j < end; ++j) {
+      __m256i x = _mm256_set1_epi32(four_codes(q + 4 * j));
+      __m256i pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(w[j].v), _mm256_sign_epi8(x, w[j].v));
+      init.v = _mm256_add_epi32(init.v, _mm256_madd_epi16(pairs, ones));
+    }
+  } else {
+    constexpr int kFit = kBits <= 4 ? 8 : kBits == 5 ? 4 : 2;
+    for (int j = begin; j < end; j += kFit) {
+      __m256i sum = _mm256_maddubs_epi16(w[j].v, _mm256_set1_epi32(four_codes(q + 4 * j)));
+      for (int i = 1; i < kFit && j + i < end; ++i) {
+        sum = _mm256_add_epi16(sum, _mm256_maddubs_epi16(w[j + i].v, _mm256_set1_epi32(four_codes(q + 4 * (j + i)))));
+      }
+      init.v = _mm256_add_epi32(init.v, _mm256_madd_epi16(sum, ones));
+    }
+  }
+  return init;
+}
+#else
+template <int kBits, int begin, int end>
+SGL_INLINE VecI dot(VecI init, const VecI* w, const int8_t* q) {
+  int32_t sum[kLanes];
+  store(sum, init);
+  for (int j = begin; j < end; ++j) {
+    uint8_t code[4 * kLanes];
+    std::memcpy(code, &w[j], sizeof code);
+    for (int n = 0; n < kLanes; ++n) {
+      for (int c = 0; c < 4; ++c) sum[n] += code[4 * n + c] * q[4 * j + c];
+    }
+  }
+  return load(sum);
+}
+#endif
+
+// With codes of 8 bits AVX2 takes the zero off the weights instead (see dot).
+template <DType T>
+constexpr bool kSignedCodes = SGL_ISA_LEVEL == 2 && (panel_format(T).bits == 8 || panel_format(T).table);
+
+template <DType T, int R>
+void int8_tile(const LinearTile& t) {
+  constexpr PanelFormat f = panel_format(T);
+  constexpr int kBits = f.table ? 8 : f.bits;
+  const int64_t blocks = t.in / kBlock;
+  for (int g = 0; g < kGroups; ++g) {
+    VecF acc[R];
+    SGL_UNROLL for (int r = 0; r < R; ++r) acc[r] = zero();
+    const auto* q = reinterpret_cast<const int8_t*>(t.x);
+    const auto* unit = reinterpret_cast<const uint8_t*>(t.panel);
+    for (int64_t b = 0; b < blocks; b += f.unit_blocks(), unit += f.unit_bytes()) {
+      const uint8_t* scales = unit + f.unit_blocks() * f.code_bytes();
+      VecF d = zero(), d_min = zero();
+      if constexpr (f.scales != PanelScales::Half) d = load_f16(halves(scales) + g * kLanes);
+      if constexpr (f.scales == PanelScales::K32Min || f.scales == PanelScales::K16Min) {
+        d_min = load_f16(halves(scales + 32) + g * kLanes);
+      }
+      const int count = f.unit_blocks() == 8 ? 8 : static_cast<int>(min_of(int64_t{f.unit_blocks()}, blocks - b));
+      for (int i = 0; i < count; ++i, q += quantized_block_bytes(R)) {
+        const auto* scale = reinterpret_cast<const float*>(q + 32 * R);
+        const float* sum = scale + R;
+        const auto* minus_codes = reinterpret_cast<const int32_t*>(sum + R);
+        const int32_t* minus_low = minus_codes + R;
+        VecI w[8];
+        unpack<T>(unit + i * f.code_bytes(), g, w);
+        if constexpr (kSignedCodes<T>) {
+          for (int j = 0; j < 8; ++j) w[j] = w[j] ^ bytes_of(0x80);
+        }
+        if constexpr (f.scales == PanelScales::Half) {
+          d = load_f16(halves(scales + 32 * i) + g * kLanes);
+          SGL_UNROLL for (int r = 0; r < R; ++r) {
+            VecI init = splat(0);
+            if constexpr (!kSignedCodes<T>) init = shift_left<f.zero_shift>(splat(minus_codes[r]));
+            VecI s = dot<kBits, 0, 8>(init, w, q + 32 * r);
+            acc[r] = fma(to_float(s), d * splat(scale[r]), acc[r]);
+          }
+        } else if constexpr (f.scales == PanelScales::HalfMin) {
+          VecF m = load_f16(halves(scales + 32) + g * kLanes);
+          SGL_UNROLL for (int r = 0; r < R; ++r) {
+            VecI s = dot<kBits, 0, 8>(splat(0), w, q + 32 * r);
+            acc[r] = fma(to_float(s), d * splat(scale[r]), acc[r]);
+            acc[r] = fma(m, splat(sum[r]), acc[r]);
+          }
+        } else if constexpr (f.scales == PanelScales::K32Min) {
+          VecF ds = d * to_float(load_u8(scales + 64 + 16 * i + g * kLanes));
+          VecF m = d_min * to_float(load_u8(scales + 192 + 16 * i + g * kLanes));
+          SGL_UNROLL for (int r = 0; r < R; ++r) {
+            VecI s = dot<kBits, 0, 8>(splat(0), w, q + 32 * r);
+            acc[r] = fma(to_float(s), ds * splat(scale[r]), acc[r]);
+            acc[r] = fnma(m, splat(sum[r]), acc[r]);
+          }
+        } else if constexpr (f.scales == PanelScales::K16) {
+          VecI s0 = load_i8(scales + 32 + 32 * i + g * kLanes), s1 = load_i8(scales + 48 + 32 * i + g * kLanes);
+          SGL_UNROLL for (int r = 0; r < R; ++r) {
+            VecI low = dot<kBits, 0, 4>(shift_left<f.zero_shift>(splat(minus_low[r])), w, q + 32 * r);
+            VecI high = dot<kBits, 4, 8>(shift_left<f.zero_shift>(splat(minus_codes[r] - minus_low[r])), w, q + 32 * r);
+            acc[r] = fma(to_float(s0 * low + s1 * high), d * splat(scale[r]), acc[r]);
+          }
+        } else {
+          VecI sm0 = load_u8(scales + 64 + 32 * i + g * kLanes), sm1 = load_u8(scales + 80 + 32 * i + g * kLanes);
+          VecI s0 = sm0 & splat(15), s1 = sm1 & splat(15), m0 = shift_right<4>(sm0), m1 = shift_right<4>(sm1);
+          SGL_UNROLL for (int r = 0; r < R; ++r) {
+            VecI low = dot<kBits, 0, 4>(splat(0), w, q + 32 * r), high = dot<kBits, 4, 8>(splat(0), w, q + 32 * r);
+            VecI minus = m0 * splat(minus_low[r]) + m1 * splat(minus_codes[r] - minus_low[r]);
+            acc[r] = fma(to_float(s0 * low + s1 * high), d * splat(scale[r]), acc[r]);
+            acc[r] = fma(to_float(minus), d_min * splat(scale[r]), acc[r]);
+          }
+        }
+      }
+    }
+    const int columns = min_of(t.columns - g * kLanes, kLanes);
+    if (columns <= 0) return;
+    if (t.bias != nullptr) {
+      VecF bias = load_first(t.bias + g * kLanes, columns);
+      SGL_UNROLL for (int r = 0; r < R; ++r) acc[r] = acc[r] + bias;
+    }
+    SGL_UNROLL for (int r = 0; r < R; ++r) {
+      float* y = t.y + r * t.y_stride + g * kLanes;
+      if (columns == kLanes) {
+        store(y, acc[r]);
+      } else {
+        store_first(y, acc[r], columns);
+      }
+    }
+  }
+}
+
+SGL_INLINE float float_of_bits(int32_t b) {
+  float f;
+  std::memcpy(&f, &b, 4);
+  return f;
+}
+
+// Rounds 32 numbers of row r of a tile's block. Where the largest is infinite or NaN the scale is too, so that it shows
+// in the result; where it is too small for its inverse, the block is zero.
+SGL_INLINE void quantize_block(const float* x, int rows, int r, int8_t* block) {
+  constexpr int kVectors = kBlock / kLanes;
+  VecF v[kVectors];
+  VecI largest = splat(0);  // magnitudes as integers order like numbers, NaN above all
+  for (int i = 0; i < kVectors; ++i) {
+    v[i] = load(x + i * kLanes);
+    largest = max(largest, bits(v[i]) & splat(0x7fffffff));
+  }
+  int32_t lanes[kLanes];
+  store(lanes, largest);
+  int32_t top = 0;
+  for (int32_t l : lanes) top = l > top ? l : top;
+  const float amax = float_of_bits(top);
+  const bool tiny = amax < 1e-30F;
+  const float scale = tiny ? 0.0F : amax * (1.0F / 127.0F);
+  const VecF inverse = splat(tiny ? 0.0F : 127.0F / amax);
+
+  VecI codes[kVectors];
+  for (int i = 0; i < kVectors; ++i) {
+    codes[i] = max(round_to_int(v[i] * inverse), splat(-127));
+    store_i8(block + 32 * r + i * kLanes, codes[i]);
+  }
+  VecI low = codes[0], high = codes[kVectors / 2];
+  for (int i = 1; i < kVectors / 2; ++i) {
+    low = low + codes[i];
+    high = high + codes[kVectors / 2 + i];
+  }
+  int32_t sum_low = 0, sum_high = 0;
+  store(lanes, low);
+  for (int32_t l : lanes) sum_low += l;
+  store(lanes, high);
+  for (int32_t l : lanes) sum_high += l;
+
+  auto* floats = reinterpret_cast<float*>(block + 32 * rows);
+  auto* ints = reinterpret_cast<int32_t*>(floats + 2 * rows);
+  floats[r] = scale;
+  floats[rows + r] = scale * static_cast<float>(sum_low + sum_high);
+  ints[r] = -(sum_low + sum_high);
+  ints[rows + r] = -sum_low;
+}
+
+void quantize(const float* x, int64_t x_stride, int rows, int64_t in, std::byte* tile) {
+  for (int r = 0; r < rows; ++r) {
+    auto* block = reinterpret_cast<int8_t*>(tile);
+    for (int64_t k = 0; k < in; k += kBlock, block += quantized_block_bytes(rows)) {
+      quantize_block(x + r * x_stride + k, rows, r, block);
+    }
+  }
+}
+
+// Rows of a tile: accumulators and codes must fit the registers.
+constexpr int kTileRows = SGL_ISA_LEVEL == 3 ? 16 : 4;
+
+template <DType T, int R>
+void set_rows(Int8Kernels& k) {
+  k.tile[static_cast<int>(T)][R - 1] = int8_tile<T, R>;
+  if constexpr (R < kTileRows) set_rows<T, R + 1>(k);
+}
+
+template <DType... T>
+void set_formats(Int8Kernels& k) {
+  (set_rows<T, 1>(k), ...);
+}
+
+}  // namespace
+
+Int8Kernels int8_kernels() {
+  Int8Kernels k{};
+  set_formats<DType::Q4_0, DType::Q4_1, DType::Q5_0, DType::Q5_1, DType::Q8_0, DType::Q2_K, DType::Q3_K, DType::Q4_K,
+              DType::Q5_K, DType::Q6_K, DType::IQ4_NL>(k);
+  k.max_rows = kTileRows;
+  k.quantize = quantize;
+  return k;
+}
+
+}  // namespace sgl::SGL_ISA
