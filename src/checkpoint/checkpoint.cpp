@@ -18,7 +18,8 @@ namespace {
 namespace fs = std::filesystem;
 
 std::string only_gguf(const std::string& directory) {
-  const std::vector<std::string> files = files_with_extension(directory, ".gguf");
+  std::vector<std::string> files = files_with_extension(directory, ".gguf");
+  std::erase_if(files, [](const std::string& f) { return is_later_gguf_part(f); });
   if (files.empty()) throw Error(ErrorKind::NotFound, fmt::format("{} has no .gguf file", directory));
   const std::string first = (fs::path(directory) / files[0]).string();
   if (files.size() == 1) return first;

@@ -431,7 +431,6 @@ TEST(ConfigGguf, RefusalsNameTheKey) {
   refused(ErrorKind::CorruptFile, gguf("llama", 20000), {"block_count"});
   refused(ErrorKind::Unsupported, gguf("llama").key<uint32_t>("llama.attention.value_length", 8),
           {"keys of 16 and values of 8"});
-  refused(ErrorKind::Unsupported, gguf("llama").key<uint16_t>("split.count", 3), {"one part of 3"});
 }
 
 TEST(ConfigGguf, UnknownArchitecturesKeepTheirName) {

@@ -1,19 +1,21 @@
 // Random weights that cost neither time nor much memory.
 //
 // All matrices share one pool of normal numbers, as large as the largest of them: a tensor is a window on the pool that
-// begins at a place drawn from its name. The pool repeats a base of 2^20 numbers, each repetition turned by a random
-// amount, so that rows of a matrix differ; it is filled when the first tensor is asked for, at memcpy's speed.
+// begins at a place drawn from its name. The pool repeats a base of numbers whose length is prime: rows i and j of a
+// matrix would only be equal if i − j were a multiple of that length. It is filled when the first tensor is asked for,
+// at memcpy's speed.
 //
-//   pool  │ base turned by r0 │ base turned by r1 │ …            tensor "…q_proj": [────────────)
+//   pool  │ base │ base │ base │ …            tensor "…q_proj": [────────────)
 //
 // The numbers depend on the seed and on names only, not on the order of calls, the machine, or the standard library.
 
 #include <algorithm>
-#include <bit>
-#include <cmath>
 #include <cstring>
 #include <mutex>
-#include <numbers>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
 
 #include <fmt/format.h>
 
@@ -29,10 +31,10 @@ namespace {
 using Role = ExpectedTensor::Role;
 
 constexpr uint64_t kSeed = 0x5eed'0f'd0'11'00ULL;
-constexpr int64_t kBase = int64_t{1} << 20;  // numbers
-constexpr int64_t kSlack = 1 << 16;          // by how much windows of the largest size can move
-constexpr int64_t kStep = 64;                // windows begin at multiples of this many numbers: 64-byte aligned
-constexpr double kDeviation = 0.02;          // initializer_range of nearly every config
+constexpr int64_t kBase = 1'048'573;  // numbers; the largest prime below 2^20
+constexpr int64_t kSlack = 1 << 20;   // by how much windows of the largest size can move
+constexpr int64_t kStep = 64;         // windows begin at multiples of this many numbers: 64-byte aligned
+constexpr double kDeviation = 0.02;   // initializer_range of nearly every config
 
 // A full-period mixer of 64 bits (splitmix64: Steele, Lea, Flood 2014).
 uint64_t mix(uint64_t x) {
@@ -48,8 +50,8 @@ uint64_t hash(std::string_view name) {
   return h;
 }
 
-// A normal number from twelve uniform ones (their sum less 6 has variance 1): adding is exact and the same everywhere,
-// unlike logarithms and cosines.
+// Nearly normal: the sum of twelve uniform numbers less 6 has mean 0 and variance 1, and adding is exact and the same
+// everywhere, unlike logarithms and cosines.
 float normal(uint64_t i) {
   int64_t sum = 0;
   for (uint64_t j = 0; j < 3; ++j) {
@@ -110,13 +112,9 @@ class DummyCheckpoint : public Checkpoint {
     for (size_t i = 0; i < numbers.size(); ++i) numbers[i] = normal(i);
     std::vector<std::byte> base(static_cast<size_t>(row_bytes(config_.dtype, kBase)));
     quantize_row(config_.dtype, numbers.data(), base.data(), kBase);
-    const auto element = static_cast<int64_t>(row_bytes(config_.dtype, 1));
-    for (int64_t begin = 0; begin < pool_elements_; begin += kBase) {
-      const auto turn = static_cast<int64_t>(mix(kSeed ^ static_cast<uint64_t>(begin)) % static_cast<uint64_t>(kBase));
-      const int64_t n = std::min(kBase, pool_elements_ - begin), first = std::min(n, kBase - turn);
-      std::byte* to = pool_.data() + begin * element;
-      std::memcpy(to, base.data() + turn * element, static_cast<size_t>(first * element));
-      std::memcpy(to + first * element, base.data(), static_cast<size_t>((n - first) * element));
+    const auto all = static_cast<size_t>(row_bytes(config_.dtype, pool_elements_));
+    for (size_t begin = 0; begin < all; begin += base.size()) {
+      std::memcpy(pool_.data() + begin, base.data(), std::min(base.size(), all - begin));
     }
   }
 

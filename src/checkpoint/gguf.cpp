@@ -146,6 +146,11 @@ GgufFile::GgufFile(std::span<const std::byte> bytes, std::string path) : bytes_(
   parse();
 }
 
+void GgufFile::adopt(std::unique_ptr<GgufFile> part) {
+  tensors_.insert(tensors_.end(), part->tensors_.begin(), part->tensors_.end());
+  parts_.push_back(std::move(part));
+}
+
 void GgufFile::parse() {
   Reader r(bytes_, path_);
   if (r.left() < 4 || std::memcmp(r.here(), "GGUF", 4) != 0) r.corrupt("it does not begin with GGUF");

@@ -11,6 +11,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -31,6 +32,9 @@ class GgufFile {
   /// A file in memory that somebody else owns; `path` names it in errors. Memory: proportional to the part of the file
   /// that stands before the tensor bytes.
   GgufFile(std::span<const std::byte> bytes, std::string path);
+
+  /// Takes over the tensors of another part of the same model. Call before the file is shared between threads.
+  void adopt(std::unique_ptr<GgufFile> part);
 
   const std::string& path() const { return path_; }
   uint32_t version() const { return version_; }
@@ -80,11 +84,16 @@ class GgufFile {
   std::vector<std::string_view> keys_;
   std::unordered_map<std::string_view, Value> values_;
   std::vector<FileTensor> tensors_;
+  std::vector<std::unique_ptr<GgufFile>> parts_;
 };
 
-/// A .gguf file as a checkpoint, with the hub's names of tensors and architecture. `directory`: what
-/// Checkpoint::directory() returns; where it holds a generation_config.json, that adds to the file's own settings.
+/// A .gguf file, or the first of several parts of one model ("…-00001-of-00003.gguf"), as a checkpoint, with the hub's
+/// names of tensors and architecture. `directory`: what Checkpoint::directory() returns; where it holds a
+/// generation_config.json, that adds to the file's own settings.
 std::unique_ptr<Checkpoint> open_gguf(const std::string& path, const std::string& directory);
+
+/// Whether the name is that of a part of a split model, and not of the first.
+bool is_later_gguf_part(std::string_view path);
 
 /// The config that the file's keys and tensors describe.
 /// Architectures: llama (also Mistral), qwen2, qwen3, phi3, gemma2, gemma3, gpt2; for another one, only `architecture`

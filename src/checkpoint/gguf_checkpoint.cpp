@@ -263,10 +263,60 @@ void read_tokens(const GgufFile& file, ModelConfig& c) {
   }
 }
 
+// "…-00002-of-00003.gguf": where the part's number stands in a name, and both numbers.
+struct PartName {
+  size_t number_at;
+  int number, count;
+};
+
+std::optional<PartName> part_name(std::string_view path) {
+  constexpr std::string_view pattern = "-#####-of-#####.gguf";
+  if (path.size() < pattern.size()) return std::nullopt;
+  const size_t at = path.size() - pattern.size();
+  int numbers[2] = {0, 0};
+  for (size_t i = 0; i < pattern.size(); ++i) {
+    const char c = path[at + i];
+    if (pattern[i] == '#' ? c < '0' || c > '9' : c != pattern[i]) return std::nullopt;
+    int& n = numbers[i > 6];
+    if (pattern[i] == '#') n = 10 * n + (c - '0');
+  }
+  return PartName{at + 1, numbers[0], numbers[1]};
+}
+
+// The later parts of a split model have tensors only; all else is in the first.
+void adopt_parts(GgufFile& file) {
+  const int64_t count = file.integer("split.count").value_or(1);
+  if (count == 1) return;
+  const std::string& path = file.path();
+  const std::optional<PartName> name = part_name(path);
+  if (!name || name->number != 1 || name->count != count || file.integer("split.no").value_or(0) != 0) {
+    throw Error(
+        ErrorKind::InvalidArgument,
+        fmt::format("{} is one of {} parts of a model; name the first, which must be called …-00001-of-{:05}.gguf "
+                    "and stand beside the others",
+                    path, count, count));
+  }
+  for (int i = 2; i <= count; ++i) {
+    std::string next = path;
+    next.replace(name->number_at, 5, fmt::format("{:05}", i));
+    auto part = std::make_unique<GgufFile>(next);
+    if (part->integer("split.count") != count || part->integer("split.no") != i - 1) {
+      throw Error(ErrorKind::CorruptFile, fmt::format("{} is not part {} of {} by its own keys", next, i, count));
+    }
+    file.adopt(std::move(part));
+  }
+  const auto total = file.integer("split.tensors.count");
+  if (total && *total != static_cast<int64_t>(file.tensors().size())) {
+    throw Error(ErrorKind::CorruptFile, fmt::format("{} and its other parts have {} tensors; the first part says {}",
+                                                    path, file.tensors().size(), *total));
+  }
+}
+
 class GgufCheckpoint : public Checkpoint {
  public:
-  GgufCheckpoint(const std::string& path, const std::string& directory)
-      : file_(path), directory_(directory), config_(config_from_gguf(file_)) {
+  GgufCheckpoint(const std::string& path, const std::string& directory) : file_(path), directory_(directory) {
+    adopt_parts(file_);
+    config_ = config_from_gguf(file_);
     for (const FileTensor& t : file_.tensors()) {
       index_.add({hub_name(t.name, config_.architecture), t.dtype, t.shape, t.data});
     }
@@ -299,12 +349,9 @@ ModelConfig config_from_gguf(const GgufFile& file) {
   if (arch.empty()) {
     throw Error(ErrorKind::CorruptFile, file.path() + ": general.architecture is missing: it is not a model");
   }
-  if (file.integer("split.count").value_or(1) > 1) {
-    throw Error(ErrorKind::Unsupported, fmt::format("{} is one part of {}; join them first (gguf-split --merge)",
-                                                    file.path(), *file.integer("split.count")));
-  }
   read_tokens(file, c);
-  if (file.integer(arch + ".expert_count").value_or(0) > 0) c.architecture = arch == "llama" ? "MixtralForCausalLM" : arch;
+  if (file.integer(arch + ".expert_count").value_or(0) > 0)
+    c.architecture = arch == "llama" ? "MixtralForCausalLM" : arch;
   if (c.architecture.empty()) c.architecture = arch;
   if (!is_known_architecture(c.architecture)) return c;  // the registry refuses it by name
 
@@ -348,6 +395,11 @@ std::string hub_name(std::string_view name, std::string_view architecture) {
                          to = block_name(stem.substr(after_layer + 1), architecture);
   if (to.empty() || layer.find_first_not_of("0123456789") != std::string_view::npos) return std::string(name);
   return fmt::format("{}.{}.{}{}", gpt2 ? "transformer.h" : "model.layers", layer, to, suffix);
+}
+
+bool is_later_gguf_part(std::string_view path) {
+  const std::optional<PartName> name = part_name(path);
+  return name && name->number != 1;
 }
 
 std::unique_ptr<Checkpoint> open_gguf(const std::string& path, const std::string& directory) {
