@@ -206,15 +206,19 @@ class FakeEngine final : public EngineApi {
     std::unique_lock lock(mutex_);
     while (!stopping_) {
       apply_aborts(lock);
-      const bool work = std::any_of(samples_.begin(), samples_.end(), [this](const Sample& s) { return !held_ || s.health; });
+      const bool work =
+          std::any_of(samples_.begin(), samples_.end(), [this](const Sample& s) { return !held_ || s.health; });
       if (!work && !(failure_ && !samples_.empty())) {
-        wake_.wait(lock, [this] { return stopping_ || !aborts_.empty() || (!samples_.empty() && (!held_ || failure_ || health_waits())); });
+        wake_.wait(lock, [this] {
+          return stopping_ || !aborts_.empty() || (!samples_.empty() && (!held_ || failure_ || health_waits()));
+        });
         continue;
       }
       step(lock);
       if (step_time_.count() > 0) wake_.wait_for(lock, step_time_, [this] { return stopping_ || !aborts_.empty(); });
     }
-    failure_ = {.type = FinishReason::Type::Abort, .matched = {}, .message = "the engine is shutting down", .status = 503};
+    failure_ = {
+        .type = FinishReason::Type::Abort, .matched = {}, .message = "the engine is shutting down", .status = 503};
     if (!samples_.empty()) step(lock);
   }
   bool health_waits() const {
@@ -239,7 +243,9 @@ class FakeEngine final : public EngineApi {
     for (const std::string& prefix : aborts_) {
       for (Sample& s : samples_) {
         if (s.generated < 0 || !s.request.rid.starts_with(prefix)) continue;
-        out.emplace_back(s.on_output, ended(s, {.type = FinishReason::Type::Abort, .matched = {}, .message = "aborted", .status = 499}));
+        out.emplace_back(
+            s.on_output,
+            ended(s, {.type = FinishReason::Type::Abort, .matched = {}, .message = "aborted", .status = 499}));
         s.generated = -1;
         ++aborted_;
       }

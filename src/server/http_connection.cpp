@@ -167,8 +167,9 @@ void Connection::hand_over(HttpRequest request) {
 }
 
 // Input that is not a request is answered as far as possible, and ends the connection.
-void Connection::refuse(int status, const std::string& message) {
+void Connection::refuse(int status, std::string message) {  // by value: it may be the parser's
   parser_.reset();
+  refused_ = true;
   in_.clear();
   ++exchange_;
   head_only_ = false;
@@ -275,9 +276,11 @@ void Connection::finish_answer() {
   watcher_.reset();
   ++exchange_;
   if (!keep_alive_) {
+    // What the client sends now nobody reads. If it is still sending, closing at once would reset the connection and
+    // perhaps take the answer with it.
+    if (input_ended_ || (!refused_ && in_.empty())) return close();
     error_code ignored;
     socket_.shutdown(tcp::socket::shutdown_send, ignored);
-    if (input_ended_) return close();
     enter(Phase::Lingering, hub_->options.linger_timeout);
     return wait_readable();
   }

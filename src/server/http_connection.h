@@ -88,7 +88,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   void on_end_of_input(bool reset);
   void parse();
   void hand_over(HttpRequest request);
-  void refuse(int status, const std::string& message);
+  void refuse(int status, std::string message);
   void send(std::string data);
   void write_some();
   void on_written(const boost::system::error_code& error, size_t n);
@@ -104,6 +104,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   std::unique_ptr<HttpParser> parser_;
   bool waiting_ = false;  ///< an async_wait for input is under way
   bool input_ended_ = false;
+  bool refused_ = false;  ///< the input is not to be read as requests any more
   size_t lingered_ = 0;
 
   // The request being handled.

@@ -154,7 +154,9 @@ std::vector<int32_t> read_ids(const Json& value, const std::string& name) {
   return out;
 }
 
-bool is_nested_array(const Json& value) { return value.is_array() && !value.empty() && value.front().is_array(); }
+bool is_nested_array(const Json& value) {
+  return value.is_array() && std::any_of(value.begin(), value.end(), [](const Json& item) { return item.is_array(); });
+}
 
 bool asks_for_something(const Json* value) {
   if (value == nullptr || value->is_null()) return false;

@@ -78,7 +78,7 @@ int read_small_integer(const Json& value, const std::string& name);
 float read_number(const Json& value, const std::string& name);
 std::vector<int32_t> read_ids(const Json& value, const std::string& name);
 
-/// Whether `value` is an array whose first member is an array: a batch of token ids.
+/// Whether `value` is an array that holds an array: a batch of token ids.
 bool is_nested_array(const Json& value);
 
 /// Whether a field asks for anything: null, false, "", [], {} do not.

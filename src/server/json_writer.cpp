@@ -104,6 +104,14 @@ JsonWriter& JsonWriter::key(std::string_view name) {
   return *this;
 }
 
+JsonWriter& JsonWriter::raw_key(std::string_view json) {
+  comma();
+  out_ += json;
+  out_ += ':';
+  need_comma_ = false;
+  return *this;
+}
+
 JsonWriter& JsonWriter::value(std::string_view text) {
   comma();
   append_json_string(out_, text);

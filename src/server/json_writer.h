@@ -24,6 +24,8 @@ class JsonWriter {
   JsonWriter& begin_array() { return open('['); }
   JsonWriter& end_array() { return close(']'); }
   JsonWriter& key(std::string_view name);
+  /// A key that is a JSON string already.
+  JsonWriter& raw_key(std::string_view json);
 
   JsonWriter& null() { return raw("null"); }
   JsonWriter& value(std::string_view text);

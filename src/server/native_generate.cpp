@@ -260,7 +260,7 @@ Prompts read_prompts(const Fields& f) {
 }
 
 // The field's value for each of `count` prompts, from one value for all or from a list of values. `read` reads one.
-// Where a value is itself an array (token_ids_logprob), a list of them is known by its first member.
+// Where a value is itself an array (token_ids_logprob), a list of them is known by the arrays in it.
 template <typename T, typename Read>
 std::vector<T> for_each_prompt(const Fields& f, std::string_view key, size_t count, T fallback, Read read,
                                bool value_is_array = false) {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <iterator>
 #include <memory>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -159,9 +160,14 @@ class CompletionsReply final : public Reply {
       w.null();
       return;
     }
+    // Two tokens may look alike (parts of characters all show as U+FFFD); a key counts once, for the better one.
+    std::set<std::string> keys;
     w.begin_object();
     for (const TokenLogprob& t : top) {
-      w.key(token_text(tokenizer_, t.id));
+      std::string key;
+      append_json_string(key, token_text(tokenizer_, t.id));
+      if (!keys.insert(key).second) continue;
+      w.raw_key(key);
       write_logprob(w, t);
     }
     w.end_object();

@@ -182,7 +182,7 @@ void run_route(const Route& route, Service& service, const HttpRequest& request,
     route.handler(service, request, responder);
   } catch (const std::exception& e) {
     HttpResponse response = error_response(route.dialect, e);
-    if (response.status >= 500) log::warn("{} {}: {}", request.method, request.path, e.what());
+    if (response.status == 500) log::error("{} {}: {}", request.method, request.path, e.what());
     responder->respond(std::move(response));
   }
 }

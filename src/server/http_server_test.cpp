@@ -1,0 +1,392 @@
+// Sockets: requests that come in every way, clients that behave badly, limits, timeouts, and the end.
+
+#include "server/http_server.h"
+
+#include <atomic>
+#include <condition_variable>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "server/test_client.h"
+#include "sgl/error.h"
+
+namespace sgl {
+namespace {
+
+using std::chrono::milliseconds;
+
+struct Watcher final : ClientWatcher {
+  void on_gone() override {
+    std::lock_guard lock(mutex);
+    gone = true;
+    wake.notify_all();
+  }
+  void on_sent() override { ++sent; }
+  bool wait_gone() {
+    std::unique_lock lock(mutex);
+    return wake.wait_for(lock, std::chrono::seconds(10), [this] { return gone; });
+  }
+  std::mutex mutex;
+  std::condition_variable wake;
+  bool gone = false;
+  std::atomic<int> sent{0};
+};
+
+// Answers "METHOD path body"; paths that begin with /wait are kept for the test to answer.
+struct Echo {
+  explicit Echo(HttpOptions options = {})
+      : server(at_any_port(options),
+               [this](HttpRequest&& r, std::shared_ptr<Responder> to) { handle(std::move(r), std::move(to)); }) {}
+  static HttpOptions at_any_port(HttpOptions o) {
+    o.port = 0;
+    return o;
+  }
+  void handle(HttpRequest&& request, std::shared_ptr<Responder> responder) {
+    if (request.path.starts_with("/wait")) {
+      responder->watch(watcher);
+      std::lock_guard lock(mutex);
+      waiting.push_back(std::move(responder));
+      wake.notify_all();
+      return;
+    }
+    if (request.path == "/forget") return;
+    HttpResponse response{.status = 200, .content_type = "text/plain", .body = {}, .headers = {}};
+    response.body = request.method + " " + request.path + " " + request.body;
+    responder->respond(std::move(response));
+  }
+  std::shared_ptr<Responder> take() {
+    std::unique_lock lock(mutex);
+    if (!wake.wait_for(lock, std::chrono::seconds(10), [this] { return !waiting.empty(); })) return nullptr;
+    auto first = waiting.front();
+    waiting.erase(waiting.begin());
+    return first;
+  }
+  bool wait_connections(size_t n) {
+    for (int i = 0; i < 5000 && server.connections() != n; ++i) std::this_thread::sleep_for(milliseconds(1));
+    return server.connections() == n;
+  }
+
+  std::shared_ptr<Watcher> watcher = std::make_shared<Watcher>();
+  std::mutex mutex;
+  std::condition_variable wake;
+  std::vector<std::shared_ptr<Responder>> waiting;
+  HttpServer server;  // last: its thread uses the rest
+};
+
+HttpResponse text(const std::string& body) {
+  return {.status = 200, .content_type = "text/plain", .body = body, .headers = {}};
+}
+
+TEST(HttpServer, OneConnectionServesManyRequests) {
+  Echo echo;
+  TestClient client(echo.server.port());
+  for (int i = 0; i < 3; ++i) {
+    const auto answer = client.post("/a", "hello");
+    EXPECT_EQ(answer.status, 200);
+    EXPECT_EQ(answer.body, "POST /a hello");
+    EXPECT_EQ(answer.headers.at("content-length"), "13");
+    EXPECT_EQ(answer.headers.at("content-type"), "text/plain");
+    EXPECT_EQ(answer.headers.at("date").size(), 29U);
+    EXPECT_EQ(answer.headers.count("connection"), 0U);
+  }
+  EXPECT_EQ(echo.server.connections(), 1U);
+  client.close();
+  EXPECT_TRUE(echo.wait_connections(0));
+}
+
+TEST(HttpServer, HeadHasTheHeaderOfGetAndNoBody) {
+  Echo echo;
+  TestClient client(echo.server.port());
+  EXPECT_EQ(client.request("HEAD", "/x").headers.at("content-length"), "8");
+  EXPECT_EQ(client.request("GET", "/y").body, "GET /y ");
+}
+
+TEST(HttpServer, PipelinedRequestsAreAnsweredInOrder) {
+  Echo echo;
+  TestClient client(echo.server.port());
+  client.send("GET /wait HTTP/1.1\r\n\r\nGET /2 HTTP/1.1\r\n\r\nPOST /3 HTTP/1.1\r\nContent-Length: 2\r\n\r\nhi");
+  const auto first = echo.take();
+  ASSERT_NE(first, nullptr);
+  first->respond(text("first"));
+  EXPECT_EQ(client.receive().body, "first");
+  EXPECT_EQ(client.receive().body, "GET /2 ");
+  EXPECT_EQ(client.receive().body, "POST /3 hi");
+}
+
+TEST(HttpServer, ManyPipelinedRequestsBeyondTheBufferAreAllAnswered) {
+  Echo echo;
+  TestClient client(echo.server.port());
+  constexpr int kCount = 5000;
+  std::string bytes;
+  for (int i = 0; i < kCount; ++i) bytes += "GET /" + std::to_string(i) + " HTTP/1.1\r\n\r\n";
+  std::thread sender([&] { client.send(bytes); });
+  for (int i = 0; i < kCount; ++i) ASSERT_EQ(client.receive().body, "GET /" + std::to_string(i) + " ");
+  sender.join();
+}
+
+TEST(HttpServer, ARequestMayComeByteByByte) {
+  Echo echo;
+  TestClient client(echo.server.port());
+  for (char c : std::string("\r\nPOST /slow HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n\r\n")) {
+    client.send(std::string_view(&c, 1));
+  }
+  EXPECT_EQ(client.receive().body, "POST /slow ab");
+}
+
+TEST(HttpServer, AClientThatExpectsContinueGetsIt) {
+  Echo echo;
+  TestClient client(echo.server.port());
+  client.send("POST /c HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n");
+  EXPECT_EQ(client.receive().status, 100);
+  client.send("abc");
+  EXPECT_EQ(client.receive().body, "POST /c abc");
+}
+
+TEST(HttpServer, Http10ClosesUnlessAskedToStay) {
+  Echo echo;
+  TestClient client(echo.server.port());
+  client.send("GET /a HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
+  EXPECT_EQ(client.receive().headers.at("connection"), "keep-alive");
+  client.send("GET /b HTTP/1.0\r\n\r\n");
+  const auto answer = client.receive();
+  EXPECT_EQ(answer.body, "GET /b ");
+  EXPECT_EQ(answer.headers.at("connection"), "close");
+  EXPECT_TRUE(client.closed());
+}
+
+TEST(HttpServer, StreamsAreChunkedAndEndCleanly) {
+  Echo echo;
+  TestClient client(echo.server.port());
+  client.send_request("POST", "/wait");
+  const auto responder = echo.take();
+  responder->stream("data: 1\n\n", false);
+  const auto head = client.receive_head();
+  EXPECT_EQ(head.status, 200);
+  EXPECT_EQ(head.headers.at("content-type"), "text/event-stream; charset=utf-8");
+  EXPECT_EQ(head.headers.at("transfer-encoding"), "chunked");
+  EXPECT_EQ(client.read_line(), "9");
+  EXPECT_EQ(client.read_line(), "data: 1\n\n");
+  responder->stream("data: 2\n\n", false);
+  responder->stream("", false);
+  responder->stream("data: [DONE]\n\n", true);
+  EXPECT_EQ(client.read_line(), "9");
+  EXPECT_EQ(client.read_line(), "data: 2\n\n");
+  EXPECT_EQ(client.read_line(), "e");
+  EXPECT_EQ(client.read_line(), "data: [DONE]\n\n");
+  EXPECT_EQ(client.read_line(), "0");
+  EXPECT_EQ(client.read_line(), "");
+  EXPECT_EQ(client.request("GET", "/next").body, "GET /next ") << "the connection stays";
+}
+
+TEST(HttpServer, AStreamToHttp10EndsWithTheConnection) {
+  Echo echo;
+  TestClient client(echo.server.port());
+  client.send("GET /wait HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
+  const auto responder = echo.take();
+  responder->stream("a", false);
+  responder->stream("b", true);
+  const auto answer = client.receive();
+  EXPECT_EQ(answer.headers.at("connection"), "close");
+  EXPECT_EQ(answer.body, "ab");
+}
+
+TEST(HttpServer, ManySmallPiecesAllArrive) {
+  Echo echo;
+  TestClient client(echo.server.port());
+  client.send_request("POST", "/wait");
+  const auto responder = echo.take();
+  std::string expected;
+  for (int i = 0; i < 10'000; ++i) {
+    const std::string piece = std::to_string(i) + ",";
+    expected += piece;
+    responder->stream(piece, false);
+  }
+  responder->stream("", true);
+  EXPECT_EQ(client.receive().body, expected);
+}
+
+TEST(HttpServer, UnsentCountsWhatTheClientHasNotTaken) {
+  Echo echo;
+  TestClient client(echo.server.port());
+  client.send_request("POST", "/wait");
+  const auto responder = echo.take();
+  const std::string block(1 << 20, 'x');
+  for (int i = 0; i < 16; ++i) responder->stream(block, false);
+  EXPECT_GT(responder->unsent(), 1U << 20) << "more than the kernel holds";
+  std::thread finish([&] {
+    for (int i = 0; i < 5000 && responder->unsent() > 0; ++i) std::this_thread::sleep_for(milliseconds(1));
+    responder->stream("", true);
+  });
+  EXPECT_EQ(client.receive().body.size(), 16U << 20);
+  finish.join();
+  EXPECT_GT(echo.watcher->sent, 0);
+}
+
+TEST(HttpServer, AClientThatGoesIsNoticedWhileItWaits) {
+  for (const bool reset : {false, true}) {
+    Echo echo;
+    TestClient client(echo.server.port());
+    client.send_request("POST", "/wait");
+    const auto responder = echo.take();
+    reset ? client.reset() : client.close();
+    EXPECT_TRUE(echo.watcher->wait_gone());
+    responder->stream("nobody reads this", false);
+    responder->respond(text("nor this"));
+    EXPECT_TRUE(echo.wait_connections(0));
+  }
+}
+
+TEST(HttpServer, AClientThatGoesIsNoticedWhenItWatchesLate) {
+  Echo echo;
+  TestClient client(echo.server.port());
+  client.send_request("POST", "/wait");
+  const auto responder = echo.take();
+  client.reset();
+  ASSERT_TRUE(echo.watcher->wait_gone());
+  const auto late = std::make_shared<Watcher>();
+  responder->watch(late);
+  EXPECT_TRUE(late->wait_gone());
+}
+
+TEST(HttpServer, WhatNeedsNoWatchingIsAnsweredAfterAHalfClose) {
+  Echo echo;
+  TestClient client(echo.server.port());
+  client.send("GET /half HTTP/1.0\r\n\r\n");
+  client.shutdown_send();
+  EXPECT_EQ(client.receive().body, "GET /half ");
+}
+
+TEST(HttpServer, AForgottenRequestClosesItsConnection) {
+  Echo echo;
+  TestClient client(echo.server.port());
+  client.send_request("POST", "/forget");
+  EXPECT_EQ(client.receive().status, 0);
+}
+
+TEST(HttpServer, GarbageIsRefusedAndTheConnectionCloses) {
+  Echo echo;
+  for (const char* bytes : {"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 hello", "SSH-2.0-OpenSSH_9.2\r\n",
+                            "GET /\r\n\r\n", "{}\r\n\r\n"}) {
+    TestClient client(echo.server.port());
+    client.send(bytes);
+    const auto answer = client.receive();
+    EXPECT_EQ(answer.status, 400) << bytes;
+    EXPECT_NE(answer.body.find("malformed"), std::string::npos) << answer.body;
+    EXPECT_EQ(answer.headers.at("connection"), "close");
+    client.shutdown_send();
+    EXPECT_TRUE(client.closed());
+  }
+  EXPECT_TRUE(echo.wait_connections(0));
+}
+
+TEST(HttpServer, LimitsAreKeptAndTheRefusalArrives) {
+  HttpOptions options;
+  options.max_header_bytes = 1000;
+  options.max_body_bytes = 100'000;
+  Echo echo(options);
+  {
+    TestClient client(echo.server.port());
+    client.send("GET / HTTP/1.1\r\nX: " + std::string(5000, 'x') + "\r\n\r\n");
+    EXPECT_EQ(client.receive().status, 431);
+  }
+  {
+    TestClient client(echo.server.port());
+    client.send("POST / HTTP/1.1\r\nContent-Length: 100001\r\n\r\n" + std::string(100'001, 'x'));
+    EXPECT_EQ(client.receive().status, 413) << "although the client was still sending";
+  }
+  {
+    TestClient client(echo.server.port());
+    EXPECT_EQ(client.post("/", std::string(99'000, 'x')).body.size(), 99'000 + 7U);
+  }
+}
+
+TEST(HttpServer, SlowClientsAreDropped) {
+  HttpOptions options;
+  options.header_timeout = options.body_timeout = options.linger_timeout = milliseconds(40);
+  options.idle_timeout = milliseconds(80);
+  Echo echo(options);
+  TestClient silent(echo.server.port()), header(echo.server.port()), body(echo.server.port()), idle(echo.server.port());
+  header.send("GET / HT");
+  body.send("POST / HTTP/1.1\r\nContent-Length: 10\r\n\r\nabc");
+  EXPECT_EQ(idle.request("GET", "/").status, 200);
+  EXPECT_EQ(silent.receive().status, 0);
+  EXPECT_EQ(header.receive().status, 408);
+  EXPECT_EQ(body.receive().status, 408);
+  EXPECT_TRUE(idle.closed());
+  EXPECT_TRUE(echo.wait_connections(0));
+}
+
+TEST(HttpServer, AClientThatDoesNotReadIsDropped) {
+  HttpOptions options;
+  options.write_timeout = milliseconds(50);
+  Echo echo(options);
+  TestClient client(echo.server.port());
+  client.send_request("POST", "/wait");
+  echo.take()->respond(text(std::string(64 << 20, 'x')));
+  EXPECT_TRUE(echo.watcher->wait_gone());
+  EXPECT_TRUE(echo.wait_connections(0));
+}
+
+TEST(HttpServer, ThousandsOfIdleConnectionsLeaveRoomForWork) {
+  Echo echo;
+  std::vector<std::unique_ptr<TestClient>> idle;
+  for (int i = 0; i < 400; ++i) idle.push_back(std::make_unique<TestClient>(echo.server.port()));
+  EXPECT_TRUE(echo.wait_connections(400));
+  EXPECT_EQ(TestClient(echo.server.port()).request("GET", "/").status, 200);
+  for (auto& client : idle) EXPECT_EQ(client->request("GET", "/").status, 200);
+}
+
+TEST(HttpServer, ATakenPortIsAnErrorThatNamesIt) {
+  Echo echo;
+  HttpOptions options;
+  options.port = echo.server.port();
+  try {
+    HttpServer second(options, [](HttpRequest&&, std::shared_ptr<Responder>) {});
+    FAIL() << "two servers listen on one port";
+  } catch (const Error& e) {
+    EXPECT_NE(std::string(e.what()).find(std::to_string(options.port)), std::string::npos) << e.what();
+    EXPECT_NE(std::string(e.what()).find("in use"), std::string::npos) << e.what();
+  }
+  options.port = 70000;
+  EXPECT_THROW(HttpServer(options, nullptr), Error);
+  options.port = 0;
+  options.host = "no such host";
+  EXPECT_THROW(HttpServer(options, nullptr), Error);
+}
+
+TEST(HttpServer, StoppingLetsAnswersUnderWayEnd) {
+  Echo echo;
+  TestClient idle(echo.server.port()), busy(echo.server.port());
+  EXPECT_EQ(idle.request("GET", "/").status, 200);
+  busy.send_request("POST", "/wait");
+  const auto responder = echo.take();
+  responder->stream("a", false);
+  EXPECT_EQ(busy.receive_head().status, 200);
+  std::thread stop([&] { echo.server.stop(std::chrono::seconds(10)); });
+  EXPECT_TRUE(idle.closed());
+  responder->stream("b", true);
+  EXPECT_EQ(busy.read_line(), "1");
+  EXPECT_EQ(busy.read_line(), "a");
+  EXPECT_EQ(busy.read_line(), "1");
+  EXPECT_EQ(busy.read_line(), "b");
+  stop.join();
+  EXPECT_EQ(echo.server.connections(), 0U);
+  responder->stream("after the end", true);  // to no effect
+}
+
+TEST(HttpServer, StoppingDropsWhatDoesNotEndInTime) {
+  Echo echo;
+  TestClient client(echo.server.port());
+  client.send_request("POST", "/wait");
+  const auto responder = echo.take();
+  echo.server.stop(milliseconds(20));
+  EXPECT_EQ(client.receive().status, 0);
+  EXPECT_TRUE(echo.watcher->wait_gone());
+}
+
+}  // namespace
+}  // namespace sgl
