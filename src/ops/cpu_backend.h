@@ -10,6 +10,7 @@
 
 #include "base/cpu.h"
 #include "base/thread_pool.h"
+#include "ops/attention_kernels.h"
 #include "ops/linear_kernels.h"
 #include "ops/ref_backend.h"
 
@@ -50,7 +51,21 @@ class CpuBackend : public RefBackend {
   /// block's largest magnitude at most).
   void linear(Tensor y, Tensor x, const Weight& w, Tensor bias) override;
 
+  /// The layout inside a page is attention_kernels.h's where head_dim is a multiple of 16 up to 576 and page_size of
+  /// 16; else it is the reference's, and so is the speed.
+  void store_kv(const KvView& kv, Tensor k, Tensor v, const PagedBatch& batch) override;
+  void attention(Tensor out, Tensor q, const KvView& kv, const PagedBatch& batch,
+                 const AttentionOptions& options) override;
+
  private:
+  // Rows of one sequence and KV head that attention computes together.
+  struct AttentionTask {
+    int32_t seq, first_token, tokens;
+    int32_t kv_head, first_head, heads;
+    int32_t first_split, num_splits;
+  };
+  void list_attention_tasks(const KvView& kv, const PagedBatch& batch, const AttentionOptions& options);
+
   void quantize_rows(Tensor x, int64_t tiles);
   void interleave_rows(Tensor x, int64_t tiles);
 
@@ -59,9 +74,12 @@ class CpuBackend : public RefBackend {
   ThreadPool pool_;
   Int8Kernels int8_;
   FloatKernels float_;
+  AttentionKernels attention_;
   WeightMemory weights_;
   Scratch quantized_;    ///< linear: int8 tiles of x
   Scratch interleaved_;  ///< linear: float tiles of x
+  Scratch splits_;       ///< attention: states of splits that were computed apart
+  std::vector<AttentionTask> tasks_;
 };
 
 }  // namespace sgl

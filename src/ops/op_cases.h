@@ -5,7 +5,10 @@
 #include <cstdint>
 #include <initializer_list>
 #include <string>
+#include <utility>
 #include <vector>
+
+#include <fmt/format.h>
 
 #include "ops/backend.h"
 
@@ -51,10 +54,51 @@ inline std::vector<LinearCase> linear_cases() {
   return cases;
 }
 
+struct AttentionCase {
+  int heads, kv_heads, head_dim;
+  std::vector<std::pair<int, int>> seqs;  ///< (new tokens, all tokens) of each
+  int page_size = 16;
+  DType dtype = DType::F16;
+  int window = 0;
+  float softcap = 0.0F;
+};
+
+inline std::vector<AttentionCase> attention_cases() {
+  std::vector<AttentionCase> cases;
+  for (DType t : {DType::F32, DType::F16, DType::BF16}) {
+    cases.push_back({4, 4, 16, {{1, 1}}, 16, t});
+    cases.push_back({9, 3, 64, {{1, 77}, {5, 5}, {1, 300}, {33, 90}}, 16, t});   // SmolLM2's heads
+    cases.push_back({14, 2, 64, {{3, 600}, {1, 16}, {1, 17}}, 32, t, 0, 0.0F});  // Qwen2.5's
+    cases.push_back({4, 1, 32, {{70, 70}}, 16, t, 24});                          // a window that moves over tiles
+    cases.push_back({8, 4, 256, {{1, 65}, {20, 64}}, 64, t, 0, 50.0F});          // Gemma 2's cap
+    cases.push_back({8, 4, 256, {{17, 530}}, 16, t, 257, 30.0F});
+  }
+  for (int head_dim : {16, 32, 64, 80, 96, 128, 256, 576}) {
+    cases.push_back({8, 1, head_dim, {{1, 130}, {6, 40}}, 16, DType::F16});
+  }
+  cases.push_back({71, 1, 64, {{2, 20}, {1, 9}}, 16, DType::F16});  // more heads than a tile has rows
+  cases.push_back({3, 3, 48, {{1, 2000}}, 128, DType::F16});        // few tasks, many splits
+  cases.push_back({2, 1, 32, {{1, 1025}, {2, 513}, {257, 257}, {4, 260}}, 16, DType::F16, 300});
+  cases.push_back({6, 2, 20, {{1, 30}, {7, 9}}, 16, DType::F16});  // odd head: the reference's layout
+  cases.push_back({6, 2, 32, {{1, 30}, {7, 9}}, 8, DType::F16});   // odd page: the same
+  cases.push_back({6, 2, 32, {}, 16, DType::F16});                 // an empty batch
+  std::vector<std::pair<int, int>> many;
+  for (int i = 0; i < 40; ++i) many.emplace_back(1 + i % 3, 1 + i % 3 + 7 * i);
+  cases.push_back({4, 2, 32, many, 16, DType::F16});
+  return cases;
+}
+
+inline std::string to_string(const AttentionCase& c) {
+  std::string s = fmt::format("{}/{} heads of {}, page {}, window {}, {}, new/all", c.heads, c.kv_heads, c.head_dim,
+                              c.page_size, c.window, name(c.dtype));
+  for (auto [n, all] : c.seqs) s += fmt::format(" {}/{}", n, all);
+  return s;
+}
+
 inline std::string to_string(const LinearCase& c) {
-  std::string s = "n " + std::to_string(c.n) + " in " + std::to_string(c.in) + " out";
-  for (int64_t o : c.outs) s += " " + std::to_string(o);
-  for (DType t : c.formats) s += " " + std::string(name(t));
+  std::string s = fmt::format("n {} in {} out", c.n, c.in);
+  for (int64_t o : c.outs) s += fmt::format(" {}", o);
+  for (DType t : c.formats) s += fmt::format(" {}", name(t));
   return s;
 }
 

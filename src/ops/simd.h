@@ -13,6 +13,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 
 #define SGL_ISA_IS_generic 1
 #define SGL_ISA_IS_avx2 2

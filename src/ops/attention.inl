@@ -1,0 +1,329 @@
+// Kernels of attention over KV pages: see attention_kernels.h for the layout and the arithmetic.
+//
+// All query heads of a KV head, and for prompts several tokens, form a tile, so that a key or value is loaded (and
+// widened from 16 bits) once for several rows. Scores are products of a block of rows with groups of 16 keys; values
+// are added to a block of rows, a few vectors of head_dim at a time. Both keep their sums in registers.
+
+#include "ops/attention_kernels.h"
+#include "ops/simd_math.inl"
+
+namespace sgl::SGL_ISA {
+namespace {
+
+// Rows, 16-token groups and vectors of head_dim at once: their products are accumulators, which must fit the registers.
+constexpr int kRowBlock = SGL_ISA_LEVEL == 3 ? 4 : SGL_ISA_LEVEL == 2 ? 3 : 2;
+constexpr int kGroupBlock = SGL_ISA_LEVEL == 3 ? 4 : SGL_ISA_LEVEL == 2 ? 2 : 1;
+constexpr int kDimBlock = 4;
+constexpr int kGroups = kScoreBlock / kKeyGroup;
+constexpr float kMinusInfinity = -__builtin_inff();
+
+template <DType D>
+SGL_INLINE VecF load_kv(const std::byte* base, int64_t index) {
+  if constexpr (D == DType::F16) return load_f16(reinterpret_cast<const uint16_t*>(base) + index);
+  if constexpr (D == DType::BF16) return load_bf16(reinterpret_cast<const uint16_t*>(base) + index);
+  return load(reinterpret_cast<const float*>(base) + index);
+}
+
+// What one call works on: the tile, and its rows' queries and scores in blocks of rows.
+struct Work {
+  alignas(64) float q[kMaxAttentionRows * kMaxHeadDim];  // [block of rows][head_dim][rows of the block], scaled
+  alignas(64) float s[kMaxAttentionRows * kScoreBlock];  // [row][kScoreBlock]: scores, then probabilities
+  alignas(64) float sum[kMaxAttentionRows * 16];         // [row][16 lanes]
+  int begin[kMaxAttentionRows], end[kMaxAttentionRows];  // what the row sees of the block; empty: begin == end
+  const std::byte* k[kGroups];                           // of each group of 16 tokens
+  const std::byte* v[kGroups];
+};
+
+// s[r][16 · g …] for R rows and G groups: q is [head_dim][R].
+template <DType D, int R, int G>
+SGL_INLINE void scores(const float* q, int head_dim, const std::byte* const* k, float* s) {
+  VecF acc[R][G * kPer16];
+  SGL_UNROLL for (int r = 0; r < R; ++r) { SGL_UNROLL for (int i = 0; i < G * kPer16; ++i) acc[r][i] = zero(); }
+  for (int d = 0; d < head_dim; ++d) {
+    VecF key[G * kPer16];
+    SGL_UNROLL for (int i = 0; i < G * kPer16; ++i) {
+      key[i] = load_kv<D>(k[i / kPer16], int64_t{d} * kKeyGroup + i % kPer16 * kLanes);
+    }
+    SGL_UNROLL for (int r = 0; r < R; ++r) {
+      VecF x = splat(q[d * R + r]);
+      SGL_UNROLL for (int i = 0; i < G * kPer16; ++i) acc[r][i] = fma(x, key[i], acc[r][i]);
+    }
+  }
+  SGL_UNROLL for (int r = 0; r < R; ++r) {
+    SGL_UNROLL for (int i = 0; i < G * kPer16; ++i) store(s + r * kScoreBlock + i * kLanes, acc[r][i]);
+  }
+}
+
+template <DType D, int R, int G>
+SGL_INLINE void scores_of_groups(const float* q, int head_dim, const std::byte* const* k, int first, int last,
+                                 float* s) {
+  for (; first + G <= last; first += G) scores<D, R, G>(q, head_dim, k + first, s + first * kKeyGroup);
+  if constexpr (G > 1) scores_of_groups<D, R, G - 1>(q, head_dim, k, first, last, s);
+}
+
+// out[r][…] += Σ_t p[r][t] · v[t][…] for R rows and N vectors, tokens [begin, end) of the block ascending.
+template <DType D, int R, int N>
+SGL_INLINE void add_values(const float* p, const std::byte* const* v, int begin, int end, int head_dim, float* out) {
+  VecF acc[R][N];
+  SGL_UNROLL for (int r = 0; r < R; ++r) {
+    SGL_UNROLL for (int i = 0; i < N; ++i) acc[r][i] = load(out + r * head_dim + i * kLanes);
+  }
+  while (begin < end) {
+    const int group = begin / kKeyGroup, stop = min_of(end, (group + 1) * kKeyGroup);
+    for (int t = begin; t < stop; ++t) {
+      VecF value[N];
+      SGL_UNROLL for (int i = 0; i < N; ++i) {
+        value[i] = load_kv<D>(v[group], int64_t{t % kKeyGroup} * head_dim + i * kLanes);
+      }
+      SGL_UNROLL for (int r = 0; r < R; ++r) {
+        VecF x = splat(p[r * kScoreBlock + t]);
+        SGL_UNROLL for (int i = 0; i < N; ++i) acc[r][i] = fma(x, value[i], acc[r][i]);
+      }
+    }
+    begin = stop;
+  }
+  SGL_UNROLL for (int r = 0; r < R; ++r) {
+    SGL_UNROLL for (int i = 0; i < N; ++i) store(out + r * head_dim + i * kLanes, acc[r][i]);
+  }
+}
+
+constexpr int element_bytes(DType d) { return d == DType::F32 ? 4 : 2; }
+
+template <DType D, int R, int N>
+SGL_INLINE void add_values_from(const float* p, const std::byte* const* v, int begin, int end, int head_dim, int dim,
+                                float* out) {
+  for (; dim + N * kLanes <= head_dim; dim += N * kLanes) {
+    const std::byte* at[kGroups];
+    for (int g = 0; g < kGroups; ++g) at[g] = v[g] + dim * element_bytes(D);
+    add_values<D, R, N>(p, at, begin, end, head_dim, out + dim);
+  }
+  if constexpr (N > 1) add_values_from<D, R, N - 1>(p, v, begin, end, head_dim, dim, out);
+}
+
+// Values for R rows, each over its own tokens: those all see together, before and after them row by row.
+template <DType D, int R>
+SGL_INLINE void add_values_of_rows(const Work& w, int first, int head_dim, float* out) {
+  const int* begin = w.begin + first;
+  const int* end = w.end + first;
+  int all_begin = begin[0], all_end = end[0];
+  for (int r = 1; r < R; ++r) {
+    all_begin = begin[r] > all_begin ? begin[r] : all_begin;
+    all_end = end[r] < all_end ? end[r] : all_end;
+  }
+  const float* p = w.s + first * kScoreBlock;
+  if (R == 1 || all_begin >= all_end) {
+    for (int r = 0; r < R; ++r) {
+      add_values_from<D, 1, kDimBlock>(p + r * kScoreBlock, w.v, begin[r], end[r], head_dim, 0, out + r * head_dim);
+    }
+    return;
+  }
+  for (int r = 0; r < R; ++r) {
+    if (begin[r] < all_begin) {
+      add_values_from<D, 1, kDimBlock>(p + r * kScoreBlock, w.v, begin[r], all_begin, head_dim, 0, out + r * head_dim);
+    }
+  }
+  add_values_from<D, R, kDimBlock>(p, w.v, all_begin, all_end, head_dim, 0, out);
+  for (int r = 0; r < R; ++r) {
+    if (end[r] > all_end) {
+      add_values_from<D, 1, kDimBlock>(p + r * kScoreBlock, w.v, all_end, end[r], head_dim, 0, out + r * head_dim);
+    }
+  }
+}
+
+// Scores of one row and block become probabilities; max, sum and out are rescaled to the new maximum.
+SGL_INLINE void soften(const AttentionTile& t, Work& w, int row, const AttentionState& state) {
+  constexpr int kVectors = kScoreBlock / kLanes;
+  float* s = w.s + row * kScoreBlock;
+  VecF v[kVectors];
+  for (int i = 0; i < kVectors; ++i) {
+    v[i] = load(s + i * kLanes);
+    if (t.softcap > 0.0F) v[i] = splat(t.softcap) * tanh(v[i] / splat(t.softcap));
+    const int at = i * kLanes;
+    const int begin = w.begin[row] > at ? min_of(w.begin[row] - at, kLanes) : 0;
+    const int end = w.end[row] > at ? min_of(w.end[row] - at, kLanes) : 0;
+    if (begin > 0 || end < kLanes) v[i] = keep_range(v[i], begin, end, splat(kMinusInfinity));
+  }
+  VecF top[kPer16];
+  for (int j = 0; j < kPer16; ++j) {
+    top[j] = max(max(v[j], v[kPer16 + j]), max(v[2 * kPer16 + j], v[3 * kPer16 + j]));
+  }
+  const float block_max = max_of_16(top);
+  const float old_max = state.max[row];
+  const float new_max = block_max > old_max ? block_max : old_max;
+  const VecF base = splat(new_max == kMinusInfinity ? 0.0F : new_max);  // −∞ − −∞ is no number
+  float* out = state.out + row * t.head_dim;
+  float* sum = w.sum + row * 16;
+  if (new_max != old_max) {
+    const VecF shrink = exp(splat(old_max) - base);
+    for (int d = 0; d < t.head_dim; d += kLanes) store(out + d, load(out + d) * shrink);
+    for (int j = 0; j < kPer16; ++j) store(sum + j * kLanes, load(sum + j * kLanes) * shrink);
+    state.max[row] = new_max;
+  }
+  for (int i = 0; i < kVectors; ++i) {
+    v[i] = exp(v[i] - base);
+    store(s + i * kLanes, v[i]);
+  }
+  for (int j = 0; j < kPer16; ++j) {
+    VecF block_sum = (v[j] + v[kPer16 + j]) + (v[2 * kPer16 + j] + v[3 * kPer16 + j]);
+    store(sum + j * kLanes, load(sum + j * kLanes) + block_sum);
+  }
+}
+
+static_assert(kGroups == 4);
+
+// One block of positions [block, block + kScoreBlock) for R rows from `first` on.
+template <DType D, int R>
+SGL_INLINE void attend_rows(const AttentionTile& t, Work& w, int first, const AttentionState& state) {
+  int begin = kScoreBlock, end = 0;
+  for (int r = first; r < first + R; ++r) {
+    if (w.begin[r] == w.end[r]) continue;
+    begin = min_of(begin, w.begin[r]);
+    end = w.end[r] > end ? w.end[r] : end;
+  }
+  if (begin >= end) return;
+  scores_of_groups<D, R, kGroupBlock>(w.q + first * t.head_dim, t.head_dim, w.k, begin / kKeyGroup,
+                                      (end + kKeyGroup - 1) / kKeyGroup, w.s + first * kScoreBlock);
+  for (int r = first; r < first + R; ++r) {
+    if (w.begin[r] < w.end[r]) soften(t, w, r, state);
+  }
+  add_values_of_rows<D, R>(w, first, t.head_dim, state.out + first * t.head_dim);
+}
+
+template <DType D, int R>
+void attend_block(const AttentionTile& t, Work& w, int first, int rows, const AttentionState& state) {
+  for (; first + R <= rows; first += R) attend_rows<D, R>(t, w, first, state);
+  if constexpr (R > 1) attend_block<D, R - 1>(t, w, first, rows, state);
+}
+
+// Copies the queries, scaled, to [block of rows][head_dim][rows of the block], as attend_block() takes the rows.
+void pack_queries(const AttentionTile& t, float* to) {
+  const int rows = t.tokens * t.heads;
+  for (int first = 0; first < rows;) {
+    const int n = min_of(kRowBlock, rows - first);
+    for (int r = 0; r < n; ++r) {
+      const int row = first + r;
+      const float* from = t.q + row / t.heads * t.q_stride + int64_t{row % t.heads} * t.head_dim;
+      for (int d = 0; d < t.head_dim; ++d) to[first * t.head_dim + d * n + r] = from[d] * t.scale;
+    }
+    first += n;
+  }
+}
+
+template <DType D>
+void attend_typed(const AttentionTile& t, int64_t begin, int64_t end, const AttentionState& state) {
+  Work w;
+  const int rows = t.tokens * t.heads;
+  pack_queries(t, w.q);
+  for (int r = 0; r < rows; ++r) state.max[r] = kMinusInfinity;
+  for (int i = 0; i < rows * 16; ++i) w.sum[i] = 0.0F;
+  for (int i = 0; i < rows * t.head_dim; ++i) state.out[i] = 0.0F;
+
+  for (int64_t block = begin / kScoreBlock * kScoreBlock; block < end; block += kScoreBlock) {
+    int block_end = 0;
+    for (int r = 0; r < rows; ++r) {
+      const int64_t position = t.position + r / t.heads;
+      int64_t from = t.window > 0 ? max_of(begin, position - t.window + 1) : begin;
+      int64_t to = min_of(min_of(end, position + 1), block + kScoreBlock);
+      from = max_of(from, block);
+      w.begin[r] = w.end[r] = 0;
+      if (from < to) {
+        w.begin[r] = static_cast<int>(from - block);
+        w.end[r] = static_cast<int>(to - block);
+        block_end = w.end[r] > block_end ? w.end[r] : block_end;
+      }
+    }
+    for (int g = 0; g < kGroups; ++g) {
+      const int64_t position = block + g * kKeyGroup;
+      w.k[g] = w.v[g] = nullptr;
+      if (g * kKeyGroup >= block_end) continue;  // past the sequence's pages
+      const int64_t page = int64_t{t.pages[position / t.page_size]} * t.page_bytes;
+      const int64_t inside = position % t.page_size * t.head_dim * element_bytes(D);
+      w.k[g] = t.k + page + inside;
+      w.v[g] = t.v + page + inside;
+    }
+    attend_block<D, kRowBlock>(t, w, 0, rows, state);
+  }
+  for (int r = 0; r < rows; ++r) {
+    VecF lanes[kPer16];
+    for (int j = 0; j < kPer16; ++j) lanes[j] = load(w.sum + r * 16 + j * kLanes);
+    state.sum[r] = sum_of_16(lanes);
+  }
+}
+
+void attend(const AttentionTile& t, int64_t begin, int64_t end, const AttentionState& state) {
+  switch (t.dtype) {
+    case DType::F16:
+      return attend_typed<DType::F16>(t, begin, end, state);
+    case DType::BF16:
+      return attend_typed<DType::BF16>(t, begin, end, state);
+    default:
+      return attend_typed<DType::F32>(t, begin, end, state);
+  }
+}
+
+float exp_of(float x) {
+  float lanes[kLanes];
+  store(lanes, exp(splat(x)));
+  return lanes[0];
+}
+
+void merge(int rows, int head_dim, const AttentionState& into, const AttentionState& next) {
+  for (int r = 0; r < rows; ++r) {
+    if (next.max[r] == kMinusInfinity && next.sum[r] == 0.0F) continue;
+    float* x = into.out + r * head_dim;
+    const float* y = next.out + r * head_dim;
+    if (into.max[r] == kMinusInfinity && into.sum[r] == 0.0F) {  // it starts here
+      std::memcpy(x, y, static_cast<size_t>(head_dim) * sizeof(float));
+      into.max[r] = next.max[r];
+      into.sum[r] = next.sum[r];
+      continue;
+    }
+    const float top = next.max[r] > into.max[r] ? next.max[r] : into.max[r];
+    const VecF a = splat(exp_of(into.max[r] - top)), b = splat(exp_of(next.max[r] - top));
+    for (int d = 0; d < head_dim; d += kLanes) store(x + d, fma(load(y + d), b, load(x + d) * a));
+    float lanes[kLanes];
+    store(lanes, fma(splat(next.sum[r]), b, splat(into.sum[r]) * a));
+    into.sum[r] = lanes[0];
+    into.max[r] = top;
+  }
+}
+
+template <DType D>
+void store_typed(const float* k, const float* v, int head_dim, int slot, std::byte* k_page, std::byte* v_page) {
+  using T = std::conditional_t<D == DType::F32, float, uint16_t>;
+  auto convert = [](T * to, VecF x) __attribute__((always_inline)) {
+    if constexpr (D == DType::F16) {
+      store_f16(to, x);
+    } else if constexpr (D == DType::BF16) {
+      store_bf16(to, x);
+    } else {
+      store(to, x);
+    }
+  };
+  T* keys = reinterpret_cast<T*>(k_page) + int64_t{slot / kKeyGroup} * head_dim * kKeyGroup + slot % kKeyGroup;
+  T* values = reinterpret_cast<T*>(v_page) + int64_t{slot} * head_dim;
+  for (int d = 0; d < head_dim; d += kLanes) {
+    T key[kLanes];
+    convert(key, load(k + d));
+    for (int i = 0; i < kLanes; ++i) keys[(d + i) * kKeyGroup] = key[i];
+    convert(values + d, load(v + d));
+  }
+}
+
+void store_token(const float* k, const float* v, int head_dim, int slot, DType dtype, std::byte* k_page,
+                 std::byte* v_page) {
+  switch (dtype) {
+    case DType::F16:
+      return store_typed<DType::F16>(k, v, head_dim, slot, k_page, v_page);
+    case DType::BF16:
+      return store_typed<DType::BF16>(k, v, head_dim, slot, k_page, v_page);
+    default:
+      return store_typed<DType::F32>(k, v, head_dim, slot, k_page, v_page);
+  }
+}
+
+}  // namespace
+
+AttentionKernels attention_kernels() { return {attend, merge, store_token}; }
+
+}  // namespace sgl::SGL_ISA

@@ -1,0 +1,167 @@
+// store_kv() and attention() on the processor: cuts a batch into tiles of rows for the kernels.
+//
+// A task is a tile: some tokens of one sequence, the query heads of one KV head. Where one of them has
+// much of all the work (decode of few sequences with much context), the splits of a tile's context become tasks of
+// their own and are merged afterwards, by the same operations in the same order as when one thread does it all.
+
+#include <algorithm>
+
+#include "ops/cpu_backend.h"
+
+namespace sgl {
+namespace {
+
+constexpr int64_t kMaxSplitBytes = 64 << 20;
+
+bool has_own_layout(const KvView& kv) {
+  return kv.head_dim % 16 == 0 && kv.head_dim <= kMaxHeadDim && kv.page_size % kKeyGroup == 0;
+}
+
+int64_t head_bytes(const KvView& kv) { return row_bytes(kv.dtype, int64_t{kv.page_size} * kv.head_dim); }
+
+// The state of `rows` rows in memory of state_floats() floats.
+int64_t state_floats(int64_t rows, int64_t head_dim) { return (rows * (head_dim + 2) + 15) / 16 * 16; }
+AttentionState state_at(float* memory, int rows, int head_dim) {
+  return {memory + rows * head_dim, memory + rows * head_dim + rows, memory};
+}
+
+}  // namespace
+
+void CpuBackend::store_kv(const KvView& kv, Tensor k, Tensor v, const PagedBatch& batch) {
+  if (!has_own_layout(kv)) return RefBackend::store_kv(kv, k, v, batch);
+  check_attention("store_kv", k, kv, batch, kv.num_kv_heads);
+  check_attention("store_kv", v, kv, batch, kv.num_kv_heads);
+  auto store_token = [&](const BatchSeq& seq, int64_t row) {
+    const int64_t position = seq.kv_len - seq.q_len + row - seq.q_begin;
+    const int64_t page = batch.pages[static_cast<size_t>(seq.page_begin + position / kv.page_size)] * kv.page_bytes();
+    for (int64_t h = 0; h < kv.num_kv_heads; ++h) {
+      const int64_t at = page + h * head_bytes(kv);
+      attention_.store(k.f32(row) + h * kv.head_dim, v.f32(row) + h * kv.head_dim, kv.head_dim,
+                       static_cast<int>(position % kv.page_size), kv.dtype, kv.k + at, kv.v + at);
+    }
+  };
+  for (const BatchSeq& seq : batch.seqs) {
+    pool_.parallel_for(seq.q_len, 4 * kKeyGroup, [&](int64_t begin, int64_t end) {
+      for (int64_t t = begin; t < end; ++t) store_token(seq, seq.q_begin + t);
+    });
+  }
+}
+
+void CpuBackend::list_attention_tasks(const KvView& kv, const PagedBatch& batch, const AttentionOptions& o) {
+  tasks_.clear();
+  const int group = o.num_heads / kv.num_kv_heads;
+  const int head_tiles = (group + kMaxAttentionRows - 1) / kMaxAttentionRows;
+  const int tokens_per_tile = std::max(1, kMaxAttentionRows / group);
+  for (size_t s = 0; s < batch.seqs.size(); ++s) {
+    const BatchSeq& seq = batch.seqs[s];
+    for (int token = (seq.q_len - 1) / tokens_per_tile * tokens_per_tile; token >= 0; token -= tokens_per_tile) {
+      AttentionTask task{};
+      task.seq = static_cast<int32_t>(s);
+      task.first_token = token;
+      task.tokens = std::min(tokens_per_tile, seq.q_len - token);
+      const int position = seq.kv_len - seq.q_len + token;
+      task.first_split = (o.window > 0 ? std::max(0, position - o.window + 1) : 0) / kSplit;
+      task.num_splits = (position + task.tokens - 1) / kSplit + 1 - task.first_split;
+      for (int kv_head = 0; kv_head < kv.num_kv_heads; ++kv_head) {
+        for (int i = 0; i < head_tiles; ++i) {
+          task.kv_head = kv_head;
+          task.first_head = kv_head * group + group * i / head_tiles;
+          task.heads = kv_head * group + group * (i + 1) / head_tiles - task.first_head;
+          tasks_.push_back(task);
+        }
+      }
+    }
+  }
+}
+
+void CpuBackend::attention(Tensor out, Tensor q, const KvView& kv, const PagedBatch& batch, const AttentionOptions& o) {
+  if (!has_own_layout(kv)) return RefBackend::attention(out, q, kv, batch, o);
+  check_attention("attention", q, kv, batch, o.num_heads);
+  check_attention("attention", out, kv, batch, o.num_heads);
+  list_attention_tasks(kv, batch, o);
+  const auto num_tasks = static_cast<int64_t>(tasks_.size());
+  const int head_dim = kv.head_dim;
+
+  auto tile_of = [&](const AttentionTask& task) {
+    const BatchSeq& seq = batch.seqs[static_cast<size_t>(task.seq)];
+    AttentionTile t;
+    t.q = q.f32(seq.q_begin + task.first_token) + int64_t{task.first_head} * head_dim;
+    t.q_stride = q.row_stride;
+    t.tokens = task.tokens;
+    t.heads = task.heads;
+    t.head_dim = head_dim;
+    t.position = seq.kv_len - seq.q_len + task.first_token;
+    t.scale = o.scale;
+    t.softcap = o.softcap;
+    t.window = o.window;
+    t.k = kv.k + task.kv_head * head_bytes(kv);
+    t.v = kv.v + task.kv_head * head_bytes(kv);
+    t.dtype = kv.dtype;
+    t.page_bytes = kv.page_bytes();
+    t.page_size = kv.page_size;
+    t.pages = batch.pages.data() + seq.page_begin;
+    return t;
+  };
+  auto attend_split = [&](const AttentionTask& task, int64_t split, const AttentionState& state) {
+    const AttentionTile t = tile_of(task);
+    const int64_t begin = (task.first_split + split) * kSplit;
+    attention_.attend(t, begin, std::min(begin + kSplit, t.position + t.tokens), state);
+  };
+  auto finish = [&](const AttentionTask& task, const AttentionState& state) {
+    const BatchSeq& seq = batch.seqs[static_cast<size_t>(task.seq)];
+    for (int r = 0; r < task.tokens * task.heads; ++r) {
+      const float* from = state.out + r * head_dim;
+      float* to = out.f32(seq.q_begin + task.first_token + r / task.heads) +
+                  int64_t{task.first_head + r % task.heads} * head_dim;
+      for (int d = 0; d < head_dim; ++d) to[d] = from[d] / state.sum[r];
+    }
+  };
+
+  int64_t num_splits = 0, longest = 0;
+  for (const AttentionTask& task : tasks_) {
+    num_splits += task.num_splits;
+    longest = std::max<int64_t>(longest, task.num_splits);
+  }
+  const int64_t floats = state_floats(kMaxAttentionRows, head_dim);
+  const bool apart = pool_.threads() > 1 && longest > 1 && longest * 4 * pool_.threads() > num_splits &&
+                     num_splits * floats * static_cast<int64_t>(sizeof(float)) <= kMaxSplitBytes;
+  if (!apart) {
+    pool_.parallel_for(num_tasks, 1, [&](int64_t begin, int64_t end) {
+      alignas(64) float memory[2][kMaxAttentionRows * (kMaxHeadDim + 2)];
+      for (int64_t i = begin; i < end; ++i) {
+        const AttentionTask& task = tasks_[static_cast<size_t>(i)];
+        const int rows = task.tokens * task.heads;
+        const AttentionState state = state_at(memory[0], rows, head_dim), next = state_at(memory[1], rows, head_dim);
+        attend_split(task, 0, state);
+        for (int s = 1; s < task.num_splits; ++s) {
+          attend_split(task, s, next);
+          attention_.merge(rows, head_dim, state, next);
+        }
+        finish(task, state);
+      }
+    });
+    return;
+  }
+
+  auto* memory = reinterpret_cast<float*>(splits_.get(static_cast<size_t>(num_splits * floats) * sizeof(float)));
+  pool_.parallel_for(num_splits, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      size_t task = 0;
+      int64_t split = i;
+      while (split >= tasks_[task].num_splits) split -= tasks_[task++].num_splits;
+      attend_split(tasks_[task], split,
+                   state_at(memory + i * floats, tasks_[task].tokens * tasks_[task].heads, head_dim));
+    }
+  });
+  for (const AttentionTask& task : tasks_) {
+    const int rows = task.tokens * task.heads;
+    const AttentionState state = state_at(memory, rows, head_dim);
+    for (int s = 1; s < task.num_splits; ++s) {
+      attention_.merge(rows, head_dim, state, state_at(memory + s * floats, rows, head_dim));
+    }
+    finish(task, state);
+    memory += task.num_splits * floats;
+  }
+}
+
+}  // namespace sgl

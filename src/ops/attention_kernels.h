@@ -1,0 +1,75 @@
+#pragma once
+// The kernels of store_kv() and attention(): plain pointers and sizes.
+//
+// Layout of a page, for each KV head one after the other: keys in groups of 16 tokens, [page_size / 16][head_dim][16],
+// so that 16 scores stand side by side in a vector; values [page_size][head_dim].
+//
+// A row is one query head of one token. For each row, whatever rows share its tile, positions are taken in splits of
+// kSplit and blocks of kScoreBlock, both at fixed absolute positions:
+//   scores  s_j = Σ_d q_d · k_jd, d ascending
+//   block   m' = max(m, s);  p = e^(s − m');  l ← l · e^(m − m') + Σ p;  o ← o · e^(m − m') + Σ_j p_j · v_j, j
+//   ascending split   each starts with m = −∞; the splits' (m, l, o) are merged in order of position
+// Positions that a row does not see take no part in any of its sums.
+
+#include <cstddef>
+#include <cstdint>
+
+#include "tensor/dtype.h"
+
+namespace sgl {
+
+inline constexpr int kKeyGroup = 16;    ///< tokens
+inline constexpr int kScoreBlock = 64;  ///< tokens
+inline constexpr int kSplit = 256;      ///< tokens
+inline constexpr int kMaxAttentionRows = 16;
+inline constexpr int kMaxHeadDim = 576;
+
+/// Rows that share a KV head: `tokens` consecutive tokens of one sequence, `heads` consecutive query heads of each.
+/// tokens · heads ≤ kMaxAttentionRows; row t · heads + h. head_dim is a multiple of 16, page_size of kKeyGroup.
+struct AttentionTile {
+  const float* q = nullptr;  ///< of the first token's first head; heads stand head_dim apart
+  int64_t q_stride = 0;      ///< floats from token to token
+  int tokens = 0;
+  int heads = 0;
+  int head_dim = 0;
+  int64_t position = 0;  ///< of the first token
+  float scale = 1.0F;
+  float softcap = 0.0F;
+  int window = 0;  ///< 0: none
+
+  const std::byte* k = nullptr;  ///< the KV head in page 0
+  const std::byte* v = nullptr;
+  DType dtype = DType::F32;  ///< F32, F16 or BF16
+  int64_t page_bytes = 0;    ///< from page to page
+  int page_size = 0;
+  const int32_t* pages = nullptr;
+};
+
+/// What a tile knows of the positions it has seen.
+struct AttentionState {
+  float* max = nullptr;  ///< [rows]
+  float* sum = nullptr;  ///< [rows]
+  float* out = nullptr;  ///< [rows][head_dim], not divided by sum yet
+};
+
+struct AttentionKernels {
+  /// Writes the state of all rows over positions [begin, end), which lie within one split.
+  void (*attend)(const AttentionTile& tile, int64_t begin, int64_t end, const AttentionState& state);
+  /// into ← into followed by `next`. A row that saw nothing in `next` stays as it is.
+  void (*merge)(int rows, int head_dim, const AttentionState& into, const AttentionState& next);
+  /// Writes one head's key and value of one token: `slot` is its place in the page; k_page, v_page: this head's.
+  void (*store)(const float* k, const float* v, int head_dim, int slot, DType dtype, std::byte* k_page,
+                std::byte* v_page);
+};
+
+namespace generic {
+AttentionKernels attention_kernels();
+}
+namespace avx2 {
+AttentionKernels attention_kernels();
+}
+namespace avx512 {
+AttentionKernels attention_kernels();
+}
+
+}  // namespace sgl
