@@ -23,14 +23,10 @@ void AddedTokens::add(AddedToken token) {
 
 void AddedTokens::finish(const Normalizer* normalizer) {
   for (size_t i = 0; i < tokens_.size(); ++i) {
-    const AddedToken& token = tokens_[i];
-    if (!token.normalized) {
-      raw_.add(token.content, static_cast<int32_t>(i));
-      continue;
-    }
-    std::string content = token.content;
-    if (normalizer != nullptr) normalizer->apply(content);
-    normalized_.add(content, static_cast<int32_t>(i));
+    AddedToken& token = tokens_[i];
+    token.spelling = token.content;
+    if (token.normalized && normalizer != nullptr) normalizer->apply(token.spelling);
+    (token.normalized ? normalized_ : raw_).add(token.spelling, static_cast<int32_t>(i));
   }
 }
 

@@ -17,8 +17,9 @@ namespace sgl {
 struct AddedToken {
   int32_t id = 0;
   std::string content;
+  std::string spelling;      ///< what it is looked for and decoded as; set by finish(): the content, or its normal form
   bool special = false;      ///< left out of decoded text; never comes from ordinary text
-  bool normalized = false;   ///< looked for in the normalized text, its content normalized as well
+  bool normalized = false;   ///< looked for in the normalized text, in its own normal form
   bool lstrip = false;       ///< takes the white space before it along
   bool rstrip = false;       ///< takes the white space after it along
   bool single_word = false;  ///< only where no word character touches it
@@ -29,7 +30,7 @@ class AddedTokens {
  public:
   /// A token of an id or content that is here already replaces it. Empty contents are ignored.
   void add(AddedToken token);
-  /// Call once after the last add(): normalizes contents by `normalizer` (may be null) and builds the index.
+  /// Call once after the last add(): makes the spellings with `normalizer` (may be null) and builds the index.
   void finish(const Normalizer* normalizer);
 
   /// A part of the text: an added token's id, or −1 and ordinary text.

@@ -1,8 +1,8 @@
 #include "text/bpe_merges.h"
 
 #include <algorithm>
-#include <array>
 #include <bit>
+#include <span>
 #include <string>
 
 #include <fmt/format.h>
@@ -29,32 +29,33 @@ size_t count_chars(std::string_view text) {
 MergeTable::MergeTable(const Vocab& vocab, const std::vector<Pair>& pairs, size_t prefix_size) {
   slots_.assign(std::bit_ceil(std::max<size_t>(2, pairs.size() * 2)), Slot{kFree, 0, -1});
   mask_ = slots_.size() - 1;
-  constexpr size_t kAhead = 32;  // look-ups in flight
-  struct Lookup {
-    uint64_t left, right, product;  // hashes
-    std::string spelling;           // of the product
-  };
-  std::array<Lookup, kAhead> batch;
-  for (size_t first = 0; first < pairs.size(); first += kAhead) {
-    size_t n = std::min(kAhead, pairs.size() - first);
+  constexpr size_t kBatch = 256;
+  std::vector<std::string_view> spellings(3 * kBatch);  // left, right and product of each pair
+  std::vector<int32_t> ids(3 * kBatch);
+  std::string products;
+  for (size_t first = 0; first < pairs.size(); first += kBatch) {
+    size_t n = std::min(kBatch, pairs.size() - first), bytes = 0;
+    for (size_t i = 0; i < n; ++i) bytes += pairs[first + i].first.size() + pairs[first + i].second.size();
+    products.clear();
+    products.reserve(bytes);  // so that views of it stay valid
     for (size_t i = 0; i < n; ++i) {
       auto [left, right] = pairs[first + i];
-      Lookup& l = batch[i];
-      l.spelling.assign(left);
-      l.spelling += right.substr(std::min(prefix_size, right.size()));
-      l.left = hash_bytes(left), l.right = hash_bytes(right), l.product = hash_bytes(l.spelling);
-      vocab.prefetch(l.left), vocab.prefetch(l.right), vocab.prefetch(l.product);
+      size_t begin = products.size();
+      products += left;
+      products += right.substr(std::min(prefix_size, right.size()));
+      spellings[3 * i] = left, spellings[3 * i + 1] = right;
+      spellings[3 * i + 2] = std::string_view(products).substr(begin);
     }
+    vocab.find_many(std::span(spellings).first(3 * n), std::span(ids).first(3 * n));
+    for (size_t i = 0; i < n; ++i) __builtin_prefetch(&slots_[mix(make_key(ids[3 * i], ids[3 * i + 1])) & mask_], 1);
     for (size_t i = 0; i < n; ++i) {
-      auto [left, right] = pairs[first + i];
-      int32_t a = vocab.find_hashed(left, batch[i].left), b = vocab.find_hashed(right, batch[i].right);
-      int32_t product = vocab.find_hashed(batch[i].spelling, batch[i].product);
-      if (a < 0 || b < 0 || product < 0) {
-        std::string_view missing = a < 0 ? left : b < 0 ? right : std::string_view(batch[i].spelling);
-        throw Error(ErrorKind::CorruptFile, fmt::format("merge {} of '{}' and '{}': '{}' is not in the vocabulary",
-                                                        first + i, left, right, missing));
+      for (size_t part = 0; part < 3; ++part) {
+        if (ids[3 * i + part] >= 0) continue;
+        throw Error(ErrorKind::CorruptFile,
+                    fmt::format("merge {} of '{}' and '{}': '{}' is not in the vocabulary", first + i, spellings[3 * i],
+                                spellings[3 * i + 1], spellings[3 * i + part]));
       }
-      insert(make_key(a, b), static_cast<uint32_t>(first + i), product);
+      insert(make_key(ids[3 * i], ids[3 * i + 1]), static_cast<uint32_t>(first + i), ids[3 * i + 2]);
     }
   }
 }

@@ -50,6 +50,7 @@ Vocab make_vocab(const std::vector<std::string>& tokens) {
   Vocab vocab;
   vocab.reserve(tokens.size(), bytes);
   for (size_t id = 0; id < tokens.size(); ++id) vocab.add(tokens[id], static_cast<int64_t>(id));
+  vocab.finish();
   return vocab;
 }
 

@@ -88,7 +88,7 @@ std::string TextTokenizer::token_bytes(int32_t id) const {
 }
 
 std::string_view TextTokenizer::token(int32_t id) const {
-  if (const AddedToken* added = parts_.added.find(id)) return added->content;
+  if (const AddedToken* added = parts_.added.find(id)) return added->spelling;
   return parts_.model->vocab().spelling(id);
 }
 

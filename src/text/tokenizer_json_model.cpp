@@ -31,6 +31,7 @@ Vocab read_vocab(const Object& model) {
     }
     vocab.add(token, id);
   }
+  vocab.finish();
   return vocab;
 }
 
@@ -94,6 +95,7 @@ std::unique_ptr<TokenModel> read_unigram(const Object& json) {
     vocab.add(token, static_cast<int64_t>(scores.size()));
     scores.push_back(score);
   }
+  vocab.finish();
   std::optional<int32_t> unknown;
   if (json.find("unk_id")) {
     int64_t id = json.integer("unk_id");

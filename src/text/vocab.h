@@ -2,11 +2,12 @@
 // A model's tokens: one pool of bytes, an offset for each id, and a hash table from spelling to id.
 //
 // Vocabularies have up to 262k tokens and are read at every start, so there is one allocation for all spellings and the
-// table is filled in one pass.
+// table is filled in one pass at the end. Look-ups in bulk overlap their cache misses.
 
 #include <cstdint>
 #include <cstring>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -34,7 +35,7 @@ inline uint64_t hash_bytes(std::string_view s) {
   return fold(h ^ word, k0);
 }
 
-/// Immutable once built; const functions may be called from any thread.
+/// Immutable once finish() was called; const functions may then be called from any thread.
 class Vocab {
  public:
   Vocab() = default;
@@ -42,10 +43,13 @@ class Vocab {
   /// Makes room for `num_tokens` whose spellings have `num_bytes` together.
   void reserve(size_t num_tokens, size_t num_bytes);
 
-  /// Gives `id` a spelling. Ids may come in any order and leave holes; a spelling or an id that comes again overrides
-  /// the earlier one. Throws CorruptFile for an id out of proportion (see below) or negative.
-  /// An id must be less than 4 · reserved tokens + 2^20, so that a hostile file cannot make the table huge.
+  /// Gives `id` a spelling. Ids may come in any order and leave holes; an id that comes again gets the new spelling.
+  /// Throws CorruptFile for an id out of proportion or negative: it must be less than 4 · reserved tokens + 2^20, so
+  /// that a hostile file cannot make the table huge.
   void add(std::string_view spelling, int64_t id);
+
+  /// Call once after the last add(): builds the index. Of several ids with one spelling, the largest is found.
+  void finish();
 
   std::optional<int32_t> find(std::string_view spelling) const {
     int32_t id = find_hashed(spelling, hash_bytes(spelling));
@@ -53,10 +57,9 @@ class Vocab {
   }
   /// The same with a hash that the caller has: −1 if absent.
   int32_t find_hashed(std::string_view spelling, uint64_t hash) const;
-  /// Asks the processor to fetch the place where `hash` will be looked up.
-  void prefetch(uint64_t hash) const {
-    if (!slots_.empty()) __builtin_prefetch(&slots_[hash & mask_]);
-  }
+  /// ids[i] = the id of spellings[i], or −1. Several times faster than one by one while the vocabulary is not in the
+  /// processor's caches: memory is fetched ahead. Requires: equal sizes.
+  void find_many(std::span<const std::string_view> spellings, std::span<int32_t> ids) const;
 
   /// Empty for holes and ids out of range.
   std::string_view spelling(int32_t id) const {
@@ -77,13 +80,13 @@ class Vocab {
     uint32_t tag;  // upper half of the hash
     int32_t id;    // −1: free
   };
-  void grow();
+  size_t first_slot(uint64_t hash) const { return static_cast<size_t>(hash) & mask_; }
 
   std::string pool_;
   std::vector<Span> spans_;
-  std::vector<Slot> slots_;  // open addressing, a power of two, at most half full
-  uint64_t mask_ = 0;
-  size_t used_ = 0, reserved_ = 0, longest_ = 0;
+  std::vector<Slot> slots_ = std::vector<Slot>(1, Slot{0, -1});  // open addressing, a power of two, at most half full
+  size_t mask_ = 0;
+  size_t reserved_ = 0, longest_ = 0;
 };
 
 }  // namespace sgl
