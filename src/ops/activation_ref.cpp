@@ -1,6 +1,9 @@
 #include <cmath>
 
+#include <fmt/format.h>
+
 #include "ops/ref_backend.h"
+#include "sgl/error.h"
 
 namespace sgl {
 namespace {
@@ -17,8 +20,16 @@ double activate(double x, Act act) {
 
 }  // namespace
 
-void RefBackend::gated_act(Tensor out, Tensor x, Act act) {
+void check_gated_act(Tensor out, Tensor x) {
   check_shapes("gated_act", {{"out", out, "n d"}, {"x", x, "n e"}});
+  if (x.cols() != 2 * out.cols()) {
+    throw Error(ErrorKind::Internal, fmt::format("gated_act: x is {}; expected [{}, 2 · {}]", to_string(x.shape),
+                                                 out.rows(), out.cols()));
+  }
+}
+
+void RefBackend::gated_act(Tensor out, Tensor x, Act act) {
+  check_gated_act(out, x);
   const int64_t d = out.cols();
   for (int64_t i = 0; i < x.rows(); ++i) {
     const float* in = x.f32(i);

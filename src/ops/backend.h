@@ -10,12 +10,11 @@
 #include <string>
 #include <vector>
 
+#include "ops/act.h"
 #include "ops/sampling.h"
 #include "tensor/tensor.h"
 
 namespace sgl {
-
-enum class Act { Silu, Gelu, GeluTanh, Relu };
 
 /// A matrix [out, in] as a backend prepared it for linear(). Made by Backend::prepare; move-only.
 ///

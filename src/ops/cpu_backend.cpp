@@ -43,7 +43,8 @@ CpuBackend::CpuBackend(const BackendOptions& options, CpuIsa isa)
       pool_(options.threads > 0 ? options.threads : default_compute_threads()),
       int8_(SGL_FOR_ISA(isa, int8_kernels)),
       float_(SGL_FOR_ISA(isa, float_kernels)),
-      attention_(SGL_FOR_ISA(isa, attention_kernels)) {}
+      attention_(SGL_FOR_ISA(isa, attention_kernels)),
+      vector_(SGL_FOR_ISA(isa, vector_kernels)) {}
 
 std::string CpuBackend::describe() const {
   return fmt::format("cpu, {}, {} thread{}{}", name(isa_), pool_.threads(), pool_.threads() == 1 ? "" : "s",

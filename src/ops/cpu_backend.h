@@ -13,6 +13,7 @@
 #include "ops/attention_kernels.h"
 #include "ops/linear_kernels.h"
 #include "ops/ref_backend.h"
+#include "ops/vector_kernels.h"
 
 namespace sgl {
 
@@ -57,6 +58,17 @@ class CpuBackend : public RefBackend {
   void attention(Tensor out, Tensor q, const KvView& kv, const PagedBatch& batch,
                  const AttentionOptions& options) override;
 
+  void embedding(Tensor out, std::span<const int32_t> ids, const Tensor& table, float scale) override;
+  void rms_norm(Tensor out, Tensor x, Tensor w, float eps) override;
+  void add_rms_norm(Tensor out, Tensor h, Tensor x, Tensor w, float eps) override;
+  void layer_norm(Tensor out, Tensor x, Tensor w, Tensor b, float eps) override;
+  void rope(Tensor x, Tensor cos_sin, int head_dim, bool interleaved) override;
+  void gated_act(Tensor out, Tensor x, Act act) override;
+  void activation(Tensor out, Tensor x, Act act) override;
+  void add(Tensor h, Tensor x) override;
+  void softcap(Tensor x, float cap) override;
+  void gather_rows(Tensor out, Tensor x, std::span<const int32_t> rows) override;
+
  private:
   // Rows of one sequence and KV head that attention computes together.
   struct AttentionTask {
@@ -66,6 +78,12 @@ class CpuBackend : public RefBackend {
   };
   void list_attention_tasks(const KvView& kv, const PagedBatch& batch, const AttentionOptions& options);
 
+  // body(row) for rows of `cols` elements, by several threads where there are many.
+  template <typename F>
+  void for_rows(int64_t rows, int64_t cols, F body);
+  // body(row, first column, columns): pieces of rows, for ops that take each element by itself.
+  template <typename F>
+  void for_elements(int64_t rows, int64_t cols, F body);
   void quantize_rows(Tensor x, int64_t tiles);
   void interleave_rows(Tensor x, int64_t tiles);
 
@@ -75,6 +93,7 @@ class CpuBackend : public RefBackend {
   Int8Kernels int8_;
   FloatKernels float_;
   AttentionKernels attention_;
+  VectorKernels vector_;
   WeightMemory weights_;
   Scratch quantized_;    ///< linear: int8 tiles of x
   Scratch interleaved_;  ///< linear: float tiles of x

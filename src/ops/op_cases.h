@@ -54,6 +54,30 @@ inline std::vector<LinearCase> linear_cases() {
   return cases;
 }
 
+/// Rows of x and their width, for the ops that take a row at a time; pads are floats between rows.
+struct RowsCase {
+  int64_t n, d;
+  int64_t x_pad = 0, out_pad = 0;
+};
+
+inline constexpr RowsCase kRowsCases[] = {
+    {1, 1},          {1, 64},   {3, 7, 2, 5},    {5, 16}, {2, 33, 1, 0},    {4, 100},
+    {7, 576, 16, 3}, {1, 4864}, {300, 96, 5, 0}, {0, 64}, {2, 40000, 3, 1},  // rows that threads share
+};
+
+/// heads · head_dim columns, of which rotary_dim of each head turn.
+struct RopeCase {
+  int64_t n;
+  int heads, head_dim, rotary_dim;
+  bool interleaved = false;
+  int64_t pad = 0;
+};
+
+inline constexpr RopeCase kRopeCases[] = {
+    {1, 1, 16, 16},     {1, 12, 64, 64}, {5, 9, 64, 64, true}, {3, 4, 80, 32, false, 7}, {3, 4, 80, 32, true, 7},
+    {200, 3, 128, 128}, {2, 2, 20, 10},  {2, 2, 20, 10, true}, {2, 4, 96, 96},           {0, 2, 32, 32},
+};
+
 struct AttentionCase {
   int heads, kv_heads, head_dim;
   std::vector<std::pair<int, int>> seqs;  ///< (new tokens, all tokens) of each

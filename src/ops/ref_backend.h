@@ -38,6 +38,10 @@ class RefBackend : public Backend {
 void check_attention(const char* op, Tensor q_or_k, const KvView& kv, const PagedBatch& batch, int num_heads);
 /// Checks x, y, bias against the weight.
 void check_linear(Tensor y, Tensor x, const Weight& w, Tensor bias);
+/// Checks that x is gate and up for out.
+void check_gated_act(Tensor out, Tensor x);
+/// Checks that x consists of heads of head_dim, which hold what cos_sin turns.
+void check_rope(Tensor x, Tensor cos_sin, int head_dim);
 /// Builds the description of a weight (rows, formats, sources) without packing. Throws Internal if `in` differs.
 Weight describe_weight(std::span<const Tensor> parts);
 
