@@ -15,9 +15,12 @@ namespace sgl {
 
 class GgufFile;
 
-/// A tensor in a file. `data` points into the mapping, which lives as long as its Checkpoint.
+/// A tensor in a file. `data` points into the mapping, which lives as long as its Checkpoint; it is aligned to the size
+/// of a plain number, to at least 8 bytes for block formats.
 struct FileTensor {
-  std::string name;  ///< the hub's name ("model.layers.0.self_attn.q_proj.weight"), also for GGUF files
+  /// The hub's name as transformers saves the causal language model, also for GGUF files and for files of variants:
+  /// "model.layers.0.self_attn.q_proj.weight"; GPT-2: "transformer.h.0.attn.c_attn.weight".
+  std::string name;
   DType dtype = DType::F32;
   Shape shape;  ///< outermost first: [out, in] for a linear layer
   std::span<const std::byte> data;
@@ -32,9 +35,10 @@ class Checkpoint {
   virtual ~Checkpoint() = default;
 
   /// Opens a directory (config.json + *.safetensors, one file or sharded with an index; or with one .gguf inside), or
-  /// a .gguf file. `load_format`: auto, safetensors, gguf, dummy (random weights from config.json alone).
-  /// `config_overrides`: JSON object merged over config.json, empty for none.
-  /// Throws NotFound, CorruptFile, Unsupported (architecture or tensor type, named).
+  /// a .gguf file; of a split one, the first part. `load_format`: auto, safetensors, gguf, dummy (random weights from
+  /// config.json alone). `config_overrides`: JSON object merged over config.json, empty for none. An architecture that
+  /// is not known opens without tensors: the registry refuses it by name. Throws NotFound, CorruptFile, Unsupported (a
+  /// tensor type, activation, …, named), InvalidArgument.
   static std::unique_ptr<Checkpoint> open(const std::string& path, const std::string& load_format = "auto",
                                           const std::string& config_overrides = "");
 
