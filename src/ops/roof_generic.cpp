@@ -1,0 +1,2 @@
+#define SGL_ISA generic
+#include "ops/roof.inl"
