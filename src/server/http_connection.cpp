@@ -4,11 +4,10 @@
 #include <iterator>
 #include <utility>
 
-#include <boost/asio/buffer.hpp>
-#include <boost/asio/error.hpp>
 #include <fmt/chrono.h>
 #include <fmt/format.h>
 
+#include "base/log.h"
 #include "server/error_body.h"
 
 namespace sgl {
@@ -155,6 +154,8 @@ void Connection::hand_over(HttpRequest request) {
   parser_.reset();
   if (in_.empty()) in_.shrink_to_fit();
   ++exchange_;
+  request_line_ = request.method + " " + request.path;
+  request_start_ = Clock::now();
   head_only_ = request.method == "HEAD";
   http11_ = request.http11;
   keep_alive_ = request.keep_alive;
@@ -170,6 +171,8 @@ void Connection::hand_over(HttpRequest request) {
 void Connection::refuse(int status, std::string message) {  // by value: it may be the parser's
   parser_.reset();
   refused_ = true;
+  request_line_ = "a request that is not one: " + message;
+  request_start_ = Clock::now();
   in_.clear();
   ++exchange_;
   head_only_ = false;
@@ -201,6 +204,7 @@ void Connection::respond(uint64_t exchange, HttpResponse response) {
   if (exchange != exchange_ || phase_ != Phase::Handling || answering_) return;
   keep_alive_ = keep_alive_ && !response.close && !hub_->stopping && !input_ended_;
   answering_ = answer_complete_ = true;
+  status_ = response.status;
   std::string data = head(response.status, response.body.empty() ? "" : response.content_type, !keep_alive_);
   for (const auto& [name, value] : response.headers)
     fmt::format_to(std::back_inserter(data), "{}: {}\r\n", name, value);
@@ -215,6 +219,7 @@ void Connection::stream(uint64_t exchange, const std::string& data, bool last) {
   std::string bytes;
   if (!answering_) {
     answering_ = true;
+    status_ = 200;
     keep_alive_ = keep_alive_ && http11_ && !hub_->stopping;
     bytes = head(200, "text/event-stream; charset=utf-8", !keep_alive_);
     bytes += "Cache-Control: no-cache\r\n";
@@ -273,6 +278,8 @@ void Connection::on_written(const error_code& error, size_t n) {
 }
 
 void Connection::finish_answer() {
+  log::debug("{} {} in {:.1f} ms", request_line_, status_,
+             std::chrono::duration<double, std::milli>(Clock::now() - request_start_).count());
   watcher_.reset();
   ++exchange_;
   if (!keep_alive_) {

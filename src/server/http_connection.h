@@ -13,10 +13,7 @@
 #include <unordered_set>
 #include <vector>
 
-#include <boost/asio/io_context.hpp>
-#include <boost/asio/ip/tcp.hpp>
-#include <boost/asio/post.hpp>
-
+#include "server/asio.h"
 #include "server/http.h"
 #include "server/http_parser.h"
 #include "server/http_server.h"
@@ -109,6 +106,9 @@ class Connection : public std::enable_shared_from_this<Connection> {
 
   // The request being handled.
   uint64_t exchange_ = 0;
+  std::string request_line_;  ///< "GET /health", for the log
+  Clock::time_point request_start_;
+  int status_ = 0;
   bool head_only_ = false, http11_ = true, keep_alive_ = true;
   bool answering_ = false;        ///< the header of the answer is on its way
   bool answer_complete_ = false;  ///< all of the answer is in out_ or sending_

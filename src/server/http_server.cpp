@@ -6,8 +6,6 @@
 #include <utility>
 #include <vector>
 
-#include <boost/asio/executor_work_guard.hpp>
-#include <boost/asio/steady_timer.hpp>
 #include <fmt/format.h>
 
 #include "base/log.h"
@@ -71,6 +69,7 @@ class HttpServer::Impl {
       boost::asio::make_work_guard(hub_->io);
   milliseconds sweep_interval_{1000};
   bool sweeping_ = false;
+  bool accept_failed_ = false;           ///< and was logged
   std::promise<void>* empty_ = nullptr;  ///< waits for the last connection to close
   int port_ = 0;
   std::thread thread_;
@@ -100,13 +99,15 @@ void HttpServer::Impl::accept() {
     if (error == boost::asio::error::operation_aborted || !acceptor_.is_open()) return;
     if (error) {
       // Out of file descriptors, most likely: those who wait stay in the kernel's queue until some connection closes.
-      log::warn("cannot accept a connection: {}", error.message());
+      if (!accept_failed_) log::warn("cannot accept a connection: {}", error.message());
+      accept_failed_ = true;
       accept_retry_.expires_after(milliseconds(100));
       accept_retry_.async_wait([this](const error_code& cancelled) {
         if (!cancelled) accept();
       });
       return;
     }
+    accept_failed_ = false;
     const auto connection = std::make_shared<Connection>(hub_, std::move(socket));
     hub_->connections.insert(connection);
     hub_->num_connections = hub_->connections.size();

@@ -8,11 +8,10 @@
 #include <string>
 #include <thread>
 
-#include <boost/asio/io_context.hpp>
-#include <boost/asio/signal_set.hpp>
 #include <fmt/format.h>
 
 #include "base/log.h"
+#include "server/asio.h"
 #include "server/http_server.h"
 #include "server/json_writer.h"
 #include "server/routes.h"

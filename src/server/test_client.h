@@ -7,12 +7,9 @@
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <utility>
 
-#include <boost/asio/connect.hpp>
-#include <boost/asio/io_context.hpp>
-#include <boost/asio/ip/tcp.hpp>
-#include <boost/asio/read.hpp>
-#include <boost/asio/write.hpp>
+#include "server/asio.h"
 
 namespace sgl {
 
