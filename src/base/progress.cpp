@@ -86,7 +86,7 @@ Progress::Progress(std::string label, int64_t total, Unit unit, int64_t done)
       last_draw_(start_) {
   if (terminal_) {
     draw(false);
-  } else {
+  } else if (unit_ == Unit::Bytes) {
     fmt::print(stderr, "{}: {}{}\n", label_, total_ > 0 ? amount(total_, unit_) : std::string("size unknown"),
                done_ > 0 ? fmt::format(", of which {} are already here", amount(done_, unit_)) : "");
   }
@@ -119,7 +119,8 @@ void Progress::draw(bool last) {
                format_progress(label_, done_, total_, unit_, rate, terminal_columns(stderr) - 1), last ? "\n" : "");
     std::fflush(stderr);
   } else if (last) {
-    fmt::print(stderr, "{}: done, {} in {}\n", label_, amount(done_, unit_), format_duration(elapsed));
+    fmt::print(stderr, "{}: done, {}{} in {}\n", label_, amount(done_, unit_), unit_ == Unit::Items ? " items" : "",
+               format_duration(elapsed));
   } else {
     fmt::print(stderr, "{}\n", format_progress(label_ + ":", done_, total_, unit_, rate, 200).c_str());
   }

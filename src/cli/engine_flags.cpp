@@ -1,0 +1,205 @@
+// The flags that commands share, by heading of --help, and the flags of SGLang's that are not here yet.
+
+#include <limits>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "cli/flags.h"
+
+namespace sgl::cli {
+namespace {
+
+constexpr int kMaxInt = std::numeric_limits<int>::max();
+constexpr int64_t kMaxInt64 = std::numeric_limits<int64_t>::max();
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
+
+}  // namespace
+
+void add_model_flags(Flags& f, EngineOptions& o) {
+  f.group("Model");
+  f.text(
+      "--model-path,--model", o.model_path, "MODEL",
+      "a directory, a .gguf file, or a hub id: org/name[@revision][:FILE-OR-QUANT]; without it SmolLM2-135M-Instruct, "
+      "downloaded once");
+  f.text("--tokenizer-path", o.tokenizer_path, "PATH", "where the tokenizer is, if not with the model");
+  f.toggle("--skip-tokenizer-init", o.skip_tokenizer_init, "no tokenizer: token ids in, token ids out");
+  f.choice("--load-format", o.load_format, {"auto", "safetensors", "gguf", "dummy"},
+           "form of the weights; dummy: random ones, from a config alone (default: auto)");
+  f.text("--revision", o.revision, "NAME", "branch, tag or commit of a hub model (default: main)");
+  f.text("--chat-template", o.chat_template, "FILE", "a Jinja chat template instead of the model's own");
+  f.integer("--context-length", o.context_length, 1, kMaxInt, "tokens a request may have (default: the model's)");
+  f.toggle("--allow-auto-truncate", o.allow_auto_truncate, "cut prompts that are too long instead of refusing them");
+  f.text("--json-model-override-args", o.json_model_override_args, "JSON", "object merged over the model's config");
+}
+
+void add_compute_flags(Flags& f, EngineOptions& o) {
+  f.group("Computing");
+  f.text_to(
+      "--device",
+      [&o](const std::string& s) {
+        if (s != "auto" && s != "cpu" && s != "ref") {
+          throw UsageError("--device: expected one of auto, cpu, ref, got '" + s + "'");
+        }
+        o.device = s == "auto" ? "cpu" : s;
+      },
+      "auto|cpu|ref", "ref: plain loops, slow, to compare with (default: auto, that is cpu)");
+  f.text("--dtype", o.dtype, "TYPE", "auto, or float32: exact, activations are never quantized (default: auto)");
+  f.text("--kv-cache-dtype", o.kv_cache_dtype, "TYPE", "numbers in the KV cache (default: auto)");
+  f.integer("--threads", o.threads, 0, 4096, "compute threads; 0: as the machine suggests (default: 0)");
+  f.integer("--random-seed", o.random_seed, 0, kMaxInt64,
+            "of requests without a seed of their own; 0: random (default: 0)");
+}
+
+void add_scheduler_flags(Flags& f, EngineOptions& o) {
+  f.group("Memory and scheduling");
+  f.integer("--max-total-tokens", o.max_total_tokens, 1, kMaxInt64,
+            "size of the KV pool in tokens (default: by memory)");
+  f.number("--mem-fraction-static", o.mem_fraction_static, 0, 1,
+           "share of the memory for weights and KV pool; 0: chosen (default: 0)");
+  f.integer("--page-size", o.page_size, 1, 65536, "tokens a KV page (default: 16)");
+  f.integer("--max-running-requests", o.max_running_requests, 0, kMaxInt,
+            "requests that run at once; 0: chosen (default: 0)");
+  f.integer("--max-queued-requests", o.max_queued_requests, 1, kMaxInt,
+            "requests that wait; more are refused with 503 (default: 4096)");
+  f.integer("--chunked-prefill-size", o.chunked_prefill_size, -1, kMaxInt,
+            "tokens that one step computes; -1: prompts are never cut (default: 512)");
+  f.choice(
+      "--schedule-policy", o.schedule_policy, {"lpm", "fcfs", "dfs-weight", "random"},
+      "which waiting request runs next: longest cached prefix, first come, shared prefixes together (default: lpm)");
+  f.number("--schedule-conservativeness", o.schedule_conservativeness, 0, kInfinity,
+           "more: fewer requests are sent back to the queue for want of memory, fewer run at once (default: 1)");
+  f.toggle("--disable-radix-cache", o.disable_radix_cache, "do not share computed prefixes between requests");
+}
+
+void add_sampling_flags(Flags& f, nlohmann::json& params) {
+  f.group("Sampling");
+  auto integer = [&](const char* flag, const char* key, int64_t min, int64_t max, const char* help) {
+    f.integer_to(
+        flag, [&params, key](int64_t n) { params[key] = n; }, min, max, help);
+  };
+  auto number = [&](const char* flag, const char* key, double min, double max, const char* help) {
+    f.number_to(
+        flag, [&params, key](double x) { params[key] = x; }, min, max, help);
+  };
+  integer("--max-new-tokens,--max-tokens", "max_new_tokens", 0, kMaxInt, "tokens of an answer at most");
+  integer("--min-new-tokens", "min_new_tokens", 0, kMaxInt, "tokens before which an answer does not end");
+  number("--temperature", "temperature", 0, kInfinity, "0: always the likeliest token");
+  number("--top-p", "top_p", std::numeric_limits<double>::min(), 1,
+         "likeliest tokens that together have this probability");
+  f.integer_to(
+      "--top-k",
+      [&params](int64_t n) {
+        if (n == 0) throw UsageError("--top-k: expected -1 (all) or at least 1, got '0'");
+        params["top_k"] = n;
+      },
+      -1, kMaxInt, "this many likeliest tokens; -1: all");
+  number("--min-p", "min_p", 0, 1, "tokens with at least this share of the likeliest one's probability");
+  number("--frequency-penalty", "frequency_penalty", -2, 2, "per occurrence in the answer");
+  number("--presence-penalty", "presence_penalty", -2, 2, "once a token is in the answer");
+  number("--repetition-penalty", "repetition_penalty", std::numeric_limits<double>::min(), 2, "factor; 1: none");
+  integer("--seed", "sampling_seed", std::numeric_limits<int64_t>::min(), kMaxInt64,
+          "the same seed gives the same answer");
+  f.texts_to(
+      "--stop", [&params](const std::vector<std::string>& v) { params["stop"] = v; }, "TEXT",
+      "the answer ends before it; may be given several times");
+}
+
+void add_log_level(Flags& f, std::string& level, const std::string& fallback) {
+  level = fallback;
+  f.choice("--log-level", level, {"debug", "info", "warn", "error", "off"}, "(default: " + fallback + ")");
+}
+
+const std::vector<ForeignFlag>& foreign_flags() {
+  static const std::vector<ForeignFlag> flags = {
+      {"--abort-on-priority-when-disabled", false, nullptr},
+      {"--admin-api-key", true, nullptr},
+      {"--attention-backend", true, nullptr},
+      {"--attn-dp-size", true, "1"},
+      {"--base-gpu-id", true, "0"},
+      {"--completion-template", true, nullptr},
+      {"--config", true, nullptr},
+      {"--constrained-json-disable-any-whitespace", false, nullptr},
+      {"--constrained-json-max-whitespace-cnt", true, nullptr},
+      {"--cpu-offload-gb", true, "0"},
+      {"--crash-dump-folder", true, nullptr},
+      {"--cuda-graph-backend-decode", true, "disabled"},
+      {"--cuda-graph-bs", true, nullptr},
+      {"--cuda-graph-max-bs", true, nullptr},
+      {"--cuda-graph-max-bs-decode", true, nullptr},
+      {"--data-parallel-size", true, "1"},
+      {"--decode-attention-backend", true, nullptr},
+      {"--deterministic", false, ""},
+      {"--disable-cuda-graph", false, ""},
+      {"--disable-overlap-schedule", false, ""},
+      {"--disaggregation-bootstrap-port", true, nullptr},
+      {"--disaggregation-mode", true, "null"},
+      {"--disaggregation-transfer-backend", true, nullptr},
+      {"--dist-init-addr", true, nullptr},
+      {"--dp-size", true, "1"},
+      {"--enable-cache-report", false, ""},  // always reported
+      {"--enable-custom-logit-processor", false, nullptr},
+      {"--enable-deterministic-inference", false, ""},  // as it always is on this device
+      {"--enable-dp-attention", false, nullptr},
+      {"--enable-hierarchical-cache", false, nullptr},
+      {"--enable-lora", false, nullptr},
+      {"--enable-metrics", false, nullptr},
+      {"--enable-mixed-chunk", false, ""},  // prompts and decoding always share steps
+      {"--enable-multimodal", false, nullptr},
+      {"--enable-priority-scheduling", false, nullptr},
+      {"--enable-return-hidden-states", false, nullptr},
+      {"--enable-torch-compile", false, nullptr},
+      {"--ep-size", true, "1"},
+      {"--expert-parallel-size", true, "1"},
+      {"--grammar-backend", true, "none"},
+      {"--hf-chat-template-name", true, nullptr},
+      {"--hicache-ratio", true, nullptr},
+      {"--hicache-size", true, nullptr},
+      {"--hicache-storage-backend", true, nullptr},
+      {"--hicache-write-policy", true, nullptr},
+      {"--is-embedding", false, nullptr},
+      {"--limit-mm-data-per-request", true, nullptr},
+      {"--load-balance-method", true, "auto"},
+      {"--log-level-http", true, nullptr},
+      {"--log-requests", false, nullptr},
+      {"--log-requests-level", true, nullptr},
+      {"--lora-backend", true, nullptr},
+      {"--lora-paths", true, nullptr},
+      {"--max-lora-rank", true, nullptr},
+      {"--max-loras-per-batch", true, nullptr},
+      {"--max-prefill-tokens", true, nullptr},
+      {"--mm-attention-backend", true, nullptr},
+      {"--nnodes", true, "1"},
+      {"--node-rank", true, "0"},
+      {"--num-continuous-decode-steps", true, "1"},
+      {"--pipeline-parallel-size", true, "1"},
+      {"--pp-size", true, "1"},
+      {"--preferred-sampling-params", true, nullptr},
+      {"--prefill-attention-backend", true, nullptr},
+      {"--priority-scheduling-preemption-threshold", true, nullptr},
+      {"--quantization", true, nullptr},
+      {"--radix-eviction-policy", true, "lru"},
+      {"--reasoning-parser", true, nullptr},
+      {"--sampling-backend", true, nullptr},
+      {"--sampling-defaults", true, "model"},
+      {"--sleep-on-idle", false, ""},  // an idle engine always sleeps
+      {"--speculative-accept-threshold-acc", true, nullptr},
+      {"--speculative-accept-threshold-single", true, nullptr},
+      {"--speculative-algorithm", true, nullptr},
+      {"--speculative-draft-model-path", true, nullptr},
+      {"--speculative-eagle-topk", true, nullptr},
+      {"--speculative-num-draft-tokens", true, nullptr},
+      {"--speculative-num-steps", true, nullptr},
+      {"--tensor-parallel-size", true, "1"},
+      {"--tokenizer-mode", true, "auto"},
+      {"--tool-call-parser", true, nullptr},
+      {"--torch-compile-max-bs", true, nullptr},
+      {"--tp-size", true, "1"},
+      {"--trust-remote-code", false, ""},  // nothing in a model is ever run
+      {"--warmups", true, nullptr},
+      {"--watchdog-timeout", true, nullptr},
+  };
+  return flags;
+}
+
+}  // namespace sgl::cli

@@ -1,0 +1,52 @@
+#include "cli/line_reader.h"
+
+#include <cstdio>
+#include <istream>
+#include <optional>
+#include <ostream>
+
+#include "base/terminal.h"
+
+namespace sgl::cli {
+
+LineReader::Line StreamLineReader::read(const std::string& /*prompt*/) {
+  std::string text, line;
+  while (std::getline(in_, line)) {
+    if (!line.empty() && line.back() == '\r') line.pop_back();
+    if (line.empty() || line.back() != '\\') return {Line::Kind::Text, text + line};
+    line.back() = '\n';
+    text += line;
+  }
+  if (!text.empty()) return {Line::Kind::Text, text};
+  return {Line::Kind::End, ""};
+}
+
+LineReader::Line TerminalLineReader::read(const std::string& prompt) {
+  RawTerminal raw;
+  out_ << "\x1b[?2004h";  // pasted text comes marked, so that its line ends do not submit it
+  auto finish = [&](Line::Kind kind) {
+    Line line{kind, editor_.text()};
+    out_ << "\x1b[?2004l\r\n" << std::flush;
+    editor_.accept();
+    return line;
+  };
+  while (true) {
+    out_ << editor_.draw(prompt, terminal_columns(stdout)) << std::flush;
+    std::optional<unsigned char> byte = RawTerminal::read_byte();
+    if (!byte) return finish(Line::Kind::End);
+    switch (editor_.feed(*byte)) {
+      case LineEditor::Event::None:
+        break;
+      case LineEditor::Event::Submit:
+        return finish(Line::Kind::Text);
+      case LineEditor::Event::End:
+        return finish(Line::Kind::End);
+      case LineEditor::Event::Interrupt:
+        if (editor_.text().empty()) return finish(Line::Kind::Interrupt);
+        editor_.clear();
+        break;
+    }
+  }
+}
+
+}  // namespace sgl::cli
