@@ -53,7 +53,7 @@ const Defaults* defaults_of(std::string_view architecture) {
   return nullptr;
 }
 
-std::string architecture_of(const Fields& f) {
+std::string architecture_of(const ConfigFields& f) {
   if (f.is_set("architectures")) {
     const json& list = *f.find("architectures");
     if (!list.is_array() || list.empty() || !list[0].is_string()) f.fail("architectures", "must be an array of names");
@@ -67,7 +67,7 @@ std::string architecture_of(const Fields& f) {
   return type;
 }
 
-DType dtype_of(const Fields& f, DType absent) {
+DType dtype_of(const ConfigFields& f, DType absent) {
   const char* key = f.is_set("dtype") ? "dtype" : "torch_dtype";
   std::string type = f.text(key, std::string(name(absent)));
   if (type.starts_with("torch.")) type = type.substr(6);
@@ -78,7 +78,7 @@ DType dtype_of(const Fields& f, DType absent) {
   f.fail(key, "must be float32, float16, bfloat16 or float64");
 }
 
-Activation activation_of(const Fields& f, const char* key, const std::string& absent) {
+Activation activation_of(const ConfigFields& f, const char* key, const std::string& absent) {
   const std::string act = f.text(key, absent);
   if (act == "silu" || act == "swish") return Activation::Silu;
   if (act == "gelu") return Activation::Gelu;
@@ -89,14 +89,14 @@ Activation activation_of(const Fields& f, const char* key, const std::string& ab
                                                   f.what(), key, act));
 }
 
-void refuse(const Fields& f, const char* key, const char* why) {
+void refuse(const ConfigFields& f, const char* key, const char* why) {
   throw Error(ErrorKind::Unsupported, fmt::format("{}: {} {}", f.what(), key, why));
 }
 
 // A quantized checkpoint names its tensors differently: better to say so than to miss them one by one.
-void refuse_quantization(const Fields& f) {
+void refuse_quantization(const ConfigFields& f) {
   if (!f.is_set("quantization_config")) return;
-  const Fields q(*f.find("quantization_config"), f.what() + ": quantization_config");
+  const ConfigFields q(*f.find("quantization_config"), f.what() + ": quantization_config");
   throw Error(ErrorKind::Unsupported,
               fmt::format("{}: quant_method {} is not supported; use the unquantized model or a "
                           "GGUF file",
@@ -104,7 +104,7 @@ void refuse_quantization(const Fields& f) {
 }
 
 // One id, a list of them, or null.
-std::vector<int32_t> token_ids(const Fields& f, const char* key) {
+std::vector<int32_t> token_ids(const ConfigFields& f, const char* key) {
   std::vector<int32_t> ids;
   if (!f.is_set(key)) return ids;
   const json& value = *f.find(key);
@@ -128,14 +128,14 @@ void unite(std::vector<int32_t>& ids, const std::vector<int32_t>& more) {
 }
 
 // Tokens of `f`, and the class's own where the file has no such key at all.
-void read_tokens(const Fields& f, const Defaults* d, ModelConfig& c) {
+void read_tokens(const ConfigFields& f, const Defaults* d, ModelConfig& c) {
   unite(c.eos_ids, token_ids(f, "eos_token_id"));
   if (d != nullptr && d->eos >= 0 && !f.has("eos_token_id") && c.eos_ids.empty()) c.eos_ids.push_back(d->eos);
   if (std::vector<int32_t> bos = token_ids(f, "bos_token_id"); !bos.empty()) c.bos_id = bos[0];
   if (d != nullptr && d->bos >= 0 && !f.has("bos_token_id") && !c.bos_id) c.bos_id = d->bos;
 }
 
-void read_sizes(const Fields& f, const Defaults& d, ModelConfig& c) {
+void read_sizes(const ConfigFields& f, const Defaults& d, ModelConfig& c) {
   const bool gpt2 = d.family == Family::Gpt2;
   c.hidden_size = f.integer(gpt2 ? "n_embd" : "hidden_size", d.hidden_size, 1);
   c.num_layers = f.integer(gpt2 ? "n_layer" : "num_hidden_layers", d.num_layers, 1, 10000);
@@ -167,7 +167,7 @@ void read_sizes(const Fields& f, const Defaults& d, ModelConfig& c) {
 }
 
 // layer_types → which layers slide; false if the file has none.
-bool read_layer_types(const Fields& f, ModelConfig& c) {
+bool read_layer_types(const ConfigFields& f, ModelConfig& c) {
   if (!f.is_set("layer_types")) return false;
   const json& types = *f.find("layer_types");
   if (!types.is_array() || types.size() < static_cast<size_t>(c.num_layers)) {
@@ -189,7 +189,7 @@ bool read_layer_types(const Fields& f, ModelConfig& c) {
   return true;
 }
 
-void read_window(const Fields& f, const Defaults& d, ModelConfig& c) {
+void read_window(const ConfigFields& f, const Defaults& d, ModelConfig& c) {
   // Where the class has a default, null says "no window" and absence says "the default".
   auto window = [&](int absent) { return f.has("sliding_window") ? f.integer("sliding_window", 0) : absent; };
   switch (d.family) {
@@ -236,7 +236,7 @@ float rounded_to(DType t, float x) {
   return x;
 }
 
-void read_gemma(const Fields& f, Family family, ModelConfig& c) {
+void read_gemma(const ConfigFields& f, Family family, ModelConfig& c) {
   c.norm_plus_one = true;
   c.embedding_scale = rounded_to(c.dtype, static_cast<float>(std::sqrt(c.hidden_size)));
   const double scalar = f.number("query_pre_attn_scalar", 256);
@@ -253,7 +253,7 @@ void read_gemma(const Fields& f, Family family, ModelConfig& c) {
   if (f.boolean("use_bidirectional_attention", false)) refuse(f, "use_bidirectional_attention", "is not supported");
 }
 
-void read_gpt2(const Fields& f, ModelConfig& c) {
+void read_gpt2(const ConfigFields& f, ModelConfig& c) {
   if (f.boolean("scale_attn_by_inverse_layer_idx", false))
     refuse(f, "scale_attn_by_inverse_layer_idx", "is not supported");
   if (f.boolean("add_cross_attention", false)) refuse(f, "add_cross_attention", "is not supported");
@@ -262,7 +262,7 @@ void read_gpt2(const Fields& f, ModelConfig& c) {
   c.qkv_bias = c.attn_out_bias = c.mlp_bias = true;
 }
 
-void read_biases(const Fields& f, Family family, ModelConfig& c) {
+void read_biases(const ConfigFields& f, Family family, ModelConfig& c) {
   switch (family) {
     case Family::Llama:
     case Family::Qwen3:
@@ -282,7 +282,7 @@ void read_biases(const Fields& f, Family family, ModelConfig& c) {
   }
 }
 
-void read_model(const Fields& f, const Defaults& d, ModelConfig& c) {
+void read_model(const ConfigFields& f, const Defaults& d, ModelConfig& c) {
   const bool gemma = d.family == Family::Gemma2 || d.family == Family::Gemma3, gpt2 = d.family == Family::Gpt2;
   read_sizes(f, d, c);
   const double eps = f.number(gpt2 ? "layer_norm_epsilon" : "rms_norm_eps", d.norm_eps);
@@ -313,7 +313,7 @@ void read_model(const Fields& f, const Defaults& d, ModelConfig& c) {
 bool is_known_architecture(std::string_view architecture) { return defaults_of(architecture) != nullptr; }
 
 void add_generation(const json& generation, ModelConfig& c) {
-  const Fields g(generation, "generation_config.json");
+  const ConfigFields g(generation, "generation_config.json");
   unite(c.eos_ids, token_ids(g, "eos_token_id"));
   if (!c.bos_id) {
     if (std::vector<int32_t> bos = token_ids(g, "bos_token_id"); !bos.empty()) c.bos_id = bos[0];
@@ -332,7 +332,7 @@ void add_generation(const json& generation, ModelConfig& c) {
 }
 
 ModelConfig config_from_json(const json& config) {
-  const Fields outer(config, "config.json");
+  const ConfigFields outer(config, "config.json");
   ModelConfig c;
   c.architecture = architecture_of(outer);
   c.model_type = outer.text("model_type", "");
@@ -346,7 +346,7 @@ ModelConfig config_from_json(const json& config) {
   } else {
     refuse_quantization(outer);
     const json empty = json::object();
-    const Fields f(multimodal ? (outer.is_set("text_config") ? *outer.find("text_config") : empty) : config,
+    const ConfigFields f(multimodal ? (outer.is_set("text_config") ? *outer.find("text_config") : empty) : config,
                    multimodal ? "config.json: text_config" : "config.json");
     c.dtype = dtype_of(f, dtype_of(outer, DType::F32));
     if (multimodal) read_tokens(outer, nullptr, c);

@@ -29,23 +29,23 @@ json parse_json(std::string_view text, const std::string& what) {
   }
 }
 
-Fields::Fields(const json& object, std::string what) : object_(object), what_(std::move(what)) {
+ConfigFields::ConfigFields(const json& object, std::string what) : object_(object), what_(std::move(what)) {
   if (!object_.is_object()) {
     throw Error(ErrorKind::CorruptFile, fmt::format("{} must be a JSON object, got {}", what_, object_.type_name()));
   }
 }
 
-const json* Fields::find(const char* key) const {
+const json* ConfigFields::find(const char* key) const {
   auto it = object_.find(key);
   return it == object_.end() ? nullptr : &*it;
 }
 
-bool Fields::is_set(const char* key) const {
+bool ConfigFields::is_set(const char* key) const {
   const json* value = find(key);
   return value != nullptr && !value->is_null();
 }
 
-void Fields::fail(const char* key, const std::string& message) const {
+void ConfigFields::fail(const char* key, const std::string& message) const {
   const json* value = find(key);
   // An array may be huge: say its type only.
   const std::string got = value == nullptr         ? "nothing"
@@ -54,7 +54,7 @@ void Fields::fail(const char* key, const std::string& message) const {
   throw Error(ErrorKind::CorruptFile, fmt::format("{}: {} {}, got {}", what_, key, message, got.substr(0, 100)));
 }
 
-int Fields::integer(const char* key, int absent, int low, int high) const {
+int ConfigFields::integer(const char* key, int absent, int low, int high) const {
   if (!is_set(key)) return absent;
   const json& value = *find(key);
   // Some writers store whole numbers as floats.
@@ -65,20 +65,20 @@ int Fields::integer(const char* key, int absent, int low, int high) const {
   return static_cast<int>(x);
 }
 
-double Fields::number(const char* key, double absent) const {
+double ConfigFields::number(const char* key, double absent) const {
   if (!is_set(key)) return absent;
   const json& value = *find(key);
   if (!value.is_number() || !std::isfinite(value.get<double>())) fail(key, "must be a finite number");
   return value.get<double>();
 }
 
-bool Fields::boolean(const char* key, bool absent) const {
+bool ConfigFields::boolean(const char* key, bool absent) const {
   if (!is_set(key)) return absent;
   if (!find(key)->is_boolean()) fail(key, "must be true or false");
   return find(key)->get<bool>();
 }
 
-std::string Fields::text(const char* key, const std::string& absent) const {
+std::string ConfigFields::text(const char* key, const std::string& absent) const {
   if (!is_set(key)) return absent;
   if (!find(key)->is_string()) fail(key, "must be a string");
   return find(key)->get<std::string>();

@@ -16,10 +16,10 @@ nlohmann::json parse_json(std::string_view text, const std::string& what);
 ///
 /// A field that is absent gives `absent`; one that is null too, unless said otherwise: in config files null means "no
 /// value", and only for a few fields that differs from "the default". Wrong types and ranges throw CorruptFile.
-class Fields {
+class ConfigFields {
  public:
   /// Throws CorruptFile if `object` is not an object. `what` names it in errors: "config.json".
-  Fields(const nlohmann::json& object, std::string what);
+  ConfigFields(const nlohmann::json& object, std::string what);
 
   bool has(const char* key) const { return object_.contains(key); }
   /// The value; a pointer to null or nullptr if there is none.

@@ -16,7 +16,7 @@ using Scaling = RopeConfig::Scaling;
 
 namespace {
 
-Scaling scaling_of(const Fields& r) {
+Scaling scaling_of(const ConfigFields& r) {
   // transformers 4 writes "type" in old files, "rope_type" in newer ones, or both.
   const char* key = r.is_set("rope_type") ? "rope_type" : "type";
   const std::string type = r.text(key, "default");
@@ -32,7 +32,7 @@ Scaling scaling_of(const Fields& r) {
                                                   r.what(), key, type));
 }
 
-std::vector<float> factors(const Fields& r, const char* key, int pairs) {
+std::vector<float> factors(const ConfigFields& r, const char* key, int pairs) {
   const json* value = r.find(key);
   if (value == nullptr || !value->is_array() || value->size() != static_cast<size_t>(pairs)) {
     r.fail(key, fmt::format("must be an array of {} numbers, one for each pair of rotary dimensions", pairs));
@@ -45,14 +45,14 @@ std::vector<float> factors(const Fields& r, const char* key, int pairs) {
   return result;
 }
 
-double positive(const Fields& r, const char* key, double absent) {
+double positive(const ConfigFields& r, const char* key, double absent) {
   const double x = r.number(key, absent);
   if (!(x > 0)) r.fail(key, "must be a positive number");
   return x;
 }
 
 // `r` holds the scaling; `f`, the whole config, holds what older files keep beside it.
-void read_scaling(const Fields& r, const Fields& f, const ModelConfig& c, RopeConfig& rope) {
+void read_scaling(const ConfigFields& r, const ConfigFields& f, const ModelConfig& c, RopeConfig& rope) {
   rope.scaling = scaling_of(r);
   if (rope.scaling == Scaling::None) return;
   const char* original = "original_max_position_embeddings";
@@ -94,19 +94,19 @@ void read_scaling(const Fields& r, const Fields& f, const ModelConfig& c, RopeCo
 const json kEmpty = json::object();
 
 // The part of the config that holds the rope settings of `layer_type`; it may be empty.
-Fields rope_part(const Fields& f, const char* layer_type) {
+ConfigFields rope_part(const ConfigFields& f, const char* layer_type) {
   if (!f.is_set("rope_parameters")) {
-    return f.is_set("rope_scaling") ? Fields(*f.find("rope_scaling"), f.what() + ": rope_scaling")
-                                    : Fields(kEmpty, f.what() + ": rope_scaling");
+    return f.is_set("rope_scaling") ? ConfigFields(*f.find("rope_scaling"), f.what() + ": rope_scaling")
+                                    : ConfigFields(kEmpty, f.what() + ": rope_scaling");
   }
-  const Fields all(*f.find("rope_parameters"), f.what() + ": rope_parameters");
-  return all.is_set(layer_type) ? Fields(*all.find(layer_type), all.what() + "." + layer_type) : all;
+  const ConfigFields all(*f.find("rope_parameters"), f.what() + ": rope_parameters");
+  return all.is_set(layer_type) ? ConfigFields(*all.find(layer_type), all.what() + "." + layer_type) : all;
 }
 
 }  // namespace
 
-void read_rope(const Fields& f, double default_theta, ModelConfig& c) {
-  const Fields r = rope_part(f, "full_attention");
+void read_rope(const ConfigFields& f, double default_theta, ModelConfig& c) {
+  const ConfigFields r = rope_part(f, "full_attention");
   RopeConfig rope;
   rope.theta = positive(r, "rope_theta", positive(f, "rope_theta", default_theta));
   const double partial = positive(r, "partial_rotary_factor", positive(f, "partial_rotary_factor", 1));
@@ -121,12 +121,12 @@ void read_rope(const Fields& f, double default_theta, ModelConfig& c) {
   c.rope = rope;
 }
 
-void read_local_rope(const Fields& f, ModelConfig& c) {
+void read_local_rope(const ConfigFields& f, ModelConfig& c) {
   RopeConfig rope;
   rope.theta = positive(f, "rope_local_base_freq", 10000);
   rope.rotary_dim = c.rope.rotary_dim;
   if (f.is_set("rope_parameters") && f.find("rope_parameters")->contains("sliding_attention")) {
-    const Fields r = rope_part(f, "sliding_attention");
+    const ConfigFields r = rope_part(f, "sliding_attention");
     rope.theta = positive(r, "rope_theta", rope.theta);
     read_scaling(r, f, c, rope);
   }

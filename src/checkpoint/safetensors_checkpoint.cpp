@@ -49,7 +49,7 @@ std::vector<std::string> weight_files(const fs::path& directory) {
   std::vector<std::string> files;
   if (const fs::path index = directory / "model.safetensors.index.json"; fs::exists(index)) {
     const json parsed = parse_json(read_file(index.string(), kMaxConfigBytes), index.string());
-    const Fields f(parsed, index.string());
+    const ConfigFields f(parsed, index.string());
     if (!f.is_set("weight_map") || !f.find("weight_map")->is_object()) f.fail("weight_map", "must be an object");
     for (const auto& [tensor, file] : f.find("weight_map")->items()) {
       const std::string file_name = file.is_string() ? file.get<std::string>() : "";
