@@ -3,13 +3,14 @@
 //   sgl_ops_bench [--threads N] [--filter TEXT] [--seconds S]
 //
 // Weights cycle through copies that together exceed the caches, as a model's layers do. A line: op, shape, time of the
-// fastest run and of the median one, GB/s of weights or KV read and its share of the read bandwidth, GOP/s and its share
-// of the int8 (float path, attention: float32) peak.
+// fastest run and of the median one (processor time if --threads is 1), GB/s of weights or KV read and its share of the
+// read bandwidth, GOP/s and its share of the int8 (float path, attention: float32) peak.
 
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <ctime>
 #include <functional>
 #include <string>
 #include <vector>
@@ -34,15 +35,26 @@ struct Timing {
   double best = 0, median = 0;  // seconds
 };
 
-Timing time_it(double seconds, const std::function<void()>& run) {
+// Time of this process's processors, or of the wall: with one thread the former, which other processes disturb less.
+double now(bool processor_time) {
+  if (processor_time) return static_cast<double>(std::clock()) / CLOCKS_PER_SEC;
+  return std::chrono::duration<double>(Clock::now().time_since_epoch()).count();
+}
+
+// Samples of so many runs that one takes 100 us or more, since std::clock() counts microseconds.
+Timing time_it(double seconds, bool processor_time, const std::function<void()>& run) {
   run();
+  double once = now(false);
+  run();
+  once = now(false) - once;
+  const int repeats = std::clamp(static_cast<int>(1e-4 / std::max(once, 1e-8)), 1, 10000);
   std::vector<double> times;
-  const auto start = Clock::now();
+  const double start = now(false);
   do {
-    const auto begin = Clock::now();
-    run();
-    times.push_back(std::chrono::duration<double>(Clock::now() - begin).count());
-  } while (std::chrono::duration<double>(Clock::now() - start).count() < seconds || times.size() < 5);
+    const double begin = now(processor_time);
+    for (int i = 0; i < repeats; ++i) run();
+    times.push_back((now(processor_time) - begin) / repeats);
+  } while (now(false) - start < seconds || times.size() < 5);
   std::sort(times.begin(), times.end());
   return {times[0], times[times.size() / 2]};
 }
@@ -69,7 +81,7 @@ class Bench {
     Buffer memory = allocate_host(bytes);
     std::fill(memory.data(), memory.data() + bytes, std::byte{1});
     std::atomic<uint32_t> sink{0};
-    const Timing read = time_it(1.0, [&] {
+    const Timing read = time_it(1.0, pool_.threads() == 1, [&] {
       pool_.parallel_for(static_cast<int64_t>(bytes >> 20), 8, [&](int64_t begin, int64_t end) {
         sink += k.read(memory.data() + (begin << 20), static_cast<size_t>(end - begin) << 20);
       });
@@ -77,7 +89,7 @@ class Bench {
     bandwidth_ = static_cast<double>(bytes) / read.best;
     const int64_t rounds = 1 << 16;
     auto peak = [&](uint32_t (*run)(int64_t), int64_t ops) {
-      const Timing t = time_it(0.5, [&] {
+      const Timing t = time_it(0.5, pool_.threads() == 1, [&] {
         pool_.parallel_for(16, 1, [&](int64_t begin, int64_t end) {
           for (int64_t i = begin; i < end; ++i) sink += run(rounds);
         });
@@ -92,7 +104,7 @@ class Bench {
 
   void report(const std::string& name, double bytes, double ops, double peak, const std::function<void()>& run) {
     if (name.find(filter_) == std::string::npos) return;
-    const Timing t = time_it(seconds_, run);
+    const Timing t = time_it(seconds_, pool_.threads() == 1, run);
     fmt::print("{:58} {:9.1f} us  median {:9.1f}", name, t.best * 1e6, t.median * 1e6);
     if (bytes > 0) fmt::print("  {:6.1f} GB/s {:3.0f} %", bytes / t.best / 1e9, 100 * bytes / t.best / bandwidth_);
     if (ops > 0) fmt::print("  {:6.0f} GOP/s {:3.0f} %", ops / t.best / 1e9, 100 * ops / t.best / peak);
@@ -101,7 +113,8 @@ class Bench {
   }
 
   void linear(const char* model, const char* matrix, DType format, int64_t in, int64_t out, bool exact = false) {
-    const std::string prefix = fmt::format("linear/{}/{} {} {}x{}{}", model, matrix, name(format), in, out, exact ? " exact" : "");
+    const std::string prefix =
+        fmt::format("linear/{}/{} {} {}x{}{}", model, matrix, name(format), in, out, exact ? " exact" : "");
     if (prefix.find(filter_) == std::string::npos && filter_.find(prefix) == std::string::npos) return;
     CpuBackend& backend = exact ? exact_ : fast_;
     // Copies that exceed the caches; the packing is timed on the first.
@@ -116,7 +129,8 @@ class Bench {
       Matrix x = random_matrix(random_, m, in), y(m, out);
       size_t next = 0;
       report(fmt::format("{} m{}", prefix, m), static_cast<double>(weights[0].parts[0].packed.bytes()),
-             2.0 * static_cast<double>(m * in * out), exact || !is_block_format(format) ? float_peak_ : int8_peak_, [&] {
+             2.0 * static_cast<double>(m * in * out), exact || !is_block_format(format) ? float_peak_ : int8_peak_,
+             [&] {
                backend.linear(y.tensor, x.tensor, weights[next], {});
                next = (next + 1) % weights.size();
              });
@@ -163,10 +177,11 @@ class Bench {
     double visible = 0;  // (row, position) pairs
     for (int t = 0; t < q_len; ++t) visible += kv_len - q_len + t + 1;
     const std::string shape = fmt::format("{} {}x{} of {}", model, seqs, q_len, kv_len);
-    report("attention/" + shape, static_cast<double>(2 * bytes), 4.0 * visible * seqs * heads * head_dim, float_peak_, [&] {
-      next_layer();
-      fast_.attention(out.tensor, q.tensor, kv, batch, o);
-    });
+    report("attention/" + shape, static_cast<double>(2 * bytes), 4.0 * visible * seqs * heads * head_dim, float_peak_,
+           [&] {
+             next_layer();
+             fast_.attention(out.tensor, q.tensor, kv, batch, o);
+           });
     report("store_kv/" + shape, 0, 0, 1, [&] {
       next_layer();
       fast_.store_kv(kv, k.tensor, k.tensor, batch);
@@ -180,7 +195,8 @@ class Bench {
              table = random_matrix(random_, m, 64);
       Tensor weight(w.memory.data(), DType::F32, {hidden});
       const std::string shape = fmt::format("{} m{}", model, m);
-      report("add_rms_norm/" + shape, 0, 0, 1, [&] { fast_.add_rms_norm(out.tensor, h.tensor, x.tensor, weight, 1e-5F); });
+      report("add_rms_norm/" + shape, 0, 0, 1,
+             [&] { fast_.add_rms_norm(out.tensor, h.tensor, x.tensor, weight, 1e-5F); });
       report("gated_act/" + shape, 0, 0, 1, [&] { fast_.gated_act(act.tensor, gate.tensor, Act::Silu); });
       report("rope/" + shape, 0, 0, 1, [&] { fast_.rope(x.tensor, table.tensor, 64, false); });
       report("add/" + shape, 0, 0, 1, [&] { fast_.add(h.tensor, x.tensor); });
@@ -243,7 +259,8 @@ int run(int argc, char** argv) {
   b.linear("qwen0.5b", "head", DType::Q8_0, 896, 151936);
   b.linear("qwen0.5b", "gate_up", DType::BF16, 896, 9728);
   b.linear("qwen0.5b", "gate_up", DType::Q5_0, 896, 9728, true);
-  for (DType t : {DType::Q4_1, DType::Q8_0, DType::Q5_0, DType::Q4_K, DType::Q6_K, DType::BF16}) b.prepare(t, 1024, 8192);
+  for (DType t : {DType::Q4_1, DType::Q8_0, DType::Q5_0, DType::Q4_K, DType::Q6_K, DType::BF16})
+    b.prepare(t, 1024, 8192);
   b.attention("smollm2", 9, 3, 64, 1, 1, 200);
   b.attention("smollm2", 9, 3, 64, 1, 1, 4096);
   b.attention("smollm2", 9, 3, 64, 16, 1, 500);

@@ -21,6 +21,7 @@ namespace {
 constexpr int64_t kChunkBytes = 256 << 10;    // of rows, that stay in the L2 cache
 constexpr int64_t kMinPieceBytes = 16 << 10;  // of weights times rows: less is not worth a thread's attention
 constexpr int kPiecesPerThread = 8;
+constexpr int64_t kAhead = 8 << 10;           // bytes: at the speed of memory about 200 ns ahead
 
 // Rows are split as evenly as they go: 20 rows are 2 tiles of 10, not 16 and 4.
 struct Tiles {
@@ -146,6 +147,7 @@ void CpuBackend::linear(Tensor y, Tensor x, const Weight& w, Tensor bias) {
         tile.y_stride = y.row_stride;
         for (int64_t t = first_tile; t < std::min(first_tile + tiles_per_chunk, tiles.count); ++t) {
           const int64_t row = tiles.begin(t);
+          tile.ahead = t == first_tile ? kAhead : 0;
           tile.x = rows + row * bytes_per_row;
           tile.y = y.f32(row) + column + p * kPanelRows;
           if (int8) {

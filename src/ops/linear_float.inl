@@ -1,7 +1,8 @@
 // Kernels of the float path of linear(): see linear_kernels.h for the arithmetic, linear_layout.h for the panels.
 //
-// A panel becomes float32 piece by piece, [kPiece][16] floats that stay in the L1 cache, with the values that
-// dequantize_row() gives; then each k adds one rank-1 update to the tile's accumulators.
+// A quantized panel becomes float32 piece by piece, [kPiece][16] floats that stay in the L1 cache, with the values that
+// dequantize_row() gives; F16 and BF16 are widened as they are loaded. Each k adds one rank-1 update to the tile's
+// accumulators.
 
 #include "ops/linear_kernels.h"
 #include "ops/linear_unpack.inl"
@@ -72,28 +73,8 @@ void expand(const std::byte* panel, int64_t begin, int64_t n, float* to) {
   }
 }
 
-void expand_f16(const std::byte* panel, int64_t begin, int64_t n, float* to) {
-  const auto* from = reinterpret_cast<const uint16_t*>(panel) + begin * kPanelRows;
-  for (int64_t i = 0; i < n * kPanelRows; i += kLanes) store(to + i, load_f16(from + i));
-}
-
-void expand_bf16(const std::byte* panel, int64_t begin, int64_t n, float* to) {
-  const auto* from = reinterpret_cast<const int32_t*>(panel) + begin / 2 * kPanelRows;  // pairs
-  for (int64_t k = 0; k < n; k += 2) {
-    for (int i = 0; i < kPanelRows; i += kLanes) {
-      VecI pair = load(from + k / 2 * kPanelRows + i);
-      store(to + k * kPanelRows + i, from_bits(shift_left<16>(pair)));
-      if (k + 1 < n) store(to + (k + 1) * kPanelRows + i, from_bits(pair & splat(static_cast<int32_t>(0xffff0000))));
-    }
-  }
-}
-
 void expand_panel(DType format, const std::byte* panel, int64_t begin, int64_t n, float* to) {
   switch (format) {
-    case DType::F16:
-      return expand_f16(panel, begin, n, to);
-    case DType::BF16:
-      return expand_bf16(panel, begin, n, to);
     case DType::Q4_0:
       return expand<DType::Q4_0>(panel, begin, n, to);
     case DType::Q4_1:
@@ -121,17 +102,58 @@ void expand_panel(DType format, const std::byte* panel, int64_t begin, int64_t n
   }
 }
 
-// acc[r][·] += Σ_k x[k][r] · w[k][·], k ascending.
-template <int R>
-SGL_INLINE void add_products(const float* w, const float* x, int64_t n, float* acc) {
+constexpr int kAhead = 8 << 10;  // bytes, see LinearTile::ahead
+
+// w[k][·] and w[k + 1][·] of lanes of group g, k even. `panel` begins at k = 0.
+template <DType T>
+SGL_INLINE void load_two(const uint8_t* panel, int64_t k, int g, VecF* w) {
+  const int n = g * kLanes;
+  if constexpr (T == DType::BF16) {  // a pair in each 32 bits
+    const VecI pair = load(reinterpret_cast<const int32_t*>(panel) + k / 2 * kPanelRows + n);
+    w[0] = from_bits(shift_left<16>(pair));
+    w[1] = from_bits(pair & splat(static_cast<int32_t>(0xffff0000)));
+  } else if constexpr (T == DType::F16) {
+    w[0] = load_f16(halves(panel) + k * kPanelRows + n);
+    w[1] = load_f16(halves(panel) + (k + 1) * kPanelRows + n);
+  } else {
+    w[0] = load(reinterpret_cast<const float*>(panel) + k * kPanelRows + n);
+    w[1] = load(reinterpret_cast<const float*>(panel) + (k + 1) * kPanelRows + n);
+  }
+}
+
+template <DType T>
+SGL_INLINE VecF load_one(const uint8_t* panel, int64_t k, int g) {
+  if constexpr (T == DType::BF16) {
+    VecF w[2];
+    load_two<T>(panel, k, g, w);
+    return w[0];
+  } else if constexpr (T == DType::F16) {
+    return load_f16(halves(panel) + k * kPanelRows + g * kLanes);
+  } else {
+    return load(reinterpret_cast<const float*>(panel) + k * kPanelRows + g * kLanes);
+  }
+}
+
+// acc[r][·] += Σ_k x[k][r] · w[k][·], k ascending, for weights of type T: F32, F16 or BF16.
+template <DType T, int R>
+SGL_INLINE void add_products(const void* w, const float* x, int64_t n, float* acc) {
+  const auto* panel = static_cast<const uint8_t*>(w);
   for (int g = 0; g < kGroups; ++g) {
     VecF a[R];
     SGL_UNROLL for (int r = 0; r < R; ++r) a[r] = load(acc + r * kPanelRows + g * kLanes);
-    const float* wk = w + g * kLanes;
     const float* xk = x;
-    for (int64_t k = 0; k < n; ++k, wk += kPanelRows, xk += R) {
-      VecF wv = load(wk);
-      SGL_UNROLL for (int r = 0; r < R; ++r) a[r] = fma(splat(xk[r]), wv, a[r]);
+    int64_t k = 0;
+    for (; k + 2 <= n; k += 2, xk += 2 * R) {
+      constexpr int kBytes = 2 * kPanelRows * (T == DType::F32 ? 4 : 2);
+      if (g == 0) prefetch_lines<kBytes>(panel + k / 2 * kBytes + kAhead);
+      VecF two[2];
+      load_two<T>(panel, k, g, two);
+      SGL_UNROLL for (int r = 0; r < R; ++r) a[r] = fma(splat(xk[r]), two[0], a[r]);
+      SGL_UNROLL for (int r = 0; r < R; ++r) a[r] = fma(splat(xk[R + r]), two[1], a[r]);
+    }
+    if (k < n) {
+      VecF one = load_one<T>(panel, k, g);
+      SGL_UNROLL for (int r = 0; r < R; ++r) a[r] = fma(splat(xk[r]), one, a[r]);
     }
     SGL_UNROLL for (int r = 0; r < R; ++r) store(acc + r * kPanelRows + g * kLanes, a[r]);
   }
@@ -143,12 +165,16 @@ void float_tile(const LinearTile& t, DType format) {
   alignas(64) float piece[kPiece * kPanelRows];
   const auto* x = reinterpret_cast<const float*>(t.x);
   if (format == DType::F32) {
-    add_products<R>(reinterpret_cast<const float*>(t.panel), x, t.in, acc);
+    add_products<DType::F32, R>(t.panel, x, t.in, acc);
+  } else if (format == DType::F16) {
+    add_products<DType::F16, R>(t.panel, x, t.in, acc);
+  } else if (format == DType::BF16) {
+    add_products<DType::BF16, R>(t.panel, x, t.in, acc);
   } else {
     for (int64_t k = 0; k < t.in; k += kPiece) {
       const int64_t n = min_of(int64_t{kPiece}, t.in - k);
       expand_panel(format, t.panel, k, n, piece);
-      add_products<R>(piece, x + k * R, n, acc);
+      add_products<DType::F32, R>(piece, x + k * R, n, acc);
     }
   }
   for (int r = 0; r < R; ++r) {

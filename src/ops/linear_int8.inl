@@ -81,6 +81,7 @@ void int8_tile(const LinearTile& t) {
     const auto* unit = reinterpret_cast<const uint8_t*>(t.panel);
     for (int64_t b = 0; b < blocks; b += f.unit_blocks(), unit += f.unit_bytes()) {
       const uint8_t* scales = unit + f.unit_blocks() * f.code_bytes();
+      if (g == 0) prefetch_lines<f.unit_bytes() - f.unit_blocks() * f.code_bytes()>(scales + t.ahead);
       VecF d = zero(), d_min = zero();
       if constexpr (f.scales != PanelScales::Half) d = load_f16(halves(scales) + g * kLanes);
       if constexpr (f.scales == PanelScales::K32Min || f.scales == PanelScales::K16Min) {
@@ -92,6 +93,7 @@ void int8_tile(const LinearTile& t) {
         const float* sum = scale + R;
         const auto* minus_codes = reinterpret_cast<const int32_t*>(sum + R);
         const int32_t* minus_low = minus_codes + R;
+        if (g == 0) prefetch_lines<f.code_bytes()>(unit + i * f.code_bytes() + t.ahead);
         VecI w[8];
         unpack<T>(unit + i * f.code_bytes(), g, w);
         if constexpr (kSignedCodes<T>) {
@@ -162,47 +164,86 @@ SGL_INLINE float float_of_bits(int32_t b) {
   return f;
 }
 
+#if SGL_ISA_LEVEL > 1
+SGL_INLINE __m256i halves_max(VecI x) {
+#if SGL_ISA_LEVEL == 3
+  return _mm256_max_epi32(_mm512_castsi512_si256(x.v), _mm512_extracti64x4_epi64(x.v, 1));
+#else
+  return x.v;
+#endif
+}
+SGL_INLINE __m256i halves_sum(VecI x) {
+#if SGL_ISA_LEVEL == 3
+  return _mm256_add_epi32(_mm512_castsi512_si256(x.v), _mm512_extracti64x4_epi64(x.v, 1));
+#else
+  return x.v;
+#endif
+}
+
+SGL_INLINE int32_t max_of_lanes(VecI x) {
+  __m256i a = halves_max(x);
+  __m128i b = _mm_max_epi32(_mm256_castsi256_si128(a), _mm256_extracti128_si256(a, 1));
+  b = _mm_max_epi32(b, _mm_shuffle_epi32(b, 0x4e));
+  return _mm_cvtsi128_si32(_mm_max_epi32(b, _mm_shuffle_epi32(b, 0xb1)));
+}
+
+struct TwoSums {
+  int32_t a, b;
+};
+SGL_INLINE TwoSums sums_of_lanes(VecI a, VecI b) {
+  __m256i pairs = _mm256_hadd_epi32(halves_sum(a), halves_sum(b));
+  __m128i fours = _mm_add_epi32(_mm256_castsi256_si128(pairs), _mm256_extracti128_si256(pairs, 1));
+  fours = _mm_add_epi32(fours, _mm_shuffle_epi32(fours, 0xb1));
+  return {_mm_cvtsi128_si32(fours), _mm_extract_epi32(fours, 2)};
+}
+#else
+SGL_INLINE int32_t max_of_lanes(VecI x) {
+  int32_t top = x.v[0];
+  for (int i = 1; i < kLanes; ++i) top = x.v[i] > top ? x.v[i] : top;
+  return top;
+}
+
+struct TwoSums {
+  int32_t a, b;
+};
+SGL_INLINE TwoSums sums_of_lanes(VecI a, VecI b) {
+  return {a.v[0] + a.v[1] + a.v[2] + a.v[3], b.v[0] + b.v[1] + b.v[2] + b.v[3]};
+}
+#endif
+
 // Rounds 32 numbers of row r of a tile's block. Where the largest is infinite or NaN the scale is too, so that it shows
 // in the result; where it is too small for its inverse, the block is zero.
 SGL_INLINE void quantize_block(const float* x, int rows, int r, int8_t* block) {
   constexpr int kVectors = kBlock / kLanes;
   VecF v[kVectors];
   VecI largest = splat(0);  // magnitudes as integers order like numbers, NaN above all
-  for (int i = 0; i < kVectors; ++i) {
+  SGL_UNROLL for (int i = 0; i < kVectors; ++i) {
     v[i] = load(x + i * kLanes);
     largest = max(largest, bits(v[i]) & splat(0x7fffffff));
   }
-  int32_t lanes[kLanes];
-  store(lanes, largest);
-  int32_t top = 0;
-  for (int32_t l : lanes) top = l > top ? l : top;
-  const float amax = float_of_bits(top);
+  const float amax = float_of_bits(max_of_lanes(largest));
   const bool tiny = amax < 1e-30F;
   const float scale = tiny ? 0.0F : amax * (1.0F / 127.0F);
   const VecF inverse = splat(tiny ? 0.0F : 127.0F / amax);
 
   VecI codes[kVectors];
-  for (int i = 0; i < kVectors; ++i) {
+  SGL_UNROLL for (int i = 0; i < kVectors; ++i) {
     codes[i] = max(round_to_int(v[i] * inverse), splat(-127));
     store_i8(block + 32 * r + i * kLanes, codes[i]);
   }
   VecI low = codes[0], high = codes[kVectors / 2];
-  for (int i = 1; i < kVectors / 2; ++i) {
+  SGL_UNROLL for (int i = 1; i < kVectors / 2; ++i) {
     low = low + codes[i];
     high = high + codes[kVectors / 2 + i];
   }
-  int32_t sum_low = 0, sum_high = 0;
-  store(lanes, low);
-  for (int32_t l : lanes) sum_low += l;
-  store(lanes, high);
-  for (int32_t l : lanes) sum_high += l;
+  const TwoSums sums = sums_of_lanes(low, high);
 
   auto* floats = reinterpret_cast<float*>(block + 32 * rows);
   auto* ints = reinterpret_cast<int32_t*>(floats + 2 * rows);
   floats[r] = scale;
-  floats[rows + r] = scale * static_cast<float>(sum_low + sum_high);
-  ints[r] = -(sum_low + sum_high);
-  ints[rows + r] = -sum_low;
+  floats[rows + r] = scale * static_cast<float>(sums.a + sums.b);
+  ints[r] = -(sums.a + sums.b);
+  ints[rows + r] = -sums.a;
 }
 
 void quantize(const float* x, int64_t x_stride, int rows, int64_t in, std::byte* tile) {

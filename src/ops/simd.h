@@ -379,6 +379,11 @@ SGL_INLINE VecI or_masked(VecI a, VecI b, VecI mask) {
 #endif
 }
 
+template <int bytes>
+SGL_INLINE void prefetch_lines(const uint8_t* p) {
+  for (int i = 0; i < bytes; i += 64) __builtin_prefetch(p + i);
+}
+
 SGL_INLINE VecF zero() { return splat(0.0F); }
 SGL_INLINE VecF abs(VecF x) { return from_bits(bits(x) & splat(0x7fffffff)); }
 
