@@ -348,7 +348,7 @@ TEST(Routes, RandomBytesToEveryRouteAreAnsweredOrRefused) {
     const HttpResponse answer = t.post(paths[which], body);
     ++statuses[answer.status];
     if (answer.content_type == "application/json") {
-      EXPECT_NO_THROW(Json::parse(answer.body)) << body;
+      EXPECT_TRUE(Json::accept(answer.body)) << body;
     }
   }
   EXPECT_EQ(statuses.size(), 2U) << "only 200 and 400";
