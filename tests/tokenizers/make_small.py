@@ -7,6 +7,7 @@ The trained vocabularies are not reproducible bit for bit between versions of th
 """
 import json
 import pathlib
+import struct
 import sys
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
@@ -21,6 +22,21 @@ GPT4O = (r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}
          r"\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+")
 DEEPSEEK3 = (r"[!\"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|"
              r"\s*[\r\n]+|\s+(?!\S)|\s+")
+
+CASED = (r"\s?[A-Za-z\x{B5}\x{C0}-\x{D6}\x{D8}-\x{F6}\x{F8}-\x{1BA}\x{1BC}-\x{1BF}\x{1C4}-\x{293}"
+         r"\x{295}-\x{2AF}\x{370}-\x{373}\x{376}\x{377}\x{37B}-\x{37D}\x{37F}\x{386}\x{388}-\x{38A}\x{38C}"
+         r"\x{38E}-\x{3A1}\x{3A3}-\x{3F5}\x{3F7}-\x{481}\x{48A}-\x{52F}\x{531}-\x{556}\x{10A0}-\x{10C5}"
+         r"\x{13A0}-\x{13F5}\x{13F8}-\x{13FD}\x{1C90}-\x{1CBA}\x{1CBD}-\x{1CBF}\x{1D00}-\x{1D2B}"
+         r"\x{1D6B}-\x{1D77}\x{1D79}-\x{1D9A}\x{1E00}-\x{1F15}\x{1F18}-\x{1F1D}\x{1F20}-\x{1F45}"
+         r"\x{1F48}-\x{1F4D}\x{1F50}-\x{1F57}\x{1F59}\x{1F5B}\x{1F5D}\x{1F5F}-\x{1F7D}\x{1F80}-\x{1FB4}"
+         r"\x{1FB6}-\x{1FBC}\x{1FBE}\x{1FC2}-\x{1FC4}\x{1FC6}-\x{1FCC}\x{1FD0}-\x{1FD3}\x{1FD6}-\x{1FDB}"
+         r"\x{1FE0}-\x{1FEC}\x{1FF2}-\x{1FF4}\x{1FF6}-\x{1FFC}\x{2102}\x{2107}\x{210A}-\x{2113}\x{2115}"
+         r"\x{2119}-\x{211D}\x{2124}\x{2126}\x{2128}\x{212A}-\x{212D}\x{212F}-\x{2134}\x{2139}\x{213C}-\x{213F}"
+         r"\x{2145}-\x{2149}\x{214E}\x{2183}\x{2184}\x{2C00}-\x{2C7B}\x{2C7E}-\x{2CE4}\x{2CEB}-\x{2CEE}\x{2CF2}"
+         r"\x{2CF3}\x{A640}-\x{A66D}\x{A680}-\x{A69B}\x{A722}-\x{A76F}\x{A771}-\x{A787}\x{A78B}-\x{A78E}"
+         r"\x{AB70}-\x{ABBF}\x{FB00}-\x{FB06}\x{FB13}-\x{FB17}\x{FF21}-\x{FF3A}\x{FF41}-\x{FF5A}"
+         r"\x{10400}-\x{1044F}\x{104B0}-\x{104D3}\x{104D8}-\x{104FB}\x{10C80}-\x{10CB2}\x{10CC0}-\x{10CF2}"
+         r"\x{118A0}-\x{118DF}\x{1E900}-\x{1E943}]+")
 
 
 def corpus():
@@ -101,6 +117,13 @@ def deepseek_coder():
     return t
 
 
+def deepseek_llm():
+    t = byte_level([*isolated(r"[\r\n]", CASED, r"\s?[!-/:-~！-／：-～‘-‟　-。]+", r"\s+$", "[一-龥ࠀ-一가-퟿]+"),
+                    pre_tokenizers.Digits(True)], size=600)
+    t.add_special_tokens(["<｜end▁of▁sentence｜>"])
+    return t
+
+
 def falcon():
     t = byte_level([pre_tokenizers.Punctuation("contiguous")], size=600)
     t.pre_tokenizer = pre_tokenizers.Sequence([
@@ -173,7 +196,10 @@ def unigram(bytes_too=False):
 
 
 def t5():
-    t = unigram()
+    """As a GGUF file has it: scores of 32 bits."""
+    data = json.loads(unigram().to_str())
+    data["model"]["vocab"] = [[token, struct.unpack("f", struct.pack("f", score))[0]] for token, score in data["model"]["vocab"]]
+    t = Tokenizer.from_str(json.dumps(data))
     t.normalizer = normalizers.NFKC()
     t.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace()])
     return t
@@ -214,7 +240,7 @@ def words():
 
 
 SMALL = {"llama3": llama3, "qwen2": qwen2, "smollm": smollm, "roberta": roberta, "gpt4o": gpt4o, "deepseek3": deepseek3,
-         "deepseek_coder": deepseek_coder, "falcon": falcon, "llama2": llama2, "gemma3": gemma3, "unigram": unigram,
+         "deepseek_coder": deepseek_coder, "deepseek_llm": deepseek_llm, "falcon": falcon, "llama2": llama2, "gemma3": gemma3, "unigram": unigram,
          "unigram_bytes": lambda: unigram(True), "t5": t5, "bert": bert, "bert_cased": lambda: bert(False), "clip": clip,
          "words": words}
 
