@@ -13,6 +13,7 @@ namespace sgl {
 struct GgufPreTokenizer {
   std::vector<PreTokenizerPtr> steps;
   NormalizerPtr normalizer;    ///< may be null
+  bool spelled = false;        ///< the steps write pieces in the byte-level alphabet themselves
   bool ignore_merges = false;  ///< a piece that is a token is that token
   bool add_bos = false;        ///< where the file does not say
 };

@@ -25,7 +25,7 @@ enum TokenType : int32_t { kNormal = 1, kUnknown = 2, kControl = 3, kUserDefined
 int32_t type_of(const GgufVocab& v, size_t id) { return v.token_types.empty() ? kNormal : v.token_types[id]; }
 
 void check(GgufVocab& v) {
-  auto fail = [](std::string message) { throw Error(ErrorKind::CorruptFile, "the GGUF tokenizer: " + message); };
+  auto fail = [](std::string message) { throw Error(ErrorKind::CorruptFile, message); };
   size_t n = v.tokens.size();
   if (n == 0 || n > size_t{1} << 28) fail(fmt::format("it has {} tokens", n));
   if (!v.token_types.empty() && v.token_types.size() != n) {
@@ -84,13 +84,13 @@ DecodeStep step(DecodeStep::Kind kind, std::string text = "", bool flag = false)
 MergeTable::Pair split_merge(std::string_view merge) {
   size_t space = merge.find(' ', 1);
   if (space == std::string_view::npos) {
-    throw Error(ErrorKind::CorruptFile, fmt::format("the GGUF tokenizer: merge '{}' must be two tokens", merge));
+    throw Error(ErrorKind::CorruptFile, fmt::format("merge '{}' must be two tokens", merge));
   }
   return {merge.substr(0, space), merge.substr(space + 1)};
 }
 
 TokenizerParts make_byte_level(const GgufVocab& v) {
-  if (v.merges.empty()) throw Error(ErrorKind::CorruptFile, "the GGUF tokenizer: a 'gpt2' vocabulary needs merges");
+  if (v.merges.empty()) throw Error(ErrorKind::CorruptFile, "a 'gpt2' vocabulary needs merges");
   GgufPreTokenizer pre = make_gguf_pre_tokenizer(v.pre);
   Vocab vocab = make_vocab(v.tokens);
   std::vector<MergeTable::Pair> pairs;
@@ -103,7 +103,7 @@ TokenizerParts make_byte_level(const GgufVocab& v) {
   parts.model = std::make_unique<Bpe>(std::move(vocab), std::move(merges), std::move(options));
   parts.normalizer = std::move(pre.normalizer);
   parts.pre_tokenizers = std::move(pre.steps);
-  parts.byte_level = true;
+  parts.byte_level = !pre.spelled;
   parts.decoder = Decoder({step(DecodeStep::Kind::ByteLevel)});
   add_bos_and_eos(v, pre.add_bos, false, parts);
   return parts;
@@ -123,7 +123,7 @@ ScoredMerges make_scored_merges(const GgufVocab& v) {
 }
 
 TokenizerParts make_sentence_piece(GgufVocab& v) {
-  if (v.scores.empty()) throw Error(ErrorKind::CorruptFile, "the GGUF tokenizer: a 'llama' vocabulary needs scores");
+  if (v.scores.empty()) throw Error(ErrorKind::CorruptFile, "a 'llama' vocabulary needs scores");
   ScoredMerges merges = make_scored_merges(v);
   for (std::string& token : v.tokens) {  // converters write runs of "▁" as spaces
     if (token.empty() || token.find_first_not_of(' ') != std::string::npos) continue;
@@ -167,7 +167,7 @@ TokenizerParts make_bert(GgufVocab& v) {
   }
   Vocab vocab = make_vocab(v.tokens);
   std::optional<int32_t> unknown = v.unk ? v.unk : vocab.find("[UNK]");
-  if (!unknown) throw Error(ErrorKind::CorruptFile, "the GGUF tokenizer: a 'bert' vocabulary needs an unknown token");
+  if (!unknown) throw Error(ErrorKind::CorruptFile, "a 'bert' vocabulary needs an unknown token");
   TokenizerParts parts;
   std::optional<int32_t> cls = v.cls ? v.cls : v.bos ? v.bos : vocab.find("[CLS]");
   std::optional<int32_t> sep = v.sep ? v.sep : v.eos ? v.eos : vocab.find("[SEP]");
@@ -181,7 +181,7 @@ TokenizerParts make_bert(GgufVocab& v) {
 }
 
 TokenizerParts make_unigram(const GgufVocab& v) {
-  if (v.scores.empty()) throw Error(ErrorKind::CorruptFile, "the GGUF tokenizer: a 't5' vocabulary needs scores");
+  if (v.scores.empty()) throw Error(ErrorKind::CorruptFile, "a 't5' vocabulary needs scores");
   TokenizerParts parts;
   std::vector<double> scores(v.scores.begin(), v.scores.end());
   bool bytes = std::find(v.token_types.begin(), v.token_types.end(), kByte) != v.token_types.end();
@@ -199,9 +199,7 @@ TokenizerParts make_unigram(const GgufVocab& v) {
   return parts;
 }
 
-}  // namespace
-
-std::unique_ptr<Tokenizer> make_gguf_tokenizer(GgufVocab v) {
+std::unique_ptr<Tokenizer> make_tokenizer(GgufVocab& v) {
   check(v);
   TokenizerParts parts;
   if (v.model == "gpt2") {
@@ -213,11 +211,9 @@ std::unique_ptr<Tokenizer> make_gguf_tokenizer(GgufVocab v) {
   } else if (v.model == "t5") {
     parts = make_unigram(v);
   } else {
-    throw Error(
-        ErrorKind::Unsupported,
-        fmt::format("the GGUF file's tokenizer.ggml.model is '{}', which is not supported; known are gpt2, llama, "
-                    "bert and t5",
-                    v.model));
+    throw Error(ErrorKind::Unsupported,
+                fmt::format("tokenizer.ggml.model is '{}', which is not supported; known are gpt2, llama, bert and t5",
+                            v.model));
   }
   add_added_tokens(v, parts);
   parts.bos_id = v.bos;
@@ -225,6 +221,16 @@ std::unique_ptr<Tokenizer> make_gguf_tokenizer(GgufVocab v) {
   if (v.eot && v.eot != v.eos) parts.eos_ids.push_back(*v.eot);
   parts.chat_template = std::move(v.chat_template);
   return std::make_unique<TextTokenizer>(std::move(parts));
+}
+
+}  // namespace
+
+std::unique_ptr<Tokenizer> make_gguf_tokenizer(GgufVocab v) {
+  try {
+    return make_tokenizer(v);
+  } catch (const Error& e) {
+    throw Error(e.kind(), fmt::format("the GGUF file's tokenizer: {}", e.what()));
+  }
 }
 
 }  // namespace sgl

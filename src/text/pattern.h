@@ -17,7 +17,7 @@ class Pattern {
  public:
   /// Finds this very string.
   static Pattern literal(std::string text) { return Pattern(std::move(text)); }
-  /// Finds the expression's matches; one of the well-known split patterns gets its scanner.
+  /// Finds the expression's matches; the well-known split patterns get their scanners.
   static Pattern regex(std::string_view expression);
 
   /// Calls on_match(begin, end) for every match in `text` from left to right; see Regex::for_each_match.
@@ -27,7 +27,8 @@ class Pattern {
   const std::string* literal_text() const { return std::get_if<std::string>(&what_); }
 
  private:
-  using What = std::variant<std::string, SplitPattern, Regex>;
+  struct TrailingSpace {};  // \s+$, which backtracks quadratically over a run of spaces in any regex engine
+  using What = std::variant<std::string, SplitPattern, TrailingSpace, Regex>;
   explicit Pattern(What what) : what_(std::move(what)) {}
   What what_;
 };

@@ -49,9 +49,9 @@ TokenizerParts read_tokenizer(const std::string& path) {
   dom::parser parser;
   dom::element document;
   if (auto error = parser.parse(text).get(document); error != simdjson::SUCCESS) {
-    throw Error(ErrorKind::CorruptFile, fmt::format("{} is not valid JSON: {}", path, simdjson::error_message(error)));
+    throw Error(ErrorKind::CorruptFile, fmt::format("not valid JSON: {}", simdjson::error_message(error)));
   }
-  Object root(document, path + ":");
+  Object root(document, std::string(tokenizer_json::kDocument));
   TokenizerParts parts;
   parts.model = read_model(root.object("model"));
   if (root.find("normalizer")) parts.normalizer = read_normalizer(root.object("normalizer"));
@@ -156,14 +156,14 @@ std::unique_ptr<Tokenizer> load_tokenizer_json(const std::string& directory) {
         ErrorKind::NotFound,
         fmt::format("{} does not exist; a model directory needs one (other tokenizer files are not read)", path));
   }
-  TokenizerParts parts = read_tokenizer(path);
   Config config;
   read_config(base + "tokenizer_config.json", config);
   read_config(base + "special_tokens_map.json", config);
   std::string template_path = base + "chat_template.jinja";
   if (std::filesystem::exists(template_path)) config.chat_template = read_file(template_path);
-  apply_config(config, parts);
   try {
+    TokenizerParts parts = read_tokenizer(path);
+    apply_config(config, parts);
     return std::make_unique<TextTokenizer>(std::move(parts));
   } catch (const Error& e) {
     throw Error(e.kind(), fmt::format("{}: {}", path, e.what()));

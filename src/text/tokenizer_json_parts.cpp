@@ -19,6 +19,11 @@ Object::Object(dom::element value, std::string path) : path_(std::move(path)) {
   }
 }
 
+// The whole document is the path's root and not named in it.
+std::string Object::path_of(std::string_view key) const {
+  return path_ == kDocument ? std::string(key) : fmt::format("{}.{}", path_, key);
+}
+
 void Object::fail(std::string_view key, std::string_view expected) const {
   throw Error(ErrorKind::CorruptFile, fmt::format("{} must be {}", path_of(key), expected));
 }

@@ -12,6 +12,8 @@
 
 namespace sgl::tokenizer_json {
 
+inline constexpr std::string_view kDocument = "the document";  ///< the path of the outermost object
+
 /// An object of the file with the path that led to it, which errors name.
 class Object {
  public:
@@ -22,7 +24,7 @@ class Object {
   const simdjson::dom::object& fields() const { return object_; }
   /// The field; nothing if it is absent or null.
   std::optional<simdjson::dom::element> find(std::string_view key) const;
-  std::string path_of(std::string_view key) const { return path_ + "." + std::string(key); }
+  std::string path_of(std::string_view key) const;
 
   // A field of a type. Absent or null gives the fallback, or throws CorruptFile without one; so does a wrong type.
   std::string_view string(std::string_view key) const;
