@@ -16,6 +16,11 @@
 #include <vector>
 #include <zlib.h>
 
+// GCC's thread sanitizer does not know fences and says so. Asio's are redundant where its queues have locks.
+#if defined(__SANITIZE_THREAD__) && !defined(BOOST_ASIO_DISABLE_FENCED_BLOCK)
+#define BOOST_ASIO_DISABLE_FENCED_BLOCK
+#endif
+
 #include <boost/asio.hpp>
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>

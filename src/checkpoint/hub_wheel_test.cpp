@@ -23,7 +23,8 @@ class HubWheel : public testing::Test {
       if (html_page_.empty()) {
         page.headers = {{"Content-Type", "application/vnd.pypi.simple.v1+json"}};
         page.body = R"({"files": [{"filename": "tiny-0.0-py3-none-any.whl", "url": "../../wrong.whl"},
-                                  {"filename": "tiny-0.1-py3-none-any.whl", "url": "../../files/tiny-0.1-py3-none-any.whl"}]})";
+                                  {"filename": "tiny-0.1-py3-none-any.whl",
+                                   "url": "../../files/tiny-0.1-py3-none-any.whl"}]})";
       }
       return page;
     }

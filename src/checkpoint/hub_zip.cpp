@@ -17,8 +17,9 @@ using Bytes = std::span<const std::byte>;
 
 // An archive, as far as it matters here; all numbers little-endian:
 //
-//   [local header, 30 bytes + name + extra][data] … [central entries, 46 bytes + name + extra + comment each] [end, 22
-//   bytes + comment]
+//   [local header, 30 bytes + name + extra][data] … one for each member
+//   [central entry, 46 bytes + name + extra + comment] … one for each member
+//   [end record, 22 bytes + comment]
 //
 // The end record says where the central entries are; a central entry says where its local header is, and has the
 // sizes (the local header may leave them out).

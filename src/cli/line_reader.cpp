@@ -34,7 +34,10 @@ LineReader::Line TerminalLineReader::read(const std::string& prompt) {
     out_ << editor_.draw(prompt, terminal_columns(stdout)) << std::flush;
     std::optional<unsigned char> byte = RawTerminal::read_byte();
     if (!byte) return finish(Line::Kind::End);
-    switch (editor_.feed(*byte)) {
+    LineEditor::Event event = editor_.feed(*byte);
+    // What comes in one go, as pasted text does, is drawn once.
+    while (event == LineEditor::Event::None && (byte = RawTerminal::read_byte(0))) event = editor_.feed(*byte);
+    switch (event) {
       case LineEditor::Event::None:
         break;
       case LineEditor::Event::Submit:
