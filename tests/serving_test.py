@@ -78,7 +78,9 @@ class Server:
     def stop(self):
         self.process.send_signal(signal.SIGTERM)
         status = self.process.wait(timeout=60)
-        assert status == 0, f"the server ended with status {status}:\n{self.output()}"
+        output = self.output()
+        self.log.close()
+        assert status == 0, f"the server ended with status {status}:\n{output}"
 
 
 def message(path, body):
@@ -246,7 +248,7 @@ class Limits(unittest.TestCase):
         server = Server("--max-total-tokens", "2048", "--schedule-conservativeness", "0.1", "--decode-log-interval", "0")
         async def run():
             return await asyncio.gather(*(whole(server.port, "/generate", {
-                "text": f"Story {i}:", "sampling_params": {"max_new_tokens": 200, "ignore_eos": True, "temperature": 0}})
+                "text": f"Story {i}:", "sampling_params": {"max_new_tokens": 200, "min_new_tokens": 200, "temperature": 0}})
                 for i in range(64)))
         replies = asyncio.run(run())
         self.assertEqual([status for status, _ in replies], [200] * 64)
@@ -279,6 +281,7 @@ class Limits(unittest.TestCase):
         replies = asyncio.run(run())
         self.assertEqual([(status, r["meta_info"]["completion_tokens"]) for status, r in replies], [(200, 60)] * 8)
         self.assertEqual(server.process.wait(timeout=60), 0)
+        server.log.close()
 
 
 class StartUp(unittest.TestCase):
