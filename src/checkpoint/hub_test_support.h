@@ -2,6 +2,7 @@
 // For the tests of downloads: an HTTP server that misbehaves on demand, a hub and a package index on it, zip archives.
 
 #include <atomic>
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <functional>
@@ -196,8 +197,9 @@ class TemporaryFolder {
   std::filesystem::path path_;
 };
 
-/// Options that see nothing but the folder and the server.
+/// Options that see nothing but the folder and the server; a proxy in the environment does not come between.
 inline HubOptions test_options(const TemporaryFolder& folder, const std::string& server) {
+  setenv("no_proxy", "127.0.0.1", 1);
   HubOptions o;
   o.models_dir = folder / "models";
   o.hub_cache = folder / "hub";
