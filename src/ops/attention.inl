@@ -11,11 +11,13 @@ namespace sgl::SGL_ISA {
 namespace {
 
 // Rows, 16-token groups and vectors of head_dim at once: their products are accumulators, which must fit the registers.
-constexpr int kRowBlock = SGL_ISA_LEVEL == 3 ? 4 : SGL_ISA_LEVEL == 2 ? 3 : 2;
+constexpr int kRowBlock = SGL_ISA_LEVEL == 3 ? 5 : SGL_ISA_LEVEL == 2 ? 3 : 2;
 constexpr int kGroupBlock = SGL_ISA_LEVEL == 3 ? 4 : SGL_ISA_LEVEL == 2 ? 2 : 1;
 constexpr int kDimBlock = 4;
 constexpr int kGroups = kScoreBlock / kKeyGroup;
 constexpr float kMinusInfinity = -__builtin_inff();
+
+constexpr int element_bytes(DType d) { return d == DType::F32 ? 4 : 2; }
 
 template <DType D>
 SGL_INLINE VecF load_kv(const std::byte* base, int64_t index) {
@@ -36,7 +38,7 @@ struct Work {
 
 // s[r][16 · g …] for R rows and G groups: q is [head_dim][R].
 template <DType D, int R, int G>
-SGL_INLINE void scores(const float* q, int head_dim, const std::byte* const* k, float* s) {
+[[gnu::noinline]] void scores(const float* q, int head_dim, const std::byte* const* k, float* s) {
   VecF acc[R][G * kPer16];
   SGL_UNROLL for (int r = 0; r < R; ++r) { SGL_UNROLL for (int i = 0; i < G * kPer16; ++i) acc[r][i] = zero(); }
   for (int d = 0; d < head_dim; ++d) {
@@ -63,31 +65,28 @@ SGL_INLINE void scores_of_groups(const float* q, int head_dim, const std::byte* 
 
 // out[r][…] += Σ_t p[r][t] · v[t][…] for R rows and N vectors, tokens [begin, end) of the block ascending.
 template <DType D, int R, int N>
-SGL_INLINE void add_values(const float* p, const std::byte* const* v, int begin, int end, int head_dim, float* out) {
+[[gnu::noinline]] void add_values(const float* p, const std::byte* const* v, int begin, int end, int head_dim,
+                                  float* out) {
   VecF acc[R][N];
   SGL_UNROLL for (int r = 0; r < R; ++r) {
     SGL_UNROLL for (int i = 0; i < N; ++i) acc[r][i] = load(out + r * head_dim + i * kLanes);
   }
   while (begin < end) {
     const int group = begin / kKeyGroup, stop = min_of(end, (group + 1) * kKeyGroup);
-    for (int t = begin; t < stop; ++t) {
+    const std::byte* at = v[group] + int64_t{begin - group * kKeyGroup} * head_dim * element_bytes(D);
+    for (; begin < stop; ++begin, at += head_dim * element_bytes(D)) {
       VecF value[N];
-      SGL_UNROLL for (int i = 0; i < N; ++i) {
-        value[i] = load_kv<D>(v[group], int64_t{t % kKeyGroup} * head_dim + i * kLanes);
-      }
+      SGL_UNROLL for (int i = 0; i < N; ++i) value[i] = load_kv<D>(at, i * kLanes);
       SGL_UNROLL for (int r = 0; r < R; ++r) {
-        VecF x = splat(p[r * kScoreBlock + t]);
+        VecF x = splat(p[r * kScoreBlock + begin]);
         SGL_UNROLL for (int i = 0; i < N; ++i) acc[r][i] = fma(x, value[i], acc[r][i]);
       }
     }
-    begin = stop;
   }
   SGL_UNROLL for (int r = 0; r < R; ++r) {
     SGL_UNROLL for (int i = 0; i < N; ++i) store(out + r * head_dim + i * kLanes, acc[r][i]);
   }
 }
-
-constexpr int element_bytes(DType d) { return d == DType::F32 ? 4 : 2; }
 
 template <DType D, int R, int N>
 SGL_INLINE void add_values_from(const float* p, const std::byte* const* v, int begin, int end, int head_dim, int dim,
@@ -209,6 +208,19 @@ void pack_queries(const AttentionTile& t, float* to) {
   }
 }
 
+// Asks for the keys and values of a block from memory.
+template <DType D>
+SGL_INLINE void fetch_block(const AttentionTile& t, int64_t block) {
+  const int64_t end = t.position + t.tokens;
+  const int bytes = kKeyGroup * t.head_dim * element_bytes(D);
+  for (int64_t position = block; position < min_of(block + kScoreBlock, end); position += kKeyGroup) {
+    const int64_t page = int64_t{t.pages[position / t.page_size]} * t.page_bytes;
+    const int64_t inside = position % t.page_size * t.head_dim * element_bytes(D);
+    for (int i = 0; i < bytes; i += 64) __builtin_prefetch(t.k + page + inside + i);
+    for (int i = 0; i < bytes; i += 64) __builtin_prefetch(t.v + page + inside + i);
+  }
+}
+
 template <DType D>
 void attend_typed(const AttentionTile& t, int64_t begin, int64_t end, const AttentionState& state) {
   Work w;
@@ -241,6 +253,8 @@ void attend_typed(const AttentionTile& t, int64_t begin, int64_t end, const Atte
       w.k[g] = t.k + page + inside;
       w.v[g] = t.v + page + inside;
     }
+    // With few rows memory is the limit; with many the block is in a cache from the tile before.
+    if (t.tokens == 1) fetch_block<D>(t, block + kScoreBlock);
     attend_block<D, kRowBlock>(t, w, 0, rows, state);
   }
   for (int r = 0; r < rows; ++r) {
