@@ -27,7 +27,7 @@ void for_each_trailing_space(std::string_view text, FunctionRef<void(size_t, siz
 
 Pattern Pattern::regex(std::string_view expression) {
   if (auto known = known_split_pattern(expression)) return Pattern(*known);
-  if (expression == "\\s+$") return Pattern(TrailingSpace{});
+  if (expression == "\\s+$") return Pattern(LineEnd::Spaces);
   return Pattern(Regex(expression));
 }
 
@@ -43,7 +43,7 @@ void Pattern::for_each_match(std::string_view text, FunctionRef<void(size_t, siz
     for (size_t at = 0; (at = text.find(*literal, at)) != std::string_view::npos; at += literal->size()) {
       on_match(at, at + literal->size());
     }
-  } else if (std::holds_alternative<TrailingSpace>(what_)) {
+  } else if (std::holds_alternative<LineEnd>(what_)) {
     for_each_trailing_space(text, on_match);
   } else {
     std::get<Regex>(what_).for_each_match(text, on_match);

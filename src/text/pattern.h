@@ -27,8 +27,8 @@ class Pattern {
   const std::string* literal_text() const { return std::get_if<std::string>(&what_); }
 
  private:
-  struct TrailingSpace {};  // \s+$, which backtracks quadratically over a run of spaces in any regex engine
-  using What = std::variant<std::string, SplitPattern, TrailingSpace, Regex>;
+  enum class LineEnd { Spaces };  // \s+$, which backtracks quadratically over a run of spaces in any regex engine
+  using What = std::variant<std::string, SplitPattern, LineEnd, Regex>;
   explicit Pattern(What what) : what_(std::move(what)) {}
   What what_;
 };

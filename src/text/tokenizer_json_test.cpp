@@ -168,13 +168,19 @@ TEST_F(TokenizerJson, MalformedFilesAreCorrupt) {
           [](json& j) { j["post_processor"]["special_tokens"]["<|begin_of_text|>"]["ids"] = {123456789}; });
   corrupt("decoder without a type", [](json& j) { j["decoder"].erase("type"); });
   corrupt("flag is a number", [](json& j) { j["model"]["ignore_merges"] = 1; });
-  json deep = good;
-  json* inner = &deep["normalizer"];
-  for (int i = 0; i < 3000; ++i) {
-    *inner = {{"type", "Sequence"}, {"normalizers", {json::object()}}};
-    inner = &(*inner)["normalizers"][0];
-  }
-  EXPECT_EQ(error_of(deep), ErrorKind::CorruptFile);
+}
+
+TEST_F(TokenizerJson, NestingIsAllowedToADepthAndRefusedBeyond) {
+  std::string text = small("llama3").dump(), none = "\"normalizer\":null";
+  size_t at = text.find(none);
+  ASSERT_NE(at, std::string::npos);
+  auto nested = [&](int depth) {
+    std::string inner = R"({"type":"NFC"})";
+    for (int i = 0; i < depth; ++i) inner = R"({"type":"Sequence","normalizers":[)" + inner + "]}";
+    return text.substr(0, at) + "\"normalizer\":" + inner + text.substr(at + none.size());
+  };
+  EXPECT_EQ(error_of(nested(100)), std::nullopt);
+  EXPECT_EQ(error_of(nested(3000)), ErrorKind::CorruptFile);
 }
 
 TEST_F(TokenizerJson, UnknownComponentsAreNamed) {
