@@ -21,6 +21,3 @@ set(sgl_arm64_libs ${sgl_arm64_root}/usr/lib/aarch64-linux-gnu)
 set(CMAKE_EXE_LINKER_FLAGS_INIT "-Wl,-rpath-link,${sgl_arm64_libs} -Wl,-rpath-link,${sgl_arm64_root}/lib/aarch64-linux-gnu")
 set(CMAKE_CROSSCOMPILING_EMULATOR
     qemu-aarch64;-L;/usr/aarch64-linux-gnu;-E;LD_LIBRARY_PATH=${sgl_arm64_libs}:${sgl_arm64_root}/lib/aarch64-linux-gnu)
-
-# GCC 12 warns falsely of overlap in std::string's operator+ (GCC bug 105651), here more often than for x86-64.
-set(CMAKE_CXX_FLAGS_INIT -Wno-restrict)
