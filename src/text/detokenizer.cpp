@@ -38,7 +38,8 @@ struct IncrementalDetokenizer::Impl {
     // U+FFFD at the end may be the beginning of a character.
     while (!last && std::string_view(text).substr(0, end).ends_with(kReplacementCharacter)) end -= 3;
     if (end <= shown) return {};
-    return text.substr(std::exchange(shown, end), end - shown);
+    size_t begin = std::exchange(shown, end);
+    return text.substr(begin, end - begin);
   }
 };
 
