@@ -8,9 +8,9 @@
 namespace sgl {
 namespace {
 
-#define SGL_NO_TOOLS                                                                                                  \
-  "{%- if tools %}{{ raise_exception('this built-in chat template takes no tools; give the model\\'s own template') " \
-  "}}{% endif -%}\n"
+// Opens every built-in template.
+#define SGL_NO_TOOLS \
+  R"({%- if tools %}{{ raise_exception("a built-in chat template takes no tools; give the model's own") }}{% endif -%})"
 
 struct Builtin {
   std::string_view name;

@@ -305,6 +305,7 @@ bool is_iterable(const Value& v) {
     case Kind::Range:
     case Kind::View:
     case Kind::Iterator:
+    case Kind::Loop:
       return true;
     default:
       return false;
@@ -371,6 +372,13 @@ bool Cursor::next(Runtime& rt, Value& out) {
     case Kind::Iterator: {
       Runtime::Nested nested(rt);  // iterators over iterators over …
       return source_.as<Iterator>().next(rt, out);
+    }
+    case Kind::Loop: {  // drives the loop itself on, as in Jinja
+      Runtime::Nested nested(rt);
+      Value item;
+      if (!source_.as<LoopObject>().next(rt, item)) return false;
+      out = rt.heap.tuple({item, source_});
+      return true;
     }
     default:
       return false;

@@ -161,7 +161,12 @@ Value Runtime::eval_call(const Call& e) {
 }
 
 Value Runtime::eval_apply(const Apply& e, const Value* input) {
-  Value v = input != nullptr ? *input : eval(*e.input);
+  Value v;
+  if (input == nullptr) {
+    v = eval(*e.input);
+  } else {  // a chain of filters whose first one has no input of its own
+    v = e.input ? eval_apply(static_cast<const Apply&>(*e.input), input) : *input;
+  }
   Args args = eval_arguments(e.arguments);
   line_ = e.line;
   if (e.function == nullptr) {

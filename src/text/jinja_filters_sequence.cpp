@@ -131,7 +131,7 @@ Value first(Runtime& rt, const Value& v, const Args& args) {
 
 // reversed(v): Missing where Python has none.
 Value reversed(Runtime& rt, const Value& v) {
-  if (!is_iterable(v) || v.is(Kind::Iterator)) return {};
+  if (!is_iterable(v) || v.is(Kind::Iterator) || v.is(Kind::Loop)) return {};
   std::pmr::vector<Value> items = to_list(rt, v);
   std::reverse(items.begin(), items.end());
   return make_iterator<ItemIterator>(rt, std::move(items));
@@ -149,7 +149,7 @@ Value last(Runtime& rt, const Value& v, const Args& args) {
 Value reverse(Runtime& rt, const Value& v, const Args& args) {
   no_args(rt, args, "reverse");
   if (v.is(Kind::String)) return get_slice(rt, v, Value::none(), Value::none(), Value::integer(-1));
-  if (v.is(Kind::Iterator)) {
+  if (v.is(Kind::Iterator) || v.is(Kind::Loop)) {
     std::pmr::vector<Value> items = to_list(rt, v);
     std::reverse(items.begin(), items.end());
     return rt.heap.list(std::move(items));

@@ -53,6 +53,13 @@ std::string title_words(std::string_view s) {
   return out;
 }
 
+// The only one of its kind that forgets that its input is Markup.
+Value title(Runtime& rt, const Value& v, const Args& args) {
+  Value s = mapped<title_words>(rt, v, args);
+  s.markup = false;
+  return s;
+}
+
 Value trim(Runtime& rt, const Value& v, const Args& args) {
   auto [chars] = bind_args(rt, args, "trim", {"chars"});
   Args strip_args;
@@ -395,7 +402,7 @@ constexpr Named kFilters[] = {
     {"upper", mapped<to_upper>},
     {"lower", mapped<to_lower>},
     {"capitalize", mapped<capitalize>},
-    {"title", mapped<title_words>},
+    {"title", title},
     {"replace", replace},
     {"string", string_filter},
     {"safe", safe},

@@ -159,6 +159,7 @@ class Lexer {
 
   void lex_comment(size_t begin) {
     size_t end = s_.find("#}", begin);
+    if (begin >= s_.size()) return advance(s_.size());  // Jinja misses the end only of a comment with a text
     if (end == std::string_view::npos) syntax_error(line_, "Missing end of comment tag");
     if (end > begin && sign_at(end - 1) != '\0') --end;
     finish_tag(block_end(end, "#}"));
@@ -186,6 +187,7 @@ class Lexer {
       finish_tag(inner_end);
       return true;
     }
+    if (at_ >= s_.size()) return true;
     syntax_error(line_, "Missing end of raw directive");
   }
 

@@ -45,6 +45,7 @@ Dict& fill_dict(Runtime& rt, const Args& args, std::string_view function) {
     rt.fail(fmt::format("{} expected at most 1 argument, got {}", function, args.positional.size()));
   }
   Dict& dict = rt.heap.dict();
+  if (!args.positional.empty() && args.positional[0].is(Kind::Undefined)) rt.fail_undefined(args.positional[0]);
   if (!args.positional.empty() && args.positional[0].is(Kind::Dict)) {
     for (const auto& [key, value] : args.positional[0].dict().entries) dict.set(key, value);
   } else if (!args.positional.empty()) {
@@ -132,7 +133,6 @@ bool is_number(const Value& v) { return v.is_number(); }
 bool is_string(const Value& v) { return v.is(Kind::String); }
 bool is_mapping(const Value& v) { return v.is(Kind::Dict); }
 bool is_escaped(const Value& v) { return v.is(Kind::String) && v.markup; }
-bool is_iterable_test(const Value& v) { return is_iterable(v) || v.is(Kind::Loop); }
 bool is_sequence(const Value& v) {
   return v.is_sequence() || v.is(Kind::String) || v.is(Kind::Dict) || v.is(Kind::Range) || v.is(Kind::Undefined);
 }
@@ -197,7 +197,7 @@ constexpr Named kTests[] = {
     {"none", simple_test<is_none>},
     {"string", simple_test<is_string>},
     {"mapping", simple_test<is_mapping>},
-    {"iterable", simple_test<is_iterable_test>},
+    {"iterable", simple_test<is_iterable>},
     {"sequence", simple_test<is_sequence>},
     {"boolean", simple_test<is_boolean>},
     {"true", simple_test<is_true>},

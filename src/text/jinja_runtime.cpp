@@ -52,9 +52,20 @@ Value Runtime::undefined(std::string_view hint) {
   return Value::object(Kind::Undefined, &heap.make<UndefinedInfo>(hint));
 }
 
+// As jinja2's object_type_repr: types that are not built into Python come with their module.
+std::string_view Runtime::owner_name(const Value& object) {
+  if (object.is(Kind::None)) return "None";
+  std::string_view module;
+  if (object.is(Kind::Macro) || object.is(Kind::Loop)) module = "jinja2.runtime.";
+  if (object.is(Kind::Cycler) || object.is(Kind::Joiner) || object.is(Kind::Namespace)) module = "jinja2.utils.";
+  if (object.is(Kind::String) && object.markup) module = "markupsafe.";
+  std::string_view type = object.is(Kind::Function) ? "builtin_function_or_method" : type_name(object);
+  return heap.copy(fmt::format("{}{} object", module, type));
+}
+
 Value Runtime::undefined(const Value& object, const Value& name) {
   auto& info = heap.make<UndefinedInfo>();
-  info.owner = object.is(Kind::None) ? "None" : heap.copy(fmt::format("{} object", type_name(object)));
+  info.owner = owner_name(object);
   info.is_element = !name.is(Kind::String);
   if (info.is_element) {
     std::string repr;

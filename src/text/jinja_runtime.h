@@ -130,6 +130,8 @@ class Runtime {
   // sanitizers.
   static constexpr int kMaxDepth = 1200;
 
+  std::string_view owner_name(const Value& object);
+
   [[noreturn]] void fail_steps() const;
   [[noreturn]] void fail_size() const;
   [[noreturn]] void fail_depth() const;
@@ -158,6 +160,7 @@ class Runtime {
   Value eval_conditional(const Conditional& e);
   Value eval_item(const Item& e);
   Value eval_call(const Call& e);
+  /// `input`: the text of a block that the filter, or the first of a chain, is applied to; null: it has its own.
   Value eval_apply(const Apply& e, const Value* input);
   Args eval_arguments(const ArgumentExprs& a);
   void eval_star_arguments(const ArgumentExprs& a, Args& args);

@@ -161,7 +161,7 @@ void collect(Body& body, Scope& scope);
 void collect_if(If& node, size_t branch, Scope& scope) {
   collect(*node.branches[branch].first, scope);
   // Quadratic: a hostile template could have thousands of variables and of branches.
-  constexpr size_t kMaxCopied = 4'000'000;
+  constexpr size_t kMaxCopied = 500'000;
   scope.function->copied += 3 * scope.variables.size();
   if (scope.function->copied > kMaxCopied) syntax_error(node.line, "too many variables and branches");
   Scope taken = scope, next = scope, otherwise = scope;
