@@ -201,12 +201,14 @@ class Bench {
       report("rope/" + shape, 0, 0, 1, [&] { fast_.rope(x.tensor, table.tensor, 64, false); });
       report("add/" + shape, 0, 0, 1, [&] { fast_.add(h.tensor, x.tensor); });
       if (m > 16) continue;
-      Matrix logits = random_matrix(random_, m, vocab);
+      Matrix logits = random_matrix(random_, m, vocab, 0, 3.0F);  // about as peaked as a model's
       std::vector<SampleResult> results(static_cast<size_t>(m));
       std::vector<SampleRow> greedy(static_cast<size_t>(m)), drawn(static_cast<size_t>(m));
       for (SampleRow& r : greedy) r.temperature = 0;
       for (SampleRow& r : drawn) r.top_p = 0.9F;
+      std::vector<SampleRow> plain(static_cast<size_t>(m));
       report("sample/greedy " + shape, 0, 0, 1, [&] { fast_.sample(results, logits.tensor, greedy); });
+      report("sample/plain " + shape, 0, 0, 1, [&] { fast_.sample(results, logits.tensor, plain); });
       report("sample/top_p " + shape, 0, 0, 1, [&] { fast_.sample(results, logits.tensor, drawn); });
     }
   }

@@ -68,6 +68,7 @@ class CpuBackend : public RefBackend {
   void add(Tensor h, Tensor x) override;
   void softcap(Tensor x, float cap) override;
   void gather_rows(Tensor out, Tensor x, std::span<const int32_t> rows) override;
+  void sample(std::span<SampleResult> results, Tensor logits, std::span<const SampleRow> rows) override;
 
  private:
   // Rows of one sequence and KV head that attention computes together.

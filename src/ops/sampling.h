@@ -38,14 +38,26 @@ struct SampleResult {
   float logprob = 0.0F;                             ///< if want_logprob
   std::vector<std::pair<int32_t, float>> top{};       ///< by falling log-probability, ties by id
   std::vector<std::pair<int32_t, float>> asked{};
-  bool bad = false;                                 ///< the logits held NaN, or nothing was allowed: the token means nothing
+  bool bad = false;                                 ///< the logits held NaN or +∞, or nothing was allowed: the token means nothing
 };
 
 /// A number in (0, 1) that depends on its arguments only: a counter-based generator (SplitMix64 finaliser, Steele et al.
 /// 2014), so that a seeded request draws the same wherever it runs in a batch.
 double counter_uniform(uint64_t seed, uint64_t position);
 
+/// The passes over a whole vocabulary, which a backend may have faster than plain loops.
+struct SampleMath {
+  /// The largest logit's id, the lowest on a tie; −1 if there is a NaN or nothing is above −∞.
+  int32_t (*argmax)(const float* logits, int64_t n);
+  /// p[i] = e^(logits[i] − largest); returns the sum.
+  double (*exp_all)(float* p, const float* logits, int64_t n, float largest);
+  /// The sum of those p[0, n) that are above `bound`; their number goes to count.
+  double (*weigh)(const float* p, int64_t n, float bound, int64_t* count);
+};
+extern const SampleMath kPlainSampleMath;
+
 /// The op for one row, on host memory: chooses from logits[0, vocab) and changes them.
-void sample_row(SampleResult& result, float* logits, int64_t vocab, const SampleRow& row);
+void sample_row(SampleResult& result, float* logits, int64_t vocab, const SampleRow& row,
+                const SampleMath& math = kPlainSampleMath);
 
 }  // namespace sgl

@@ -1,9 +1,11 @@
 // Choosing a token from a row of logits without sorting the vocabulary.
 //
-// Only tokens that the filters can keep are gathered: for top-p, those with p < (1 − top_p) / vocab together weigh less
-// than 1 − top_p, so they all lie behind the cut. What is left is sorted; it is short unless the distribution is flat.
+// A bound on p above which lie all tokens that the filters can keep, and few others, is found by bisection: a pass that
+// counts and weighs what is above costs less than gathering candidates. Among these the lightest token that is kept is
+// found by partitioning as quicksort does, but going on in one part only. The draw walks the kept ones in order of id.
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <vector>
 
@@ -36,8 +38,7 @@ void adjust_logits(float* logits, int64_t vocab, const SampleRow& row) {
   }
 }
 
-// The largest logit's id, the lowest on a tie; −1 if there is a NaN or nothing is above −∞.
-int32_t argmax(const float* logits, int64_t vocab) {
+int32_t plain_argmax(const float* logits, int64_t vocab) {
   float best = -INFINITY;
   bool nan = false;
   for (int64_t i = 0; i < vocab; ++i) {
@@ -46,6 +47,15 @@ int32_t argmax(const float* logits, int64_t vocab) {
   }
   if (nan || best == -INFINITY) return -1;
   return static_cast<int32_t>(std::find(logits, logits + vocab, best) - logits);
+}
+
+double plain_exp_all(float* p, const float* logits, int64_t n, float largest) {
+  double total = 0;
+  for (int64_t i = 0; i < n; ++i) {
+    p[i] = std::exp(logits[i] - largest);
+    total += double{p[i]};
+  }
+  return total;
 }
 
 double draw_uniform(const SampleRow& row) { return counter_uniform(row.seed, row.position); }
@@ -62,60 +72,122 @@ int32_t draw_from(const std::vector<Candidate>& kept, double u) {
   return kept.back().id;
 }
 
-// Cuts after the last token before which no more than top_p of `total` stands. kept is sorted.
-void cut_top_p(std::vector<Candidate>& kept, double top_p, double total) {
-  double before = 0;
-  size_t n = 0;
-  while (n < kept.size() && before <= top_p * total) before += kept[n++].p;
-  kept.resize(std::max<size_t>(n, 1));
+// The lightest token that stays: the last one before which no more than `limit` stands. Reorders c, which is not empty.
+Candidate last_within(std::vector<Candidate>& c, double limit) {
+  auto begin = c.begin(), end = c.end();
+  double before = 0;  // weight of what is heavier than [begin, end)
+  while (end - begin > 32) {
+    // Partitions around the middle of three: [begin, middle) is heavier than the rest.
+    Candidate x = *begin, y = *(begin + (end - begin) / 2), z = *(end - 1);
+    if (heavier(y, x)) std::swap(x, y);
+    if (heavier(z, y)) y = heavier(z, x) ? x : z;
+    auto middle = std::partition(begin, end, [&](const Candidate& a) { return heavier(a, y); });
+    if (middle == begin) {  // y is the heaviest: put it first, so that both parts are shorter
+      std::iter_swap(begin, std::find_if(begin, end, [&](const Candidate& a) { return a.id == y.id; }));
+      middle = begin + 1;
+    }
+    double heavy = 0;
+    for (auto i = begin; i != middle; ++i) heavy += i->p;
+    if (before + heavy > limit) {
+      end = middle;
+    } else {
+      before += heavy;
+      begin = middle;
+    }
+  }
+  std::sort(begin, end, heavier);
+  auto last = begin;
+  for (auto i = begin; i != end && before <= limit; ++i) {
+    before += i->p;
+    last = i;
+  }
+  return *last;
 }
 
-int32_t draw(const std::vector<float>& p, double total, float p_max, const SampleRow& row) {
+double plain_weigh(const float* p, int64_t n, float bound, int64_t* count) {
+  double sum = 0;
+  *count = 0;
+  for (int64_t i = 0; i < n; ++i) {
+    *count += p[i] > bound;
+    sum += p[i] > bound ? double{p[i]} : 0.0;
+  }
+  return sum;
+}
+
+// The largest bound found in a dozen steps for which enough(count, sum of what is above) holds; at least `bound`, which
+// need not. Non-negative floats order like their bits.
+template <typename F>
+float highest_bound(const std::vector<float>& p, float bound, const SampleMath& math, F enough) {
+  auto low = std::bit_cast<uint32_t>(bound), high = std::bit_cast<uint32_t>(1.0F);
+  for (int step = 0; step < 12 && low + 1 < high; ++step) {
+    const uint32_t middle = low + (high - low) / 2;
+    int64_t count = 0;
+    const double sum = math.weigh(p.data(), static_cast<int64_t>(p.size()), std::bit_cast<float>(middle), &count);
+    (enough(count, sum) ? low : high) = middle;
+  }
+  return std::bit_cast<float>(low);
+}
+
+// Walks the cumulative sum of all p until it passes u · total: by pieces, then within one.
+int32_t draw_unfiltered(const std::vector<float>& p, double target, const SampleMath& math) {
+  constexpr int64_t kPiece = 1024;
+  const auto vocab = static_cast<int64_t>(p.size());
+  double sum = 0;
+  int32_t last = 0;
+  for (int64_t begin = 0; begin < vocab; begin += kPiece) {
+    const int64_t n = std::min(kPiece, vocab - begin);
+    int64_t count = 0;
+    const double piece = math.weigh(p.data() + begin, n, 0.0F, &count);
+    if (sum + piece < target && begin + n < vocab) {
+      sum += piece;
+      continue;
+    }
+    for (int64_t i = begin; i < begin + n; ++i) {
+      if (p[static_cast<size_t>(i)] == 0.0F) continue;
+      sum += double{p[static_cast<size_t>(i)]};
+      last = static_cast<int32_t>(i);
+      if (sum >= target) return last;
+    }
+  }
+  return last;
+}
+
+int32_t draw(const std::vector<float>& p, double total, const SampleRow& row, const SampleMath& math) {
   const auto vocab = static_cast<int64_t>(p.size());
   const bool by_k = row.top_k > 0 && row.top_k < vocab;
   const bool by_p = row.top_p < 1.0F;
   const bool by_min = row.min_p > 0.0F;
-  double u = draw_uniform(row);
+  const double u = draw_uniform(row);
+  if (!by_k && !by_p && !by_min) return draw_unfiltered(p, u * total, math);
 
-  if (!by_k && !by_p && !by_min) {
-    double target = u * total, sum = 0;
-    int32_t last = 0;
-    for (int64_t i = 0; i < vocab; ++i) {
-      if (p[static_cast<size_t>(i)] == 0.0F) continue;
-      sum += double{p[static_cast<size_t>(i)]};
-      last = static_cast<int32_t>(i);
-      if (sum >= target) break;
-    }
-    return last;
-  }
-
-  // What certainly falls away: for min-p alone by its own bound; for top-p by the argument above, with a margin of 2.
-  double floor = 0;
-  if (by_p && !by_k) floor = 0.5 * (1.0 - double{row.top_p}) * total / static_cast<double>(vocab);
-  if (by_min && !by_p && !by_k) floor = double{row.min_p} * double{p_max};
+  // What is above the bound holds the k heaviest, or more than top_p of the mass: what either filter keeps. With min-p
+  // the mass of the k heaviest is needed, so there must be k. The margin is for sums in another order.
+  const double wanted = double{row.top_p} * total * (1.0 + 1e-5);
+  float bound = by_min && !by_k ? std::nextafter(row.min_p, 0.0F) : 0.0F;
+  if (by_k || by_p)
+    bound = highest_bound(p, bound, math, [&](int64_t count, double sum) {
+      return (by_k && count >= row.top_k) || (by_p && !(by_k && by_min) && sum > wanted);
+    });
   std::vector<Candidate> kept;
   for (int64_t i = 0; i < vocab; ++i) {
-    double x = p[static_cast<size_t>(i)];
-    if (x > 0 && x >= floor) kept.push_back({x, static_cast<int32_t>(i)});
+    const float x = p[static_cast<size_t>(i)];
+    if (x > bound) kept.push_back({double{x}, static_cast<int32_t>(i)});
   }
-  if (by_k && static_cast<size_t>(row.top_k) < kept.size()) {
-    std::nth_element(kept.begin(), kept.begin() + row.top_k, kept.end(), heavier);
-    kept.resize(static_cast<size_t>(row.top_k));
+  std::vector<Candidate> ordered = kept;
+  if (by_k && static_cast<size_t>(row.top_k) < ordered.size()) {
+    std::nth_element(ordered.begin(), ordered.begin() + (row.top_k - 1), ordered.end(), heavier);
+    ordered.resize(static_cast<size_t>(row.top_k));
   }
-  std::sort(kept.begin(), kept.end(), heavier);
+  Candidate last = *std::max_element(ordered.begin(), ordered.end(), heavier);  // the lightest
   if (by_p) {
     double mass = total;
-    if (by_min) {  // with min-p each filter renormalises what the one before left
+    if (by_min && by_k) {  // with min-p each filter renormalises what the one before left
       mass = 0;
-      for (const Candidate& c : kept) mass += c.p;
-      if (!by_k) mass = total;
+      for (const Candidate& c : ordered) mass += c.p;
     }
-    cut_top_p(kept, double{row.top_p}, mass);
+    last = last_within(ordered, double{row.top_p} * mass);
   }
-  if (by_min) {
-    double bound = double{row.min_p} * kept[0].p;
-    while (kept.size() > 1 && kept.back().p < bound) kept.pop_back();
-  }
+  std::erase_if(kept, [&](const Candidate& c) { return heavier(last, c) || c.p < double{row.min_p}; });
   return draw_from(kept, u);
 }
 
@@ -144,11 +216,13 @@ double counter_uniform(uint64_t seed, uint64_t position) {
   return (static_cast<double>(z >> 11) + 0.5) * 0x1p-53;
 }
 
-void sample_row(SampleResult& result, float* logits, int64_t vocab, const SampleRow& row) {
+const SampleMath kPlainSampleMath = {plain_argmax, plain_exp_all, plain_weigh};
+
+void sample_row(SampleResult& result, float* logits, int64_t vocab, const SampleRow& row, const SampleMath& math) {
   result = SampleResult{};
   adjust_logits(logits, vocab, row);
-  const int32_t best = argmax(logits, vocab);
-  if (best < 0) {
+  const int32_t best = math.argmax(logits, vocab);
+  if (best < 0 || logits[best] == INFINITY) {
     result.bad = true;
     return;
   }
@@ -165,12 +239,8 @@ void sample_row(SampleResult& result, float* logits, int64_t vocab, const Sample
   const float x_max = logits[best];
   static thread_local std::vector<float> p;
   p.resize(static_cast<size_t>(vocab));
-  double total = 0;
-  for (int64_t i = 0; i < vocab; ++i) {
-    p[static_cast<size_t>(i)] = std::exp(logits[i] - x_max);
-    total += double{p[static_cast<size_t>(i)]};
-  }
-  if (choose) result.token = draw(p, total, 1.0F, row);
+  const double total = math.exp_all(p.data(), logits, vocab, x_max);
+  if (choose) result.token = draw(p, total, row, math);
   if (!report) return;
   const double log_total = double{x_max} + std::log(total);
   result.logprob = static_cast<float>(double{logits[result.token]} - log_total);

@@ -84,6 +84,34 @@ TEST(Sampling, DrawsFromTheFilteredDistribution) {
   }
 }
 
+// Many candidates, ties among them: which ids are ever drawn is compared with the definition's set.
+TEST(Sampling, KeepsWhatTheDefinitionKeepsInALargeVocabulary) {
+  const int n = 700;
+  for (SampleRow row : {SampleRow{.top_p = 0.9F}, SampleRow{.top_p = 0.03F}, SampleRow{.top_p = 0.0F},
+                        SampleRow{.top_k = 100}, SampleRow{.top_k = 300, .top_p = 0.7F}, SampleRow{.min_p = 0.3F},
+                        SampleRow{.top_k = 200, .top_p = 0.9F, .min_p = 0.2F}, SampleRow{.top_p = 0.8F, .min_p = 0.1F}}) {
+    for (float spread : {0.0F, 2.0F}) {
+      std::vector<float> logits = random_logits(n, spread, 5);
+      for (float& x : logits) x = std::round(x * 16.0F) / 16.0F;  // ties
+      std::map<int32_t, double> expected = distribution(logits, row);
+      std::map<int32_t, int> drawn;
+      const int draws = 4 * n;
+      for (int i = 0; i < draws; ++i) {
+        std::vector<float> copy = logits;
+        SampleResult r;
+        row.position = static_cast<uint64_t>(i);
+        sample_row(r, copy.data(), n, row);
+        ++drawn[r.token];
+      }
+      for (auto [id, count] : drawn) ASSERT_TRUE(expected.count(id)) << "id " << id << " was filtered out";
+      for (auto [id, p] : expected) {
+        double sigma = std::sqrt(p * (1 - p) / draws);
+        ASSERT_NEAR(static_cast<double>(drawn[id]) / draws, p, 6 * sigma + 2.0 / draws) << "id " << id;
+      }
+    }
+  }
+}
+
 TEST(Sampling, GreedyTakesTheLowestIdOfATie) {
   std::vector<float> logits{1, 3, 3, 2};
   SampleResult r;
@@ -142,6 +170,9 @@ TEST(Sampling, SaysWhenTheLogitsAreUnusable) {
   SampleResult r;
   std::vector<float> with_nan{1, NAN, 2};
   sample_row(r, with_nan.data(), 3, SampleRow{});
+  EXPECT_TRUE(r.bad);
+  std::vector<float> with_infinity{1, INFINITY, 2};
+  sample_row(r, with_infinity.data(), 3, SampleRow{.top_p = 0.5F});
   EXPECT_TRUE(r.bad);
   std::vector<float> all_masked{1, 2, 3};
   uint32_t mask[1] = {0};

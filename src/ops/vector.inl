@@ -138,10 +138,105 @@ void softcap(float* x, int64_t n, float cap) {
   for_each_vector(n, [&](int64_t i, int m) { store_n(x + i, splat(cap) * tanh(load_n(x + i, m) / splat(cap)), m); });
 }
 
+// The largest of n ≤ kScan elements, from `floor` on; `magnitude` collects the largest magnitude's bits: a NaN's are
+// above infinity's.
+constexpr int64_t kScan = 2048;
+SGL_INLINE float largest_of(const float* x, int64_t n, float floor, VecI* magnitude) {
+  constexpr int kVectors = 2 * kPer16;
+  VecF top[kVectors];
+  VecI size[kVectors];
+  for (int j = 0; j < kVectors; ++j) {
+    top[j] = splat(floor);
+    size[j] = splat(0);
+  }
+  int64_t i = 0;
+  for (; i + 32 <= n; i += 32) {
+    for (int j = 0; j < kVectors; ++j) {
+      VecF v = load(x + i + j * kLanes);
+      top[j] = max(v, top[j]);
+      size[j] = max(size[j], bits(v) & splat(0x7fffffff));
+    }
+  }
+  for (int j = 0; i < n; ++j, i += kLanes) {
+    const int left = static_cast<int>(min_of(n - i, int64_t{kLanes}));
+    VecF v = keep_range(load_n(x + i, left), 0, left, splat(floor));
+    top[j] = max(v, top[j]);
+    size[j] = max(size[j], bits(v) & splat(0x7fffffff));
+  }
+  for (int j = 0; j < kPer16; ++j) top[j] = max(top[j], top[kPer16 + j]);
+  for (int j = 0; j < kVectors; ++j) *magnitude = max(*magnitude, size[j]);
+  return max_of_16(top);
+}
+
+int32_t argmax(const float* x, int64_t n) {
+  float best = -__builtin_inff();
+  int64_t at = -1;  // the piece where it stands first
+  VecI magnitude = splat(0);
+  for (int64_t i = 0; i < n; i += kScan) {
+    const float top = largest_of(x + i, min_of(kScan, n - i), best, &magnitude);
+    if (top > best) {
+      best = top;
+      at = i;
+    }
+  }
+  int32_t sizes[kLanes];
+  store(sizes, magnitude);
+  for (int32_t size : sizes) {
+    if (size > 0x7f800000) return -1;
+  }
+  if (at < 0) return -1;
+  while (x[at] != best) ++at;
+  return static_cast<int32_t>(at);
+}
+
+double exp_all(float* p, const float* x, int64_t n, float largest) {
+  double total = 0;
+  for (int64_t begin = 0; begin < n; begin += kScan) {  // float32 sums of pieces, then double
+    const int64_t size = min_of(kScan, n - begin);
+    VecF sum[kPer16];
+    for (VecF& s : sum) s = zero();
+    for_each_vector(size, [&](int64_t i, int m) {
+      VecF e = exp(load_n(x + begin + i, m) - splat(largest));
+      if (m < kLanes) e = keep_range(e, 0, m, zero());
+      store_n(p + begin + i, e, m);
+      const int j = static_cast<int>(i / kLanes % kPer16);
+      sum[j] = sum[j] + e;
+    });
+    total += static_cast<double>(sum_of_16(sum));
+  }
+  return total;
+}
+
+double weigh(const float* p, int64_t n, float bound, int64_t* count) {
+  double total = 0;
+  VecI counts = splat(0);
+  for (int64_t begin = 0; begin < n; begin += kScan) {
+    const int64_t size = min_of(kScan, n - begin);
+    VecF sum[4 * kPer16];
+    for (VecF& s : sum) s = zero();
+    for_each_vector(size, [&](int64_t i, int m) {
+      VecF x = load_n(p + begin + i, m);
+      if (m < kLanes) x = keep_range(x, 0, m, splat(bound));
+      const int j = static_cast<int>(i / kLanes % (4 * kPer16));
+      sum[j] = sum[j] + if_less(splat(bound), x, x, zero());
+      counts = counts + bits(if_less(splat(bound), x, from_bits(splat(1)), zero()));
+    });
+    for (int j = 0; j < kPer16; ++j) {
+      sum[j] = (sum[j] + sum[kPer16 + j]) + (sum[2 * kPer16 + j] + sum[3 * kPer16 + j]);
+    }
+    total += static_cast<double>(sum_of_16(sum));
+  }
+  int32_t lanes[kLanes];
+  store(lanes, counts);
+  *count = 0;
+  for (int32_t l : lanes) *count += l;
+  return total;
+}
+
 }  // namespace
 
 VectorKernels vector_kernels() {
-  return {rms_norm, layer_norm, rope, rope_interleaved, gated_act, activation, add, softcap};
+  return {rms_norm, layer_norm, rope, rope_interleaved, gated_act, activation, add, softcap, argmax, exp_all, weigh};
 }
 
 }  // namespace sgl::SGL_ISA

@@ -26,6 +26,10 @@ struct VectorKernels {
   void (*add)(float* h, const float* x, int64_t n);
   /// x = cap · tanh(x / cap).
   void (*softcap)(float* x, int64_t n, float cap);
+  /// As SampleMath has them.
+  int32_t (*argmax)(const float* x, int64_t n);
+  double (*exp_all)(float* p, const float* x, int64_t n, float largest);
+  double (*weigh)(const float* p, int64_t n, float bound, int64_t* count);
 };
 
 namespace generic {

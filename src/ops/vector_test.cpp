@@ -216,6 +216,39 @@ TEST_P(VectorOpsOnEachIsa, NanStays) {
   }
 }
 
+TEST_P(VectorOpsOnEachIsa, SamplesAsTheReference) {
+  RefBackend ref;
+  CpuBackend one = cpu(1), three = cpu(3);
+  std::mt19937 random(kSeed);
+  for (int64_t vocab : {1, 5, 31, 2048, 2049, 5000, 49152}) {
+    SCOPED_TRACE(vocab);
+    const int64_t n = 5;
+    Matrix logits = random_matrix(random, n, vocab, 3, 4.0F);
+    if (vocab > 1) logits.tensor.f32(1)[vocab - 1] = logits.tensor.f32(1)[vocab / 2] = 30.0F;  // a tie at the top
+    logits.tensor.f32(3)[vocab - 1] = std::numeric_limits<float>::quiet_NaN();
+    std::fill_n(logits.tensor.f32(4), vocab, -std::numeric_limits<float>::infinity());
+    for (SampleRow row : {SampleRow{.temperature = 0.0F, .want_logprob = true},
+                          SampleRow{.temperature = 0.7F, .top_p = 0.9F, .want_logprob = true, .top_logprobs = 2},
+                          SampleRow{.top_k = 20, .min_p = 0.05F}}) {
+      std::vector<SampleRow> rows(n, row);
+      std::vector<SampleResult> expected(n), got(n), again(n);
+      Matrix a = logits, b = logits, c = logits;
+      ref.sample(expected, a.tensor, rows);
+      one.sample(got, b.tensor, rows);
+      three.sample(again, c.tensor, rows);
+      for (size_t i = 0; i < n; ++i) {
+        EXPECT_EQ(got[i].bad, expected[i].bad) << i;
+        EXPECT_EQ(got[i].bad, i >= 3) << i;
+        EXPECT_EQ(got[i].token, expected[i].token) << i;
+        EXPECT_NEAR(got[i].logprob, expected[i].logprob, 1e-5) << i;
+        EXPECT_EQ(got[i].top.size(), expected[i].top.size()) << i;
+        EXPECT_EQ(again[i].token, got[i].token) << i;
+        EXPECT_EQ(again[i].logprob, got[i].logprob) << i;
+      }
+    }
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(, VectorOpsOnEachIsa, ::testing::ValuesIn(available_isas()),
                          [](const auto& isa) { return std::string(name(isa.param)); });
 
