@@ -300,10 +300,7 @@ Call parse_chat(const Json& body, const EngineApi& engine, const ServerOptions& 
   Request r;
   r.prompt = read_chat_prompt(body);
   r.sampling = read_openai_sampling(f, engine.info(), stream);
-  r.sampling.max_new_tokens = f.small_integer("max_new_tokens");
-  for (std::string_view key : {"max_tokens", "max_completion_tokens"}) {
-    if (const auto limit = f.small_integer(key)) r.sampling.max_new_tokens = limit;
-  }
+  r.sampling.max_new_tokens = read_token_count(f, {"max_new_tokens", "max_tokens", "max_completion_tokens"});
   check_samples(1, r.sampling.n);
   r.return_logprob = f.boolean("logprobs").value_or(false);
   r.top_logprobs_num = f.small_integer("top_logprobs").value_or(0);

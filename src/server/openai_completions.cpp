@@ -241,8 +241,7 @@ Call parse_completions(const Json& body, const EngineApi& engine, const ServerOp
   auto prompts = read_prompts(f);
 
   SamplingParams sampling = read_openai_sampling(f, engine.info(), stream);
-  sampling.max_new_tokens = f.small_integer("max_new_tokens").value_or(kDefaultMaxTokens);
-  if (const auto limit = f.small_integer("max_tokens")) sampling.max_new_tokens = limit;
+  sampling.max_new_tokens = read_token_count(f, {"max_new_tokens", "max_tokens"}).value_or(kDefaultMaxTokens);
   check_samples(prompts.size(), sampling.n);
   if (f.small_integer("best_of").value_or(sampling.n) != sampling.n) {
     throw Error(ErrorKind::Unsupported,

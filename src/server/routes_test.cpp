@@ -278,17 +278,34 @@ TEST(Routes, AClientThatReadsSlowlyStillGetsAll) {
   ServerOptions options;
   options.http.max_unsent_bytes = 4 << 20;
   TestServer t(options);
+  t.engine->hold(true);
   TestClient client = t.client();
   client.socket().set_option(boost::asio::socket_base::receive_buffer_size(4096));
   // Every event holds all ids so far: 3000 of them are 20 MB, more than is kept for a client. It gets fewer events.
   client.send_request("POST", "/generate",
                       R"({"text":"a","stream":true,"sampling_params":{"max_new_tokens":3000,"ignore_eos":true}})");
-  EXPECT_TRUE(t.engine->wait_running([](size_t n) { return n == 1; }));
+  ASSERT_TRUE(t.engine->wait_running([](size_t n) { return n == 1; }));
+  t.engine->hold(false);
   EXPECT_TRUE(t.engine->wait_running([](size_t n) { return n == 0; }));
   const auto events = json_events_of(client.receive().body);
   EXPECT_LT(events.size(), 3000U);
   EXPECT_EQ(events.back()["output_ids"].size(), 3000U);
   EXPECT_EQ(events.back()["meta_info"]["finish_reason"]["type"], "length");
+}
+
+TEST(Routes, AStreamThatFailsMidwayEndsWithAnErrorEvent) {
+  TestServer t;
+  t.engine->set_step_time(milliseconds(1));
+  TestClient client = t.client();
+  client.send_request("POST", "/v1/completions",
+                      R"({"prompt":"a","stream":true,"max_tokens":1000000,"ignore_eos":true})");
+  auto answer = client.receive_head();
+  EXPECT_EQ(answer.status, 200) << "the stream has begun";
+  t.engine->fail_with(500, "the model broke");
+  const auto events = json_events_of(client.receive_chunks());
+  EXPECT_EQ(events.front()["object"], "text_completion");
+  EXPECT_EQ(events.back(), Json::parse(R"({"error":{"message":"the model broke","type":"server_error","code":500,
+      "retryable":false}})"));
 }
 
 TEST(Routes, TwoHundredClientsAtOnce) {

@@ -99,6 +99,19 @@ void check_samples(size_t prompts, int n) {
   }
 }
 
+std::optional<int> read_token_count(const Fields& fields, std::initializer_list<std::string_view> keys) {
+  std::optional<int> count;
+  for (std::string_view key : keys) {
+    const auto given = fields.small_integer(key);
+    if (!given) continue;
+    if (*given < 0) {
+      throw Error(ErrorKind::InvalidArgument, fmt::format("{} must be at least 0, got {}", fields.name(key), *given));
+    }
+    count = given;
+  }
+  return count;
+}
+
 std::string read_cache_namespace(const Fields& fields) {
   const auto key = fields.string("extra_key"), salt = fields.string("cache_salt");
   // The separator keeps ("ab", "") and ("a", "b") apart.
@@ -129,8 +142,7 @@ SamplingParams read_openai_sampling(const Fields& f, const ModelInfo& info, Stre
   set(s.repetition_penalty, info.repetition_penalty);
   read_shared(f, s, stream);
   if (const auto seed = f.integer("seed")) s.seed = *seed;
-  set(s.min_new_tokens, f.small_integer("min_new_tokens"));
-  set(s.min_new_tokens, f.small_integer("min_tokens"));
+  set(s.min_new_tokens, read_token_count(f, {"min_new_tokens", "min_tokens"}));
   return s;
 }
 

@@ -2,6 +2,8 @@
 // Sampling parameters as requests spell them. /generate and the OpenAI routes share most names.
 
 #include <cstddef>
+#include <initializer_list>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -27,6 +29,10 @@ SamplingParams read_openai_sampling(const Fields& fields, const ModelInfo& info,
 /// Throws InvalidArgument if a call of `prompts` prompts with `n` samples each is out of bounds. Called before anything
 /// is made for each of them.
 void check_samples(size_t prompts, int n);
+
+/// A number of tokens, ≥ 0: the engine would name the field as /generate does. Of several names the last one given
+/// counts.
+std::optional<int> read_token_count(const Fields& fields, std::initializer_list<std::string_view> keys);
 
 /// The cache namespace that `extra_key` and `cache_salt` make; empty without them.
 std::string read_cache_namespace(const Fields& fields);

@@ -49,14 +49,8 @@ class TestClient {
     Answer answer = receive_head();
     if (answer.status == 0 || head || answer.status == 100 || answer.status == 204) return answer;
     if (answer.headers.count("transfer-encoding") != 0) {
-      while (true) {
-        const auto line = read_line();
-        if (!line) throw std::runtime_error("the chunked body is cut off");
-        const size_t size = std::stoul(*line, nullptr, 16);
-        answer.body += read_bytes(size);
-        read_bytes(2);
-        if (size == 0) return answer;
-      }
+      answer.body = receive_chunks();
+      return answer;
     }
     if (answer.headers.count("content-length") != 0) {
       answer.body = read_bytes(std::stoul(answer.headers["content-length"]));
@@ -66,6 +60,18 @@ class TestClient {
       answer.body = std::exchange(buffer_, {});
     }
     return answer;
+  }
+  /// A chunked body, to its end.
+  std::string receive_chunks() {
+    std::string body;
+    while (true) {
+      const auto line = read_line();
+      if (!line) throw std::runtime_error("the chunked body is cut off");
+      const size_t size = std::stoul(*line, nullptr, 16);
+      body += read_bytes(size);
+      read_bytes(2);
+      if (size == 0) return body;
+    }
   }
   Answer receive_head() {
     Answer answer;
