@@ -1,8 +1,7 @@
 #include "base/thread_pool.h"
 
-#include <sched.h>
-
 #include <algorithm>
+#include <sched.h>
 #include <thread>
 
 #if defined(__x86_64__)
@@ -22,6 +21,14 @@ void pause_cpu() {
 
 // About 50–100 µs of pauses: longer than the host's work between two ops, shorter than a step's idle gap.
 constexpr int kSpins = 2000;
+
+// Bits of loop_.
+constexpr uint64_t kJoined = 0xffff;
+constexpr uint64_t kOpen = 0x10000;
+constexpr uint64_t kOneLoop = 0x20000;
+
+// A loop that a worker which took part in `seen` may join.
+bool may_join(uint64_t loop, uint64_t seen) { return (loop & kOpen) != 0 && loop / kOneLoop != seen; }
 
 }  // namespace
 
@@ -52,38 +59,41 @@ void ThreadPool::run(int64_t n, int64_t grain, LoopBody body) {
   n_ = n;
   grain_ = grain;
   next_.store(0, std::memory_order_relaxed);
-  active_.store(static_cast<int>(workers_.size()), std::memory_order_relaxed);
-  generation_.fetch_add(1, std::memory_order_seq_cst);
-  // A worker raises parked_ before its last look at generation_: either it sees the new loop or we see it parked.
+  const uint64_t number = loop_.load(std::memory_order_relaxed) / kOneLoop + 1;
+  loop_.store(number * kOneLoop | kOpen, std::memory_order_seq_cst);
+  // A worker raises parked_ before its last look at loop_: either it sees the new loop or we see it parked.
   if (parked_.load(std::memory_order_seq_cst) > 0) {
     { std::lock_guard lock(mutex_); }
     wake_.notify_all();
   }
   work(body, n, grain);
-  for (int spins = 0; active_.load(std::memory_order_acquire) != 0; ++spins) {
+  loop_.fetch_and(~kOpen, std::memory_order_acq_rel);
+  for (int spins = 0; (loop_.load(std::memory_order_acquire) & kJoined) != 0; ++spins) {
     pause_cpu();
     if (spins > kSpins) std::this_thread::yield();  // more threads than cores: let the worker run
   }
 }
 
 void ThreadPool::worker_main() {
-  uint64_t seen = 0;
+  uint64_t seen = 0;  // number of the last loop joined
   while (true) {
-    int spins = 0;
-    while (generation_.load(std::memory_order_acquire) == seen && spins < kSpins) {
+    uint64_t loop = loop_.load(std::memory_order_acquire);
+    for (int spins = 0; !may_join(loop, seen) && spins < kSpins; ++spins) {
       pause_cpu();
-      ++spins;
+      loop = loop_.load(std::memory_order_acquire);
     }
-    if (generation_.load(std::memory_order_acquire) == seen) {
+    if (!may_join(loop, seen)) {
       std::unique_lock lock(mutex_);
       parked_.fetch_add(1, std::memory_order_seq_cst);
-      wake_.wait(lock, [&] { return stop_.load() || generation_.load(std::memory_order_seq_cst) != seen; });
+      wake_.wait(lock, [&] { return stop_.load() || may_join(loop_.load(std::memory_order_seq_cst), seen); });
       parked_.fetch_sub(1, std::memory_order_seq_cst);
       if (stop_.load()) return;
+      continue;
     }
-    seen = generation_.load(std::memory_order_acquire);
+    if (!loop_.compare_exchange_weak(loop, loop + 1, std::memory_order_acq_rel)) continue;
+    seen = loop / kOneLoop;
     work(*body_, n_, grain_);
-    active_.fetch_sub(1, std::memory_order_release);
+    loop_.fetch_sub(1, std::memory_order_release);
   }
 }
 

@@ -2,7 +2,8 @@
 // Threads for compute: one parallel loop at a time, with the calling thread taking part.
 //
 // Workers spin for some microseconds after a loop, since the next one usually follows at once, and then park, so that an
-// idle process uses no processor time.
+// idle process uses no processor time. A loop waits only for workers that joined it: one that the system has not run yet,
+// on a busy machine, comes too late and delays nobody.
 
 #include <atomic>
 #include <condition_variable>
@@ -53,12 +54,12 @@ class ThreadPool {
   void worker_main();
 
   std::vector<std::thread> workers_;
-  // The current loop. Written by run() before generation_ is raised, read by workers after they saw it.
+  // The current loop. Written by run() before loop_ opens, read by workers that joined.
   const LoopBody* body_ = nullptr;
   int64_t n_ = 0, grain_ = 1;
   alignas(64) std::atomic<int64_t> next_{0};
-  alignas(64) std::atomic<uint64_t> generation_{0};
-  alignas(64) std::atomic<int> active_{0};  ///< workers that have not finished the current loop
+  /// Which loop it is (counted from 1), whether workers may still join, how many have joined and not left.
+  alignas(64) std::atomic<uint64_t> loop_{0};
   std::atomic<int> parked_{0};
   std::mutex mutex_;
   std::condition_variable wake_;

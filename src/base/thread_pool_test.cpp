@@ -50,5 +50,22 @@ TEST(ThreadPool, RunsManyLoopsBackToBack) {
   for (int64_t v : values) EXPECT_EQ(v, 20000);
 }
 
+TEST(ThreadPool, ALoopDoesNotWaitForWorkersThatNeverCame) {
+  // Far more workers than cores: most come too late for a loop of two short pieces.
+  ThreadPool pool(16);
+  std::atomic<int64_t> sum{0};
+  for (int round = 0; round < 500; ++round) {
+    pool.parallel_for(2, 1, [&](int64_t begin, int64_t end) { sum += end - begin; });
+  }
+  EXPECT_EQ(sum.load(), 1000);
+}
+
+TEST(ThreadPool, EndsAtOnceWithWorkersSpinningOrParked) {
+  for (int round = 0; round < 50; ++round) {
+    ThreadPool pool(4);
+    if (round % 2 == 0) pool.parallel_for(8, 1, [](int64_t, int64_t) {});
+  }
+}
+
 }  // namespace
 }  // namespace sgl
