@@ -32,7 +32,7 @@ class Server:
         with socket.socket() as s:
             s.bind(("127.0.0.1", 0))
             self.port = s.getsockname()[1]
-        command = [program, "serve", "--port", str(self.port), "--log-level", "warning"] + flags
+        command = [program, "serve", "--port", str(self.port), "--log-level", "warn"] + flags
         if path:
             command += ["--model-path", path]
         self.process = subprocess.Popen(command)
