@@ -88,12 +88,13 @@ Value number_attribute(const Value& v, std::string_view name) {
   return {};
 }
 
-Value range_attribute(const Value& object, std::string_view name) {
+Value range_attribute(Runtime& rt, const Value& object, std::string_view name) {
   const auto& r = object.as<RangeObject>();
   if (name == "start") return Value::integer(r.start);
   if (name == "stop") return Value::integer(r.stop);
   if (name == "step") return Value::integer(r.step);
-  return {};
+  Native f = find_method(Kind::Range, name);
+  return f != nullptr ? make_method(rt, name, f, object) : Value();
 }
 
 Value macro_attribute(Runtime& rt, const Value& object, std::string_view name) {
@@ -130,7 +131,7 @@ Value find_attribute(Runtime& rt, const Value& object, std::string_view name) {
     case Kind::Float:
       return number_attribute(object, name);
     case Kind::Range:
-      return range_attribute(object, name);
+      return range_attribute(rt, object, name);
     case Kind::Macro:
       return macro_attribute(rt, object, name);
     case Kind::Cycler: {

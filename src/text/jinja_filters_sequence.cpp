@@ -287,11 +287,12 @@ Value groupby(Runtime& rt, const Value& v, const Args& args) {
 
 // Iterators -----------------------------------------------------------------------------------------------------------
 
-Args copy_args(Runtime& rt, const Args& args, size_t skip) {
+// On the heap, its memory included: iterators are never destroyed.
+const Args& copy_args(Runtime& rt, const Args& args, size_t skip) {
   Args copy{std::pmr::vector<Value>(rt.heap.memory()), decltype(Args::named)(rt.heap.memory())};
   copy.positional.assign(args.positional.begin() + static_cast<ptrdiff_t>(skip), args.positional.end());
   copy.named.assign(args.named.begin(), args.named.end());
-  return copy;
+  return rt.heap.make<Args>(std::move(copy));
 }
 
 [[noreturn]] void fail_unknown(Runtime& rt, std::string_view what, const Value& name) {
@@ -304,7 +305,7 @@ Args copy_args(Runtime& rt, const Args& args, size_t skip) {
 struct LazyFilter : Iterator {
   LazyFilter(Runtime& rt, const Value& v, const Args& a) : input(v), args(copy_args(rt, a, 0)) {}
   Value input;
-  Args args;
+  const Args& args;
   bool started = false, empty = false;
   Cursor cursor;
 
@@ -325,7 +326,7 @@ struct Map : LazyFilter {
   using LazyFilter::LazyFilter;
   const Path* path = nullptr;
   Native filter = nullptr;
-  Args filter_args;
+  const Args* filter_args = nullptr;
 
   void start(Runtime& rt) override {
     auto named = [&](std::string_view name) {
@@ -345,13 +346,13 @@ struct Map : LazyFilter {
     const Value& name = args.positional[0];
     filter = name.is(Kind::String) ? find_filter(name.as_string()) : nullptr;
     if (filter == nullptr) fail_unknown(rt, "filter", name);
-    filter_args = copy_args(rt, args, 1);
+    filter_args = &copy_args(rt, args, 1);
   }
 
   bool next(Runtime& rt, Value& out) override {
     Value item;
     if (!next_input(rt, item)) return false;
-    out = path != nullptr ? path->get(rt, item) : filter(rt, item, filter_args);
+    out = path != nullptr ? path->get(rt, item) : filter(rt, item, *filter_args);
     return true;
   }
 };
@@ -362,7 +363,7 @@ struct Select : LazyFilter {
   bool keep, attribute;
   const Path* path = nullptr;
   Native test = nullptr;
-  Args test_args;
+  const Args* test_args = nullptr;
 
   void start(Runtime& rt) override {
     size_t skip = attribute ? 1 : 0;
@@ -372,13 +373,13 @@ struct Select : LazyFilter {
     const Value& name = args.positional[skip];
     test = name.is(Kind::String) ? find_test(name.as_string()) : nullptr;
     if (test == nullptr) fail_unknown(rt, "test", name);
-    test_args = copy_args(rt, args, skip + 1);
+    test_args = &copy_args(rt, args, skip + 1);
   }
 
   bool next(Runtime& rt, Value& out) override {
     for (Value item; next_input(rt, item);) {
       Value subject = path != nullptr ? path->get(rt, item) : item;
-      if (truthy(test != nullptr ? test(rt, subject, test_args) : subject) != keep) continue;
+      if (truthy(test != nullptr ? test(rt, subject, *test_args) : subject) != keep) continue;
       out = item;
       return true;
     }

@@ -254,6 +254,21 @@ Value list_count(Runtime& rt, const Value& self, const Args& args) {
       std::count_if(items.begin(), items.end(), [&, v = value](const Value& i) { return equals(rt, i, v); }));
 }
 
+Value range_index(Runtime& rt, const Value& self, const Args& args) {
+  auto [value] = bind_args(rt, args, "index", {""}, 1);
+  Cursor cursor(rt, self);
+  Value item;
+  for (int64_t i = 0; cursor.next(rt, item); ++i) {
+    if (equals(rt, item, value)) return Value::integer(i);
+  }
+  rt.fail("a value is not in range");
+}
+
+Value range_count(Runtime& rt, const Value& self, const Args& args) {
+  auto [value] = bind_args(rt, args, "count", {""}, 1);
+  return Value::integer(contains(rt, self, value) ? 1 : 0);
+}
+
 // Nothing changes a list or a dict, so it is its own copy.
 Value copy_self(Runtime& rt, const Value& self, const Args& args) {
   no_args(rt, args, "copy");
@@ -274,6 +289,7 @@ Value dict_view(Runtime& rt, const Value& self, const Args& args) {
 }
 
 constexpr Named kListMethods[] = {{"index", list_index}, {"count", list_count}, {"copy", copy_self}};
+constexpr Named kRangeMethods[] = {{"index", range_index}, {"count", range_count}};
 constexpr Named kDictMethods[] = {{"get", dict_get},
                                   {"items", dict_view<View::Of::Items>},
                                   {"keys", dict_view<View::Of::Keys>},
@@ -299,6 +315,8 @@ Native find_method(Kind kind, std::string_view name) {
       return name == "copy" ? nullptr : find_in(kListMethods, name);
     case Kind::Dict:
       return find_in(kDictMethods, name);
+    case Kind::Range:
+      return find_in(kRangeMethods, name);
     default:
       return nullptr;
   }

@@ -19,7 +19,7 @@ Native find_filter(std::string_view name);
 Native find_test(std::string_view name);
 /// The functions that every template sees: range, dict, namespace, raise_exception, strftime_now, …
 Native find_function(std::string_view name);
-/// A method of str, list, tuple or dict.
+/// A method of str, list, tuple, dict or range.
 Native find_method(Kind kind, std::string_view name);
 
 /// An entry of such a table.

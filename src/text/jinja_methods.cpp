@@ -124,7 +124,7 @@ Value remove_affix(Runtime& rt, const Value& self, const Args& args) {
 Value replace(Runtime& rt, const Value& self, const Args& args) {
   auto [from, to, limit] = bind_args(rt, args, "replace", {"", "", ""}, 2);
   string_argument(rt, from, "replace() argument 1");
-  string_argument(rt, to, "replace() argument 2");
+  if (!self.markup) string_argument(rt, to, "replace() argument 2");
   Value with = self.markup ? escape(rt, to) : to;
   return made(rt, self,
               replace_text(rt, text_of(rt, self), from.as_string(), with.as_string(), int_argument(rt, limit, -1)));

@@ -1,5 +1,6 @@
 """The reference renderer: jinja2 set up as transformers' apply_chat_template does it, with a clock that stands still."""
 
+import copy
 import datetime
 import json
 
@@ -83,7 +84,8 @@ def render(source, variables):
     try:
         if source not in COMPILED:
             COMPILED[source] = ENVIRONMENT.from_string(source)
-        text = COMPILED[source].render(**variables)
+        # A copy: `list | indent` appends to the list before it fails.
+        text = COMPILED[source].render(**copy.deepcopy(variables))
         text.encode()  # a lone surrogate is an error, too
         return {"out": text}
     except Exception as e:  # noqa: BLE001 whatever Python raises is an error of the template
