@@ -18,9 +18,6 @@ if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   # GCC 12 warns falsely of overlap in std::string's operator+ (GCC bug 105651).
   target_compile_options(sgl_flags INTERFACE -Wno-restrict)
 endif()
-# GCC 12 sees overlapping copies in std::string's own operator+ and operator= (GCC bug 105651).
-target_compile_options(sgl_flags INTERFACE
-  $<$<AND:$<CXX_COMPILER_ID:GNU>,$<VERSION_LESS:$<CXX_COMPILER_VERSION>,13>>:-Wno-restrict>)
 if(SGL_WERROR)
   target_compile_options(sgl_flags INTERFACE -Werror)
 endif()
