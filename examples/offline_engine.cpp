@@ -93,6 +93,7 @@ void abort_one(sgl::Engine& engine) {
 int main(int argc, char** argv) {
   try {
     sgl::EngineOptions options;
+    options.decode_log_interval = 0;  // no lines about load and speed between the answers
     if (argc > 1) options.model_path = argv[1];
     sgl::Engine engine(options);
     generate_batch(engine);

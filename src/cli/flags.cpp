@@ -45,9 +45,11 @@ bool takes_value(const CLI::Option& o) { return o.get_items_expected_min() > 0; 
   throw UsageError(fmt::format("{}: expected {}, got '{}'", names.substr(0, names.find(',')), expected, got));
 }
 
+/// The smallest positive number stands for "more than 0".
 std::string range(double min, double max) {
+  const bool open = min == std::numeric_limits<double>::min();
   if (std::isinf(max)) return fmt::format(" of at least {}", min);
-  return fmt::format(" in [{}, {}]", min, max);
+  return fmt::format(" in {}{}, {}]", open ? "(" : "[", open ? 0 : min, max);
 }
 
 std::string range(int64_t min, int64_t max) {

@@ -176,7 +176,7 @@ TEST(Flags, ValuesThatDoNotFitSayWhatWasExpected) {
 
 TEST(Flags, SamplingFlagsAreCheckedAtOnce) {
   EXPECT_TRUE(has(usage_error({"x", "--temperature", "-1"}, "generate"), "--temperature"));
-  EXPECT_TRUE(has(usage_error({"x", "--top-p", "0"}, "generate"), "--top-p"));
+  EXPECT_TRUE(has(usage_error({"x", "--top-p", "0"}, "generate"), "--top-p: expected a number in (0, 1], got '0'"));
   EXPECT_TRUE(has(usage_error({"x", "--top-k", "0"}, "generate"), "--top-k"));
   EXPECT_TRUE(has(usage_error({"x", "--n", "0"}, "generate"), "--n"));
 }
