@@ -246,7 +246,7 @@ std::optional<Value> parse_int(Runtime& rt, std::string_view text, int64_t base)
   if (error == std::errc::result_out_of_range || n > INT64_MAX) {
     if (base != 10) rt.fail("an integer is too large: beyond 64 bits");
     s.remove_prefix(std::min(s.find_first_not_of('0'), s.size() - 1));
-    return Value::big_integer(rt.heap.copy((negative ? "-" : "") + std::string(s)));
+    return Value::big_integer(negative ? rt.heap.join(rt.heap.copy("-"), rt.heap.copy(s)) : rt.heap.copy(s));
   }
   return Value::integer(negative ? -static_cast<int64_t>(n) : static_cast<int64_t>(n));
 }
@@ -374,7 +374,7 @@ Value tojson(Runtime& rt, const Value& v, const Args& args) {
   style.sort_keys = bool_argument(sort_keys, false);
   if (!indent_value.is(Kind::Missing) && !indent_value.is(Kind::None)) {
     style.pretty = true;
-    style.item_separator = ",";
+    style.item_separator.assign(1, ',');
     if (indent_value.is(Kind::String)) {
       style.indent = indent_value.as_string();
     } else {
