@@ -151,16 +151,15 @@ std::string float_repr(double d) {
   int exponent = std::atoi(std::string(text.substr(e + 1)).c_str());
   std::string digits(text.substr(0, e));  // d or d.ddd
   std::erase(digits, '.');
-  auto n = static_cast<int>(digits.size());
   if (exponent < -4 || exponent >= 16) {
     out += digits[0];
-    if (n > 1) out.append(".").append(digits, 1);
+    if (digits.size() > 1) out.append(".").append(digits, 1);
     return out + fmt::format("e{}{:02}", exponent < 0 ? '-' : '+', std::abs(exponent));
   }
-  if (exponent < 0) return out + "0." + std::string(static_cast<size_t>(-exponent - 1), '0') + digits;
-  if (n <= exponent + 1) return out + digits + std::string(static_cast<size_t>(exponent + 1 - n), '0') + ".0";
-  return out + digits.substr(0, static_cast<size_t>(exponent + 1)) + "." +
-         digits.substr(static_cast<size_t>(exponent + 1));
+  if (exponent < 0) return out.append("0.").append(static_cast<size_t>(-exponent) - 1, '0') + digits;
+  auto whole = static_cast<size_t>(exponent) + 1;  // digits before the point
+  if (digits.size() <= whole) return out.append(digits).append(whole - digits.size(), '0') + ".0";
+  return out.append(digits, 0, whole).append(".").append(digits, whole);
 }
 
 void append_repr(Runtime& rt, std::string& out, const Value& v) { Repr(rt, out).append(v); }
