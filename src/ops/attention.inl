@@ -11,9 +11,9 @@ namespace sgl::SGL_ISA {
 namespace {
 
 // Rows, 16-token groups and vectors of head_dim at once: their products are accumulators, which must fit the registers.
-constexpr int kRowBlock = SGL_ISA_LEVEL == 3 ? 5 : SGL_ISA_LEVEL == 2 ? 3 : 2;
-constexpr int kGroupBlock = SGL_ISA_LEVEL == 3 ? 4 : SGL_ISA_LEVEL == 2 ? 2 : 1;
-constexpr int kDimBlock = 4;
+constexpr int kRowBlock = SGL_SMALL_TILES ? 2 : SGL_ISA_LEVEL == 3 ? 5 : SGL_ISA_LEVEL == 2 ? 3 : 2;
+constexpr int kGroupBlock = SGL_SMALL_TILES ? 1 : SGL_ISA_LEVEL == 3 ? 4 : SGL_ISA_LEVEL == 2 ? 2 : 1;
+constexpr int kDimBlock = SGL_SMALL_TILES ? 2 : 4;
 constexpr int kGroups = kScoreBlock / kKeyGroup;
 constexpr float kMinusInfinity = -__builtin_inff();
 

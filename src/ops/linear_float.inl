@@ -11,7 +11,7 @@ namespace sgl::SGL_ISA {
 namespace {
 
 constexpr int kPiece = 256;  // a multiple of every block
-constexpr int kTileRows = SGL_ISA_LEVEL == 3 ? 16 : 8;
+constexpr int kTileRows = SGL_SMALL_TILES ? 2 : SGL_ISA_LEVEL == 3 ? 16 : 8;
 
 // Block i of a unit as float32: to[32][16].
 template <DType T>

@@ -256,7 +256,7 @@ void quantize(const float* x, int64_t x_stride, int rows, int64_t in, std::byte*
 }
 
 // Rows of a tile: accumulators and codes must fit the registers.
-constexpr int kTileRows = SGL_ISA_LEVEL == 3 ? 16 : 4;
+constexpr int kTileRows = SGL_SMALL_TILES ? 2 : SGL_ISA_LEVEL == 3 ? 16 : 4;
 
 template <DType T, int R>
 void set_rows(Int8Kernels& k) {

@@ -26,6 +26,7 @@
 #if defined(__GNUC__) && !defined(__clang__)
 // GCC 12 warns of the undefined vectors inside of its own intrinsics (its bug 105593).
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#pragma GCC diagnostic ignored "-Wuninitialized"
 #endif
 #include <immintrin.h>
 #endif
@@ -38,6 +39,19 @@
 #endif
 
 #define SGL_INLINE [[gnu::always_inline]] static inline
+
+// Sanitizers make unrolled kernels so large that compiling them takes minutes. Their tiles are smaller: results are the
+// same, whatever the tile.
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define SGL_SMALL_TILES 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define SGL_SMALL_TILES 1
+#endif
+#endif
+#ifndef SGL_SMALL_TILES
+#define SGL_SMALL_TILES 0
+#endif
 
 namespace sgl::SGL_ISA {
 
