@@ -19,7 +19,7 @@ namespace sgl {
 /// clean_up_tokenization_spaces.
 /// Throws NotFound without a tokenizer.json, CorruptFile where a file is malformed or contradicts itself, Unsupported
 /// where it names a component that is not known here.
-/// Cost: 262k tokens and 515k merges (Gemma 3) take about a tenth of a second.
+/// Cost: Gemma 3 (262k tokens, 515k merges, 33 MB) takes 0.15 s of processor time, Llama 3.1 0.06 s.
 std::unique_ptr<Tokenizer> load_tokenizer_json(const std::string& directory);
 
 }  // namespace sgl

@@ -14,11 +14,10 @@
 
 #include <sgl/error.h>
 
-#include "checkpoint/gguf.h"
 #include "checkpoint/hub.h"
-#include "text/gguf_vocab.h"
 #include "text/test_corpus.h"
 #include "text/tokenizer_json.h"
+#include "tokenizers/load_gguf.h"
 
 namespace sgl {
 namespace {
@@ -48,30 +47,6 @@ TEST_P(Published, TokenizerJsonGivesTheReferencesIds) {
 INSTANTIATE_TEST_SUITE_P(Shared, Published, testing::Values("llama3_1", "qwen3", "llama2", "gemma3"),
                          [](const auto& param) { return param.param; });
 
-std::unique_ptr<Tokenizer> load_gguf(const std::string& path) {
-  GgufFile file(path);
-  auto strings = [&](const char* key) {
-    auto views = file.strings(key);
-    return std::vector<std::string>(views.begin(), views.end());
-  };
-  auto id = [&](const char* key) -> std::optional<int32_t> {
-    auto n = file.integer(key);
-    return n ? std::optional<int32_t>(static_cast<int32_t>(*n)) : std::nullopt;
-  };
-  GgufVocab v;
-  v.model = file.string("tokenizer.ggml.model").value_or("");
-  v.pre = file.string("tokenizer.ggml.pre").value_or("");
-  v.tokens = strings("tokenizer.ggml.tokens");
-  v.scores = file.floats("tokenizer.ggml.scores");
-  v.token_types = file.ints("tokenizer.ggml.token_type");
-  v.merges = strings("tokenizer.ggml.merges");
-  v.bos = id("tokenizer.ggml.bos_token_id"), v.eos = id("tokenizer.ggml.eos_token_id");
-  v.unk = id("tokenizer.ggml.unknown_token_id");
-  v.add_bos = file.boolean("tokenizer.ggml.add_bos_token");
-  v.add_space_prefix = file.boolean("tokenizer.ggml.add_space_prefix");
-  return make_gguf_tokenizer(std::move(v));
-}
-
 TEST(PublishedGguf, DefaultModelGivesTheIdsOfItsTokenizerJson) {
   HubOptions options = HubOptions::from_environment();
   options.offline = true;
@@ -81,7 +56,7 @@ TEST(PublishedGguf, DefaultModelGivesTheIdsOfItsTokenizerJson) {
   } catch (const Error& e) {
     GTEST_SKIP() << "absent, skipped: the default model (" << e.what() << ")";
   }
-  expect_recorded(*load_gguf(path), recorded("smollm2"));
+  expect_recorded(*load_gguf_tokenizer(path), recorded("smollm2"));
 }
 
 TEST(PublishedGguf, NamedFilesGiveTheIdsOfTheirTokenizerJson) {
@@ -92,7 +67,7 @@ TEST(PublishedGguf, NamedFilesGiveTheIdsOfTheirTokenizerJson) {
     const char* path = std::getenv(variable);
     if (path == nullptr) continue;
     ++found;
-    expect_recorded(*load_gguf(path), recorded(name));
+    expect_recorded(*load_gguf_tokenizer(path), recorded(name));
   }
   if (found == 0) GTEST_SKIP() << "absent, skipped: SGL_TEST_QWEN2_5_GGUF and SGL_TEST_GEMMA3_GGUF name no file";
 }
