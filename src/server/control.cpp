@@ -169,21 +169,21 @@ void try_flush(Service& service, Clock::time_point deadline, const std::shared_p
 
 }  // namespace
 
-void handle_root(Service& /*service*/, const HttpRequest& /*request*/, std::shared_ptr<Responder> responder) {
+void handle_root(Service& /*service*/, const HttpRequest& /*request*/, const std::shared_ptr<Responder>& responder) {
   responder->respond(text_response(200, "sgl " SGL_VERSION " is running. See /v1/models, /server_info and /health.\n"));
 }
 
-void handle_health(Service& service, const HttpRequest& /*request*/, std::shared_ptr<Responder> responder) {
+void handle_health(Service& service, const HttpRequest& /*request*/, const std::shared_ptr<Responder>& responder) {
   if (service.state() != Service::State::Up || service.engine() == nullptr)
     return responder->respond(empty_response(503));
-  std::make_shared<HealthProbe>(service, std::move(responder))->start();
+  std::make_shared<HealthProbe>(service, responder)->start();
 }
 
-void handle_ready(Service& service, const HttpRequest& /*request*/, std::shared_ptr<Responder> responder) {
+void handle_ready(Service& service, const HttpRequest& /*request*/, const std::shared_ptr<Responder>& responder) {
   responder->respond(empty_response(service.state() == Service::State::Up ? 200 : 503));
 }
 
-void handle_models(Service& service, const HttpRequest& /*request*/, std::shared_ptr<Responder> responder) {
+void handle_models(Service& service, const HttpRequest& /*request*/, const std::shared_ptr<Responder>& responder) {
   const auto engine = service.require_engine();
   std::string body;
   JsonWriter w(body);
@@ -193,7 +193,7 @@ void handle_models(Service& service, const HttpRequest& /*request*/, std::shared
   responder->respond(json_response(std::move(body)));
 }
 
-void handle_model(Service& service, const HttpRequest& request, std::shared_ptr<Responder> responder) {
+void handle_model(Service& service, const HttpRequest& request, const std::shared_ptr<Responder>& responder) {
   const auto engine = service.require_engine();
   const std::string_view id = std::string_view(request.path).substr(std::string_view("/v1/models/").size());
   std::string body;
@@ -210,7 +210,7 @@ void handle_model(Service& service, const HttpRequest& request, std::shared_ptr<
   responder->respond({.status = 404, .content_type = "application/json", .body = std::move(body), .headers = {}});
 }
 
-void handle_model_info(Service& service, const HttpRequest& /*request*/, std::shared_ptr<Responder> responder) {
+void handle_model_info(Service& service, const HttpRequest& /*request*/, const std::shared_ptr<Responder>& responder) {
   const auto engine = service.require_engine();
   const ModelInfo& info = engine->info();
   std::string body;
@@ -232,7 +232,7 @@ void handle_model_info(Service& service, const HttpRequest& /*request*/, std::sh
   responder->respond(json_response(std::move(body)));
 }
 
-void handle_server_info(Service& service, const HttpRequest& /*request*/, std::shared_ptr<Responder> responder) {
+void handle_server_info(Service& service, const HttpRequest& /*request*/, const std::shared_ptr<Responder>& responder) {
   const auto engine = service.require_engine();
   const EngineStats stats = engine->stats();
   const int64_t pool = stats.total_pages * stats.page_size;
@@ -251,7 +251,7 @@ void handle_server_info(Service& service, const HttpRequest& /*request*/, std::s
   responder->respond(json_response(std::move(body)));
 }
 
-void handle_flush_cache(Service& service, const HttpRequest& request, std::shared_ptr<Responder> responder) {
+void handle_flush_cache(Service& service, const HttpRequest& request, const std::shared_ptr<Responder>& responder) {
   double timeout_s = 0;
   if (const auto text = request.query_parameter("timeout")) {
     const auto [end, error] = std::from_chars(text->data(), text->data() + text->size(), timeout_s);
@@ -264,7 +264,7 @@ void handle_flush_cache(Service& service, const HttpRequest& request, std::share
   try_flush(service, Clock::now() + milliseconds(static_cast<int64_t>(timeout_s * 1000)), responder);
 }
 
-void handle_abort_request(Service& service, const HttpRequest& request, std::shared_ptr<Responder> responder) {
+void handle_abort_request(Service& service, const HttpRequest& request, const std::shared_ptr<Responder>& responder) {
   const auto engine = service.require_engine();
   const Json body = request.body.empty() ? Json::object() : parse_json(request.body);
   const Fields f(body);
@@ -277,7 +277,8 @@ void handle_abort_request(Service& service, const HttpRequest& request, std::sha
   responder->respond(empty_response(200));
 }
 
-void handle_concatenate(Service& /*service*/, const HttpRequest& /*request*/, std::shared_ptr<Responder> responder) {
+void handle_concatenate(Service& /*service*/, const HttpRequest& /*request*/,
+                        const std::shared_ptr<Responder>& responder) {
   responder->respond(json_response("{}"));
 }
 

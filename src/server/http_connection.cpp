@@ -48,8 +48,7 @@ class Exchange final : public Responder {
 
   void respond(HttpResponse response) override {
     ended_ = true;
-    connection_->hub().post(
-        [c = connection_, n = number_, r = std::move(response)]() mutable { c->respond(n, std::move(r)); });
+    connection_->hub().post([c = connection_, n = number_, r = std::move(response)] { c->respond(n, r); });
   }
   void stream(std::string data, bool last) override {
     ended_ = ended_ || last;
@@ -168,8 +167,7 @@ void Connection::hand_over(HttpRequest request) {
 }
 
 // Input that is not a request is answered as far as possible, and ends the connection.
-void Connection::refuse(int status, std::string message) {  // by value: it may be the parser's
-  parser_.reset();
+void Connection::refuse(int status, const std::string& message) {
   refused_ = true;
   request_line_ = "a request that is not one: " + message;
   request_start_ = Clock::now();
@@ -182,7 +180,8 @@ void Connection::refuse(int status, std::string message) {  // by value: it may 
   deadline_ = Clock::time_point::max();
   HttpResponse response = flat_error(status, message);
   response.close = true;
-  respond(exchange_, std::move(response));
+  respond(exchange_, response);
+  parser_.reset();  // not before: the message may be its own
 }
 
 // ── Writing ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -200,7 +199,7 @@ std::string Connection::head(int status, std::string_view content_type, bool clo
   return out;
 }
 
-void Connection::respond(uint64_t exchange, HttpResponse response) {
+void Connection::respond(uint64_t exchange, const HttpResponse& response) {
   if (exchange != exchange_ || phase_ != Phase::Handling || answering_) return;
   keep_alive_ = keep_alive_ && !response.close && !hub_->stopping && !input_ended_;
   answering_ = answer_complete_ = true;

@@ -64,7 +64,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   void start();
 
   // The answer to the request that is being handled. `exchange` is its number: later calls for an earlier one are void.
-  void respond(uint64_t exchange, HttpResponse response);
+  void respond(uint64_t exchange, const HttpResponse& response);
   void stream(uint64_t exchange, const std::string& data, bool last);
   void watch(uint64_t exchange, std::weak_ptr<ClientWatcher> watcher);
   void drop(uint64_t exchange);
@@ -85,7 +85,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   void on_end_of_input(bool reset);
   void parse();
   void hand_over(HttpRequest request);
-  void refuse(int status, std::string message);
+  void refuse(int status, const std::string& message);
   void send(std::string data);
   void write_some();
   void on_written(const boost::system::error_code& error, size_t n);

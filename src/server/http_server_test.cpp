@@ -38,7 +38,7 @@ struct Watcher final : ClientWatcher {
 
 // Answers "METHOD path body"; paths that begin with /wait are kept for the test to answer.
 struct Echo {
-  explicit Echo(HttpOptions options = {})
+  explicit Echo(const HttpOptions& options = {})
       : server(at_any_port(options),
                [this](HttpRequest&& r, std::shared_ptr<Responder> to) { handle(std::move(r), std::move(to)); }) {}
   static HttpOptions at_any_port(HttpOptions o) {
@@ -346,7 +346,7 @@ TEST(HttpServer, ATakenPortIsAnErrorThatNamesIt) {
   HttpOptions options;
   options.port = echo.server.port();
   try {
-    HttpServer second(options, [](HttpRequest&&, std::shared_ptr<Responder>) {});
+    HttpServer second(options, [](HttpRequest&&, const std::shared_ptr<Responder>&) {});
     FAIL() << "two servers listen on one port";
   } catch (const Error& e) {
     EXPECT_NE(std::string(e.what()).find(std::to_string(options.port)), std::string::npos) << e.what();

@@ -55,7 +55,7 @@ TEST(JsonReader, DeepNestsAndMassesOfValuesAreRefusedBeforeParsing) {
   const size_t deepest = static_cast<size_t>(kDeepestJson);
   EXPECT_NO_THROW(parse_json(std::string(deepest, '[') + std::string(deepest, ']')));
   EXPECT_THROW(parse_json(std::string(deepest + 1, '[') + std::string(deepest + 1, ']')), MalformedJson);
-  EXPECT_THROW(parse_json(std::string(10'000'000, '[')), MalformedJson);
+  EXPECT_THROW(parse_json(std::string(8'000'000, '[')), MalformedJson);
   std::string objects;
   for (int i = 0; i < 100'000; ++i) objects += "{\"a\":";
   EXPECT_THROW(parse_json(objects), MalformedJson);
@@ -70,7 +70,7 @@ TEST(JsonReader, RandomBytesEitherParseOrAreRefused) {
   const unsigned seed = std::random_device{}();
   SCOPED_TRACE(testing::Message() << "seed " << seed);
   std::mt19937 rng(seed);
-  const std::string alphabet = "{}[]\",:0123456789.eE+-truefalsn\\u \n\xc3\xa9\xff\x00";
+  const std::string alphabet = "{}[]\",:0123456789.eE+-truefalsn\\u \n\xc3\xa9\xff" + std::string(1, '\0');
   int parsed = 0;
   for (int i = 0; i < 20'000; ++i) {
     std::string text;

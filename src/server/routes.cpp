@@ -20,7 +20,7 @@
 namespace sgl {
 namespace {
 
-using Handler = void (*)(Service&, const HttpRequest&, std::shared_ptr<Responder>);
+using Handler = void (*)(Service&, const HttpRequest&, const std::shared_ptr<Responder>&);
 using Lane = WorkerPool::Lane;
 
 enum Methods : unsigned { kGet = 1, kPost = 2, kPut = 4 };  // GET brings HEAD with it
@@ -34,20 +34,19 @@ struct Route {
   bool json_only = false;    ///< 400 unless the body's type is application/json
 };
 
-void generate(Service& service, const HttpRequest& request, std::shared_ptr<Responder> responder) {
+void generate(Service& service, const HttpRequest& request, const std::shared_ptr<Responder>& responder) {
   const auto engine = service.require_engine();
-  start_generation(service, parse_generate(parse_json(request.body), *engine, service.options()), std::move(responder));
+  start_generation(service, parse_generate(parse_json(request.body), *engine, service.options()), responder);
 }
 
-void chat(Service& service, const HttpRequest& request, std::shared_ptr<Responder> responder) {
+void chat(Service& service, const HttpRequest& request, const std::shared_ptr<Responder>& responder) {
   const auto engine = service.require_engine();
-  start_generation(service, parse_chat(parse_json(request.body), *engine, service.options()), std::move(responder));
+  start_generation(service, parse_chat(parse_json(request.body), *engine, service.options()), responder);
 }
 
-void completions(Service& service, const HttpRequest& request, std::shared_ptr<Responder> responder) {
+void completions(Service& service, const HttpRequest& request, const std::shared_ptr<Responder>& responder) {
   const auto engine = service.require_engine();
-  start_generation(service, parse_completions(parse_json(request.body), *engine, service.options()),
-                   std::move(responder));
+  start_generation(service, parse_completions(parse_json(request.body), *engine, service.options()), responder);
 }
 
 constexpr Dialect kNative = Dialect::Native, kOpenAi = Dialect::OpenAi;
@@ -189,7 +188,7 @@ void run_route(const Route& route, Service& service, const HttpRequest& request,
 
 }  // namespace
 
-void dispatch(Service& service, HttpRequest request, std::shared_ptr<Responder> responder) {
+void dispatch(Service& service, HttpRequest request, const std::shared_ptr<Responder>& responder) {
   if (!may_enter(service.options().api_key, request)) {
     return responder->respond({.status = 401,
                                .content_type = "application/json",

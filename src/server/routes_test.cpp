@@ -24,11 +24,10 @@ namespace {
 using std::chrono::milliseconds;
 
 struct TestServer : TestService {
-  explicit TestServer(ServerOptions options = {}, std::string reply = "Hello, wörld!")
+  explicit TestServer(const ServerOptions& options = {}, std::string reply = "Hello, wörld!")
       : TestService(options, std::move(reply)),
-        http(at_any_port(options.http), [this](HttpRequest&& r, std::shared_ptr<Responder> to) {
-          dispatch(service, std::move(r), std::move(to));
-        }) {}
+        http(at_any_port(options.http),
+             [this](HttpRequest&& r, const std::shared_ptr<Responder>& to) { dispatch(service, std::move(r), to); }) {}
   static HttpOptions at_any_port(HttpOptions o) {
     o.port = 0;
     return o;

@@ -114,8 +114,8 @@ int serve(const ServerOptions& options, const std::function<std::shared_ptr<Engi
           const std::function<void(int)>& on_listening) {
   const auto start = Clock::now();
   Service service(options);  // outlives the HTTP server, whose requests refer to it
-  HttpServer http(options.http, [&service](HttpRequest&& request, std::shared_ptr<Responder> responder) {
-    dispatch(service, std::move(request), std::move(responder));
+  HttpServer http(options.http, [&service](HttpRequest&& request, const std::shared_ptr<Responder>& responder) {
+    dispatch(service, std::move(request), responder);
   });
   ShutdownSignal signal;
   log::info("listening on http://{}:{}", options.http.host, http.port());
