@@ -69,11 +69,10 @@ TEST_F(HubHttp, ARefusalIsNotRetried) {
 }
 
 TEST_F(HubHttp, NobodyListeningIsUnavailable) {
-  std::string url;
-  {
-    TestServer server([](const TestRequest&) { return TestReply{}; });
-    url = server.url();
-  }
+  boost::asio::io_context io;
+  boost::asio::ip::tcp::acceptor taken(io, boost::asio::ip::tcp::v4());
+  taken.bind({boost::asio::ip::address_v4::loopback(), 0});  // so nobody else can listen there, and this one does not
+  const std::string url = fmt::format("http://127.0.0.1:{}", taken.local_endpoint().port());
   Error e = error_from([&] { HttpClient(options_).get(url, "", "*/*", 100); });
   EXPECT_EQ(e.kind(), ErrorKind::Unavailable);
   EXPECT_TRUE(has(e, url) && has(e, "check the network")) << e.what();

@@ -207,7 +207,7 @@ inline HubOptions test_options(const TemporaryFolder& folder, const std::string&
   o.pypi_index_url = server + "/simple";
   o.attempts = 3;
   o.retry_delay = std::chrono::milliseconds(1);
-  o.stall_timeout = std::chrono::seconds(10);
+  o.stall_timeout = std::chrono::seconds(60);
   return o;
 }
 

@@ -9,6 +9,7 @@
 
 #include <gtest/gtest.h>
 
+#include "base/eventually.h"
 #include "cli/test_world.h"
 
 namespace sgl::cli {
@@ -101,10 +102,9 @@ TEST(Conversation, TwoInterruptsAtTheEmptyPromptEndIt) {
 
 TEST(Conversation, AnInterruptStopsTheAnswerAndKeepsWhatCame) {
   Chat c("", /*is_terminal=*/true);
-  c.w.engine->set_step_time(std::chrono::milliseconds(200));
+  c.w.engine->set_step_time(std::chrono::hours(1));  // one letter, and no other
   std::thread finger([&] {
-    c.w.engine->wait_running([](size_t n) { return n == 1; });
-    std::this_thread::sleep_for(std::chrono::milliseconds(500));
+    EXPECT_TRUE(eventually([&] { return c.w.engine->stats().steps == 1; }));
     std::raise(SIGINT);
   });
   Script script({say("Hi")});
@@ -113,8 +113,7 @@ TEST(Conversation, AnInterruptStopsTheAnswerAndKeepsWhatCame) {
   EXPECT_EQ(c.w.engine->aborted(), 1U);
   EXPECT_TRUE(has(c.w.out.str(), "(stopped)")) << c.w.out.str();
   ASSERT_EQ(c.conversation.messages().size(), 2U);
-  std::string kept = c.conversation.messages()[1].parts[0].text;
-  EXPECT_TRUE(std::string("Hello, wörld!").starts_with(kept) && kept.size() < 13) << kept;
+  EXPECT_EQ(c.conversation.messages()[1].parts[0].text, "H");
   EXPECT_EQ(c.w.err.str(), "");
 }
 

@@ -8,6 +8,7 @@
 #include <cstring>
 #include <deque>
 #include <functional>
+#include <limits>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -20,6 +21,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/eventually.h"
 #include "server/engine_api.h"
 
 namespace sgl {
@@ -84,10 +86,12 @@ class FakeEngine final : public EngineApi {
     held_ = held;
     wake_.notify_all();
   }
-  void set_full(bool full) {
+  /// Refuses so many requests from now on.
+  void refuse_next(int requests) {
     std::lock_guard lock(mutex_);
-    full_ = full;
+    to_refuse_ = requests;
   }
+  void set_full(bool full) { refuse_next(full ? std::numeric_limits<int>::max() : 0); }
   void set_step_time(std::chrono::microseconds t) {
     std::lock_guard lock(mutex_);
     step_time_ = t;
@@ -121,10 +125,10 @@ class FakeEngine final : public EngineApi {
     std::lock_guard lock(mutex_);
     return draining_;
   }
-  /// Waits until `predicate(running)` holds; false after 10 s.
+  /// Waits until `predicate(running)` holds; false when patience is at its end.
   bool wait_running(const std::function<bool(size_t)>& predicate) {
     std::unique_lock lock(mutex_);
-    return changed_.wait_for(lock, std::chrono::seconds(10), [&] { return predicate(samples_.size()); });
+    return changed_.wait_for(lock, kPatience, [&] { return predicate(samples_.size()); });
   }
 
   // ── EngineApi ──
@@ -138,7 +142,10 @@ class FakeEngine final : public EngineApi {
     }
     std::lock_guard lock(mutex_);
     if (draining_) throw Error(ErrorKind::Unavailable, "the engine is shutting down and takes no requests");
-    if (full_) throw Error(ErrorKind::ResourceExhausted, "The request queue is full.");
+    if (to_refuse_ > 0) {
+      --to_refuse_;
+      throw Error(ErrorKind::ResourceExhausted, "The request queue is full.");
+    }
     const bool health = request.rid.starts_with("HEALTH_CHECK");
     for (int i = 0; i < s.n; ++i) samples_.push_back({request, i, prompt, on_output, 0, health});
     submitted_.push_back(std::move(request));
@@ -334,7 +341,8 @@ class FakeEngine final : public EngineApi {
   std::optional<FinishReason> failure_;
   EngineStats stats_;
   size_t aborted_ = 0;
-  bool stopping_ = false, held_ = false, full_ = false, draining_ = false;
+  bool stopping_ = false, held_ = false, draining_ = false;
+  int to_refuse_ = 0;
   std::chrono::microseconds step_time_{0};
   std::thread thread_;
 };
