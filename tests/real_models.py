@@ -9,12 +9,9 @@ mean |Δ log-probability| must stay within 0.002, and on the fast default path, 
 import argparse
 import json
 import os
-import socket
-import subprocess
 import sys
-import time
-import urllib.error
-import urllib.request
+
+from server_process import ServerProcess
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 
@@ -27,49 +24,10 @@ BOUNDS = {
 EXACT_DELTA, NLL = 0.002, 0.003
 
 
-class Server:
-    def __init__(self, program, path, flags):
-        with socket.socket() as s:
-            s.bind(("127.0.0.1", 0))
-            self.port = s.getsockname()[1]
-        command = [program, "serve", "--port", str(self.port), "--log-level", "warn"] + flags
-        if path:
-            command += ["--model-path", path]
-        self.process = subprocess.Popen(command)
-        deadline = time.time() + 600
-        while True:
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{self.port}/health", timeout=30).read()
-                return
-            except (urllib.error.URLError, ConnectionError):
-                if self.process.poll() is not None or time.time() > deadline:
-                    self.process.kill()
-                    sys.exit(f"the server did not start: {' '.join(command)}")
-                time.sleep(0.05)
-
-    def generate(self, body):
-        request = urllib.request.Request(f"http://127.0.0.1:{self.port}/generate", json.dumps(body).encode(),
-                                         {"Content-Type": "application/json"})
-        with urllib.request.urlopen(request, timeout=600) as reply:
-            return json.load(reply)
-
-    def chat(self, messages):
-        body = {"messages": messages, "model": "m", "temperature": 0, "max_tokens": 1}
-        request = urllib.request.Request(f"http://127.0.0.1:{self.port}/v1/chat/completions", json.dumps(body).encode(),
-                                         {"Content-Type": "application/json"})
-        with urllib.request.urlopen(request, timeout=600) as reply:
-            return json.load(reply)
-
-    def stop(self):
-        self.process.terminate()
-        if self.process.wait(timeout=60) != 0:
-            sys.exit(f"the server ended with status {self.process.returncode}")
-
-
 def score_text(server, golden):
     """Mean |Δ logprob|, share of equal top-1, relative error of the mean NLL, on the fixed text."""
     text = golden["text"]
-    reply = server.generate({"input_ids": text["input_ids"], "return_logprob": True, "logprob_start_len": 0,
+    reply = server.post("/generate", {"input_ids": text["input_ids"], "return_logprob": True, "logprob_start_len": 0,
                              "top_logprobs_num": 1, "sampling_params": {"max_new_tokens": 1, "temperature": 0}})
     meta = reply["meta_info"]
     got = [entry[0] for entry in meta["input_token_logprobs"][1:]]
@@ -89,8 +47,9 @@ def score_prompts(server, golden, tie):
     agree = total = 0
     for prompt in golden["prompts"]:
         steps = prompt["greedy"]
-        reply = server.generate({"input_ids": prompt["input_ids"],
-                                 "sampling_params": {"max_new_tokens": len(steps), "temperature": 0, "ignore_eos": True}})
+        reply = server.post("/generate", {
+            "input_ids": prompt["input_ids"],
+            "sampling_params": {"max_new_tokens": len(steps), "temperature": 0, "ignore_eos": True}})
         total += len(steps)
         for token, step in zip(reply["output_ids"], steps):
             if token != step["token"]:
@@ -99,7 +58,8 @@ def score_prompts(server, golden, tie):
                 break
             agree += 1
         if prompt.get("messages"):
-            usage = server.chat(prompt["messages"])["usage"]
+            usage = server.post("/v1/chat/completions", {
+                "messages": prompt["messages"], "model": "m", "temperature": 0, "max_tokens": 1})["usage"]
             assert usage["prompt_tokens"] == len(prompt["input_ids"]), "the chat template gives another prompt"
     return agree, total
 
@@ -112,7 +72,7 @@ def check(program, name, path):
     for label, flags, delta_bound, top1_bound, tie in (
             ("exact", ["--dtype", "float32"], EXACT_DELTA, 0.99, 0.01),
             ("fast", [], bounds["delta"], bounds["top1"], 0.5)):
-        server = Server(program, path, flags)
+        server = ServerProcess(program, *flags, *(["--model-path", path] if path else []))
         delta, equal, nll = score_text(server, golden)
         agree, total = score_prompts(server, golden, tie)
         server.stop()

@@ -7,7 +7,6 @@ After each test the server must be back at its baseline: nothing runs or waits, 
 """
 import argparse
 import asyncio
-import contextlib
 import json
 import os
 import random
@@ -20,67 +19,32 @@ import tempfile
 import time
 import unittest
 import urllib.error
-import urllib.request
+
+from server_process import ServerProcess
 
 ARGS = None
 
 
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+PATIENCE = 120  # seconds for what is bound to happen; only a bug takes so long
 
 
-class Server:
+class Server(ServerProcess):
     def __init__(self, *flags):
-        self.port = free_port()
-        self.log = tempfile.TemporaryFile("w+")
-        self.process = subprocess.Popen([ARGS.program, "serve", "--port", str(self.port), *flags],
-                                        stderr=self.log, stdout=self.log)
-        deadline = time.time() + 300
-        while True:
-            with contextlib.suppress(urllib.error.URLError, ConnectionError):
-                self.get("/health")
-                return
-            if self.process.poll() is not None or time.time() > deadline:
-                self.process.kill()
-                raise RuntimeError("the server did not start:\n" + self.output())
-            time.sleep(0.02)
-
-    def output(self):
-        self.log.seek(0)
-        return self.log.read()
-
-    def get(self, path):
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=60) as reply:
-            return reply.read()
-
-    def post(self, path, body):
-        request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", json.dumps(body).encode(),
-                                         {"Content-Type": "application/json"})
-        with urllib.request.urlopen(request, timeout=600) as reply:
-            return json.loads(reply.read() or b"null")
+        super().__init__(ARGS.program, "--decode-log-interval", "0", *flags)
 
     def state(self):
         return json.loads(self.get("/server_info"))["internal_states"][0]
 
-    def wait_for_baseline(self, seconds=10):
-        deadline = time.time() + seconds
+    def wait_for_baseline(self):
+        deadline = time.monotonic() + PATIENCE
         while True:
             s = self.state()
             # Health probes are requests, too: give the one that answered a moment to end.
             if s["num_running_reqs"] == 0 and s["num_waiting_reqs"] == 0 and s["cached_pages_locked"] == 0:
                 assert s["free_pages"] + s["cached_pages"] == s["total_pages"], f"a page is lost: {s}"
                 return s
-            assert time.time() < deadline, f"the server is not idle after {seconds} s: {s}"
+            assert time.monotonic() < deadline, f"the server is not idle after {PATIENCE} s: {s}"
             time.sleep(0.02)
-
-    def stop(self):
-        self.process.send_signal(signal.SIGTERM)
-        status = self.process.wait(timeout=60)
-        output = self.output()
-        self.log.close()
-        assert status == 0, f"the server ended with status {status}:\n{output}"
 
 
 def message(path, body):
@@ -118,7 +82,7 @@ class Faults(unittest.TestCase):
 
     @classmethod
     def setUpClass(cls):
-        cls.server = Server("--decode-log-interval", "0", "--max-queued-requests", "1000", "--max-total-tokens", "40000")
+        cls.server = Server("--max-queued-requests", "1000", "--max-total-tokens", "40000")
         cls.server.wait_for_baseline()
 
     @classmethod
@@ -128,12 +92,27 @@ class Faults(unittest.TestCase):
     def tearDown(self):
         self.server.wait_for_baseline()
 
-    async def running(self, count):
-        """Waits until so many requests run. One of 2,000 tokens takes far longer to end by itself on any machine."""
-        deadline = time.time() + 10
-        while self.server.state()["num_running_reqs"] != count:
-            self.assertLess(time.time(), deadline, f"there are not {count} running requests")
+    async def wait_until(self, what, holds):
+        """Waits until the predicate of the server's state holds."""
+        deadline = time.monotonic() + PATIENCE
+        while not holds(self.server.state()):
+            self.assertLess(time.monotonic(), deadline, f"{what}: {self.server.state()}")
             await asyncio.sleep(0.001)
+
+    def hangs_up(self, stream):
+        """A client that leaves a request of 7,000 tokens: it is counted as aborted, which one that ended never is."""
+        before = self.server.state()["num_aborted_requests_total"]
+        async def run():
+            reader, writer = await send(self.server.port, "/generate", {
+                "text": "Once upon a time", "stream": stream,
+                "sampling_params": {"max_new_tokens": 7000, "ignore_eos": True}})
+            if stream:
+                await reader.readuntil(b"data: ")
+            await self.wait_until("the request does not run", lambda s: s["num_running_reqs"] == 1)
+            hang_up(writer)
+            await self.wait_until("the request is not aborted", lambda s: (
+                s["num_running_reqs"] == 0 and s["num_aborted_requests_total"] == before + 1))
+        asyncio.run(run())
 
     def test_200_clients_at_once_are_all_answered(self):
         async def run():
@@ -145,24 +124,10 @@ class Faults(unittest.TestCase):
             self.assertGreaterEqual(reply["meta_info"]["completion_tokens"], 1)
 
     def test_a_client_that_hangs_up_mid_stream_frees_its_pages(self):
-        async def run():
-            reader, writer = await send(self.server.port, "/generate", {
-                "text": "Once upon a time", "stream": True,
-                "sampling_params": {"max_new_tokens": 2000, "ignore_eos": True}})
-            await reader.readuntil(b"data: ")
-            await self.running(1)  # the first token leaves before the step's statistics are public
-            hang_up(writer)
-            await self.running(0)
-        asyncio.run(run())
+        self.hangs_up(stream=True)
 
     def test_a_client_that_leaves_while_it_waits_for_a_whole_answer_frees_its_pages(self):
-        async def run():
-            _, writer = await send(self.server.port, "/generate", {
-                "text": "Once upon a time", "sampling_params": {"max_new_tokens": 2000, "ignore_eos": True}})
-            await self.running(1)
-            hang_up(writer)
-            await self.running(0)
-        asyncio.run(run())
+        self.hangs_up(stream=False)
 
     def test_64_requests_with_one_prefix_compute_it_once(self):
         rng = random.Random(7)
@@ -192,10 +157,8 @@ class Faults(unittest.TestCase):
         ]
         for path, body, status, part in cases:
             with self.subTest(path=path, body=body[:60]):
-                request = urllib.request.Request(f"http://127.0.0.1:{self.server.port}{path}", body,
-                                                 {"Content-Type": "application/json"})
                 with self.assertRaises(urllib.error.HTTPError) as caught:
-                    urllib.request.urlopen(request, timeout=60)
+                    self.server.open(path, body)
                 with caught.exception as error:
                     text = error.read()
                 self.assertEqual(error.code, status, text)
@@ -239,16 +202,16 @@ class Faults(unittest.TestCase):
                 async with gate:
                     await one(i)
             await asyncio.gather(*(gated(i) for i in range(ARGS.requests)))
-        start = time.time()
+        start = time.monotonic()
         asyncio.run(run())
         state = self.server.wait_for_baseline()
-        print(f"seed {seed}: {counts} in {time.time() - start:.0f} s; {state['free_pages']} free + {state['cached_pages']} "
+        print(f"seed {seed}: {counts} in {time.monotonic() - start:.0f} s; {state['free_pages']} free + {state['cached_pages']} "
               f"cached = {state['total_pages']} pages", file=sys.stderr)
 
 
 class Limits(unittest.TestCase):
     def test_a_small_kv_pool_answers_all(self):
-        server = Server("--max-total-tokens", "2048", "--schedule-conservativeness", "0.1", "--decode-log-interval", "0")
+        server = Server("--max-total-tokens", "2048", "--schedule-conservativeness", "0.1")
         async def run():
             return await asyncio.gather(*(whole(server.port, "/generate", {
                 "text": f"Story {i}:", "sampling_params": {"max_new_tokens": 200, "min_new_tokens": 200, "temperature": 0}})
@@ -261,7 +224,7 @@ class Limits(unittest.TestCase):
         server.stop()
 
     def test_a_full_queue_answers_503(self):
-        server = Server("--max-running-requests", "1", "--max-queued-requests", "2", "--decode-log-interval", "0")
+        server = Server("--max-running-requests", "1", "--max-queued-requests", "2")
         async def run():
             return await asyncio.gather(*(whole(server.port, "/generate", {
                 "text": "a", "sampling_params": {"max_new_tokens": 50, "ignore_eos": True}}) for _ in range(20)))
@@ -273,25 +236,29 @@ class Limits(unittest.TestCase):
         server.stop()
 
     def test_sigterm_lets_running_requests_end(self):
-        server = Server("--decode-log-interval", "0")
+        server = Server()
         async def run():
-            tasks = [asyncio.ensure_future(whole(server.port, "/generate", {
-                "text": "a", "sampling_params": {"max_new_tokens": 60, "ignore_eos": True}})) for _ in range(8)]
-            while server.state()["num_running_reqs"] < 8:
-                await asyncio.sleep(0.005)
+            streams = [await send(server.port, "/generate", {
+                "text": "a", "stream": True, "sampling_params": {"max_new_tokens": 60, "ignore_eos": True}})
+                for _ in range(8)]
+            for reader, _ in streams:
+                await reader.readuntil(b"data: ")
             server.process.send_signal(signal.SIGTERM)
-            return await asyncio.gather(*tasks)
-        replies = asyncio.run(run())
-        self.assertEqual([(status, r["meta_info"]["completion_tokens"]) for status, r in replies], [(200, 60)] * 8)
-        self.assertEqual(server.process.wait(timeout=60), 0)
-        server.log.close()
+            answers = [await reader.read() for reader, _ in streams]
+            for _, writer in streams:
+                writer.close()
+            return answers
+        for answer in asyncio.run(run()):
+            self.assertIn(b'"completion_tokens":60', answer)
+            self.assertIn(b"data: [DONE]", answer)
+        server.wait()
 
 
 class StartUp(unittest.TestCase):
     """Every mistake ends the program soon, with one line that names it."""
 
     def refused(self, *flags, status, text):
-        done = subprocess.run([ARGS.program, "serve", *flags], capture_output=True, text=True, timeout=120)
+        done = subprocess.run([ARGS.program, "serve", *flags], capture_output=True, text=True, timeout=600)
         self.assertEqual(done.returncode, status, done.stderr)
         for part in text:
             self.assertIn(part, done.stderr)
