@@ -154,7 +154,8 @@ TEST(Equality, RetractedIsNot) {
   std::vector<Request> all = random_requests(std::min(num_cases(), 40), test_seed() + 1);
   for (Request& r : all) {
     r.sampling.ignore_eos = false;
-    r.sampling.min_new_tokens = r.sampling.max_new_tokens = 64;
+    r.sampling.max_new_tokens = 64;
+    r.sampling.min_new_tokens = 64;
   }
   EngineOptions o = options();
   o.max_total_tokens = 448;  // the longest request needs 364
