@@ -213,6 +213,7 @@ std::array<int8_t, 16> unpack_scales_q3_k(const uint8_t (&packed)[12]) {
 }
 
 void dequantize_row(DType dtype, const std::byte* src, float* dst, int64_t n) {
+  if (n == 0) return;  // then both may be null, which memcpy() does not take
   auto as_float = [](auto x) { return static_cast<float>(x); };
   switch (dtype) {
     case DType::F32:
@@ -262,6 +263,7 @@ void dequantize_row(DType dtype, const std::byte* src, float* dst, int64_t n) {
 }
 
 void quantize_row(DType dtype, const float* src, std::byte* dst, int64_t n) {
+  if (n == 0) return;
   switch (dtype) {
     case DType::F32:
       std::memcpy(dst, src, static_cast<size_t>(n) * sizeof(float));
