@@ -404,6 +404,7 @@ TEST(Serve, ListensThenLoadsThenWarmsUpThenIsUpAndDrainsOnSigterm) {
   engine->hold(false);
   EXPECT_TRUE(eventually([&] { return get("/ready") == 200; }));
   EXPECT_EQ(get("/health"), 200);
+  EXPECT_TRUE(engine->wait_running([](size_t n) { return n == 0; })) << "the health check's own request";
 
   engine->hold(true);
   TestClient client(at);
