@@ -1,5 +1,6 @@
-// Exact equalities on the real default model: a request's tokens and log-probabilities do not depend on what runs beside
-// it, on the prefix cache, on how prompts are cut into chunks, on threads, on retraction or on streaming. Bit for bit.
+// Exact equalities on the real default model: a request's tokens and log-probabilities do not depend on what runs
+// beside it, on the prefix cache, on how prompts are cut into chunks, on threads, on retraction or on streaming. Bit
+// for bit.
 
 #include <algorithm>
 #include <bit>
@@ -28,7 +29,8 @@ uint64_t test_seed() {
   return seed;
 }
 
-// Prompts of 1 to 300 tokens, some with common beginnings; all kinds of sampling; prompt log-probabilities now and then.
+// Prompts of 1 to 300 tokens, some with common beginnings; all kinds of sampling; prompt log-probabilities now and
+// then.
 std::vector<Request> random_requests(int n, uint64_t seed) {
   std::mt19937_64 rng(seed);
   auto pick = [&](int m) { return static_cast<int>(rng() % static_cast<uint64_t>(m)); };

@@ -23,8 +23,9 @@ namespace sgl {
 namespace {
 
 const std::string kGolden = std::string(SGL_SOURCE_DIR) + "/tests/golden/models/";
-constexpr const char* kModels[] = {"llama", "llama_tied_rope3", "llama_linear_rope", "mistral_swa", "qwen2", "qwen2_yarn",
-                                   "qwen3", "gemma2", "gemma3_text", "phi3", "gpt2"};
+constexpr const char* kModels[] = {
+    "llama", "llama_tied_rope3", "llama_linear_rope", "mistral_swa", "qwen2", "qwen2_yarn",
+    "qwen3", "gemma2",           "gemma3_text",       "phi3",        "gpt2"};
 
 // The tensors of expected.safetensors, read without the program's own reader.
 class Expected {
@@ -67,8 +68,13 @@ class OneSequence {
   OneSequence(const Checkpoint& checkpoint, const Variant& setup)
       : backend_(Backend::create(setup.backend)),
         model_(build_model(checkpoint, *backend_, checkpoint.config().context_length)),
-        kv_(*backend_, {.num_layers = model_->config().num_layers, .num_kv_heads = model_->config().num_kv_heads,
-                        .head_dim = model_->config().head_dim, .dtype = setup.kv, .page_size = 16}, 16) {}
+        kv_(*backend_,
+            {.num_layers = model_->config().num_layers,
+             .num_kv_heads = model_->config().num_kv_heads,
+             .head_dim = model_->config().head_dim,
+             .dtype = setup.kv,
+             .page_size = 16},
+            16) {}
 
   /// Logits of all new tokens, [n, vocab].
   std::vector<float> extend(const std::vector<int32_t>& tokens) {

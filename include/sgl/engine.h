@@ -19,38 +19,39 @@ namespace sgl {
 
 /// How to load and run a model. Names and meanings are those of the `sgl serve` flags.
 struct EngineOptions {
-  std::string model_path{};           ///< directory, .gguf file or hub id; empty: the default model
-  std::string tokenizer_path{};       ///< empty: the model's
-  bool skip_tokenizer_init = false; ///< ids in, ids out
-  std::string load_format = "auto"; ///< auto, safetensors, gguf, dummy
-  std::string revision{};             ///< of a hub model; empty: main
-  std::string served_model_name{};    ///< empty: model_path
-  std::string chat_template{};        ///< a file; empty: the model's own
+  std::string model_path{};          ///< directory, .gguf file or hub id; empty: the default model
+  std::string tokenizer_path{};      ///< empty: the model's
+  bool skip_tokenizer_init = false;  ///< ids in, ids out
+  std::string load_format = "auto";  ///< auto, safetensors, gguf, dummy
+  std::string revision{};            ///< of a hub model; empty: main
+  std::string served_model_name{};   ///< empty: model_path
+  std::string chat_template{};       ///< a file; empty: the model's own
 
-  std::string device = "cpu";       ///< cpu, ref
-  std::string dtype = "auto";       ///< auto, float32 (exact: activations are never quantized)
+  std::string device = "cpu";  ///< cpu, ref
+  std::string dtype = "auto";  ///< auto, float32 (exact: activations are never quantized)
   std::string kv_cache_dtype = "auto";
   std::optional<int> context_length{};
   bool allow_auto_truncate = false;
   std::string json_model_override_args{};
-  int threads = 0;                  ///< compute threads; 0: chosen for the machine
+  int threads = 0;  ///< compute threads; 0: chosen for the machine
 
   std::optional<int64_t> max_total_tokens{};  ///< KV pool size in tokens
-  double mem_fraction_static = 0.0;         ///< share of memory for weights and KV pool; 0: chosen
-  int page_size = 16;                       ///< tokens a KV page
-  int max_running_requests = 0;             ///< 0: chosen
-  int max_queued_requests = 4096;           ///< beyond: ResourceExhausted
-  int chunked_prefill_size = 512;           ///< tokens a step may compute; −1: no chunking
-  std::string schedule_policy = "lpm";      ///< lpm, fcfs, dfs-weight, random
+  double mem_fraction_static = 0.0;           ///< share of memory for weights and KV pool; 0: chosen
+  int page_size = 16;                         ///< tokens a KV page
+  int max_running_requests = 0;               ///< 0: chosen
+  int max_queued_requests = 4096;             ///< beyond: ResourceExhausted
+  int chunked_prefill_size = 512;             ///< tokens a step may compute; −1: no chunking
+  std::string schedule_policy = "lpm";        ///< lpm, fcfs, dfs-weight, random
   double schedule_conservativeness = 1.0;
   bool disable_radix_cache = false;
   int64_t random_seed = 0;
-  int decode_log_interval = 40;             ///< steps between two log lines; 0: none
+  int decode_log_interval = 40;  ///< steps between two log lines; 0: none
 };
 
 /// Facts about the loaded model that a server or a user wants to show.
 struct ModelInfo {
-  std::string model_path{}, served_model_name{}, tokenizer_path{}, architecture{}, model_type{}, device{}, dtype{}, load_format{};
+  std::string model_path{}, served_model_name{}, tokenizer_path{}, architecture{}, model_type{}, device{}, dtype{},
+      load_format{};
   std::string kv_cache_dtype{};
   int context_length = 0;
   int vocab_size = 0;

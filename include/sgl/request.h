@@ -16,20 +16,20 @@ namespace sgl {
 struct SamplingParams {
   std::optional<int> max_new_tokens = 128;  ///< ≥ 0; nullopt: up to the context's end; 0: prefill only
   int min_new_tokens = 0;                   ///< until then EOS and stop_token_ids cannot be sampled; ≤ max_new_tokens
-  std::vector<std::string> stop{};            ///< ≤ 32; searched in the decoded output; trimmed from the text
+  std::vector<std::string> stop{};          ///< ≤ 32; searched in the decoded output; trimmed from the text
   std::vector<int32_t> stop_token_ids{};
-  bool no_stop_trim = false;                ///< keep the stop string or stop token in the text
-  bool ignore_eos = false;                  ///< EOS ids and stop_token_ids do not end the text
-  float temperature = 1.0F;                 ///< ≥ 0; below 1e-6 greedy
-  float top_p = 1.0F;                       ///< (0, 1]
-  int top_k = -1;                           ///< −1 (all) or ≥ 1
-  float min_p = 0.0F;                       ///< [0, 1]: drop tokens with p < min_p · p_max
-  float frequency_penalty = 0.0F;           ///< [−2, 2]: logit −= f · count in the output
-  float presence_penalty = 0.0F;            ///< [−2, 2]: logit −= f if seen in the output
-  float repetition_penalty = 1.0F;          ///< (0, 2]: seen in the output: logit > 0 ? ÷ f : × f
-  std::map<int32_t, float> logit_bias{};      ///< added to the logit of each id
-  std::optional<int64_t> seed{};              ///< fixes the result wherever the request runs in a batch
-  int n = 1;                                ///< ≥ 1: number of samples of the same prompt
+  bool no_stop_trim = false;              ///< keep the stop string or stop token in the text
+  bool ignore_eos = false;                ///< EOS ids and stop_token_ids do not end the text
+  float temperature = 1.0F;               ///< ≥ 0; below 1e-6 greedy
+  float top_p = 1.0F;                     ///< (0, 1]
+  int top_k = -1;                         ///< −1 (all) or ≥ 1
+  float min_p = 0.0F;                     ///< [0, 1]: drop tokens with p < min_p · p_max
+  float frequency_penalty = 0.0F;         ///< [−2, 2]: logit −= f · count in the output
+  float presence_penalty = 0.0F;          ///< [−2, 2]: logit −= f if seen in the output
+  float repetition_penalty = 1.0F;        ///< (0, 2]: seen in the output: logit > 0 ? ÷ f : × f
+  std::map<int32_t, float> logit_bias{};  ///< added to the logit of each id
+  std::optional<int64_t> seed{};          ///< fixes the result wherever the request runs in a batch
+  int n = 1;                              ///< ≥ 1: number of samples of the same prompt
   bool skip_special_tokens = true;
   bool spaces_between_special_tokens = true;
 };
@@ -59,10 +59,10 @@ struct ChatMessage {
 /// A conversation, rendered by the model's own chat template.
 struct ChatPrompt {
   std::vector<ChatMessage> messages{};
-  std::string tools_json{};              ///< JSON array of OpenAI tool objects; empty: none
-  std::string template_kwargs_json{};    ///< JSON object of extra template variables; empty: none
+  std::string tools_json{};            ///< JSON array of OpenAI tool objects; empty: none
+  std::string template_kwargs_json{};  ///< JSON object of extra template variables; empty: none
   bool add_generation_prompt = true;
-  bool continue_final_message = false; ///< the last message is left open for the model to go on
+  bool continue_final_message = false;  ///< the last message is left open for the model to go on
 };
 
 /// One generation request.
@@ -73,8 +73,8 @@ struct Request {
   SamplingParams sampling;
 
   bool return_logprob = false;
-  int logprob_start_len = -1;              ///< first prompt position to report; −1: none (all, if max_new_tokens is 0)
-  int top_logprobs_num = 0;                ///< best tokens to report at each reported position
+  int logprob_start_len = -1;  ///< first prompt position to report; −1: none (all, if max_new_tokens is 0)
+  int top_logprobs_num = 0;    ///< best tokens to report at each reported position
   std::vector<int32_t> token_ids_logprob{};  ///< these ids are reported at each reported position
   std::string cache_namespace{};             ///< requests of different namespaces never share cached prefixes
 };
@@ -96,21 +96,22 @@ struct FinishReason {
   enum class Type { Running, Stop, Length, Abort } type = Type::Running;
   std::variant<std::monostate, int32_t, std::string> matched{};  ///< Stop: the token id or the stop string
   std::string message{};                                         ///< Abort: why
-  int status = 0;                                              ///< Abort: HTTP status that fits (499, 500, 503)
+  int status = 0;                                                ///< Abort: HTTP status that fits (499, 500, 503)
 };
 
-/// A piece of a request's result. Pieces of one (request, index) come in order; `finish.type != Running` marks the last.
+/// A piece of a request's result. Pieces of one (request, index) come in order; `finish.type != Running` marks the
+/// last.
 struct Output {
   std::string rid{};
-  int index = 0;                                 ///< which of the `n` samples
-  std::string text{};                              ///< new text; whole UTF-8 characters
-  std::vector<int32_t> token_ids{};                ///< new tokens, the stop token included
-  std::vector<PositionLogprobs> logprobs{};        ///< for each of token_ids, if asked for
-  std::vector<PositionLogprobs> prompt_logprobs{}; ///< with the first piece, if asked for
+  int index = 0;                                    ///< which of the `n` samples
+  std::string text{};                               ///< new text; whole UTF-8 characters
+  std::vector<int32_t> token_ids{};                 ///< new tokens, the stop token included
+  std::vector<PositionLogprobs> logprobs{};         ///< for each of token_ids, if asked for
+  std::vector<PositionLogprobs> prompt_logprobs{};  ///< with the first piece, if asked for
   FinishReason finish{};
   int prompt_tokens = 0;
-  int completion_tokens = 0;                     ///< so far, this piece included
-  int cached_tokens = 0;                         ///< prompt tokens taken from the prefix cache at first admission
+  int completion_tokens = 0;  ///< so far, this piece included
+  int cached_tokens = 0;      ///< prompt tokens taken from the prefix cache at first admission
   int num_retractions = 0;
 };
 

@@ -1,14 +1,13 @@
 #include "base/file.h"
 
-#include <fcntl.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <cerrno>
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
 #include <utility>
 
 #include <fmt/format.h>
@@ -34,7 +33,8 @@ MappedFile::MappedFile(const std::string& path) {
     int err = errno;
     ::close(fd);
     if (p == MAP_FAILED) {
-      throw Error(ErrorKind::ResourceExhausted, fmt::format("cannot map {} ({} bytes): {}", path, size_, std::strerror(err)));
+      throw Error(ErrorKind::ResourceExhausted,
+                  fmt::format("cannot map {} ({} bytes): {}", path, size_, std::strerror(err)));
     }
     data_ = static_cast<const std::byte*>(p);
   } else {
@@ -75,7 +75,8 @@ std::string read_file(const std::string& path, size_t max_bytes) {
 std::string cache_directory() {
   if (const char* dir = std::getenv("SGL_CACHE"); dir != nullptr && *dir != '\0') return dir;
   if (const char* dir = std::getenv("XDG_CACHE_HOME"); dir != nullptr && *dir != '\0') return std::string(dir) + "/sgl";
-  if (const char* home = std::getenv("HOME"); home != nullptr && *home != '\0') return std::string(home) + "/.cache/sgl";
+  if (const char* home = std::getenv("HOME"); home != nullptr && *home != '\0')
+    return std::string(home) + "/.cache/sgl";
   return "/tmp/sgl-cache";
 }
 

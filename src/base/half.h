@@ -10,8 +10,12 @@
 
 namespace sgl {
 
-struct f16 { uint16_t bits; };
-struct bf16 { uint16_t bits; };
+struct f16 {
+  uint16_t bits;
+};
+struct bf16 {
+  uint16_t bits;
+};
 
 inline float to_float(bf16 x) { return std::bit_cast<float>(uint32_t{x.bits} << 16); }
 
@@ -36,8 +40,8 @@ inline f16 to_f16(float f) {
   u &= 0x7fffffffU;
   if (u > 0x7f800000U) return {static_cast<uint16_t>(sign | 0x7e00U)};
   if (u >= 0x477ff000U) return {static_cast<uint16_t>(sign | 0x7c00U)};  // ≥ 65520 rounds to infinity
-  if (u < 0x38800000U) {                                                // below 2^-14: subnormal in f16
-    float scaled = std::bit_cast<float>(u) + 0.5F;                      // adding 0.5 leaves the fraction in units of 2^-24
+  if (u < 0x38800000U) {                                                 // below 2^-14: subnormal in f16
+    float scaled = std::bit_cast<float>(u) + 0.5F;  // adding 0.5 leaves the fraction in units of 2^-24
     return {static_cast<uint16_t>(sign | (std::bit_cast<uint32_t>(scaled) - 0x3f000000U))};
   }
   uint32_t rounded = u + 0xfffU + ((u >> 13) & 1U);

@@ -1,12 +1,11 @@
 #include "base/memory.h"
 
-#include <sys/mman.h>
-
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <fstream>
 #include <string>
+#include <sys/mman.h>
 
 #include <fmt/format.h>
 

@@ -1,9 +1,9 @@
 #pragma once
 // Threads for compute: one parallel loop at a time, with the calling thread taking part.
 //
-// Workers spin for some microseconds after a loop, since the next one usually follows at once, and then park, so that an
-// idle process uses no processor time. A loop waits only for workers that joined it: one that the system has not run yet,
-// on a busy machine, comes too late and delays nobody.
+// Workers spin for some microseconds after a loop, since the next one usually follows at once, and then park, so that
+// an idle process uses no processor time. A loop waits only for workers that joined it: one that the system has not run
+// yet, on a busy machine, comes too late and delays nobody.
 
 #include <atomic>
 #include <condition_variable>

@@ -347,7 +347,7 @@ ModelConfig config_from_json(const json& config) {
     refuse_quantization(outer);
     const json empty = json::object();
     const ConfigFields f(multimodal ? (outer.is_set("text_config") ? *outer.find("text_config") : empty) : config,
-                   multimodal ? "config.json: text_config" : "config.json");
+                         multimodal ? "config.json: text_config" : "config.json");
     c.dtype = dtype_of(f, dtype_of(outer, DType::F32));
     if (multimodal) read_tokens(outer, nullptr, c);
     read_tokens(f, d, c);

@@ -17,15 +17,15 @@ struct RopeConfig {
   enum class Scaling { None, Linear, Dynamic, Llama3, Yarn, LongRope } scaling = Scaling::None;
   double theta = 10000.0;
   double factor = 1.0;
-  int rotary_dim = 0;           ///< first dimensions of each head that turn; the rest pass
-  bool interleaved = false;     ///< pairs (2i, 2i+1) (GGUF's llama layout, DeepSeek); else (i, i + rotary_dim/2)
-  int original_context = 0;     ///< trained context, for llama3, yarn, longrope, dynamic
-  double low_freq_factor = 1.0, high_freq_factor = 4.0;                  ///< llama3
-  double beta_fast = 32.0, beta_slow = 1.0;                              ///< yarn
-  std::optional<double> attention_factor;                                ///< yarn, longrope: overrides the formula
-  double mscale = 0.0, mscale_all_dim = 0.0;                             ///< yarn in DeepSeek
-  std::vector<float> short_factor, long_factor;                          ///< longrope: a factor for each pair
-  std::vector<float> freq_factors;                                       ///< GGUF rope_freqs.weight: divides each frequency
+  int rotary_dim = 0;        ///< first dimensions of each head that turn; the rest pass
+  bool interleaved = false;  ///< pairs (2i, 2i+1) (GGUF's llama layout, DeepSeek); else (i, i + rotary_dim/2)
+  int original_context = 0;  ///< trained context, for llama3, yarn, longrope, dynamic
+  double low_freq_factor = 1.0, high_freq_factor = 4.0;  ///< llama3
+  double beta_fast = 32.0, beta_slow = 1.0;              ///< yarn
+  std::optional<double> attention_factor;                ///< yarn, longrope: overrides the formula
+  double mscale = 0.0, mscale_all_dim = 0.0;             ///< yarn in DeepSeek
+  std::vector<float> short_factor, long_factor;          ///< longrope: a factor for each pair
+  std::vector<float> freq_factors;                       ///< GGUF rope_freqs.weight: divides each frequency
   bool operator==(const RopeConfig&) const = default;
 };
 
@@ -42,27 +42,27 @@ struct ModelConfig {
 
   int hidden_size = 0, num_layers = 0, num_heads = 0, num_kv_heads = 0, head_dim = 0;
   int intermediate_size = 0, vocab_size = 0;
-  int context_length = 0;    ///< max_position_embeddings
+  int context_length = 0;  ///< max_position_embeddings
   float norm_eps = 1e-6F;
-  bool norm_plus_one = false;      ///< Gemma in the hub's form: norms multiply by (1 + w)
+  bool norm_plus_one = false;  ///< Gemma in the hub's form: norms multiply by (1 + w)
   Activation activation = Activation::Silu;
   bool tie_word_embeddings = false;
-  bool conv1d_weights = false;     ///< linear weights are stored [in, out] (the hub's GPT-2), not [out, in]
+  bool conv1d_weights = false;  ///< linear weights are stored [in, out] (the hub's GPT-2), not [out, in]
   /// Which optional tensors the layers have. Facts for whoever lists tensors ahead of loading (expected_tensors()).
   bool qkv_bias = false, attn_out_bias = false, mlp_bias = false, qk_norm = false;
   /// Gemma: sqrt(hidden_size), rounded to the type that the hub's config names (bfloat16: 640 → 25.25, not 25.298): the
   /// published model was trained with it so. float32 configs and GGUF files: not rounded.
   float embedding_scale = 1.0F;
 
-  float attention_scale = 0.0F;    ///< on q·k; 1/sqrt(head_dim) unless the model says otherwise
-  float attention_softcap = 0.0F;  ///< 0: none
-  float final_softcap = 0.0F;      ///< on logits; 0: none
-  int sliding_window = 0;          ///< tokens a query sees, itself included; 0: all
-  std::vector<bool> layer_sliding; ///< for each layer: uses the window; empty: all layers if sliding_window > 0
+  float attention_scale = 0.0F;     ///< on q·k; 1/sqrt(head_dim) unless the model says otherwise
+  float attention_softcap = 0.0F;   ///< 0: none
+  float final_softcap = 0.0F;       ///< on logits; 0: none
+  int sliding_window = 0;           ///< tokens a query sees, itself included; 0: all
+  std::vector<bool> layer_sliding;  ///< for each layer: uses the window; empty: all layers if sliding_window > 0
   RopeConfig rope;
   std::optional<RopeConfig> rope_local;  ///< Gemma 3: for layers that use the window
 
-  std::vector<int32_t> eos_ids;    ///< config ∪ generation config
+  std::vector<int32_t> eos_ids;  ///< config ∪ generation config
   std::optional<int32_t> bos_id;
   GenerationDefaults generation;
 };

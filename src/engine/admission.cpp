@@ -41,12 +41,14 @@ int room_for_output(const Request& request, std::vector<int32_t>& tokens, const 
     if (size >= longest) tokens.resize(static_cast<size_t>(std::max(longest - 1, 1)));
   } else {
     if (size >= context) {
-      refuse(fmt::format("The input ({} tokens) is longer than the model's context length ({} tokens).", size, context));
+      refuse(
+          fmt::format("The input ({} tokens) is longer than the model's context length ({} tokens).", size, context));
     }
     if (wanted && int64_t{size} + *wanted > context) {
-      refuse(fmt::format("Requested token count exceeds the model's maximum context length of {} tokens. You requested a total of "
-                         "{} tokens: {} tokens from the input and {} tokens for the completion.",
-                         context, int64_t{size} + *wanted, size, *wanted));
+      refuse(fmt::format(
+          "Requested token count exceeds the model's maximum context length of {} tokens. You requested a total of "
+          "{} tokens: {} tokens from the input and {} tokens for the completion.",
+          context, int64_t{size} + *wanted, size, *wanted));
     }
     if (size >= longest) {
       refuse(fmt::format("The input ({} tokens) does not fit the KV cache ({} tokens); raise --max-total-tokens.", size,
@@ -64,7 +66,8 @@ int AdmissionLimits::max_request_len() const {
 }
 
 void check_sampling(const SamplingParams& s, int vocab_size, bool has_tokenizer) {
-  if (s.max_new_tokens && *s.max_new_tokens < 0) refuse(fmt::format("max_new_tokens must be ≥ 0, got {}", *s.max_new_tokens));
+  if (s.max_new_tokens && *s.max_new_tokens < 0)
+    refuse(fmt::format("max_new_tokens must be ≥ 0, got {}", *s.max_new_tokens));
   if (s.min_new_tokens < 0) refuse(fmt::format("min_new_tokens must be ≥ 0, got {}", s.min_new_tokens));
   if (s.max_new_tokens && s.min_new_tokens > *s.max_new_tokens) {
     refuse(fmt::format("min_new_tokens must be ≤ max_new_tokens, got {} and {}", s.min_new_tokens, *s.max_new_tokens));
@@ -79,14 +82,17 @@ void check_sampling(const SamplingParams& s, int vocab_size, bool has_tokenizer)
   check_range("presence_penalty", s.presence_penalty, -2, 2);
   check_range("repetition_penalty", s.repetition_penalty, 0, 2, true);
   if (s.n < 1 || s.n > kMostSamples) refuse(fmt::format("n must be in [1, {}], got {}", kMostSamples, s.n));
-  if (s.stop.size() > kMostStops) refuse(fmt::format("at most {} stop strings are allowed, got {}", kMostStops, s.stop.size()));
+  if (s.stop.size() > kMostStops)
+    refuse(fmt::format("at most {} stop strings are allowed, got {}", kMostStops, s.stop.size()));
   for (const std::string& stop : s.stop) {
     if (stop.empty()) refuse("a stop string must not be empty");
   }
-  if (!s.stop.empty() && !has_tokenizer) refuse("stop strings need a tokenizer; the server runs with --skip-tokenizer-init");
+  if (!s.stop.empty() && !has_tokenizer)
+    refuse("stop strings need a tokenizer; the server runs with --skip-tokenizer-init");
   check_ids("stop_token_ids", s.stop_token_ids, vocab_size);
   for (auto [id, bias] : s.logit_bias) {
-    if (id < 0 || id >= vocab_size) refuse(fmt::format("logit_bias names the token id {}; ids are in [0, {})", id, vocab_size));
+    if (id < 0 || id >= vocab_size)
+      refuse(fmt::format("logit_bias names the token id {}; ids are in [0, {})", id, vocab_size));
     if (!std::isfinite(bias)) refuse(fmt::format("logit_bias of token {} must be a finite number", id));
   }
 }
@@ -123,7 +129,8 @@ std::vector<std::unique_ptr<Sequence>> make_sequences(const Request& request, st
     seq->cache_namespace = request.cache_namespace;
     seq->sampling = s;
     seq->max_new_tokens = max_new;
-    seq->seed = (s.seed ? static_cast<uint64_t>(*s.seed) : fallback_seed) + 0x9e3779b97f4a7c15ULL * static_cast<uint64_t>(i);
+    seq->seed =
+        (s.seed ? static_cast<uint64_t>(*s.seed) : fallback_seed) + 0x9e3779b97f4a7c15ULL * static_cast<uint64_t>(i);
     seq->greedy = s.temperature < kGreedyBelow || s.top_k == 1;
     if (s.top_k >= kAllTokens) seq->sampling.top_k = -1;
     seq->return_logprob = request.return_logprob;

@@ -13,7 +13,8 @@ namespace {
 const AdmissionLimits kLimits{.vocab_size = 100, .context_length = 50, .pool_tokens = 1000};
 
 std::vector<std::unique_ptr<Sequence>> make(const Request& r, AdmissionLimits limits = kLimits) {
-  return make_sequences(r, std::get<std::vector<int32_t>>(r.prompt), [](Output&&) {}, nullptr, limits, 7);
+  return make_sequences(
+      r, std::get<std::vector<int32_t>>(r.prompt), [](Output&&) {}, nullptr, limits, 7);
 }
 
 Request with(const std::function<void(SamplingParams&)>& change) {

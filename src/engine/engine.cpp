@@ -43,12 +43,17 @@ int served_context(const EngineOptions& o, const ModelConfig& c) {
 
 KvGeometry kv_geometry(const EngineOptions& o, const ModelConfig& c) {
   if (o.page_size < 1 || (o.device == "cpu" && o.page_size % 16 != 0)) {
-    throw Error(ErrorKind::InvalidArgument,
-                fmt::format("--page-size must be a multiple of 16 on the cpu device (its kernels read 16 keys at a time), got {}",
-                            o.page_size));
+    throw Error(
+        ErrorKind::InvalidArgument,
+        fmt::format(
+            "--page-size must be a multiple of 16 on the cpu device (its kernels read 16 keys at a time), got {}",
+            o.page_size));
   }
-  return {.num_layers = c.num_layers, .num_kv_heads = c.num_kv_heads, .head_dim = c.head_dim,
-          .dtype = parse_kv_dtype(o.kv_cache_dtype, o.dtype, o.device), .page_size = o.page_size};
+  return {.num_layers = c.num_layers,
+          .num_kv_heads = c.num_kv_heads,
+          .head_dim = c.head_dim,
+          .dtype = parse_kv_dtype(o.kv_cache_dtype, o.dtype, o.device),
+          .page_size = o.page_size};
 }
 
 bool exact(const EngineOptions& o) {
@@ -146,7 +151,8 @@ void Engine::Impl::load() {
   const KvGeometry geometry = kv_geometry(options_, c);
   const MemoryPlan memory = plan_memory(options_, *checkpoint_, geometry, context, available_memory());
 
-  backend_ = Backend::create({.device = options_.device, .threads = options_.threads, .quantize_activations = !is_exact});
+  backend_ =
+      Backend::create({.device = options_.device, .threads = options_.threads, .quantize_activations = !is_exact});
   log::info("device: {}", backend_->describe());
   log::info("model: {} ({}, {} layers, context {}) from {}", c.architecture, c.model_type, c.num_layers, context, path);
 
@@ -182,7 +188,9 @@ void Engine::Impl::load() {
   options_.model_path = path;
   if (options_.random_seed == 0) options_.random_seed = static_cast<int64_t>(std::random_device{}());
   seeds_.seed(static_cast<uint64_t>(options_.random_seed));
-  limits_ = {.vocab_size = c.vocab_size, .context_length = context, .pool_tokens = *options_.max_total_tokens,
+  limits_ = {.vocab_size = c.vocab_size,
+             .context_length = context,
+             .pool_tokens = *options_.max_total_tokens,
              .allow_auto_truncate = options_.allow_auto_truncate};
   info_.model_path = path;
   fill_info(c);

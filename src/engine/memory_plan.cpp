@@ -62,12 +62,14 @@ MemoryPlan plan_memory(const EngineOptions& options, const Checkpoint& checkpoin
   }
   plan.pool_bytes = plan.num_pages * page;
   if (available > 0 && plan.pool_bytes > room) {
-    throw Error(ErrorKind::ResourceExhausted,
-                fmt::format("too little memory: weights need {}, the KV pool of {} tokens needs {}, activations about {}; {} are "
-                            "free. Take a smaller model or a smaller --max-total-tokens (now {}).",
-                            gib(plan.weight_bytes), plan.num_pages * geometry.page_size, gib(plan.pool_bytes),
-                            gib(kScratchBytes), gib(available),
-                            options.max_total_tokens ? std::to_string(*options.max_total_tokens) : "chosen by the program"));
+    throw Error(
+        ErrorKind::ResourceExhausted,
+        fmt::format(
+            "too little memory: weights need {}, the KV pool of {} tokens needs {}, activations about {}; {} are "
+            "free. Take a smaller model or a smaller --max-total-tokens (now {}).",
+            gib(plan.weight_bytes), plan.num_pages * geometry.page_size, gib(plan.pool_bytes), gib(kScratchBytes),
+            gib(available),
+            options.max_total_tokens ? std::to_string(*options.max_total_tokens) : "chosen by the program"));
   }
   return plan;
 }

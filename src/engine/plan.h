@@ -9,7 +9,8 @@
 namespace sgl {
 
 struct Plan {
-  /// Computes tokens [seq->computed, seq->computed + q_len). Decode is q_len 1; a chunk of a prompt is any other length.
+  /// Computes tokens [seq->computed, seq->computed + q_len). Decode is q_len 1; a chunk of a prompt is any other
+  /// length.
   struct Row {
     Sequence* seq = nullptr;
     int q_len = 0;

@@ -6,11 +6,9 @@
 namespace sgl {
 
 Runner::Runner(Backend& backend, const Model& model, const KvPool& kv, std::vector<int32_t> eos_ids)
-    : backend_(backend),
-      model_(model),
-      kv_(kv),
-      eos_ids_(std::move(eos_ids)),
-      arena_([&backend](size_t bytes) { return backend.allocate(bytes); }) {}
+    : backend_(backend), model_(model), kv_(kv), eos_ids_(std::move(eos_ids)), arena_([&backend](size_t bytes) {
+        return backend.allocate(bytes);
+      }) {}
 
 void Runner::build_batch(const Plan& plan) {
   batch_.seqs.clear();

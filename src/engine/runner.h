@@ -20,8 +20,8 @@ class Runner {
 
  private:
   struct Pick {
-    size_t row;     ///< of the plan
-    int position;   ///< in the sequence
+    size_t row;    ///< of the plan
+    int position;  ///< in the sequence
   };
   void build_batch(const Plan& plan);
   SampleRow sample_row(const Sequence& seq, int position);
@@ -40,10 +40,8 @@ class Runner {
   std::vector<std::vector<int32_t>> banned_;
 };
 
-/// First position of the prompt whose logits are wanted, given where the report starts: the token at position p is scored
-/// by the logits at p − 1.
-inline int first_scored_position(const Sequence& seq) {
-  return seq.logprob_start > 0 ? seq.logprob_start - 1 : 0;
-}
+/// First position of the prompt whose logits are wanted, given where the report starts: the token at position p is
+/// scored by the logits at p − 1.
+inline int first_scored_position(const Sequence& seq) { return seq.logprob_start > 0 ? seq.logprob_start - 1 : 0; }
 
 }  // namespace sgl

@@ -12,8 +12,9 @@
 namespace sgl {
 namespace {
 
-// Facts of the admission estimate (SGLang): outputs are assumed to be at most this long, and only a share of what running
-// requests may still generate is held back for them; the share falls while nothing goes wrong and rises on a retraction.
+// Facts of the admission estimate (SGLang): outputs are assumed to be at most this long, and only a share of what
+// running requests may still generate is held back for them; the share falls while nothing goes wrong and rises on a
+// retraction.
 constexpr int kClippedNewTokens = 4096;
 constexpr double kInitialRatio = 0.7, kSmallestRatio = 0.14;
 constexpr int kRatioDecaySteps = 600;
@@ -25,9 +26,7 @@ constexpr int kWorthWaiting = 32;
 // Scored prompt positions need a row of logits each, so their chunks are kept small: 64 · 262k · 4 bytes is 64 MiB.
 constexpr int kMostScoredRows = 64;
 
-double now() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
+double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
 RadixTree::Key key_of(const Sequence& seq, int tokens) {
   return {TokenSpan(seq.tokens).first(static_cast<size_t>(tokens)), seq.cache_namespace};
@@ -72,7 +71,8 @@ void Scheduler::submit(std::vector<std::unique_ptr<Sequence>> sequences, bool un
   const int n = static_cast<int>(sequences.size());
   {
     std::lock_guard lock(mutex_);
-    if (draining_ || stopping_) throw Error(ErrorKind::Unavailable, "the engine is shutting down and takes no requests");
+    if (draining_ || stopping_)
+      throw Error(ErrorKind::Unavailable, "the engine is shutting down and takes no requests");
     if (!unbounded && queued_ + n > config_.max_queued_requests) {
       throw Error(ErrorKind::ResourceExhausted, "The request queue is full.");
     }
@@ -233,7 +233,8 @@ void Scheduler::plan_prefill(Plan& plan, int& budget) {
     while (!grow_pages(seq, n)) {
       // Never take pages from a row that this plan already computes: those stand before `seq` or decode.
       Sequence* newest = running_.back().get();
-      const bool planned = std::any_of(plan.rows.begin(), plan.rows.end(), [&](const Plan::Row& r) { return r.seq == newest; });
+      const bool planned =
+          std::any_of(plan.rows.begin(), plan.rows.end(), [&](const Plan::Row& r) { return r.seq == newest; });
       if (planned) return;
       retract_newest();
       if (newest == &seq) return;
@@ -251,7 +252,8 @@ void Scheduler::admit_waiting(Plan& plan, int& budget) {
   while (!waiting_.empty() && budget > 0 && static_cast<int>(running_.size()) < config_.max_running_requests) {
     std::unique_ptr<Sequence> seq = std::move(waiting_.front());
     waiting_.pop_front();
-    const int matched = config_.use_radix_cache ? tree_.match_length(key_of(*seq, static_cast<int>(seq->tokens.size()) - 1)) : 0;
+    const int matched =
+        config_.use_radix_cache ? tree_.match_length(key_of(*seq, static_cast<int>(seq->tokens.size()) - 1)) : 0;
     if (waits_for_prefix(*seq, matched)) {
       rest.push_back(std::move(seq));
       continue;
@@ -315,7 +317,8 @@ bool Scheduler::waits_for_prefix(const Sequence& seq, int matched) const {
     if (!other->prefilling() || other->cache_namespace != seq.cache_namespace) continue;
     const size_t limit = std::min(seq.tokens.size() - 1, static_cast<size_t>(other->prompt_len));
     if (static_cast<int>(limit) - matched < kWorthWaiting) continue;
-    auto differs = std::mismatch(seq.tokens.begin(), seq.tokens.begin() + static_cast<std::ptrdiff_t>(limit), other->tokens.begin());
+    auto differs = std::mismatch(seq.tokens.begin(), seq.tokens.begin() + static_cast<std::ptrdiff_t>(limit),
+                                 other->tokens.begin());
     const int common = static_cast<int>(differs.first - seq.tokens.begin()) / config_.page_size * config_.page_size;
     if (common - matched >= kWorthWaiting && other->computed < common) return true;
   }
@@ -410,7 +413,8 @@ void Scheduler::finish_row(Sequence& seq, int q_len, Step::RowResult& result) {
   if (result.sampled) {
     if (result.next.bad) {
       end_with(seq, {.type = FinishReason::Type::Abort,
-                     .message = "the model's logits are not numbers; the checkpoint may be damaged", .status = 500});
+                     .message = "the model's logits are not numbers; the checkpoint may be damaged",
+                     .status = 500});
       return;
     }
     accept_token(seq, result.next, out);
@@ -554,11 +558,14 @@ void Scheduler::log_progress() {
   if (config_.decode_log_interval <= 0 || window_steps_ < config_.decode_log_interval) return;
   const double t = now(), elapsed = std::max(t - window_started_, 1e-9);
   totals_.gen_throughput = static_cast<double>(window_tokens_) / elapsed;
-  const double used = 1.0 - static_cast<double>(free_.free_pages() + tree_.counts().evictable()) / std::max(free_.total(), 1);
-  log::info("running {}, waiting {}, output {:.1f} tok/s, prefill {:.1f} tok/s, cache hit rate {:.1f} %, KV in use {:.1f} %",
-            running_.size(), waiting_.size(), totals_.gen_throughput, static_cast<double>(window_prefill_) / elapsed,
-            100.0 * static_cast<double>(totals_.cached_tokens) / static_cast<double>(std::max<int64_t>(totals_.prompt_tokens, 1)),
-            100.0 * used);
+  const double used =
+      1.0 - static_cast<double>(free_.free_pages() + tree_.counts().evictable()) / std::max(free_.total(), 1);
+  log::info(
+      "running {}, waiting {}, output {:.1f} tok/s, prefill {:.1f} tok/s, cache hit rate {:.1f} %, KV in use {:.1f} %",
+      running_.size(), waiting_.size(), totals_.gen_throughput, static_cast<double>(window_prefill_) / elapsed,
+      100.0 * static_cast<double>(totals_.cached_tokens) /
+          static_cast<double>(std::max<int64_t>(totals_.prompt_tokens, 1)),
+      100.0 * used);
   window_started_ = t;
   window_tokens_ = window_prefill_ = window_steps_ = 0;
 }

@@ -54,8 +54,8 @@ class Scheduler {
 
   void start();
 
-  /// Takes all of `sequences` or, throwing ResourceExhausted (queue full, unless `unbounded`) or Unavailable (draining),
-  /// none.
+  /// Takes all of `sequences` or, throwing ResourceExhausted (queue full, unless `unbounded`) or Unavailable
+  /// (draining), none.
   void submit(std::vector<std::unique_ptr<Sequence>> sequences, bool unbounded = false);
   /// Ends the sequences whose rid begins with `rid_prefix` (all: an empty prefix with `all`).
   void abort(std::string rid_prefix, bool all = false);
@@ -64,7 +64,8 @@ class Scheduler {
   bool drain(double timeout_s);
   EngineStats stats() const;
 
-  /// One turn of the loop, for tests that drive the scheduler by hand (without start()). Returns whether there was work.
+  /// One turn of the loop, for tests that drive the scheduler by hand (without start()). Returns whether there was
+  /// work.
   bool turn();
   /// Asserts that every page has one owner. Scheduler's thread, or not started.
   void check() const;
@@ -116,16 +117,16 @@ class Scheduler {
   bool flushed_ = false;     ///< the tree was emptied in this turn
   std::mt19937_64 rng_{0};
 
-  mutable std::mutex mutex_;               ///< guards what follows
-  std::condition_variable wake_;           ///< something for the scheduler's thread
-  std::condition_variable idle_;           ///< the scheduler has run out of work, or flushed
+  mutable std::mutex mutex_;      ///< guards what follows
+  std::condition_variable wake_;  ///< something for the scheduler's thread
+  std::condition_variable idle_;  ///< the scheduler has run out of work, or flushed
   std::vector<std::unique_ptr<Sequence>> inbox_;
   std::vector<Abort> aborts_;
   int flush_requests_ = 0;
   uint64_t flushes_done_ = 0;
   bool stopping_ = false, draining_ = false;
-  int in_flight_ = 0;                      ///< sequences submitted and not ended
-  int queued_ = 0;                         ///< of them, not admitted yet
+  int in_flight_ = 0;  ///< sequences submitted and not ended
+  int queued_ = 0;     ///< of them, not admitted yet
   uint64_t arrivals_ = 0;
   EngineStats stats_;
 

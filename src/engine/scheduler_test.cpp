@@ -15,8 +15,9 @@ namespace {
 
 constexpr int kVocab = 1000;
 
-// A model whose next token is a hash of all tokens before it, on a KV cache that stores the tokens themselves. Each step
-// checks that the pages of a sequence hold exactly its own tokens: a page freed too early, shared wrongly or reused shows.
+// A model whose next token is a hash of all tokens before it, on a KV cache that stores the tokens themselves. Each
+// step checks that the pages of a sequence hold exactly its own tokens: a page freed too early, shared wrongly or
+// reused shows.
 class FakeModel {
  public:
   explicit FakeModel(int page_size) : page_size_(page_size) {}
@@ -81,7 +82,8 @@ struct Result {
 
 class Harness {
  public:
-  explicit Harness(SchedulerConfig c) : model(c.page_size), scheduler(with_quiet_log(c), [this](Plan p) { return model(std::move(p)); }) {}
+  explicit Harness(SchedulerConfig c)
+      : model(c.page_size), scheduler(with_quiet_log(c), [this](Plan p) { return model(std::move(p)); }) {}
 
   Result& submit(const std::string& rid, std::vector<int32_t> prompt, int max_new, const std::string& ns = "") {
     auto result = std::make_unique<Result>();

@@ -23,31 +23,31 @@ namespace sgl {
 struct Sequence {
   // The request, resolved and checked.
   std::string rid;
-  int index = 0;                 ///< which of the request's n samples
+  int index = 0;  ///< which of the request's n samples
   std::string cache_namespace;
   SamplingParams sampling;
-  int max_new_tokens = 0;        ///< resolved and clamped to the context and the pool
+  int max_new_tokens = 0;  ///< resolved and clamped to the context and the pool
   uint64_t seed = 0;
   bool greedy = false;
   bool return_logprob = false;
-  int logprob_start = -1;        ///< first prompt position to report; −1: none
+  int logprob_start = -1;  ///< first prompt position to report; −1: none
   int top_logprobs = 0;
   std::vector<int32_t> asked_ids;
   std::vector<std::pair<int32_t, float>> bias;
   OutputCallback on_output;
-  uint64_t arrival = 0;          ///< order of submission
+  uint64_t arrival = 0;  ///< order of submission
 
   std::vector<int32_t> tokens;
   int prompt_len = 0;
   int computed = 0;
 
   std::vector<PageId> pages;
-  int tree_pages = 0;            ///< leading pages that the radix tree owns, kept by `lock`
+  int tree_pages = 0;  ///< leading pages that the radix tree owns, kept by `lock`
   RadixTree::Lock lock;
-  uint64_t admission = 0;        ///< order of the last admission: the newest is preempted first
+  uint64_t admission = 0;  ///< order of the last admission: the newest is preempted first
 
   bool admitted_before = false;
-  int cached_tokens = 0;         ///< at first admission
+  int cached_tokens = 0;  ///< at first admission
   int num_retractions = 0;
 
   std::vector<std::pair<int32_t, int32_t>> output_counts;  ///< (id, count), kept only where a penalty needs it

@@ -71,9 +71,10 @@ TextSetup load_text(const EngineOptions& options, const Checkpoint& checkpoint) 
     text.tokenizer = make_gguf_tokenizer(read_vocab(*checkpoint.gguf()));
   } else {
     if (!std::filesystem::exists(checkpoint.directory() + "/tokenizer.json")) {
-      throw Error(ErrorKind::NotFound, fmt::format("{} has no tokenizer.json; name one with --tokenizer-path, or serve token ids "
-                                                   "with --skip-tokenizer-init",
-                                                   checkpoint.directory()));
+      throw Error(ErrorKind::NotFound,
+                  fmt::format("{} has no tokenizer.json; name one with --tokenizer-path, or serve token ids "
+                              "with --skip-tokenizer-init",
+                              checkpoint.directory()));
     }
     text.tokenizer = load_tokenizer_json(checkpoint.directory());
   }

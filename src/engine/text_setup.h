@@ -13,8 +13,8 @@
 namespace sgl {
 
 struct TextSetup {
-  std::unique_ptr<Tokenizer> tokenizer;          ///< null with skip_tokenizer_init
-  std::unique_ptr<ChatTemplate> chat_template;   ///< null if the model has none
+  std::unique_ptr<Tokenizer> tokenizer;         ///< null with skip_tokenizer_init
+  std::unique_ptr<ChatTemplate> chat_template;  ///< null if the model has none
   /// Throws InvalidArgument where there is no template, or the template refuses the conversation.
   std::string render(const ChatPrompt& chat) const;
 };

@@ -6,7 +6,8 @@
 
 namespace sgl {
 
-TextStream::TextStream(const Tokenizer& tokenizer, std::vector<std::string> stop, bool skip_special_tokens, bool keep_stop)
+TextStream::TextStream(const Tokenizer& tokenizer, std::vector<std::string> stop, bool skip_special_tokens,
+                       bool keep_stop)
     : stop_(std::move(stop)), keep_stop_(keep_stop) {
   detokenizer_.emplace(tokenizer, skip_special_tokens);
 }

@@ -18,9 +18,9 @@ class TextStream {
   TextStream() = default;
   TextStream(const Tokenizer& tokenizer, std::vector<std::string> stop, bool skip_special_tokens, bool keep_stop);
 
-  /// Takes one more output token and appends what may be shown now to `shown`. Returns the stop string that the text now
-  /// holds, if any: the first one in the text, the earliest listed at the same place. The text then ends before it, or
-  /// after it with keep_stop, and nothing more may be appended.
+  /// Takes one more output token and appends what may be shown now to `shown`. Returns the stop string that the text
+  /// now holds, if any: the first one in the text, the earliest listed at the same place. The text then ends before it,
+  /// or after it with keep_stop, and nothing more may be appended.
   std::optional<std::string> append(int32_t token, std::string& shown);
 
   /// The text has ended: appends what was held back.

@@ -3,8 +3,8 @@
 
 namespace sgl {
 
-/// Gemma 2 and 3 (Gemma Team 2024, 2025): norms before and after each half of the block. Soft-caps, the layer pattern of
-/// the window and the two rope tables come from the config, the norms of q and k from the checkpoint.
+/// Gemma 2 and 3 (Gemma Team 2024, 2025): norms before and after each half of the block. Soft-caps, the layer pattern
+/// of the window and the two rope tables come from the config, the norms of q and k from the checkpoint.
 struct GemmaBlock {
   using Norm = RmsNorm;
 

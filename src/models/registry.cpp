@@ -29,7 +29,8 @@ struct Row {
 
 const std::vector<Row>& rows() {
   static const std::vector<Row> table = {
-      {"GPT2LMHeadModel", decoder<Gpt2Block>,
+      {"GPT2LMHeadModel",
+       decoder<Gpt2Block>,
        {.root = "transformer", .embed = "wte", .positions = "wpe", .layers = "h", .norm = "ln_f"}},
       {"Gemma2ForCausalLM", decoder<GemmaBlock>},
       {"Gemma3ForCausalLM", decoder<GemmaBlock>},

@@ -12,8 +12,8 @@
 namespace sgl {
 
 /// Builds the model that the checkpoint's config names, with its weights on `backend`. Both must outlive it.
-/// `context_length`: the longest sequence that will be served. Throws Unsupported for an unknown architecture, naming it
-/// and those there are; CorruptFile for missing, misshapen or extra tensors.
+/// `context_length`: the longest sequence that will be served. Throws Unsupported for an unknown architecture, naming
+/// it and those there are; CorruptFile for missing, misshapen or extra tensors.
 std::unique_ptr<Model> build_model(const Checkpoint& checkpoint, Backend& backend, int context_length);
 
 /// Throws Unsupported, naming the architecture and those there are, before anything is loaded.

@@ -10,10 +10,14 @@ std::vector<std::string> with_suffix(std::vector<std::string> names, const char*
 
 Act act_of(Activation a) {
   switch (a) {
-    case Activation::Silu: return Act::Silu;
-    case Activation::Gelu: return Act::Gelu;
-    case Activation::GeluTanh: return Act::GeluTanh;
-    case Activation::Relu: return Act::Relu;
+    case Activation::Silu:
+      return Act::Silu;
+    case Activation::Gelu:
+      return Act::Gelu;
+    case Activation::GeluTanh:
+      return Act::GeluTanh;
+    case Activation::Relu:
+      return Act::Relu;
   }
   return Act::Silu;
 }
@@ -86,10 +90,11 @@ Attention::Attention(const Loader& w, const ModelConfig& c, int layer, const Att
     qk_norm_.emplace_back(w / "q_norm", c, c.head_dim);
     qk_norm_.emplace_back(w / "k_norm", c, c.head_dim);
   }
-  const bool sliding = c.sliding_window > 0 &&
-                       (c.layer_sliding.empty() || c.layer_sliding[static_cast<size_t>(layer)]);
+  const bool sliding = c.sliding_window > 0 && (c.layer_sliding.empty() || c.layer_sliding[static_cast<size_t>(layer)]);
   rope_table_ = sliding && c.rope_local ? RopeTable::Local : RopeTable::Global;
-  options_ = {.num_heads = c.num_heads, .scale = c.attention_scale, .softcap = c.attention_softcap,
+  options_ = {.num_heads = c.num_heads,
+              .scale = c.attention_scale,
+              .softcap = c.attention_softcap,
               .window = sliding ? c.sliding_window : 0};
 }
 

@@ -1,6 +1,6 @@
 #pragma once
-// The layers that blocks are made of: callables over a Ctx. A layer owns its weights; what it returns lives in the step's
-// arena.
+// The layers that blocks are made of: callables over a Ctx. A layer owns its weights; what it returns lives in the
+// step's arena.
 
 #include <string>
 #include <vector>

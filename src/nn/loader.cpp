@@ -53,12 +53,12 @@ const FileTensor& Loader::require(std::string_view name, const Shape& shape) con
   const std::string path = full(name);
   const FileTensor* t = checkpoint_->find(path);
   if (t == nullptr) {
-    throw Error(ErrorKind::CorruptFile, fmt::format("the checkpoint has no tensor {}; the model needs it with shape {}", path,
-                                                    to_string(shape)));
+    throw Error(ErrorKind::CorruptFile, fmt::format("the checkpoint has no tensor {}; the model needs it with shape {}",
+                                                    path, to_string(shape)));
   }
   if (!(t->shape == shape)) {
-    throw Error(ErrorKind::CorruptFile, fmt::format("tensor {} has shape {}; the config says {}", path,
-                                                    to_string(t->shape), to_string(shape)));
+    throw Error(ErrorKind::CorruptFile,
+                fmt::format("tensor {} has shape {}; the config says {}", path, to_string(t->shape), to_string(shape)));
   }
   if (used_->names.insert(path).second) {
     used_->bytes += static_cast<int64_t>(t->data.size());
@@ -134,10 +134,12 @@ void Loader::check_all_used() const {
     if (++count <= 3) extra += fmt::format("{}{}", count > 1 ? ", " : "", name);
   }
   if (count > 0) {
-    throw Error(ErrorKind::CorruptFile,
-                fmt::format("the checkpoint has {} tensor{} that {} does not have: {}{}; the config and the weights do not belong "
-                            "together",
-                            count, count > 1 ? "s" : "", config().architecture, extra, count > 3 ? ", …" : ""));
+    throw Error(
+        ErrorKind::CorruptFile,
+        fmt::format(
+            "the checkpoint has {} tensor{} that {} does not have: {}{}; the config and the weights do not belong "
+            "together",
+            count, count > 1 ? "s" : "", config().architecture, extra, count > 3 ? ", …" : ""));
   }
 }
 

@@ -48,7 +48,8 @@ Rope::Rope(const RopeConfig& c, int context_length) {
 
   switch (c.scaling) {
     case RopeConfig::Scaling::None:
-    case RopeConfig::Scaling::Dynamic: break;
+    case RopeConfig::Scaling::Dynamic:
+      break;
     case RopeConfig::Scaling::Linear:
       for (double& f : freq) f /= c.factor;
       break;
@@ -60,7 +61,8 @@ Rope::Rope(const RopeConfig& c, int context_length) {
       if (c.attention_factor) {
         attention_factor_ = static_cast<float>(*c.attention_factor);
       } else if (c.mscale != 0 && c.mscale_all_dim != 0) {
-        attention_factor_ = static_cast<float>(yarn_mscale(c.factor, c.mscale) / yarn_mscale(c.factor, c.mscale_all_dim));
+        attention_factor_ =
+            static_cast<float>(yarn_mscale(c.factor, c.mscale) / yarn_mscale(c.factor, c.mscale_all_dim));
       } else {
         attention_factor_ = static_cast<float>(yarn_mscale(c.factor, 1.0));
       }

@@ -12,8 +12,8 @@ namespace sgl {
 
 /// Frequencies after scaling. Built once; const functions are thread-safe.
 ///
-/// Some scalings (dynamic, longrope) depend on the length that is served: the limit of the server's context decides, not
-/// the length of a request, so that a token's key never depends on what comes after it and cached keys stay valid.
+/// Some scalings (dynamic, longrope) depend on the length that is served: the limit of the server's context decides,
+/// not the length of a request, so that a token's key never depends on what comes after it and cached keys stay valid.
 class Rope {
  public:
   /// `context_length`: the longest sequence that will be served.

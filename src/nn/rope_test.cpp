@@ -84,7 +84,8 @@ TEST(Rope, LongRopeTakesTheFactorsOfTheServedContext) {
   c.long_factor = {1, 2, 4, 8};
   EXPECT_FLOAT_EQ(Rope(c, 4096).inv_freq()[3], Rope(base(), 1).inv_freq()[3] / 2);
   EXPECT_FLOAT_EQ(Rope(c, 131072).inv_freq()[3], Rope(base(), 1).inv_freq()[3] / 8);
-  EXPECT_FLOAT_EQ(Rope(c, 131072).attention_factor(), static_cast<float>(std::sqrt(1 + std::log(32.0) / std::log(4096.0))));
+  EXPECT_FLOAT_EQ(Rope(c, 131072).attention_factor(),
+                  static_cast<float>(std::sqrt(1 + std::log(32.0) / std::log(4096.0))));
 }
 
 TEST(Rope, YarnScalesAttention) {

@@ -10,10 +10,14 @@ namespace {
 
 double activate(double x, Act act) {
   switch (act) {
-    case Act::Silu: return x / (1.0 + std::exp(-x));
-    case Act::Gelu: return 0.5 * x * (1.0 + std::erf(x * 0.70710678118654752440));
-    case Act::GeluTanh: return 0.5 * x * (1.0 + std::tanh(0.79788456080286535588 * (x + 0.044715 * x * x * x)));
-    case Act::Relu: return x > 0 ? x : 0;
+    case Act::Silu:
+      return x / (1.0 + std::exp(-x));
+    case Act::Gelu:
+      return 0.5 * x * (1.0 + std::erf(x * 0.70710678118654752440));
+    case Act::GeluTanh:
+      return 0.5 * x * (1.0 + std::tanh(0.79788456080286535588 * (x + 0.044715 * x * x * x)));
+    case Act::Relu:
+      return x > 0 ? x : 0;
   }
   return x;
 }
@@ -23,8 +27,8 @@ double activate(double x, Act act) {
 void check_gated_act(Tensor out, Tensor x) {
   check_shapes("gated_act", {{"out", out, "n d"}, {"x", x, "n e"}});
   if (x.cols() != 2 * out.cols()) {
-    throw Error(ErrorKind::Internal, fmt::format("gated_act: x is {}; expected [{}, 2 · {}]", to_string(x.shape),
-                                                 out.rows(), out.cols()));
+    throw Error(ErrorKind::Internal,
+                fmt::format("gated_act: x is {}; expected [{}, 2 · {}]", to_string(x.shape), out.rows(), out.cols()));
   }
 }
 

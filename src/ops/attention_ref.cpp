@@ -13,17 +13,25 @@ namespace {
 
 float load(const KvView& kv, const std::byte* base, int64_t index) {
   switch (kv.dtype) {
-    case DType::F16: return to_float(reinterpret_cast<const f16*>(base)[index]);
-    case DType::BF16: return to_float(reinterpret_cast<const bf16*>(base)[index]);
-    default: return reinterpret_cast<const float*>(base)[index];
+    case DType::F16:
+      return to_float(reinterpret_cast<const f16*>(base)[index]);
+    case DType::BF16:
+      return to_float(reinterpret_cast<const bf16*>(base)[index]);
+    default:
+      return reinterpret_cast<const float*>(base)[index];
   }
 }
 
 void store(const KvView& kv, std::byte* base, int64_t index, float x) {
   switch (kv.dtype) {
-    case DType::F16: reinterpret_cast<f16*>(base)[index] = to_f16(x); break;
-    case DType::BF16: reinterpret_cast<bf16*>(base)[index] = to_bf16(x); break;
-    default: reinterpret_cast<float*>(base)[index] = x;
+    case DType::F16:
+      reinterpret_cast<f16*>(base)[index] = to_f16(x);
+      break;
+    case DType::BF16:
+      reinterpret_cast<bf16*>(base)[index] = to_bf16(x);
+      break;
+    default:
+      reinterpret_cast<float*>(base)[index] = x;
   }
 }
 
@@ -38,7 +46,8 @@ int64_t element(const KvView& kv, const PagedBatch& batch, const BatchSeq& seq, 
 void check_attention(const char* op, Tensor x, const KvView& kv, const PagedBatch& batch, int num_heads) {
   auto fail = [&](const std::string& what) { throw Error(ErrorKind::Internal, fmt::format("{}: {}", op, what)); };
   if (x.cols() != int64_t{num_heads} * kv.head_dim || x.rows() != batch.num_tokens()) {
-    fail(fmt::format("tensor is {}; expected [{}, {} · {}]", to_string(x.shape), batch.num_tokens(), num_heads, kv.head_dim));
+    fail(fmt::format("tensor is {}; expected [{}, {} · {}]", to_string(x.shape), batch.num_tokens(), num_heads,
+                     kv.head_dim));
   }
   if (num_heads % kv.num_kv_heads != 0) fail(fmt::format("{} heads over {} KV heads", num_heads, kv.num_kv_heads));
   for (const BatchSeq& s : batch.seqs) {

@@ -31,7 +31,7 @@ struct Weight {
   int64_t out = 0;
   int64_t in = 0;
   std::vector<Part> parts;
-  std::vector<Buffer> keep;     ///< memory that a part's source lives in, if not the file's
+  std::vector<Buffer> keep;  ///< memory that a part's source lives in, if not the file's
 };
 
 /// Geometry of one sequence in a step: its rows are tokens [q_begin, q_begin + q_len) of the batch, at positions
@@ -60,12 +60,10 @@ struct KvView {
   std::byte* v = nullptr;
   DType dtype = DType::F32;  ///< F32, F16 or BF16
   int64_t num_pages = 0;
-  int page_size = 0;         ///< tokens
+  int page_size = 0;  ///< tokens
   int num_kv_heads = 0;
   int head_dim = 0;
-  int64_t page_bytes() const {
-    return row_bytes(dtype, int64_t{page_size} * num_kv_heads * head_dim);
-  }
+  int64_t page_bytes() const { return row_bytes(dtype, int64_t{page_size} * num_kv_heads * head_dim); }
 };
 
 struct AttentionOptions {

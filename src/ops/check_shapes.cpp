@@ -23,8 +23,8 @@ void check_shapes(const char* op, std::initializer_list<ShapeCheck> checks) {
       int64_t& want = bound[static_cast<size_t>(*p & 0x7f)];
       if (want < 0) want = size;
       if (want != size) {
-        throw Error(ErrorKind::Internal, fmt::format("{}: {} has shape {}; expected [{}] with {} = {}", op, c.tensor_name,
-                                                     to_string(c.tensor.shape), c.dims, *p, want));
+        throw Error(ErrorKind::Internal, fmt::format("{}: {} has shape {}; expected [{}] with {} = {}", op,
+                                                     c.tensor_name, to_string(c.tensor.shape), c.dims, *p, want));
       }
     }
     if (dim != c.tensor.shape.rank()) {

@@ -12,7 +12,8 @@ namespace {
 
 const std::byte* table_row(const char* op, const Tensor& table, int32_t id) {
   if (id < 0 || id >= table.shape[0]) {
-    throw Error(ErrorKind::Internal, fmt::format("{}: id {} is outside of the table's {} rows", op, id, table.shape[0]));
+    throw Error(ErrorKind::Internal,
+                fmt::format("{}: id {} is outside of the table's {} rows", op, id, table.shape[0]));
   }
   return table.data + id * row_bytes(table.dtype, table.cols());
 }

@@ -21,7 +21,7 @@ namespace {
 constexpr int64_t kChunkBytes = 256 << 10;    // of rows, that stay in the L2 cache
 constexpr int64_t kMinPieceBytes = 16 << 10;  // of weights times rows: less is not worth a thread's attention
 constexpr int kPiecesPerThread = 8;
-constexpr int64_t kAhead = 8 << 10;           // bytes: at the speed of memory about 200 ns ahead
+constexpr int64_t kAhead = 8 << 10;  // bytes: at the speed of memory about 200 ns ahead
 
 // Rows are split as evenly as they go: 20 rows are 2 tiles of 10, not 16 and 4.
 struct Tiles {

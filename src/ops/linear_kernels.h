@@ -31,7 +31,7 @@ struct LinearTile {
   const std::byte* panel = nullptr;
   const std::byte* x = nullptr;  ///< int8 path: the quantized tile; float path: float [in][rows]
   int64_t in = 0;
-  int64_t ahead = 0;  ///< int8 path: bytes from what is computed to what is fetched from memory meanwhile
+  int64_t ahead = 0;   ///< int8 path: bytes from what is computed to what is fetched from memory meanwhile
   float* y = nullptr;  ///< [rows][columns], of which `columns` ≤ 16 exist
   int64_t y_stride = 0;
   int columns = 0;

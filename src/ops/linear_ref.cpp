@@ -29,8 +29,9 @@ Weight describe_weight(std::span<const Tensor> parts) {
 void check_linear(Tensor y, Tensor x, const Weight& w, Tensor bias) {
   check_shapes("linear", {{"y", y, "n o"}, {"x", x, "n i"}});
   if (x.cols() != w.in || y.cols() != w.out || (!bias.empty() && bias.cols() != w.out)) {
-    throw Error(ErrorKind::Internal, fmt::format("linear: x is {}, y is {}, bias is {}; the weight is [{}, {}]",
-                                                 to_string(x.shape), to_string(y.shape), to_string(bias.shape), w.out, w.in));
+    throw Error(ErrorKind::Internal,
+                fmt::format("linear: x is {}, y is {}, bias is {}; the weight is [{}, {}]", to_string(x.shape),
+                            to_string(y.shape), to_string(bias.shape), w.out, w.in));
   }
 }
 

@@ -8,8 +8,8 @@
 
 namespace sgl {
 
-/// How to choose from one row of logits. Order of work: bias and penalties → banned ids → allowed mask → ÷ temperature →
-/// softmax → top-k, top-p, min-p → draw. Without min_p, top_k and top_p cut the same distribution together; with it:
+/// How to choose from one row of logits. Order of work: bias and penalties → banned ids → allowed mask → ÷ temperature
+/// → softmax → top-k, top-p, min-p → draw. Without min_p, top_k and top_p cut the same distribution together; with it:
 /// top_k, renormalise, top_p, renormalise, min_p.
 struct SampleRow {
   float temperature = 1.0F;  ///< < 1e-6: greedy (the largest logit, the lowest id on a tie; log-probabilities at T = 1)
@@ -22,8 +22,8 @@ struct SampleRow {
   std::span<const std::pair<int32_t, int32_t>> counts{};  ///< (id, times it stands in the output), each id once
   std::span<const std::pair<int32_t, float>> bias{};      ///< (id, added to its logit)
   std::span<const int32_t> banned{};                      ///< ids that get −∞
-  const uint32_t* allowed = nullptr;                    ///< bit i of word i/32: id i is allowed; null: all are
-  uint64_t seed = 0;                                    ///< the draw depends on (seed, position) and the logits alone
+  const uint32_t* allowed = nullptr;                      ///< bit i of word i/32: id i is allowed; null: all are
+  uint64_t seed = 0;                                      ///< the draw depends on (seed, position) and the logits alone
   uint64_t position = 0;
   /// What to report besides the token.
   bool want_logprob = false;
@@ -35,14 +35,14 @@ struct SampleRow {
 
 struct SampleResult {
   int32_t token = 0;
-  float logprob = 0.0F;                             ///< if want_logprob
-  std::vector<std::pair<int32_t, float>> top{};       ///< by falling log-probability, ties by id
+  float logprob = 0.0F;                          ///< if want_logprob
+  std::vector<std::pair<int32_t, float>> top{};  ///< by falling log-probability, ties by id
   std::vector<std::pair<int32_t, float>> asked{};
-  bool bad = false;                                 ///< the logits held NaN or +∞, or nothing was allowed: the token means nothing
+  bool bad = false;  ///< the logits held NaN or +∞, or nothing was allowed: the token means nothing
 };
 
-/// A number in (0, 1) that depends on its arguments only: a counter-based generator (SplitMix64 finaliser, Steele et al.
-/// 2014), so that a seeded request draws the same wherever it runs in a batch.
+/// A number in (0, 1) that depends on its arguments only: a counter-based generator (SplitMix64 finaliser, Steele et
+/// al. 2014), so that a seeded request draws the same wherever it runs in a batch.
 double counter_uniform(uint64_t seed, uint64_t position);
 
 /// The passes over a whole vocabulary, which a backend may have faster than plain loops.

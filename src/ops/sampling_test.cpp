@@ -87,9 +87,10 @@ TEST(Sampling, DrawsFromTheFilteredDistribution) {
 // Many candidates, ties among them: which ids are ever drawn is compared with the definition's set.
 TEST(Sampling, KeepsWhatTheDefinitionKeepsInALargeVocabulary) {
   const int n = 700;
-  for (SampleRow row : {SampleRow{.top_p = 0.9F}, SampleRow{.top_p = 0.03F}, SampleRow{.top_p = 0.0F},
-                        SampleRow{.top_k = 100}, SampleRow{.top_k = 300, .top_p = 0.7F}, SampleRow{.min_p = 0.3F},
-                        SampleRow{.top_k = 200, .top_p = 0.9F, .min_p = 0.2F}, SampleRow{.top_p = 0.8F, .min_p = 0.1F}}) {
+  for (SampleRow row :
+       {SampleRow{.top_p = 0.9F}, SampleRow{.top_p = 0.03F}, SampleRow{.top_p = 0.0F}, SampleRow{.top_k = 100},
+        SampleRow{.top_k = 300, .top_p = 0.7F}, SampleRow{.min_p = 0.3F},
+        SampleRow{.top_k = 200, .top_p = 0.9F, .min_p = 0.2F}, SampleRow{.top_p = 0.8F, .min_p = 0.1F}}) {
     for (float spread : {0.0F, 2.0F}) {
       std::vector<float> logits = random_logits(n, spread, 5);
       for (float& x : logits) x = std::round(x * 16.0F) / 16.0F;  // ties
@@ -126,8 +127,13 @@ TEST(Sampling, PenaltiesFollowTheirFormulas) {
   std::pair<int32_t, float> bias[] = {{3, 0.25F}};
   int32_t banned[] = {2};
   SampleResult r;
-  SampleRow row{.temperature = 0, .frequency_penalty = 0.1F, .presence_penalty = 0.5F, .repetition_penalty = 2.0F,
-                .counts = counts, .bias = bias, .banned = banned};
+  SampleRow row{.temperature = 0,
+                .frequency_penalty = 0.1F,
+                .presence_penalty = 0.5F,
+                .repetition_penalty = 2.0F,
+                .counts = counts,
+                .bias = bias,
+                .banned = banned};
   sample_row(r, logits.data(), 4, row);
   EXPECT_FLOAT_EQ(logits[0], 2 / 2.0F - 0.3F - 0.5F);
   EXPECT_FLOAT_EQ(logits[1], -2 * 2.0F - 0.1F - 0.5F);

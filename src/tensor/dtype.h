@@ -7,10 +7,12 @@
 
 namespace sgl {
 
+// clang-format off
 enum class DType : uint8_t {
   F32, F16, BF16, F64, I8, U8, I16, I32, I64, Bool,
   Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, IQ4_NL,
 };
+// clang-format on
 
 /// How many elements form a block, and how many bytes that takes. Plain numbers are blocks of one.
 struct BlockLayout {
@@ -19,6 +21,7 @@ struct BlockLayout {
 };
 
 constexpr BlockLayout block_layout(DType t) {
+  // clang-format off
   switch (t) {
     case DType::F32: case DType::I32: return {1, 4};
     case DType::F16: case DType::BF16: case DType::I16: return {1, 2};
@@ -36,15 +39,14 @@ constexpr BlockLayout block_layout(DType t) {
     case DType::Q6_K: return {256, 210};
     case DType::IQ4_NL: return {32, 18};
   }
+  // clang-format on
   return {1, 1};
 }
 
 constexpr bool is_block_format(DType t) { return block_layout(t).elements > 1; }
 
 /// Bytes of a row of n elements. Requires: n is a multiple of the block's elements.
-constexpr int64_t row_bytes(DType t, int64_t n) {
-  return n / block_layout(t).elements * block_layout(t).bytes;
-}
+constexpr int64_t row_bytes(DType t, int64_t n) { return n / block_layout(t).elements * block_layout(t).bytes; }
 
 constexpr std::string_view name(DType t) {
   constexpr std::string_view names[] = {"float32", "float16", "bfloat16", "float64", "int8", "uint8", "int16",
