@@ -4,27 +4,31 @@
 // each row's 32 bytes are multiplied with them, four at a time, broadcast to all lanes. With R rows the unpacking is
 // paid once for R products, and R accumulators stay in registers through all of `in`.
 
-#include "ops/linear_kernels.h"
-#include "ops/linear_unpack.inl"
+#include "ops/linear_int8_block.inl"
 
 namespace sgl::SGL_ISA {
 namespace {
 
+// s[i] += Σ_j Σ_c w_j[4n + c] · q[32i + 4j + c] over j in [begin, end), for each lane n and row i < N. kBits bounds the
+// codes.
+#if SGL_ISA_LEVEL == 3
+// The instruction reads four codes and broadcasts them by itself, which compilers do not see through the intrinsics.
+SGL_INLINE void add_dot(VecI& s, VecI w, const int8_t* q) {
+  asm("vpdpbusd %2%{1to16%}, %1, %0" : "+v"(s.v) : "v"(w.v), "m"(*q));
+}
+template <int kBits, int begin, int end, int N>
+SGL_INLINE void dots(VecI* s, const VecI* w, const int8_t* q) {
+  SGL_UNROLL for (int j = begin; j < end; ++j) {
+    SGL_UNROLL for (int i = 0; i < N; ++i) add_dot(s[i], w[j], q + 32 * i + 4 * j);
+  }
+}
+#elif SGL_ISA_LEVEL == 2
 SGL_INLINE int32_t four_codes(const int8_t* q) {
   int32_t x;
   std::memcpy(&x, q, 4);
   return x;
 }
 
-// init + Σ_j Σ_c w_j[4n + c] · q[4j + c] over j in [begin, end), for each lane n. kBits bounds the codes.
-#if SGL_ISA_LEVEL == 3
-template <int kBits, int begin, int end>
-SGL_INLINE VecI dot(VecI init, const VecI* w, const int8_t* q) {
-  for (int j = begin; j < end; ++j)
-    init.v = _mm512_dpbusd_epi32(init.v, w[j].v, _mm512_set1_epi32(four_codes(q + 4 * j)));
-  return init;
-}
-#elif SGL_ISA_LEVEL == 2
 // Products of pairs are added in 16 bits with saturation, which must not happen. Codes of b bits give at most
 // 2 · (2^b − 1) · 127 a pair, so as many pairs are added as fit; codes of 8 bits are made signed and the activations
 // given their signs: |w| ≤ 128, 2 · 128 · 127 < 2^15. Taking the zero off is then undone for the result to be the same.
@@ -64,15 +68,52 @@ SGL_INLINE VecI dot(VecI init, const VecI* w, const int8_t* q) {
   return load(sum);
 }
 #endif
+#if SGL_ISA_LEVEL < 3
+template <int kBits, int begin, int end, int N>
+SGL_INLINE void dots(VecI* s, const VecI* w, const int8_t* q) {
+  for (int i = 0; i < N; ++i) s[i] = dot<kBits, begin, end>(s[i], w, q + 32 * i);
+}
+#endif
 
 // With codes of 8 bits AVX2 takes the zero off the weights instead (see dot).
 template <DType T>
 constexpr bool kSignedCodes = SGL_ISA_LEVEL == 2 && (panel_format(T).bits == 8 || panel_format(T).table);
 
+// Rows whose sums are interleaved: one chain of sums waits for the instruction's latency, and the processor does not
+// look far enough ahead to find the next one's start.
+constexpr int kInterleave = SGL_ISA_LEVEL == 3 ? 4 : 1;
+
+// Adds a block's products for rows [r, r + N).
+template <DType T, int N>
+SGL_INLINE void add_rows(VecF* acc, const VecI* w, const Scales& k, const BlockRows& x, int r) {
+  constexpr PanelFormat f = panel_format(T);
+  constexpr int kBits = f.table ? 8 : f.bits;
+  constexpr bool kTakeZeroOff = (f.scales == PanelScales::Half || f.scales == PanelScales::K16) && !kSignedCodes<T>;
+  const int8_t* q = x.codes + 32 * r;
+  VecI s[2][N];
+  SGL_UNROLL for (int i = 0; i < N; ++i) {
+    int32_t all = 0, low = 0;
+    if constexpr (kTakeZeroOff) all = x.minus_codes[r + i];
+    if constexpr (kTakeZeroOff && kHasHalves<T>) low = x.minus_low[r + i];
+    s[0][i] = shift_left<f.zero_shift>(splat(kHasHalves<T> ? low : all));
+    s[1][i] = shift_left<f.zero_shift>(splat(all - low));
+  }
+  if constexpr (kHasHalves<T>) {
+    dots<kBits, 0, 4, N>(s[0], w, q);
+    dots<kBits, 4, 8, N>(s[1], w, q);
+  } else {
+    dots<kBits, 0, 8, N>(s[0], w, q);
+  }
+  SGL_UNROLL for (int i = 0; i < N; ++i) {
+    const VecI dot[2] = {s[0][i], s[1][i]};
+    acc[r + i] = add_block<T>(acc[r + i], dot, k, x, r + i);
+  }
+}
+
 template <DType T, int R>
 void int8_tile(const LinearTile& t) {
   constexpr PanelFormat f = panel_format(T);
-  constexpr int kBits = f.table ? 8 : f.bits;
+  constexpr int kWhole = R / kInterleave * kInterleave;
   const int64_t blocks = t.in / kBlock;
   for (int g = 0; g < kGroups; ++g) {
     VecF acc[R];
@@ -82,79 +123,21 @@ void int8_tile(const LinearTile& t) {
     for (int64_t b = 0; b < blocks; b += f.unit_blocks(), unit += f.unit_bytes()) {
       const uint8_t* scales = unit + f.unit_blocks() * f.code_bytes();
       if (g == 0) prefetch_lines<f.unit_bytes() - f.unit_blocks() * f.code_bytes()>(scales + t.ahead);
-      VecF d = zero(), d_min = zero();
-      if constexpr (f.scales != PanelScales::Half) d = load_f16(halves(scales) + g * kLanes);
-      if constexpr (f.scales == PanelScales::K32Min || f.scales == PanelScales::K16Min) {
-        d_min = load_f16(halves(scales + 32) + g * kLanes);
-      }
       const int count = f.unit_blocks() == 8 ? 8 : static_cast<int>(min_of(int64_t{f.unit_blocks()}, blocks - b));
       for (int i = 0; i < count; ++i, q += quantized_block_bytes(R)) {
-        const auto* scale = reinterpret_cast<const float*>(q + 32 * R);
-        const float* sum = scale + R;
-        const auto* minus_codes = reinterpret_cast<const int32_t*>(sum + R);
-        const int32_t* minus_low = minus_codes + R;
         if (g == 0) prefetch_lines<f.code_bytes()>(unit + i * f.code_bytes() + t.ahead);
         VecI w[8];
         unpack<T>(unit + i * f.code_bytes(), g, w);
         if constexpr (kSignedCodes<T>) {
           for (int j = 0; j < 8; ++j) w[j] = w[j] ^ bytes_of(0x80);
         }
-        if constexpr (f.scales == PanelScales::Half) {
-          d = load_f16(halves(scales + 32 * i) + g * kLanes);
-          SGL_UNROLL for (int r = 0; r < R; ++r) {
-            VecI init = splat(0);
-            if constexpr (!kSignedCodes<T>) init = shift_left<f.zero_shift>(splat(minus_codes[r]));
-            VecI s = dot<kBits, 0, 8>(init, w, q + 32 * r);
-            acc[r] = fma(to_float(s), d * splat(scale[r]), acc[r]);
-          }
-        } else if constexpr (f.scales == PanelScales::HalfMin) {
-          VecF m = load_f16(halves(scales + 32) + g * kLanes);
-          SGL_UNROLL for (int r = 0; r < R; ++r) {
-            VecI s = dot<kBits, 0, 8>(splat(0), w, q + 32 * r);
-            acc[r] = fma(to_float(s), d * splat(scale[r]), acc[r]);
-            acc[r] = fma(m, splat(sum[r]), acc[r]);
-          }
-        } else if constexpr (f.scales == PanelScales::K32Min) {
-          VecF ds = d * to_float(load_u8(scales + 64 + 16 * i + g * kLanes));
-          VecF m = d_min * to_float(load_u8(scales + 192 + 16 * i + g * kLanes));
-          SGL_UNROLL for (int r = 0; r < R; ++r) {
-            VecI s = dot<kBits, 0, 8>(splat(0), w, q + 32 * r);
-            acc[r] = fma(to_float(s), ds * splat(scale[r]), acc[r]);
-            acc[r] = fnma(m, splat(sum[r]), acc[r]);
-          }
-        } else if constexpr (f.scales == PanelScales::K16) {
-          VecI s0 = load_i8(scales + 32 + 32 * i + g * kLanes), s1 = load_i8(scales + 48 + 32 * i + g * kLanes);
-          SGL_UNROLL for (int r = 0; r < R; ++r) {
-            VecI low = dot<kBits, 0, 4>(shift_left<f.zero_shift>(splat(minus_low[r])), w, q + 32 * r);
-            VecI high = dot<kBits, 4, 8>(shift_left<f.zero_shift>(splat(minus_codes[r] - minus_low[r])), w, q + 32 * r);
-            acc[r] = fma(to_float(s0 * low + s1 * high), d * splat(scale[r]), acc[r]);
-          }
-        } else {
-          VecI sm0 = load_u8(scales + 64 + 32 * i + g * kLanes), sm1 = load_u8(scales + 80 + 32 * i + g * kLanes);
-          VecI s0 = sm0 & splat(15), s1 = sm1 & splat(15), m0 = shift_right<4>(sm0), m1 = shift_right<4>(sm1);
-          SGL_UNROLL for (int r = 0; r < R; ++r) {
-            VecI low = dot<kBits, 0, 4>(splat(0), w, q + 32 * r), high = dot<kBits, 4, 8>(splat(0), w, q + 32 * r);
-            VecI minus = m0 * splat(minus_low[r]) + m1 * splat(minus_codes[r] - minus_low[r]);
-            acc[r] = fma(to_float(s0 * low + s1 * high), d * splat(scale[r]), acc[r]);
-            acc[r] = fma(to_float(minus), d_min * splat(scale[r]), acc[r]);
-          }
-        }
+        const Scales k = load_scales<T>(scales, i, g);
+        const BlockRows x = block_rows(q, R);
+        SGL_UNROLL for (int r = 0; r < kWhole; r += kInterleave) add_rows<T, kInterleave>(acc, w, k, x, r);
+        if constexpr (R % kInterleave != 0) add_rows<T, R % kInterleave>(acc, w, k, x, kWhole);
       }
     }
-    const int columns = min_of(t.columns - g * kLanes, kLanes);
-    if (columns <= 0) return;
-    if (t.bias != nullptr) {
-      VecF bias = load_first(t.bias + g * kLanes, columns);
-      SGL_UNROLL for (int r = 0; r < R; ++r) acc[r] = acc[r] + bias;
-    }
-    SGL_UNROLL for (int r = 0; r < R; ++r) {
-      float* y = t.y + r * t.y_stride + g * kLanes;
-      if (columns == kLanes) {
-        store(y, acc[r]);
-      } else {
-        store_first(y, acc[r], columns);
-      }
-    }
+    store_columns<R>(t, g, acc);
   }
 }
 
