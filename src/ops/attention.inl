@@ -1,8 +1,9 @@
 // Kernels of attention over KV pages: see attention_kernels.h for the layout and the arithmetic.
 //
-// All query heads of a KV head, and for prompts several tokens, form a tile, so that a key or value is loaded (and
-// widened from 16 bits) once for several rows. Scores are products of a block of rows with groups of 16 keys; values
-// are added to a block of rows, a few vectors of head_dim at a time. Both keep their sums in registers.
+// All query heads of a KV head, and for prompts several tokens, form a tile, so that a key or value is loaded once for
+// several rows. Where they are many, a block of keys and values is widened from 16 bits to float32 first, once for all
+// of them: the conversion takes the units that multiply. Scores are products of a block of rows with groups of 16 keys;
+// values are added to a block of rows, a few vectors of head_dim at a time. Both keep their sums in registers.
 
 #include "ops/attention_kernels.h"
 #include "ops/simd_math.inl"
@@ -15,6 +16,8 @@ constexpr int kRowBlock = SGL_SMALL_TILES ? 2 : SGL_ISA_LEVEL == 3 ? 5 : SGL_ISA
 constexpr int kGroupBlock = SGL_SMALL_TILES ? 1 : SGL_ISA_LEVEL == 3 ? 4 : SGL_ISA_LEVEL == 2 ? 2 : 1;
 constexpr int kDimBlock = SGL_SMALL_TILES ? 2 : 4;
 constexpr int kGroups = kScoreBlock / kKeyGroup;
+constexpr int kWorthWidening = 8;    // rows
+constexpr int kMaxWidenedDim = 256;  // head_dim; two blocks take 128 KiB then
 constexpr float kMinusInfinity = -__builtin_inff();
 
 constexpr int element_bytes(DType d) { return d == DType::F32 ? 4 : 2; }
@@ -26,17 +29,18 @@ SGL_INLINE VecF load_kv(const std::byte* base, int64_t index) {
   return load(reinterpret_cast<const float*>(base) + index);
 }
 
-// What one call works on: the tile, and its rows' queries and scores in blocks of rows.
+// What one call works on.
 struct Work {
-  alignas(64) float q[kMaxAttentionRows * kMaxHeadDim];  // [block of rows][head_dim][rows of the block], scaled
-  alignas(64) float s[kMaxAttentionRows * kScoreBlock];  // [row][kScoreBlock]: scores, then probabilities
-  alignas(64) float sum[kMaxAttentionRows * 16];         // [row][16 lanes]
-  int begin[kMaxAttentionRows], end[kMaxAttentionRows];  // what the row sees of the block; empty: begin == end
-  const std::byte* k[kGroups];                           // of each group of 16 tokens
+  alignas(64) float q[kMaxTileFloats];                      // [row][head_dim], scaled
+  alignas(64) float s[kMaxAttentionRows * kScoreBlock];     // [row][kScoreBlock]: scores, then probabilities
+  alignas(64) float sum[kMaxAttentionRows * 16];            // [row][16 lanes]
+  alignas(64) float wide[2][kScoreBlock * kMaxWidenedDim];  // keys and values of the block as float32
+  int begin[kMaxAttentionRows], end[kMaxAttentionRows];     // what the row sees of the block; empty: begin == end
+  const std::byte* k[kGroups];                              // of each group of 16 tokens
   const std::byte* v[kGroups];
 };
 
-// s[r][16 · g …] for R rows and G groups: q is [head_dim][R].
+// s[r][16 · g …] for R rows and G groups: q is [R][head_dim].
 template <DType D, int R, int G>
 [[gnu::noinline]] void scores(const float* q, int head_dim, const std::byte* const* k, float* s) {
   VecF acc[R][G * kPer16];
@@ -47,7 +51,7 @@ template <DType D, int R, int G>
       key[i] = load_kv<D>(k[i / kPer16], int64_t{d} * kKeyGroup + i % kPer16 * kLanes);
     }
     SGL_UNROLL for (int r = 0; r < R; ++r) {
-      VecF x = splat(q[d * R + r]);
+      VecF x = splat(q[r * head_dim + d]);
       SGL_UNROLL for (int i = 0; i < G * kPer16; ++i) acc[r][i] = fma(x, key[i], acc[r][i]);
     }
   }
@@ -194,17 +198,26 @@ void attend_block(const AttentionTile& t, Work& w, int first, int rows, const At
   if constexpr (R > 1) attend_block<D, R - 1>(t, w, first, rows, state);
 }
 
-// Copies the queries, scaled, to [block of rows][head_dim][rows of the block], as attend_block() takes the rows.
-void pack_queries(const AttentionTile& t, float* to) {
-  const int rows = t.tokens * t.heads;
-  for (int first = 0; first < rows;) {
-    const int n = min_of(kRowBlock, rows - first);
-    for (int r = 0; r < n; ++r) {
-      const int row = first + r;
-      const float* from = t.q + row / t.heads * t.q_stride + int64_t{row % t.heads} * t.head_dim;
-      for (int d = 0; d < t.head_dim; ++d) to[first * t.head_dim + d * n + r] = from[d] * t.scale;
-    }
-    first += n;
+// Replaces a block's keys and values by float32 copies.
+template <DType D>
+SGL_INLINE void widen_block(Work& w, int groups, int head_dim) {
+  const int numbers = kKeyGroup * head_dim;
+  for (int g = 0; g < groups; ++g) {
+    float* k = w.wide[0] + g * numbers;
+    float* v = w.wide[1] + g * numbers;
+    for (int i = 0; i < numbers; i += kLanes) store(k + i, load_kv<D>(w.k[g], i));
+    for (int i = 0; i < numbers; i += kLanes) store(v + i, load_kv<D>(w.v[g], i));
+    w.k[g] = reinterpret_cast<const std::byte*>(k);
+    w.v[g] = reinterpret_cast<const std::byte*>(v);
+  }
+}
+
+// Copies the queries, scaled.
+void scale_queries(const AttentionTile& t, float* to) {
+  const VecF scale = splat(t.scale);
+  for (int row = 0; row < t.tokens * t.heads; ++row, to += t.head_dim) {
+    const float* from = t.q + row / t.heads * t.q_stride + int64_t{row % t.heads} * t.head_dim;
+    for (int d = 0; d < t.head_dim; d += kLanes) store(to + d, load(from + d) * scale);
   }
 }
 
@@ -225,7 +238,7 @@ template <DType D>
 void attend_typed(const AttentionTile& t, int64_t begin, int64_t end, const AttentionState& state) {
   Work w;
   const int rows = t.tokens * t.heads;
-  pack_queries(t, w.q);
+  scale_queries(t, w.q);
   for (int r = 0; r < rows; ++r) state.max[r] = kMinusInfinity;
   for (int i = 0; i < rows * 16; ++i) w.sum[i] = 0.0F;
   for (int i = 0; i < rows * t.head_dim; ++i) state.out[i] = 0.0F;
@@ -255,7 +268,12 @@ void attend_typed(const AttentionTile& t, int64_t begin, int64_t end, const Atte
     }
     // With few rows memory is the limit; with many the block is in a cache from the tile before.
     if (t.tokens == 1) fetch_block<D>(t, block + kScoreBlock);
-    attend_block<D, kRowBlock>(t, w, 0, rows, state);
+    if (D != DType::F32 && rows >= kWorthWidening && t.head_dim <= kMaxWidenedDim) {
+      widen_block<D>(w, (block_end + kKeyGroup - 1) / kKeyGroup, t.head_dim);
+      attend_block<DType::F32, kRowBlock>(t, w, 0, rows, state);
+    } else {
+      attend_block<D, kRowBlock>(t, w, 0, rows, state);
+    }
   }
   for (int r = 0; r < rows; ++r) {
     VecF lanes[kPer16];

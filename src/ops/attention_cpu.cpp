@@ -12,6 +12,7 @@ namespace sgl {
 namespace {
 
 constexpr int64_t kMaxSplitBytes = 64 << 20;
+constexpr int kTilesPerThread = 4;
 
 bool has_own_layout(const KvView& kv) {
   return kv.head_dim % 16 == 0 && kv.head_dim <= kMaxHeadDim && kv.page_size % kKeyGroup == 0;
@@ -50,8 +51,13 @@ void CpuBackend::store_kv(const KvView& kv, Tensor k, Tensor v, const PagedBatch
 void CpuBackend::list_attention_tasks(const KvView& kv, const PagedBatch& batch, const AttentionOptions& o) {
   tasks_.clear();
   const int group = o.num_heads / kv.num_kv_heads;
-  const int head_tiles = (group + kMaxAttentionRows - 1) / kMaxAttentionRows;
-  const int tokens_per_tile = std::max(1, kMaxAttentionRows / group);
+  // Large tiles, but some for every thread.
+  const int64_t rows_of_all = batch.num_tokens() * group, for_all = int64_t{kTilesPerThread} * pool_.threads();
+  const int most = max_attention_rows(kv.head_dim);
+  const int most_rows =
+      static_cast<int>(std::clamp<int64_t>(rows_of_all * kv.num_kv_heads / for_all, std::min(16, most), most));
+  const int head_tiles = (group + most_rows - 1) / most_rows;
+  const int tokens_per_tile = std::max(1, most_rows / group);
   for (size_t s = 0; s < batch.seqs.size(); ++s) {
     const BatchSeq& seq = batch.seqs[s];
     for (int token = (seq.q_len - 1) / tokens_per_tile * tokens_per_tile; token >= 0; token -= tokens_per_tile) {
@@ -122,12 +128,12 @@ void CpuBackend::attention(Tensor out, Tensor q, const KvView& kv, const PagedBa
     num_splits += task.num_splits;
     longest = std::max<int64_t>(longest, task.num_splits);
   }
-  const int64_t floats = state_floats(kMaxAttentionRows, head_dim);
+  const int64_t floats = state_floats(max_attention_rows(head_dim), head_dim);
   const bool apart = pool_.threads() > 1 && longest > 1 && longest * 4 * pool_.threads() > num_splits &&
                      num_splits * floats * static_cast<int64_t>(sizeof(float)) <= kMaxSplitBytes;
   if (!apart) {
     pool_.parallel_for(num_tasks, 1, [&](int64_t begin, int64_t end) {
-      alignas(64) float memory[2][kMaxAttentionRows * (kMaxHeadDim + 2)];
+      alignas(64) float memory[2][kMaxTileFloats + 2 * kMaxAttentionRows];
       for (int64_t i = begin; i < end; ++i) {
         const AttentionTask& task = tasks_[static_cast<size_t>(i)];
         const int rows = task.tokens * task.heads;

@@ -21,11 +21,19 @@ namespace sgl {
 inline constexpr int kKeyGroup = 16;    ///< tokens
 inline constexpr int kScoreBlock = 64;  ///< tokens
 inline constexpr int kSplit = 256;      ///< tokens
-inline constexpr int kMaxAttentionRows = 16;
 inline constexpr int kMaxHeadDim = 576;
 
+/// Rows of a tile: many where they fit the caches, since a block of keys is widened and stays there for all of them.
+inline constexpr int kMaxAttentionRows = 128;
+inline constexpr int kMaxTileFloats = 16384;  ///< rows · head_dim
+constexpr int max_attention_rows(int head_dim) {
+  const int fitting = kMaxTileFloats / head_dim;
+  return fitting < kMaxAttentionRows ? fitting : kMaxAttentionRows;
+}
+
 /// Rows that share a KV head: `tokens` consecutive tokens of one sequence, `heads` consecutive query heads of each.
-/// tokens · heads ≤ kMaxAttentionRows; row t · heads + h. head_dim is a multiple of 16, page_size of kKeyGroup.
+/// tokens · heads ≤ max_attention_rows(head_dim); row t · heads + h. head_dim is a multiple of 16, page_size of
+/// kKeyGroup.
 struct AttentionTile {
   const float* q = nullptr;  ///< of the first token's first head; heads stand head_dim apart
   int64_t q_stride = 0;      ///< floats from token to token

@@ -1,6 +1,6 @@
-// What the int8 kernels of all instruction sets share: a block's scales and activations, and how the integer products of a
-// block become float32. linear_kernels.h defines the arithmetic; any kernel that gets the integers right and then comes
-// here gives the same bits.
+// What the int8 kernels of all instruction sets share: a block's scales and activations, and how the integer products
+// of a block become float32. linear_kernels.h defines the arithmetic; any kernel that gets the integers right and then
+// comes here gives the same bits.
 
 #include "ops/linear_kernels.h"
 #include "ops/linear_unpack.inl"
@@ -24,12 +24,13 @@ SGL_INLINE BlockRows block_rows(const int8_t* block, int rows) {
 
 // Formats with a minimum for each block of 32, and those with scales for each 16 weights.
 template <DType T>
-constexpr bool kHasMin = panel_format(T).scales == PanelScales::HalfMin || panel_format(T).scales == PanelScales::K32Min;
+constexpr bool kHasMin = panel_format(T).scales == PanelScales::HalfMin ||
+                         panel_format(T).scales == PanelScales::K32Min;
 template <DType T>
 constexpr bool kHasHalves = panel_format(T).scales == PanelScales::K16 || panel_format(T).scales == PanelScales::K16Min;
 
-// The scales of one block for the lanes of one group. Integers of 16 weights (s, mins) are held as float32: each product
-// of two of them is an integer below 2^24, and their sum is rounded once, as an integer's conversion would be.
+// The scales of one block for the lanes of one group. Integers of 16 weights (s, mins) are held as float32: each
+// product of two of them is an integer below 2^24, and their sum is rounded once, as an integer's conversion would be.
 struct Scales {
   VecF d;       // w = d · code …
   VecF m;       // … + m                                  (kHasMin)
@@ -68,8 +69,8 @@ SGL_INLINE Scales load_scales(const uint8_t* scales, int i, int g) {
   return k;
 }
 
-// acc ← acc + a block's products for row r, of which `dot` has the integers: over all 32 weights, or with kHasHalves over
-// the first and the last 16. Codes are taken relative to the format's zero.
+// acc ← acc + a block's products for row r, of which `dot` has the integers: over all 32 weights, or with kHasHalves
+// over the first and the last 16. Codes are taken relative to the format's zero.
 template <DType T>
 SGL_INLINE VecF add_block(VecF acc, const VecI* dot, const Scales& k, const BlockRows& x, int r) {
   const VecF scale = k.d * splat(x.scale[r]);
