@@ -4,8 +4,8 @@
 #include <utility>
 #include <vector>
 
-#include "text/decoder.h"
 #include "text/text_tokenizer.h"
+#include "text/token_decoder.h"
 #include "text/unicode.h"
 
 namespace sgl {

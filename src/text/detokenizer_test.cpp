@@ -6,8 +6,8 @@
 
 #include <gtest/gtest.h>
 
-#include "text/decoder.h"
 #include "text/test_corpus.h"
+#include "text/token_decoder.h"
 #include "text/tokenizer_json.h"
 #include "text/unicode.h"
 
@@ -34,7 +34,7 @@ DecodeStep replace(Pattern pattern, std::string content) {
   s.pattern = std::make_shared<const Pattern>(std::move(pattern));
   return s;
 }
-Strings stream(const Decoder& decoder, const Strings& tokens) {
+Strings stream(const TokenDecoder& decoder, const Strings& tokens) {
   DecodeStream s(decoder);
   Strings out;
   for (const std::string& token : tokens) s.push(token, out.emplace_back());
@@ -44,8 +44,8 @@ Strings stream(const Decoder& decoder, const Strings& tokens) {
 
 const std::string kBad(kReplacementCharacter);
 
-TEST(Decoder, ByteRunsWaitForTheirEndOrForTheByteThatSpoilsThem) {
-  Decoder d({step(Kind::ByteFallback), step(Kind::Fuse)});
+TEST(TokenDecoder, ByteRunsWaitForTheirEndOrForTheByteThatSpoilsThem) {
+  TokenDecoder d({step(Kind::ByteFallback), step(Kind::Fuse)});
   EXPECT_EQ(stream(d, {"a", "<0xC3>", "<0xA9>", "b", "<0xC3>"}), (Strings{"a", "", "", "éb", "", kBad}));
   EXPECT_EQ(stream(d, {"<0x41>", "<0xFF>", "<0x42>", "c"}), (Strings{"", kBad + kBad, kBad, "c", ""}));
   EXPECT_EQ(stream(d, {"<0xC3>", "<0x41>"}), (Strings{"", kBad + kBad, ""}));
@@ -53,43 +53,44 @@ TEST(Decoder, ByteRunsWaitForTheirEndOrForTheByteThatSpoilsThem) {
   EXPECT_EQ(stream(d, {"<0xGG>", "<0x4>"}), (Strings{"<0xGG>", "<0x4>", ""}));
 }
 
-TEST(Decoder, ByteLevelHoldsBackHalfACharacter) {
-  Decoder d({step(Kind::ByteLevel)});
+TEST(TokenDecoder, ByteLevelHoldsBackHalfACharacter) {
+  TokenDecoder d({step(Kind::ByteLevel)});
   EXPECT_EQ(stream(d, {"Ġa", "ä", "½", "ł", "b"}), (Strings{" a", "", "", "你", "b", ""}));
   EXPECT_EQ(stream(d, {"ä", "a"}), (Strings{"", kBad + "a", ""}));
   EXPECT_EQ(stream(d, {"ä½"}), (Strings{"", kBad}));
   EXPECT_EQ(stream(d, {"<a b>", "Ġ"}), (Strings{"<a b>", " ", ""}));
 }
 
-TEST(Decoder, StepsAfterFuseSeeOneText) {
-  Decoder llama({replace(Pattern::literal("▁"), " "), step(Kind::ByteFallback), step(Kind::Fuse), strip(1, 0)});
+TEST(TokenDecoder, StepsAfterFuseSeeOneText) {
+  TokenDecoder llama({replace(Pattern::literal("▁"), " "), step(Kind::ByteFallback), step(Kind::Fuse), strip(1, 0)});
   EXPECT_EQ(stream(llama, {"▁", "▁Hi", "▁you"}), (Strings{"", " Hi", " you", ""}));
-  Decoder both({step(Kind::Fuse), strip(2, 2)});
+  TokenDecoder both({step(Kind::Fuse), strip(2, 2)});
   EXPECT_EQ(stream(both, {" ", "  a ", " ", " ", "b", "  "}), (Strings{"", " a", "", " ", "  b", "", ""}));
-  EXPECT_EQ(stream(Decoder({step(Kind::Fuse), strip(0, 1)}), {" ", " "}), (Strings{"", " ", ""}));
-  Decoder across({step(Kind::Fuse), replace(Pattern::literal("abc"), "X")});
+  EXPECT_EQ(stream(TokenDecoder({step(Kind::Fuse), strip(0, 1)}), {" ", " "}), (Strings{"", " ", ""}));
+  TokenDecoder across({step(Kind::Fuse), replace(Pattern::literal("abc"), "X")});
   EXPECT_EQ(stream(across, {"a", "ab", "c", "ab", "d", "ab"}), (Strings{"", "a", "X", "", "abd", "", "ab"}));
-  Decoder regex({step(Kind::Fuse), replace(Pattern::regex("a+"), "X")});
+  TokenDecoder regex({step(Kind::Fuse), replace(Pattern::regex("a+"), "X")});
   EXPECT_EQ(stream(regex, {"a", "ab"}), (Strings{"", "", "Xb"})) << "an expression needs the whole text";
 }
 
-TEST(Decoder, FirstAndLastTokensAreSpecial) {
-  EXPECT_EQ(stream(Decoder({step(Kind::Metaspace, "▁", true)}), {"▁a", "▁b▁"}), (Strings{"a", " b ", ""}));
-  EXPECT_EQ(stream(Decoder({step(Kind::Metaspace, "▁", false)}), {"▁a"}), (Strings{" a", ""}));
-  EXPECT_EQ(stream(Decoder({step(Kind::WordPiece, "##", true)}), {"do", "##n", "'", "n't", "."}),
+TEST(TokenDecoder, FirstAndLastTokensAreSpecial) {
+  EXPECT_EQ(stream(TokenDecoder({step(Kind::Metaspace, "▁", true)}), {"▁a", "▁b▁"}), (Strings{"a", " b ", ""}));
+  EXPECT_EQ(stream(TokenDecoder({step(Kind::Metaspace, "▁", false)}), {"▁a"}), (Strings{" a", ""}));
+  EXPECT_EQ(stream(TokenDecoder({step(Kind::WordPiece, "##", true)}), {"do", "##n", "'", "n't", "."}),
             (Strings{"do", "n", " '", "n't", ".", ""}));
-  EXPECT_EQ(stream(Decoder({step(Kind::BpeSuffix, "</w>")}), {"a</w>", "b", "c</w>"}), (Strings{"", "a ", "b", "c"}));
-  EXPECT_EQ(stream(Decoder({step(Kind::Spaced)}), {"a", "b"}), (Strings{"a", " b", ""}));
-  EXPECT_EQ(stream(Decoder({strip(1, 1)}), {" a ", " b"}), (Strings{"a", "b", ""}));
+  EXPECT_EQ(stream(TokenDecoder({step(Kind::BpeSuffix, "</w>")}), {"a</w>", "b", "c</w>"}),
+            (Strings{"", "a ", "b", "c"}));
+  EXPECT_EQ(stream(TokenDecoder({step(Kind::Spaced)}), {"a", "b"}), (Strings{"a", " b", ""}));
+  EXPECT_EQ(stream(TokenDecoder({strip(1, 1)}), {" a ", " b"}), (Strings{"a", "b", ""}));
 }
 
-TEST(Decoder, TokenBytesAreThoseInTheMiddleOfAText) {
-  EXPECT_EQ(Decoder({step(Kind::ByteLevel)}).token_bytes("Ġä"), " \xE4");
-  Decoder llama({replace(Pattern::literal("▁"), " "), step(Kind::ByteFallback), step(Kind::Fuse), strip(1, 0)});
+TEST(TokenDecoder, TokenBytesAreThoseInTheMiddleOfAText) {
+  EXPECT_EQ(TokenDecoder({step(Kind::ByteLevel)}).token_bytes("Ġä"), " \xE4");
+  TokenDecoder llama({replace(Pattern::literal("▁"), " "), step(Kind::ByteFallback), step(Kind::Fuse), strip(1, 0)});
   EXPECT_EQ(llama.token_bytes("▁a"), " a");
   EXPECT_EQ(llama.token_bytes("<0xE4>"), "\xE4");
-  EXPECT_EQ(Decoder({step(Kind::WordPiece, "##", true)}).token_bytes("##a"), "a");
-  EXPECT_EQ(Decoder({step(Kind::WordPiece, "##", true)}).token_bytes("a"), " a");
+  EXPECT_EQ(TokenDecoder({step(Kind::WordPiece, "##", true)}).token_bytes("##a"), "a");
+  EXPECT_EQ(TokenDecoder({step(Kind::WordPiece, "##", true)}).token_bytes("a"), " a");
 }
 
 std::vector<std::string> small_tokenizers() {

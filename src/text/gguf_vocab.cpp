@@ -104,7 +104,7 @@ TokenizerParts make_byte_level(const GgufVocab& v) {
   parts.normalizer = std::move(pre.normalizer);
   parts.pre_tokenizers = std::move(pre.steps);
   parts.byte_level = !pre.spelled;
-  parts.decoder = Decoder({step(DecodeStep::Kind::ByteLevel)});
+  parts.decoder = TokenDecoder({step(DecodeStep::Kind::ByteLevel)});
   add_bos_and_eos(v, pre.add_bos, false, parts);
   return parts;
 }
@@ -149,7 +149,7 @@ TokenizerParts make_sentence_piece(GgufVocab& v) {
     steps.push_back(step(DecodeStep::Kind::Strip, " "));
     steps.back().start = 1;
   }
-  parts.decoder = Decoder(std::move(steps));
+  parts.decoder = TokenDecoder(std::move(steps));
   add_bos_and_eos(v, true, false, parts);
   return parts;
 }
@@ -176,7 +176,7 @@ TokenizerParts make_bert(GgufVocab& v) {
   parts.model = std::make_unique<WordPiece>(std::move(vocab), *unknown);
   parts.normalizer = make_bert_normalizer({});
   parts.pre_tokenizers.push_back(make_bert_pre_tokenizer());
-  parts.decoder = Decoder({step(DecodeStep::Kind::WordPiece, "##", true)});
+  parts.decoder = TokenDecoder({step(DecodeStep::Kind::WordPiece, "##", true)});
   return parts;
 }
 
@@ -194,7 +194,7 @@ TokenizerParts make_unigram(const GgufVocab& v) {
   std::vector<DecodeStep> steps;
   if (bytes) steps.push_back(step(DecodeStep::Kind::ByteFallback));
   steps.push_back(step(DecodeStep::Kind::Metaspace, std::string(kSpaceMark), prefix));
-  parts.decoder = Decoder(std::move(steps));
+  parts.decoder = TokenDecoder(std::move(steps));
   add_bos_and_eos(v, false, true, parts);
   return parts;
 }

@@ -11,9 +11,9 @@
 #include <sgl/tokenizer.h>
 
 #include "text/added_tokens.h"
-#include "text/decoder.h"
 #include "text/normalizer.h"
 #include "text/pre_tokenizer.h"
+#include "text/token_decoder.h"
 #include "text/token_model.h"
 
 namespace sgl {
@@ -25,7 +25,7 @@ struct TokenizerParts {
   std::vector<PreTokenizerPtr> pre_tokenizers;
   bool byte_level = false;  ///< after these, pieces are written in the byte-level alphabet
   std::unique_ptr<TokenModel> model;
-  Decoder decoder;
+  TokenDecoder decoder;
   std::vector<int32_t> before, after;  ///< the ids that add_special_tokens puts around a text
   std::optional<int32_t> bos_id;
   std::vector<int32_t> eos_ids;
@@ -49,7 +49,7 @@ class TextTokenizer final : public Tokenizer {
   const std::vector<int32_t>& eos_ids() const override { return parts_.eos_ids; }
   const std::string& chat_template() const override { return parts_.chat_template; }
 
-  const Decoder& decoder() const { return parts_.decoder; }
+  const TokenDecoder& decoder() const { return parts_.decoder; }
   /// Whether decoding passes the token over: an id out of range, a hole, a special token that is to be skipped.
   bool is_skipped(int32_t id, bool skip_special_tokens) const;
 

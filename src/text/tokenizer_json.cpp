@@ -63,7 +63,7 @@ TokenizerParts read_tokenizer(const std::string& path) {
   } else {
     steps.emplace_back().kind = DecodeStep::Kind::Spaced;
   }
-  parts.decoder = Decoder(std::move(steps));
+  parts.decoder = TokenDecoder(std::move(steps));
   if (root.find("added_tokens")) read_added_tokens(root, parts);
   return parts;
 }

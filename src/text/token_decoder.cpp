@@ -1,4 +1,4 @@
-#include "text/decoder.h"
+#include "text/token_decoder.h"
 
 #include <algorithm>
 #include <optional>
@@ -90,7 +90,7 @@ bool needs_whole_text(const DecodeStep& step) {
 
 }  // namespace
 
-Decoder::Decoder(std::vector<DecodeStep> steps) : steps_(std::move(steps)) {
+TokenDecoder::TokenDecoder(std::vector<DecodeStep> steps) : steps_(std::move(steps)) {
   bool fused = false;
   for (DecodeStep& step : steps_) {
     step.fused = fused;
@@ -98,7 +98,7 @@ Decoder::Decoder(std::vector<DecodeStep> steps) : steps_(std::move(steps)) {
   }
 }
 
-std::string Decoder::token_bytes(std::string_view spelling) const {
+std::string TokenDecoder::token_bytes(std::string_view spelling) const {
   std::string text(spelling);
   for (const DecodeStep& step : steps_) {
     switch (step.kind) {

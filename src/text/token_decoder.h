@@ -32,14 +32,14 @@ struct DecodeStep {
   size_t start = 0, stop = 0;
   bool flag = false;
   std::shared_ptr<const Pattern> pattern;
-  bool fused = false;  ///< set by Decoder: the step sees parts of one token, not tokens
+  bool fused = false;  ///< set by TokenDecoder: the step sees parts of one token, not tokens
 };
 
 /// The steps in order. Immutable.
-class Decoder {
+class TokenDecoder {
  public:
-  Decoder() = default;
-  explicit Decoder(std::vector<DecodeStep> steps);
+  TokenDecoder() = default;
+  explicit TokenDecoder(std::vector<DecodeStep> steps);
 
   const std::vector<DecodeStep>& steps() const { return steps_; }
   /// The bytes that a token stands for in the middle of a text.
@@ -53,7 +53,7 @@ class Decoder {
 /// Requires: the decoder outlives the stream. Thread: one at a time.
 class DecodeStream {
  public:
-  explicit DecodeStream(const Decoder& decoder) : steps_(decoder.steps()), states_(steps_.size()) {}
+  explicit DecodeStream(const TokenDecoder& decoder) : steps_(decoder.steps()), states_(steps_.size()) {}
 
   /// Appends to `out` what is certain now that the token with this spelling (valid UTF-8) has come.
   void push(std::string_view spelling, std::string& out) { feed(0, spelling, out); }
