@@ -211,14 +211,14 @@ class Faults(unittest.TestCase):
 
 class Limits(unittest.TestCase):
     def test_a_small_kv_pool_answers_all(self):
-        server = Server("--max-total-tokens", "2048", "--schedule-conservativeness", "0.1")
+        server = Server("--max-total-tokens", "1024", "--schedule-conservativeness", "0.1")
         async def run():
             return await asyncio.gather(*(whole(server.port, "/generate", {
-                "text": f"Story {i}:", "sampling_params": {"max_new_tokens": 200, "min_new_tokens": 200, "temperature": 0}})
-                for i in range(64)))
+                "text": f"Story {i}:", "sampling_params": {"max_new_tokens": 100, "min_new_tokens": 100, "temperature": 0}})
+                for i in range(32)))
         replies = asyncio.run(run())
-        self.assertEqual([status for status, _ in replies], [200] * 64)
-        self.assertEqual({r["meta_info"]["completion_tokens"] for _, r in replies}, {200})
+        self.assertEqual([status for status, _ in replies], [200] * 32)
+        self.assertEqual({r["meta_info"]["completion_tokens"] for _, r in replies}, {100})
         self.assertGreater(sum(r["meta_info"]["num_retractions"] for _, r in replies), 0)
         server.wait_for_baseline()
         server.stop()
