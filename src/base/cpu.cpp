@@ -1,5 +1,12 @@
 #include "base/cpu.h"
 
+#if defined(__x86_64__)
+#include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
+#include <cstdint>
 #include <cstdlib>
 #include <string>
 
@@ -52,5 +59,43 @@ CpuIsa choose_isa() {
   throw Error(ErrorKind::InvalidArgument,
               fmt::format("SGL_CPU_ISA is '{}'; expected one of generic, avx2, avx512", wish));
 }
+
+#if defined(__x86_64__)
+namespace {
+
+// Registers that the system saves when it switches between threads (XCR0).
+uint64_t saved_state() {
+  uint32_t low = 0, high = 0;
+  asm volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+  return uint64_t{high} << 32U | low;
+}
+
+// Tiles are 8 KiB a thread, so Linux gives them to those only who ask (Documentation/arch/x86/xstate.rst).
+bool request_tiles() {
+  constexpr uint64_t kTileState = 3U << 17U;
+  constexpr long kRequestPermission = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
+  return (saved_state() & kTileState) == kTileState && ::syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+}
+
+}  // namespace
+
+CpuUnits cpu_units() {
+  CpuUnits units;
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  if (!__builtin_cpu_supports("avx2") || __get_cpuid_count(7, 0, &a, &b, &c, &d) == 0) return units;
+  const auto has = [](unsigned word, unsigned bit) { return (word >> bit & 1U) != 0; };
+  if (has(d, 24) && (has(d, 22) || has(d, 25)) && request_tiles()) {
+    units.amx_bf16 = has(d, 22);
+    units.amx_int8 = has(d, 25);
+  }
+  if (__get_cpuid_count(7, 1, &a, &b, &c, &d) != 0) {
+    units.avx_vnni = has(a, 4);
+    units.avx512_bf16 = has(a, 5) && __builtin_cpu_supports("avx512f");
+  }
+  return units;
+}
+#else
+CpuUnits cpu_units() { return {}; }
+#endif
 
 }  // namespace sgl

@@ -23,4 +23,15 @@ std::vector<CpuIsa> available_isas();
 /// Unsupported when this machine lacks it.
 CpuIsa choose_isa();
 
+/// Units for dot products that a processor has or lacks apart from its level.
+struct CpuUnits {
+  bool avx_vnni = false;                    ///< int8 in vectors of 32 bytes
+  bool avx512_bf16 = false;                 ///< bfloat16 in vectors of 64 bytes
+  bool amx_int8 = false, amx_bf16 = false;  ///< tiles
+};
+
+/// What this machine has. Asks the system to let this process, and the threads it will make, use tiles; where the
+/// system refuses, they count as missing.
+CpuUnits cpu_units();
+
 }  // namespace sgl
