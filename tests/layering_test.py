@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 """Checks that each folder of src/ includes only what the layering allows.
 
-    base <- tensor <- ops <- {checkpoint, cache} <- nn <- models <- {engine, quant} <- {lang, server} <- cli
+    base <- tensor <- ops <- {checkpoint, cache} <- nn <- models <- {engine, quant} <- {lang, server} <- bench <- cli
     base <- {text, media}     text <- grammar <- engine
 
-`lang`, `server` and `cli` reach the engine through the public headers in include/sgl alone. The rules are the data
-below; docs/architecture.md explains them. Usage: layering_test.py [ROOT] prints one line a breach and exits with 1 if
-there is any; layering_test.py --self-test runs the checks on made-up trees. Needs Python's standard library only.
+`lang`, `server`, `bench` and `cli` reach the engine through the public headers in include/sgl alone. The rules are the
+data below; docs/architecture.md explains them. Usage: layering_test.py [ROOT] prints one line a breach and exits with 1
+if there is any; layering_test.py --self-test runs the checks on made-up trees. Needs Python's standard library only.
 """
 
 import re
@@ -32,18 +32,20 @@ LAYERS = {
     "lang": ["base"],
     "server": ["base"],
     "python": ["base"],
+    "bench": ["ops", "server"],
     "cli": ["server", "lang", "base"],
 }
 
 # Folders above the engine: they use include/sgl, the folders named in LAYERS, and these single headers.
-EXTRA_HEADERS = {"cli": ["checkpoint/hub.h"]}
+EXTRA_HEADERS = {"cli": ["checkpoint/hub.h", "bench/bench.h"]}
 
 # A public header that only its owner and the folders above that may include. Those not named here are for all.
 PUBLIC_OWNERS = {"engine.h": "engine", "program.h": "lang"}
-ABOVE = {"engine": ["engine", "lang", "server", "python", "cli"], "lang": ["lang", "python", "cli"]}
+ABOVE = {"engine": ["engine", "lang", "server", "python", "bench", "cli"], "lang": ["lang", "python", "cli"]}
 
 # What CMakeLists.txt may link to a folder besides its layers: the public headers' implementation.
-LINKED_BEHIND_PUBLIC = {"lang": ["engine"], "server": ["engine"], "python": ["engine"], "cli": ["engine", "quant"]}
+LINKED_BEHIND_PUBLIC = {"lang": ["engine"], "server": ["engine"], "python": ["engine"], "bench": ["engine"],
+                        "cli": ["engine", "quant", "bench"]}
 
 THIRD_PARTY = re.compile(r"(boost|nlohmann|fmt|spdlog|CLI|simdjson|gtest|gmock|benchmark|curl|openssl)([./]|$)"
                          r"|(pcre2|utf8proc|xxhash|zlib|zconf|lzma|immintrin|x86intrin|arm_neon)\.h$")

@@ -1,6 +1,6 @@
 // Loops that reach what the machine can do: see roof_kernels.h. Sums are returned so that no compiler drops the work.
 
-#include "ops/roof_kernels.h"
+#include "bench/roof_kernels.h"
 #include "ops/simd_math.inl"
 
 namespace sgl::SGL_ISA {
@@ -26,26 +26,22 @@ uint32_t read(const std::byte* data, size_t bytes) {
   return first_lane((a ^ b) ^ (c ^ d));
 }
 
+// Sums begin differently, and each product's factor is new to the compiler: else it would compute one for all.
 uint32_t int8_dots(int64_t rounds) {
   VecI sum[kChains];
-  for (VecI& s : sum) s = splat(0);
+  for (int c = 0; c < kChains; ++c) sum[c] = splat(c + 1);
   VecI a = splat(0x01020304), b = splat(0x01010101);
-#if SGL_ISA_LEVEL > 1
-  asm volatile("" : "+v"(a.v), "+v"(b.v));
-#endif
   for (int64_t i = 0; i < rounds; ++i) {
     SGL_UNROLL for (int c = 0; c < kChains; ++c) {
 #if SGL_ISA_LEVEL == 3
       sum[c].v = _mm512_dpbusd_epi32(sum[c].v, a.v, b.v);
 #elif SGL_ISA_LEVEL == 2
+      asm volatile("" : "+x"(a.v));
       sum[c].v = _mm256_add_epi16(sum[c].v, _mm256_maddubs_epi16(a.v, b.v));
 #else
-      sum[c] = sum[c] + a * b;
+      sum[c] = sum[c] * a + b;
 #endif
     }
-#if SGL_ISA_LEVEL > 1
-    asm volatile("" : "+v"(a.v));
-#endif
   }
   for (int c = 1; c < kChains; ++c) sum[0] = sum[0] + sum[c];
   return first_lane(sum[0]);
@@ -53,8 +49,8 @@ uint32_t int8_dots(int64_t rounds) {
 
 uint32_t float_fmas(int64_t rounds) {
   VecF sum[kChains];
-  for (VecF& s : sum) s = splat(1.0F);
-  VecF a = splat(0.999F), b = splat(0.001F);
+  for (int c = 0; c < kChains; ++c) sum[c] = splat(1.0F + static_cast<float>(c));
+  const VecF a = splat(0.999F), b = splat(0.001F);
   for (int64_t i = 0; i < rounds; ++i) {
     SGL_UNROLL for (int c = 0; c < kChains; ++c) sum[c] = fma(sum[c], a, b);
   }

@@ -1,2 +1,2 @@
 #define SGL_ISA avx2
-#include "ops/roof.inl"
+#include "bench/roof.inl"

@@ -1,2 +1,2 @@
 #define SGL_ISA avx512
-#include "ops/roof.inl"
+#include "bench/roof.inl"

@@ -1,2 +1,2 @@
 #define SGL_ISA generic
-#include "ops/roof.inl"
+#include "bench/roof.inl"

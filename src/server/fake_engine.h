@@ -66,6 +66,7 @@ class FakeEngine final : public EngineApi {
     info_.served_model_name = "org/fake";
     info_.architecture = "FakeForCausalLM";
     info_.context_length = 4096;
+    info_.vocab_size = 258;
     info_.temperature = 0.5F;
     info_.top_k = 20;
     thread_ = std::thread([this] { loop(); });

@@ -1,0 +1,41 @@
+#pragma once
+// How fast the engine in this process computes one batch: prompts first, then token by token.
+
+#include <cstdint>
+#include <vector>
+
+#include <nlohmann/json.hpp>
+
+#include "bench/random_text.h"
+#include "bench/stats.h"
+#include "server/engine_api.h"
+
+namespace sgl::bench {
+
+struct LatencyCase {
+  int batch = 1;
+  int input = 512;          ///< tokens of each prompt
+  int output = 128;         ///< tokens of each answer
+  int cached_prefixes = 0;  ///< other prompts that the prefix cache holds meanwhile
+};
+
+/// Speeds over the repetitions, memory at the end.
+struct LatencyFigures {
+  LatencyCase what;
+  Summary prefill_tok_s;            ///< computed prompt tokens over the time to the last first token
+  Summary decode_tok_s;             ///< tokens of all answers over the time after that
+  Summary first_token_ms, step_ms;  ///< step: between two tokens of one answer
+  int64_t resident_bytes = 0;
+};
+
+/// Prompts are random token ids. Each repetition computes its prompts for a single token, and then asks for the whole
+/// answers, with the prompts in the prefix cache: so no answer begins while another prompt is still being computed.
+/// Throws Error when a request fails.
+LatencyFigures measure_latency(EngineApi& engine, const LatencyCase& what, int repeat, Random& random);
+
+/// Tokens the KV pool must hold for it.
+int64_t latency_tokens(const LatencyCase& what, int page_size);
+
+nlohmann::ordered_json to_json(const LatencyFigures& figures);
+
+}  // namespace sgl::bench
