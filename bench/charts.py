@@ -29,6 +29,11 @@ def short(x):
     return f"{x:.{max(0, 2 - math.floor(math.log10(abs(x))))}f}"
 
 
+def tick(x):
+    """A round number on an axis: 0.5, 250, 16k."""
+    return f"{x / 1000:g}k" if x >= 10000 else f"{x:g}"
+
+
 def ratio_bars(title, subtitle, names, rows):
     """Two bars a row, the second name's always 1 long.
 
@@ -58,12 +63,9 @@ def ratio_bars(title, subtitle, names, rows):
     return page(width, height, parts, title)
 
 
-def nice_ticks(low, high, logarithmic):
-    if logarithmic:
-        first, last = math.floor(math.log2(low) + 1e-9), math.ceil(math.log2(high) - 1e-9)
-        step = max(1, math.ceil((last - first) / 6))
-        return [2.0 ** e for e in range(first, last + 1, step)]
-    size = 10 ** math.floor(math.log10(high)) if high > 0 else 1
+def nice_ticks(high):
+    """Five or fewer round numbers from 0 to `high`."""
+    size = 10 ** math.floor(math.log10(high))
     step = next(s * size for s in (0.1, 0.2, 0.25, 0.5, 1, 2, 5) if high / (s * size) <= 5)
     return [step * i for i in range(int(high / step + 1e-9) + 1)]
 
@@ -71,7 +73,7 @@ def nice_ticks(low, high, logarithmic):
 def panel(x0, y0, width, height, chart):
     """One line chart. chart: dict with title, x_label, series: [(name, [(x, y), …])]; x is drawn by its logarithm, y
     from zero."""
-    left, right, top, bottom = 52, 12, 40, 40
+    left, right, top, bottom = 52, 24, 40, 40
     w, h = width - left - right, height - top - bottom
     points = [p for _, series in chart["series"] for p in series]
     xs, highest = [x for x, _ in points], max(y for _, y in points) or 1
@@ -79,11 +81,11 @@ def panel(x0, y0, width, height, chart):
     place_x = lambda x: x0 + left + (w * (math.log2(x) - x_low) / (x_high - x_low) if x_high > x_low else w / 2)
     place_y = lambda y: y0 + top + h - h * y / (highest * 1.05)
     parts = [text(x0 + left, y0 + 18, chart["title"], 13, weight="600")]
-    for y in nice_ticks(0, highest, False):
+    for y in nice_ticks(highest):
         parts.append(f'<path d="M{x0 + left} {place_y(y):.1f}h{w}" stroke="{GRID}"/>')
-        parts.append(text(x0 + left - 6, place_y(y) + 4, short(y), 11, SOFT, "end"))
+        parts.append(text(x0 + left - 6, place_y(y) + 4, tick(y), 11, SOFT, "end"))
     for x in sorted(set(xs)):
-        parts.append(text(place_x(x), y0 + top + h + 16, short(x) if x >= 10000 else f"{x:g}", 11, SOFT, "middle"))
+        parts.append(text(place_x(x), y0 + top + h + 16, tick(x), 11, SOFT, "middle"))
     parts.append(text(x0 + left + w / 2, y0 + height - 6, chart["x_label"], 11, SOFT, "middle"))
     for i, (name, series) in enumerate(chart["series"]):
         path = "L".join(f"{place_x(x):.1f} {place_y(y):.1f}" for x, y in series)

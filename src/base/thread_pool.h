@@ -18,7 +18,8 @@ namespace sgl {
 class LoopBody {
  public:
   template <typename F>
-  LoopBody(F& f) : object_(&f), call_([](void* o, int64_t begin, int64_t end) { (*static_cast<F*>(o))(begin, end); }) {}
+  explicit LoopBody(F& f)
+      : object_(&f), call_([](void* o, int64_t begin, int64_t end) { (*static_cast<F*>(o))(begin, end); }) {}
   void operator()(int64_t begin, int64_t end) const { call_(object_, begin, end); }
 
  private:

@@ -103,13 +103,14 @@ int run_latency(EngineApi& engine, const LatencyOptions& o, std::ostream& out) {
   json["device"] = engine.info().device;
   json["results"] = Json::array();
   out << describe_machine() << "\n" << engine.info().served_model_name << " on " << engine.info().device << "\n\n";
-  out << fmt::format("{:>6} {:>6} {:>6} {:>8} {:>13} {:>14} {:>13} {:>12} {:>10} {:>9}\n", "batch", "in", "out",
-                     "prefixes", "prefill tok/s", "first token ms", "decode tok/s", "step ms p50", "p99", "RSS MB");
+  out << fmt::format("{:>6} {:>6} {:>6} {:>8} {:>7} {:>13} {:>14} {:>13} {:>12} {:>10} {:>9}\n", "batch", "in", "out",
+                     "prefixes", "waiting", "prefill tok/s", "first token ms", "decode tok/s", "step ms p50", "p99",
+                     "RSS MB");
   for (const LatencyCase& c : o.cases) {
     const LatencyFigures f = measure_latency(engine, c, o.repeat, random);
-    out << fmt::format("{:6} {:6} {:6} {:8} {:13.1f} {:14.1f} {:13.1f} {:12.2f} {:10.2f} {:9.0f}\n", c.batch, c.input,
-                       c.output, c.cached_prefixes, f.prefill_tok_s.p50, f.first_token_ms.p50, f.decode_tok_s.p50,
-                       f.step_ms.p50, f.step_ms.p99, static_cast<double>(f.resident_bytes) / 1e6)
+    out << fmt::format("{:6} {:6} {:6} {:8} {:7} {:13.1f} {:14.1f} {:13.1f} {:12.2f} {:10.2f} {:9.0f}\n", c.batch,
+                       c.input, c.output, c.cached_prefixes, c.waiting, f.prefill_tok_s.p50, f.first_token_ms.p50,
+                       f.decode_tok_s.p50, f.step_ms.p50, f.step_ms.p99, static_cast<double>(f.resident_bytes) / 1e6)
         << std::flush;
     json["results"].push_back(to_json(f));
   }

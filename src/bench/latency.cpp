@@ -5,6 +5,7 @@
 #include <future>
 #include <memory>
 #include <string>
+#include <thread>
 #include <utility>
 
 #include <fmt/format.h>
@@ -61,19 +62,37 @@ struct Watch {
   std::promise<void> ended;
 };
 
-/// Runs the prompts at once. `start`: when the first was submitted.
-std::shared_ptr<Watch> run_batch(EngineApi& engine, const std::vector<Ids>& prompts, int output, double& start) {
+constexpr const char* kWaitingRid = "bench-waits-";
+
+void submit(EngineApi& engine, Ids prompt, int output, std::string rid, OutputCallback on_output) {
+  Request request;
+  request.rid = std::move(rid);
+  request.prompt = std::move(prompt);
+  request.sampling.max_new_tokens = output;
+  request.sampling.temperature = 0;
+  request.sampling.ignore_eos = true;
+  engine.submit(std::move(request), std::move(on_output));
+}
+
+/// Runs the prompts at once, and puts those of `waiting` into the queue behind them for as long. `start`: when the
+/// first was submitted.
+std::shared_ptr<Watch> run_batch(EngineApi& engine, const std::vector<Ids>& prompts, int output, double& start,
+                                 const std::vector<Ids>& waiting = {}) {
   auto watch = std::make_shared<Watch>(prompts.size());
   start = now();
   for (size_t i = 0; i < prompts.size(); ++i) {
-    Request request;
-    request.prompt = prompts[i];
-    request.sampling.max_new_tokens = output;
-    request.sampling.temperature = 0;
-    request.sampling.ignore_eos = true;
-    engine.submit(std::move(request), [watch, i](Output&& piece) { watch->take(i, piece); });
+    submit(engine, prompts[i], output, "", [watch, i](Output&& piece) { watch->take(i, piece); });
+  }
+  for (size_t i = 0; i < waiting.size(); ++i) {
+    submit(engine, waiting[i], output, fmt::format("{}{}", kWaitingRid, i), [](Output&& /*of no interest*/) {});
   }
   watch->ended.get_future().wait();
+  if (!waiting.empty()) {
+    engine.abort(kWaitingRid);
+    for (EngineStats s = engine.stats(); s.running + s.waiting > 0; s = engine.stats()) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+  }
   if (!watch->error.empty()) throw Error(ErrorKind::Internal, "a request of the benchmark failed: " + watch->error);
   return watch;
 }
@@ -118,7 +137,9 @@ LatencyFigures measure_latency(EngineApi& engine, const LatencyCase& what, int r
     first.push_back((watch->all_begun_at - start) * 1000);
     prefill.push_back(static_cast<double>(watch->computed) / (watch->all_begun_at - start));
     if (what.output < 2) continue;
-    watch = run_batch(engine, prompts, what.output, start);
+    std::vector<Ids> waiting;
+    for (int i = 0; i < what.waiting; ++i) waiting.push_back(random_ids(engine, random, kPrefixTokens));
+    watch = run_batch(engine, prompts, what.output, start, waiting);
     decode.push_back(static_cast<double>(watch->tokens_after) / (watch->ended_at - watch->all_begun_at));
     steps.insert(steps.end(), watch->steps_ms.begin(), watch->steps_ms.end());
   }
@@ -136,6 +157,7 @@ nlohmann::ordered_json to_json(const LatencyFigures& f) {
   out["input"] = f.what.input;
   out["output"] = f.what.output;
   out["cached_prefixes"] = f.what.cached_prefixes;
+  out["waiting"] = f.what.waiting;
   out["prefill_tok_s"] = speed(f.prefill_tok_s);
   out["decode_tok_s"] = speed(f.decode_tok_s);
   out["first_token_ms"] = speed(f.first_token_ms);

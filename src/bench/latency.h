@@ -17,6 +17,7 @@ struct LatencyCase {
   int input = 512;          ///< tokens of each prompt
   int output = 128;         ///< tokens of each answer
   int cached_prefixes = 0;  ///< other prompts that the prefix cache holds meanwhile
+  int waiting = 0;          ///< other requests that wait in the queue while the answers are made
 };
 
 /// Speeds over the repetitions, memory at the end.
@@ -30,7 +31,7 @@ struct LatencyFigures {
 
 /// Prompts are random token ids. Each repetition computes its prompts for a single token, and then asks for the whole
 /// answers, with the prompts in the prefix cache: so no answer begins while another prompt is still being computed.
-/// Throws Error when a request fails.
+/// Throws Error when a request fails. Requests wait only if the engine runs no more at once than `batch`.
 LatencyFigures measure_latency(EngineApi& engine, const LatencyCase& what, int repeat, Random& random);
 
 /// Tokens the KV pool must hold for it.

@@ -341,6 +341,15 @@ TEST(Latency, CountsThePromptsAndTheTokensAfterTheFirst) {
   }
 }
 
+TEST(Latency, RequestsThatWaitAreTakenBackWhenTheBatchHasEnded) {
+  FakeEngine engine;
+  engine.set_step_time(std::chrono::microseconds(200));
+  Random random(1);
+  measure_latency(engine, {.batch = 2, .input = 8, .output = 4, .waiting = 5}, 3, random);
+  EXPECT_EQ(engine.submitted().size(), 3U * (2 + 2 + 5));
+  EXPECT_TRUE(engine.wait_running([](size_t n) { return n == 0; }));
+}
+
 TEST(Latency, ARequestThatFailsIsAnError) {
   FakeEngine engine;
   engine.hold(true);

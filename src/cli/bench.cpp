@@ -116,7 +116,7 @@ int bench_ops(const std::vector<std::string>& arguments, World& world) {
 int bench_latency(const std::vector<std::string>& arguments, World& world) {
   EngineOptions engine;
   sgl::bench::LatencyOptions o;
-  std::vector<int> batches = {1, 16}, inputs = {512}, outputs = {128}, prefixes = {0};
+  std::vector<int> batches = {1, 16}, inputs = {512}, outputs = {128}, prefixes = {0}, waiting = {0};
   std::string log_level;
   Flags f("bench latency", "sgl bench latency [--model-path MODEL] [--batch-size 1,16] [FLAGS]",
           "Computes one batch at a time with the engine in this process, and says how fast its prompts and then its "
@@ -131,6 +131,8 @@ int bench_latency(const std::vector<std::string>& arguments, World& world) {
   list("--output-len", outputs, 1, kMaxInt, "tokens of each answer (default: 128)");
   list("--cached-prefixes", prefixes, 0, 1 << 24,
        "other prompts of 16 tokens that the prefix cache holds; each prompt begins with one of them (default: 0)");
+  list("--waiting-requests", waiting, 0, 1 << 20,
+       "other requests that wait in the queue while the answers of the largest batch are made (default: 0)");
   f.integer("--repeat", o.repeat, 1, 1 << 20, "times that each is measured (default: 3)");
   f.integer("--seed", o.seed, 0, kMaxInt, "of the prompts (default: 1)");
   f.text("--json", o.json_file, "FILE", "where a JSON document goes (default: nowhere)");
@@ -144,17 +146,20 @@ int bench_latency(const std::vector<std::string>& arguments, World& world) {
 
   int64_t tokens = 0;
   for (int p : prefixes) {
-    for (int b : batches) {
-      for (int in : inputs) {
-        for (int out : outputs) {
-          o.cases.push_back({.batch = b, .input = in, .output = out, .cached_prefixes = p});
-          tokens = std::max(tokens, sgl::bench::latency_tokens(o.cases.back(), engine.page_size));
+    for (int w : waiting) {
+      for (int b : batches) {
+        for (int in : inputs) {
+          for (int out : outputs) {
+            o.cases.push_back({.batch = b, .input = in, .output = out, .cached_prefixes = p, .waiting = w});
+            tokens = std::max(tokens, sgl::bench::latency_tokens(o.cases.back(), engine.page_size));
+          }
         }
       }
     }
   }
   if (!engine.max_total_tokens) engine.max_total_tokens = tokens;
   if (engine.max_running_requests == 0) engine.max_running_requests = *std::max_element(batches.begin(), batches.end());
+  engine.max_queued_requests += *std::max_element(waiting.begin(), waiting.end());
   engine.decode_log_interval = 0;
   return sgl::bench::run_latency(*world.load(engine), o, world.out);
 }
