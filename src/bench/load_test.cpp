@@ -50,8 +50,8 @@ struct EngineServer {
     service.set_state(Service::State::Up);
   }
   HttpServer::Handler handler() {
-    return [this](HttpRequest&& request, std::shared_ptr<Responder> responder) {
-      dispatch(service, std::move(request), std::move(responder));
+    return [this](HttpRequest&& request, const std::shared_ptr<Responder>& responder) {
+      dispatch(service, std::move(request), responder);
     };
   }
   std::shared_ptr<FakeEngine> engine;
@@ -171,7 +171,7 @@ TEST(HttpLoad, ArrivalsDoNotWaitForAnswers) {
 
 TEST(HttpLoad, RefusedRequestsAreFailedAnswersAndTheRestGoesOn) {
   std::atomic<int> count{0};
-  TestServer server([&](HttpRequest&&, std::shared_ptr<Responder> to) {
+  TestServer server([&](HttpRequest&&, const std::shared_ptr<Responder>& to) {
     if (++count % 3 == 0) {
       to->respond({.status = 503,
                    .content_type = "application/json",
@@ -194,7 +194,7 @@ TEST(HttpLoad, RefusedRequestsAreFailedAnswersAndTheRestGoesOn) {
 
 TEST(HttpLoad, AConnectionThatBreaksFailsItsRequestOnly) {
   std::atomic<int> count{0};
-  TestServer server([&](HttpRequest&&, std::shared_ptr<Responder> to) {
+  TestServer server([&](HttpRequest&&, const std::shared_ptr<Responder>& to) {
     if (++count == 2) {
       to->stream("data: {\"choices\":[{\"text\":\"a\"}]}\n\n", false);
       to->drop();
@@ -212,7 +212,7 @@ TEST(HttpLoad, AServerThatClosesIdleConnectionsIsAskedAgain) {
   HttpOptions options = TestServer::at_any_port();
   options.idle_timeout = std::chrono::milliseconds(1);
   std::atomic<int> count{0};
-  HttpServer server(options, [&](HttpRequest&&, std::shared_ptr<Responder> to) {
+  HttpServer server(options, [&](HttpRequest&&, const std::shared_ptr<Responder>& to) {
     ++count;
     to->stream(good_stream(), true);
   });
@@ -227,9 +227,9 @@ TEST(HttpLoad, AServerThatClosesIdleConnectionsIsAskedAgain) {
 TEST(HttpLoad, AnAnswerThatNeverEndsRunsIntoTheTimeout) {
   std::mutex mutex;
   std::vector<std::shared_ptr<Responder>> kept;
-  TestServer server([&](HttpRequest&&, std::shared_ptr<Responder> to) {
+  TestServer server([&](HttpRequest&&, const std::shared_ptr<Responder>& to) {
     std::lock_guard lock(mutex);
-    kept.push_back(std::move(to));
+    kept.push_back(to);
   });
   Target target = server.target();
   target.timeout_s = 0.05;
@@ -239,7 +239,7 @@ TEST(HttpLoad, AnAnswerThatNeverEndsRunsIntoTheTimeout) {
 }
 
 TEST(HttpLoad, AServerWithoutIgnoreEosIsAskedWithoutIt) {
-  TestServer server([&](HttpRequest&& request, std::shared_ptr<Responder> to) {
+  TestServer server([&](HttpRequest&& request, const std::shared_ptr<Responder>& to) {
     if (Json::parse(request.body).contains("ignore_eos")) {
       to->respond({.status = 400,
                    .content_type = "application/json",
@@ -256,7 +256,7 @@ TEST(HttpLoad, AServerWithoutIgnoreEosIsAskedWithoutIt) {
 
 TEST(HttpLoad, TheKeyIsSent) {
   std::string key;
-  TestServer server([&](HttpRequest&& request, std::shared_ptr<Responder> to) {
+  TestServer server([&](HttpRequest&& request, const std::shared_ptr<Responder>& to) {
     key = request.header("Authorization");
     to->stream(good_stream(), true);
   });

@@ -124,7 +124,7 @@ void OpsBench::run_attention(const char* model, int heads, int kv_heads, int hea
     batch.seqs.push_back({s * q_len, q_len, kv_len, s * pages});
     for (int p = 0; p < pages; ++p) batch.pages.push_back(s * pages + p);
   }
-  batch.token_ids.assign(static_cast<size_t>(seqs * q_len), 0);
+  batch.token_ids.assign(static_cast<size_t>(int64_t{seqs} * q_len), 0);
   kv.num_pages = int64_t{seqs} * pages;
   const auto bytes = static_cast<size_t>(kv.page_bytes() * kv.num_pages);
   Buffer memory = allocate_host(2 * bytes * kLayers);
