@@ -54,6 +54,13 @@ class Scripts(unittest.TestCase):
         self.assertEqual((speed["median_first"], speed["median_second"], speed["median_ratio"]), (90, 30, 3))
         self.assertEqual(latency["ratios"], [4, 1, 3])
         self.assertEqual(latency["median_ratio"], 3)
+        self.assertIsNone(speed["median_cpu_ratio"])
+
+    def test_processor_times_are_compared_where_both_are_known(self):
+        def result(seconds):
+            return {"output_tok_s": 1, "server_cpu_s": seconds}
+        row, = self.compare.compare([{"random": (result(2), result(6))}, {"random": (result(1), result(5))}], ["random"])
+        self.assertEqual(row["median_cpu_ratio"], 4)
 
     def test_the_picture_is_well_formed_and_names_everything(self):
         row = {"label": "a < b & c", "ratio": 2.5, "low": 2.0, "high": 3.0, "first": "250 tok/s", "second": "100 tok/s"}
