@@ -186,12 +186,13 @@ class Benchmarks(unittest.TestCase):
 
     def test_growth_plots_what_it_measured(self):
         out, svg = Path(self.folder.name) / "growth.json", Path(self.folder.name) / "growth.svg"
-        done = subprocess.run([sys.executable, str(BENCH / "growth"), "--program", ARGS.program, "--contexts", "16,32",
+        done = subprocess.run([sys.executable, str(BENCH / "growth"), "--program", ARGS.program, "--contexts", "16,32,99999",
                                "--batches", "1,2", "--prefixes", "1,3", "--waiting", "0,9", "--repeat", "1", "--json",
                                str(out), "--svg", str(svg)], capture_output=True, text=True)
         self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
         document = json.loads(out.read_text())
         self.assertEqual([r["input"] for r in document["context"]], [16, 32])
+        self.assertIn("99999 tokens are left out", done.stderr)
         self.assertEqual([r["cached_prefixes"] for r in document["cached_prefixes"]], [1, 3])
         self.assertEqual([r["waiting"] for r in document["waiting"]], [0, 9])
         self.assertIn("cached prefixes", texts(svg.read_text()))

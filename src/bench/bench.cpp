@@ -100,6 +100,7 @@ int run_latency(EngineApi& engine, const LatencyOptions& o, std::ostream& out) {
   Random random(o.seed);
   Json json = document("latency");
   json["model"] = engine.info().served_model_name;
+  json["context_length"] = engine.info().context_length;
   json["device"] = engine.info().device;
   json["results"] = Json::array();
   out << describe_machine() << "\n" << engine.info().served_model_name << " on " << engine.info().device << "\n\n";
