@@ -5,6 +5,7 @@
 #   *_test.cpp    a unit test, beside its source
 #   *_avx2.cpp    compiled for AVX2 + FMA + F16C        (x86-64 only; chosen at run time)
 #   *_avx512.cpp  compiled for AVX-512 F/BW/VL/DQ/VNNI  (x86-64 only; chosen at run time)
+#   *_amx.cpp     the same, and AVX512_BF16 and AMX     (x86-64 only; chosen at run time)
 #   main.cpp      left out: the program's entry
 # A folder without sources becomes an interface library, so that an empty one builds.
 function(sgl_folder name)
@@ -15,15 +16,18 @@ function(sgl_folder name)
   list(FILTER tests INCLUDE REGEX "_test\\.cpp$")
   list(FILTER sources EXCLUDE REGEX "(_test|/main)\\.cpp$")
   if(NOT CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
-    list(FILTER sources EXCLUDE REGEX "_avx(2|512)\\.cpp$")
+    list(FILTER sources EXCLUDE REGEX "_(avx2|avx512|amx)\\.cpp$")
   endif()
 
   foreach(source ${sources})
     if(source MATCHES "_avx2\\.cpp$")
       set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS "-mavx2;-mfma;-mf16c;-O3")
-    elseif(source MATCHES "_avx512\\.cpp$")
-      set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS
-        "-mavx2;-mfma;-mf16c;-mavx512f;-mavx512bw;-mavx512vl;-mavx512dq;-mavx512vnni;-O3")
+    elseif(source MATCHES "_(avx512|amx)\\.cpp$")
+      set(isa "-mavx2;-mfma;-mf16c;-mavx512f;-mavx512bw;-mavx512vl;-mavx512dq;-mavx512vnni;-O3")
+      if(source MATCHES "_amx\\.cpp$")
+        list(APPEND isa -mavx512bf16 -mamx-tile -mamx-bf16)
+      endif()
+      set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS "${isa}")
     endif()
   endforeach()
 

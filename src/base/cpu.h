@@ -11,9 +11,10 @@ enum class CpuIsa {
   Generic,  ///< what the compiler's target has: x86-64 baseline, ARMv8
   Avx2,     ///< AVX2, FMA, F16C
   Avx512,   ///< AVX-512 F, BW, VL, DQ and VNNI
+  Amx,      ///< AVX512_BF16, and AMX tiles of bfloat16
 };
 
-/// "generic", "avx2", "avx512".
+/// "generic", "avx2", "avx512", "amx".
 std::string_view name(CpuIsa isa);
 
 /// What this machine and this build can run, weakest first; never empty.

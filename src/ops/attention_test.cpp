@@ -202,7 +202,7 @@ INSTANTIATE_TEST_SUITE_P(, AttentionOnEachIsa, ::testing::ValuesIn(available_isa
                          [](const auto& isa) { return std::string(name(isa.param)); });
 
 TEST(Attention, Avx2AndAvx512GiveTheSameBits) {
-  if (available_isas().back() != CpuIsa::Avx512) GTEST_SKIP() << "this machine has no AVX-512";
+  if (available_isas().back() < CpuIsa::Avx512) GTEST_SKIP() << "this machine has no AVX-512";
   CpuBackend a({.device = "cpu", .threads = 1}, CpuIsa::Avx2), b({.device = "cpu", .threads = 1}, CpuIsa::Avx512);
   for (const AttentionCase& c : attention_cases()) {
     SCOPED_TRACE(to_string(c));

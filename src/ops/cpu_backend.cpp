@@ -9,7 +9,7 @@ namespace {
 
 #if defined(__x86_64__)
 #define SGL_FOR_ISA(isa, function) \
-  ((isa) == CpuIsa::Avx512 ? avx512::function() : (isa) == CpuIsa::Avx2 ? avx2::function() : generic::function())
+  ((isa) >= CpuIsa::Avx512 ? avx512::function() : (isa) == CpuIsa::Avx2 ? avx2::function() : generic::function())
 #else
 #define SGL_FOR_ISA(isa, function) (static_cast<void>(isa), generic::function())
 #endif
@@ -44,7 +44,11 @@ CpuBackend::CpuBackend(const BackendOptions& options, CpuIsa isa)
       int8_(SGL_FOR_ISA(isa, int8_kernels)),
       float_(SGL_FOR_ISA(isa, float_kernels)),
       attention_(SGL_FOR_ISA(isa, attention_kernels)),
-      vector_(SGL_FOR_ISA(isa, vector_kernels)) {}
+      vector_(SGL_FOR_ISA(isa, vector_kernels)) {
+#if defined(__x86_64__)
+  if (isa == CpuIsa::Amx && quantize_activations_) tiles_ = amx::tile_kernels();
+#endif
+}
 
 std::string CpuBackend::describe() const {
   return fmt::format("cpu, {}, {} thread{}{}", name(isa_), pool_.threads(), pool_.threads() == 1 ? "" : "s",

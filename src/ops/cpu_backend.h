@@ -12,6 +12,7 @@
 #include "base/thread_pool.h"
 #include "ops/attention_kernels.h"
 #include "ops/linear_kernels.h"
+#include "ops/linear_tiles.h"
 #include "ops/ref_backend.h"
 #include "ops/vector_kernels.h"
 
@@ -49,7 +50,8 @@ class CpuBackend : public RefBackend {
   Weight prepare(std::span<const Tensor> parts) override;
   /// Weights of float types, and all weights without `quantize_activations`, are multiplied in float32; quantized
   /// weights otherwise in int8, where x is rounded to blocks of 32 with a scale each (relative error about 0.4 % of a
-  /// block's largest magnitude at most).
+  /// block's largest magnitude at most). With it, and on machines with tiles (linear_tiles.h), bfloat16 weights are
+  /// multiplied with x rounded to bfloat16.
   void linear(Tensor y, Tensor x, const Weight& w, Tensor bias) override;
 
   /// The layout inside a page is attention_kernels.h's where head_dim is a multiple of 16 up to 576 and page_size of
@@ -87,17 +89,21 @@ class CpuBackend : public RefBackend {
   void for_elements(int64_t rows, int64_t cols, F body);
   void quantize_rows(Tensor x, int64_t tiles);
   void interleave_rows(Tensor x, int64_t tiles);
+  void round_rows(Tensor x);
+  void multiply_tiles(Tensor y, const Weight::Part& part, int64_t in, const float* bias);
 
   bool quantize_activations_;
   CpuIsa isa_;
   ThreadPool pool_;
   Int8Kernels int8_;
   FloatKernels float_;
+  TileKernels tiles_;  ///< none where this machine has no tiles, or activations are to stay as they are
   AttentionKernels attention_;
   VectorKernels vector_;
   WeightMemory weights_;
   Scratch quantized_;    ///< linear: int8 tiles of x
   Scratch interleaved_;  ///< linear: float tiles of x
+  Scratch rounded_;      ///< linear: bfloat16 tiles of x
   Scratch splits_;       ///< attention: states of splits that were computed apart
   std::vector<AttentionTask> tasks_;
 };

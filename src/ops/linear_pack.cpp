@@ -3,6 +3,7 @@
 
 #include "base/half.h"
 #include "ops/linear_layout.h"
+#include "ops/linear_tiles.h"
 #include "tensor/block_formats.h"
 
 namespace sgl {
@@ -236,6 +237,18 @@ void pack_float_panel(DType format, const std::byte* m, int64_t rows, int64_t in
         const bool there = n < present && k < in;
         to[(k / 2 * kPanelRows + n) * 2 + k % 2] = there ? element<uint16_t>(first, n * in + k) : uint16_t{0};
       }
+    }
+  }
+}
+
+void pack_tile_panel(const std::byte* matrix, int64_t rows, int64_t in, int64_t panel, std::byte* packed) {
+  const int64_t present = std::min<int64_t>(kTileOutputs, rows - panel * kTileOutputs);
+  const std::byte* first = matrix + panel * kTileOutputs * in * 2;
+  for (int64_t k = 0; k < in; k += kTileDepth) {
+    for (int64_t n = 0; n < kTileOutputs; ++n, packed += kTileDepth * 2) {
+      const auto bytes = static_cast<size_t>(n < present ? 2 * std::min<int64_t>(kTileDepth, in - k) : 0);
+      if (bytes > 0) std::memcpy(packed, first + (n * in + k) * 2, bytes);
+      std::memset(packed + bytes, 0, kTileDepth * 2 - bytes);
     }
   }
 }

@@ -6,6 +6,7 @@
 
 #include <gtest/gtest.h>
 
+#include "base/half.h"
 #include "ops/cpu_backend.h"
 #include "ops/linear_layout.h"
 #include "ops/op_cases.h"
@@ -86,6 +87,30 @@ TEST_P(LinearOnEachIsa, Int8PathEqualsReferenceOnRoundedActivations) {
     EXPECT_TRUE(got.padding_untouched());
     for (int64_t i = 0; i < c.n; ++i) {
       float tolerance = 1e-6F * magnitude(x.tensor.f32(i), c.in) + 1e-6F;
+      for (int64_t o = 0; o < in.out; ++o) {
+        ASSERT_NEAR(got.tensor.f32(i)[o], want.tensor.f32(i)[o], tolerance) << "row " << i << " output " << o;
+      }
+    }
+  }
+}
+
+TEST_P(LinearOnEachIsa, TilesEqualReferenceOnActivationsRoundedToBfloat16) {
+  if (GetParam() != CpuIsa::Amx) return;  // the others do not round them
+  RefBackend ref;
+  CpuBackend backend = cpu(GetParam(), 2);
+  for (const LinearCase& c : linear_cases()) {
+    if (!std::all_of(c.formats.begin(), c.formats.end(), [](DType t) { return t == DType::BF16; })) continue;
+    SCOPED_TRACE(to_string(c));
+    Inputs in(c);
+    Matrix got(c.n, in.out, c.y_pad), want(c.n, in.out), x = in.x;
+    backend.linear(got.tensor, in.x.tensor, backend.prepare(in.tensors), in.bias_tensor);
+    for (int64_t i = 0; i < c.n; ++i) {
+      for (int64_t k = 0; k < c.in; ++k) x.tensor.f32(i)[k] = to_float(to_bf16(x.tensor.f32(i)[k]));
+    }
+    ref.linear(want.tensor, x.tensor, ref.prepare(in.tensors), in.bias_tensor);
+    EXPECT_TRUE(got.padding_untouched());
+    for (int64_t i = 0; i < c.n; ++i) {
+      const float tolerance = 1e-6F * magnitude(x.tensor.f32(i), c.in) + 1e-6F;
       for (int64_t o = 0; o < in.out; ++o) {
         ASSERT_NEAR(got.tensor.f32(i)[o], want.tensor.f32(i)[o], tolerance) << "row " << i << " output " << o;
       }
@@ -229,7 +254,7 @@ INSTANTIATE_TEST_SUITE_P(, LinearOnEachIsa, ::testing::ValuesIn(available_isas()
                          [](const auto& isa) { return std::string(name(isa.param)); });
 
 TEST(Linear, Avx2AndAvx512GiveTheSameBits) {
-  if (available_isas().back() != CpuIsa::Avx512) GTEST_SKIP() << "this machine has no AVX-512";
+  if (available_isas().back() < CpuIsa::Avx512) GTEST_SKIP() << "this machine has no AVX-512";
   for (bool quantize : {true, false}) {
     CpuBackend a = cpu(CpuIsa::Avx2, 1, quantize), b = cpu(CpuIsa::Avx512, 1, quantize);
     for (const LinearCase& c : linear_cases()) {

@@ -253,7 +253,7 @@ INSTANTIATE_TEST_SUITE_P(, VectorOpsOnEachIsa, ::testing::ValuesIn(available_isa
                          [](const auto& isa) { return std::string(name(isa.param)); });
 
 TEST(VectorOps, Avx2AndAvx512GiveTheSameBits) {
-  if (available_isas().back() != CpuIsa::Avx512) GTEST_SKIP() << "this machine has no AVX-512";
+  if (available_isas().back() < CpuIsa::Avx512) GTEST_SKIP() << "this machine has no AVX-512";
   CpuBackend a({.device = "cpu", .threads = 1}, CpuIsa::Avx2), b({.device = "cpu", .threads = 1}, CpuIsa::Avx512);
   for (const RowOp& op : row_ops()) {
     for (const RowsCase& c : kRowsCases) {
