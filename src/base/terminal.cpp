@@ -30,14 +30,15 @@ struct RawTerminal::State {
   termios mode{};
 };
 
-RawTerminal::RawTerminal() : saved_(std::make_unique<State>()) {
+RawTerminal::RawTerminal(CtrlC ctrl_c) : saved_(std::make_unique<State>()) {
   if (::tcgetattr(STDIN_FILENO, &saved_->mode) != 0) {
     saved_.reset();
     return;
   }
   termios raw = saved_->mode;
   raw.c_iflag &= ~static_cast<tcflag_t>(BRKINT | ICRNL | INPCK | ISTRIP | IXON);
-  raw.c_lflag &= ~static_cast<tcflag_t>(ECHO | ICANON | IEXTEN | ISIG);
+  raw.c_lflag &= ~static_cast<tcflag_t>(ECHO | ICANON | IEXTEN);
+  if (ctrl_c == CtrlC::Key) raw.c_lflag &= ~static_cast<tcflag_t>(ISIG);
   raw.c_cc[VMIN] = 1;
   raw.c_cc[VTIME] = 0;
   ::tcsetattr(STDIN_FILENO, TCSADRAIN, &raw);

@@ -13,11 +13,12 @@ bool is_terminal(std::FILE* stream);
 /// Width of the terminal behind `stream`; 80 if there is none or it does not say.
 int terminal_columns(std::FILE* stream);
 
-/// While it lives, keys on stdin come at once, without echo, and Ctrl-C is the byte 3. Restores what was there before.
-/// Requires: is_terminal(stdin). Thread: one such object at a time.
+/// While it lives, keys on stdin come at once and without echo. Restores what was there before; keys that nobody has
+/// read stay for the next reader. Does nothing where stdin is no terminal. Thread: one such object at a time.
 class RawTerminal {
  public:
-  RawTerminal();
+  enum class CtrlC { Key, Signal };  ///< the byte 3, or SIGINT as usual
+  explicit RawTerminal(CtrlC ctrl_c = CtrlC::Key);
   ~RawTerminal();
   RawTerminal(const RawTerminal&) = delete;
   RawTerminal& operator=(const RawTerminal&) = delete;

@@ -119,6 +119,8 @@ void Conversation::turn(const std::string& text) {
 /// Prints the answer as it comes and returns it; Ctrl-C ends it early.
 std::string Conversation::stream_answer(Request request) {
   InterruptGuard interrupts;
+  std::optional<RawTerminal> terminal;  // keys typed meanwhile wait for the next prompt instead of mixing with the text
+  if (is_terminal_) terminal.emplace(RawTerminal::CtrlC::Signal);
   Answer answer(engine_, std::move(request));
   std::string whole;
   bool stopped = false;

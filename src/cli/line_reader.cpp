@@ -24,14 +24,16 @@ LineReader::Line StreamLineReader::read(const std::string& /*prompt*/) {
 LineReader::Line TerminalLineReader::read(const std::string& prompt) {
   RawTerminal raw;
   out_ << "\x1b[?2004h";  // pasted text comes marked, so that its line ends do not submit it
+  auto draw = [&] { out_ << editor_.draw(prompt, terminal_columns(stdout)) << std::flush; };
   auto finish = [&](Line::Kind kind) {
     Line line{kind, editor_.text()};
+    draw();  // what came in one go with the key that ends it was not yet seen
     out_ << "\x1b[?2004l\r\n" << std::flush;
     editor_.accept();
     return line;
   };
   while (true) {
-    out_ << editor_.draw(prompt, terminal_columns(stdout)) << std::flush;
+    draw();
     std::optional<unsigned char> byte = RawTerminal::read_byte();
     if (!byte) return finish(Line::Kind::End);
     LineEditor::Event event = editor_.feed(*byte);
