@@ -94,9 +94,10 @@ class Engine {
   /// drain().
   std::string submit(Request request, OutputCallback on_output);
 
-  /// Ends requests whose rid begins with `rid_prefix`; each gets a last piece with FinishReason::Abort. An unknown or
-  /// empty rid is ignored. Their pages are free within one step.
-  void abort(const std::string& rid_prefix);
+  /// Ends the request called `rid`, or the batch of "rid_0", "rid_1", …, and with it all whose rid begins so; each gets a
+  /// last piece with FinishReason::Abort. A rid that none of them has, or an empty one, is ignored. Their pages are free
+  /// within one step.
+  void abort(const std::string& rid);
   void abort_all();
 
   /// Empties the prefix cache if nothing runs or waits; waits up to `timeout_s` for that. Returns whether it did.

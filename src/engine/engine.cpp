@@ -269,7 +269,7 @@ std::string Engine::submit(Request request, OutputCallback on_output) {
   return request.rid;
 }
 
-void Engine::abort(const std::string& rid_prefix) { impl_->scheduler_->abort(rid_prefix); }
+void Engine::abort(const std::string& rid) { impl_->scheduler_->abort(rid); }
 void Engine::abort_all() { impl_->scheduler_->abort("", true); }
 bool Engine::flush_cache(double timeout_s) { return impl_->scheduler_->flush_cache(timeout_s); }
 bool Engine::drain(double timeout_s) { return impl_->scheduler_->drain(timeout_s); }

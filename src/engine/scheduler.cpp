@@ -32,6 +32,20 @@ RadixTree::Key key_of(const Sequence& seq, int tokens) {
   return {TokenSpan(seq.tokens).first(static_cast<size_t>(tokens)), seq.cache_namespace};
 }
 
+// Whether `rid` is `name`, one of its batch ("name_0") or what a server makes of it to tell equal names apart
+// ("name/…").
+bool is_called(std::string_view rid, std::string_view name) {
+  if (!rid.starts_with(name)) return false;
+  return rid.size() == name.size() || rid[name.size()] == '_' || rid[name.size()] == '/';
+}
+
+// How many leading tokens may come from the cache: one must be computed, to have logits, and those whose
+// log-probabilities are asked for.
+int most_cached_tokens(const Sequence& seq) {
+  const int limit = static_cast<int>(seq.tokens.size()) - 1;
+  return seq.logprob_start < 0 ? limit : std::min(limit, first_scored_position(seq));
+}
+
 double initial_ratio(double conservativeness) { return std::min(kInitialRatio * conservativeness, 1.0); }
 
 }  // namespace
@@ -186,6 +200,12 @@ void Scheduler::drain_inbox() {
 
 void Scheduler::apply(const Abort& abort) {
   FinishReason reason{.type = FinishReason::Type::Abort, .message = "the request was aborted", .status = 499};
+  // Made-up names are random, and any short prefix fits some of them: a name that nobody has must hit none.
+  auto named = [&](const std::unique_ptr<Sequence>& seq) { return is_called(seq->rid, abort.prefix); };
+  if (!abort.all && std::none_of(running_.begin(), running_.end(), named) &&
+      std::none_of(waiting_.begin(), waiting_.end(), named)) {
+    return;
+  }
   auto hit = [&](const Sequence& seq) { return abort.all || seq.rid.starts_with(abort.prefix); };
   for (auto& seq : running_) {
     if (hit(*seq)) end_with(*seq, reason);
@@ -252,8 +272,7 @@ void Scheduler::admit_waiting(Plan& plan, int& budget) {
   while (!waiting_.empty() && budget > 0 && static_cast<int>(running_.size()) < config_.max_running_requests) {
     std::unique_ptr<Sequence> seq = std::move(waiting_.front());
     waiting_.pop_front();
-    const int matched =
-        config_.use_radix_cache ? tree_.match_length(key_of(*seq, static_cast<int>(seq->tokens.size()) - 1)) : 0;
+    const int matched = config_.use_radix_cache ? tree_.match_length(key_of(*seq, most_cached_tokens(*seq))) : 0;
     if (waits_for_prefix(*seq, matched)) {
       rest.push_back(std::move(seq));
       continue;
@@ -278,12 +297,7 @@ void Scheduler::admit_waiting(Plan& plan, int& budget) {
 bool Scheduler::admit(Sequence& seq, int budget) {
   const int size = static_cast<int>(seq.tokens.size());
   RadixTree::Match match;
-  if (config_.use_radix_cache) {
-    // One token must be computed, to have logits; and those whose log-probabilities are asked for.
-    int limit = size - 1;
-    if (seq.logprob_start >= 0) limit = std::min(limit, first_scored_position(seq));
-    match = tree_.match(key_of(seq, limit));
-  }
+  if (config_.use_radix_cache) match = tree_.match(key_of(seq, most_cached_tokens(seq)));
   const int matched = static_cast<int>(match.pages.size()) * config_.page_size;
   const double extend = size - matched;
   const double later = std::min(seq.remaining_new(), kClippedNewTokens);
@@ -312,13 +326,12 @@ bool Scheduler::admit(Sequence& seq, int budget) {
 
 // Whether a running sequence is computing a prefix that `seq` needs and that is not cached yet.
 bool Scheduler::waits_for_prefix(const Sequence& seq, int matched) const {
-  if (!config_.use_radix_cache || seq.logprob_start >= 0) return false;
+  if (!config_.use_radix_cache) return false;
   for (const auto& other : running_) {
     if (!other->prefilling() || other->cache_namespace != seq.cache_namespace) continue;
-    const size_t limit = std::min(seq.tokens.size() - 1, static_cast<size_t>(other->prompt_len));
-    if (static_cast<int>(limit) - matched < kWorthWaiting) continue;
-    auto differs = std::mismatch(seq.tokens.begin(), seq.tokens.begin() + static_cast<std::ptrdiff_t>(limit),
-                                 other->tokens.begin());
+    const int limit = std::min(most_cached_tokens(seq), other->prompt_len);
+    if (limit - matched < kWorthWaiting) continue;
+    auto differs = std::mismatch(seq.tokens.begin(), seq.tokens.begin() + limit, other->tokens.begin());
     const int common = static_cast<int>(differs.first - seq.tokens.begin()) / config_.page_size * config_.page_size;
     if (common - matched >= kWorthWaiting && other->computed < common) return true;
   }

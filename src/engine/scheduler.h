@@ -57,7 +57,7 @@ class Scheduler {
   /// Takes all of `sequences` or, throwing ResourceExhausted (queue full, unless `unbounded`) or Unavailable
   /// (draining), none.
   void submit(std::vector<std::unique_ptr<Sequence>> sequences, bool unbounded = false);
-  /// Ends the sequences whose rid begins with `rid_prefix` (all: an empty prefix with `all`).
+  /// As Engine::abort; with `all` (and an empty prefix) ends every sequence.
   void abort(std::string rid_prefix, bool all = false);
   /// Empties the prefix cache when nothing runs or waits; waits up to `timeout_s` for that.
   bool flush_cache(double timeout_s);

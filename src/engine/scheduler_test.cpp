@@ -85,7 +85,8 @@ class Harness {
   explicit Harness(SchedulerConfig c)
       : model(c.page_size), scheduler(with_quiet_log(c), [this](Plan p) { return model(std::move(p)); }) {}
 
-  Result& submit(const std::string& rid, std::vector<int32_t> prompt, int max_new, const std::string& ns = "") {
+  Result& submit(const std::string& rid, std::vector<int32_t> prompt, int max_new, const std::string& ns = "",
+                 int logprob_start = -1) {
     auto result = std::make_unique<Result>();
     Result& r = *result;
     r.prompt = prompt;
@@ -96,6 +97,7 @@ class Harness {
     seq->tokens = std::move(prompt);
     seq->max_new_tokens = max_new;
     seq->cache_namespace = ns;
+    seq->logprob_start = logprob_start;
     seq->on_output = [&r](Output&& out) {
       EXPECT_EQ(r.finish.type, FinishReason::Type::Running) << "a piece after the last one";
       r.ids.insert(r.ids.end(), out.token_ids.begin(), out.token_ids.end());
@@ -181,6 +183,17 @@ TEST(Scheduler, SharedPrefixSubmittedAtOnceIsComputedOnce) {
   EXPECT_EQ(h.model.computed_tokens, 1001 + 63 * 9 + 64 * 3);
 }
 
+TEST(Scheduler, SharedPrefixIsComputedOnceForRequestsThatScoreTheirEnds) {
+  Harness h({.page_size = 16, .num_pages = 1024, .max_running_requests = 64, .chunked_prefill_size = 256});
+  for (int i = 0; i < 16; ++i) {
+    std::vector<int32_t> prompt = numbers(1000);
+    prompt.push_back(i);
+    h.submit("r", prompt, 1, "", /*logprob_start=*/1000);
+  }
+  h.run_until_idle();
+  for (size_t i = 0; i < h.results.size(); ++i) EXPECT_EQ(h.results[i]->cached, i == 0 ? 0 : 992);
+}
+
 TEST(Scheduler, NamespacesDoNotShare) {
   Harness h({.page_size = 4, .num_pages = 64});
   h.submit("a", numbers(20), 2, "x");
@@ -206,7 +219,7 @@ TEST(Scheduler, RetractsAndAnswersAllWhenPagesRunOut) {
 
 TEST(Scheduler, AbortFreesPagesWithinOneTurn) {
   Harness h({.page_size = 4, .num_pages = 64});
-  Result& a = h.submit("ab", numbers(30), 100);
+  Result& a = h.submit("a_0", numbers(30), 100);
   Result& b = h.submit("ac", numbers(30, 500), 100);
   Result& c = h.submit("b", numbers(30, 700), 100);
   for (int i = 0; i < 5; ++i) h.scheduler.turn();
@@ -224,6 +237,23 @@ TEST(Scheduler, AbortFreesPagesWithinOneTurn) {
   EXPECT_EQ(s.free_pages + s.cached_pages, s.total_pages);
   EXPECT_EQ(s.cached_pages_locked, 0);
   EXPECT_EQ(s.aborted, 3);
+}
+
+TEST(Scheduler, AbortOfANameThatNobodyHasHitsNone) {
+  Harness h({.page_size = 4, .num_pages = 64});
+  Result& random = h.submit("a3f09c", numbers(30), 100);
+  Result& named = h.submit("job/77", numbers(30, 500), 100);
+  h.scheduler.turn();
+  h.scheduler.abort("a");
+  h.scheduler.abort("jo");
+  h.scheduler.turn();
+  EXPECT_EQ(random.finish.type, FinishReason::Type::Running);
+  EXPECT_EQ(named.finish.type, FinishReason::Type::Running);
+  h.scheduler.abort("a3f09c");
+  h.scheduler.abort("job");
+  h.run_until_idle();
+  EXPECT_EQ(random.finish.type, FinishReason::Type::Abort);
+  EXPECT_EQ(named.finish.type, FinishReason::Type::Abort);
 }
 
 TEST(Scheduler, QueueIsBounded) {
