@@ -13,11 +13,10 @@ struct Gpt2Block {
         ffn_norm(w / "ln_2", c, c.hidden_size),
         ffn(w / "mlp", c, "c_fc", "c_proj", layout(c)) {}
 
-  Tensor operator()(Ctx& cx, Tensor h) const {
+  void operator()(Ctx& cx, Tensor h) const {
     Tensor x = attn_norm(cx, h);
     x = ffn_norm.after_add(cx, h, attn(cx, x));
     cx.ops.add(h, ffn(cx, x));
-    return h;
   }
 
   static MatrixLayout layout(const ModelConfig& c) {

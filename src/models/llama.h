@@ -15,11 +15,10 @@ struct LlamaBlock {
         ffn_norm(w / "post_attention_layernorm", c, c.hidden_size),
         ffn(w / "mlp", c) {}
 
-  Tensor operator()(Ctx& cx, Tensor h) const {
+  void operator()(Ctx& cx, Tensor h) const {
     Tensor x = attn_norm(cx, h);
     x = ffn_norm.after_add(cx, h, attn(cx, x));  // h += attn(x); x = norm(h)
     cx.ops.add(h, ffn(cx, x));
-    return h;
   }
 
   RmsNorm attn_norm;

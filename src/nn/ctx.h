@@ -12,7 +12,7 @@ enum class RopeTable { Global = 0, Local = 1 };
 
 struct Ctx {
   Backend& ops;
-  Arena& arena;  ///< this step's temporaries
+  Arena& arena;  ///< temporaries: of this block, or around the blocks of this step
   const KvPool& kv;
   const PagedBatch& batch;
   Tensor cos_sin[2];  ///< [n, rotary_dim] for each RopeTable; empty if the model has none

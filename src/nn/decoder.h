@@ -21,8 +21,8 @@ struct DecoderNames {
   std::string head = "lm_head";
 };
 
-/// Block must have: a constructor (Loader, ModelConfig, int layer); `Tensor operator()(Ctx&, Tensor h) const` that
-/// returns the new residual stream, [n, hidden]; and `using Norm`, the type of the final norm.
+/// Block must have: a constructor (Loader, ModelConfig, int layer); `void operator()(Ctx&, Tensor h) const` that adds
+/// to the residual stream h, [n, hidden], in place; and `using Norm`, the type of the final norm.
 template <typename Block>
 class Decoder : public Model {
  public:
@@ -55,7 +55,10 @@ class Decoder : public Model {
     Tensor h = arena.alloc(DType::F32, {n, config_.hidden_size});
     ops.embedding(h, batch.token_ids, embed_, config_.embedding_scale);
     if (!positions_.empty()) ops.add_embedding(h, batch.positions, positions_);
-    for (const Block& block : blocks_) h = block(cx, h);
+    for (const Block& block : blocks_) {
+      Arena::Scope temporaries(arena);  // all blocks use the same memory
+      block(cx, h);
+    }
 
     if (rows.empty()) return {};
     Tensor last = arena.alloc(DType::F32, {static_cast<int64_t>(rows.size()), config_.hidden_size});

@@ -28,22 +28,28 @@ std::byte* Arena::take(size_t bytes) {
   if (used_ + bytes <= block_.bytes()) {
     std::byte* p = block_.data() + used_;
     used_ += bytes;
+    peak_ = std::max(peak_, used_ + overflow_bytes_);
     return p;
   }
   overflow_.push_back(allocate_(std::max<size_t>(bytes, 64)));
   overflow_bytes_ += bytes;
+  peak_ = std::max(peak_, used_ + overflow_bytes_);
   return overflow_.back().data();
 }
 
+void Arena::rewind(const Scope& scope) {
+  used_ = scope.used_;
+  overflow_.resize(scope.overflow_);
+  overflow_bytes_ = scope.overflow_bytes_;
+}
+
 void Arena::reset() {
-  if (!overflow_.empty()) {
-    size_t need = used_ + overflow_bytes_;
-    overflow_.clear();
-    overflow_bytes_ = 0;
+  overflow_.clear();
+  if (peak_ > block_.bytes()) {
     block_ = Buffer();
-    block_ = allocate_(need + need / 4);
+    block_ = allocate_(peak_ + peak_ / 4);
   }
-  used_ = 0;
+  used_ = overflow_bytes_ = peak_ = 0;
 }
 
 size_t Arena::capacity() const { return block_.bytes(); }

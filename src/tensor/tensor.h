@@ -119,10 +119,28 @@ class Buffer {
 /// Throws ResourceExhausted with the size when the system refuses.
 Buffer allocate_host(size_t bytes);
 
-/// Bump allocator for a step's temporaries: reset() between steps, no free of single tensors. Grows between resets
-/// only: the first step of a new size allocates, later ones do not. Thread: one.
+/// Bump allocator for a step's temporaries: no free of single tensors, but of all since a Scope began, and with reset()
+/// of all. Grows between resets only: the first step of a new size allocates, later ones do not. Thread: one.
 class Arena {
  public:
+  /// What is allocated while it lives is free again when it goes, for others to overwrite. Scopes nest.
+  class Scope {
+   public:
+    explicit Scope(Arena& arena)
+        : arena_(arena),
+          used_(arena.used_),
+          overflow_(arena.overflow_.size()),
+          overflow_bytes_(arena.overflow_bytes_) {}
+    ~Scope() { arena_.rewind(*this); }
+    Scope(const Scope&) = delete;
+    Scope& operator=(const Scope&) = delete;
+
+   private:
+    friend class Arena;
+    Arena& arena_;
+    size_t used_, overflow_, overflow_bytes_;
+  };
+
   /// `allocate` gives the memory: the backend's, or the host's.
   explicit Arena(std::function<Buffer(size_t)> allocate = allocate_host) : allocate_(std::move(allocate)) {}
   Tensor alloc(DType dtype, Shape shape);
@@ -132,11 +150,13 @@ class Arena {
 
  private:
   std::byte* take(size_t bytes);
+  void rewind(const Scope& scope);
   std::function<Buffer(size_t)> allocate_;
   Buffer block_;
   std::vector<Buffer> overflow_;
   size_t used_ = 0;
   size_t overflow_bytes_ = 0;
+  size_t peak_ = 0;  ///< most bytes at once since the last reset
 };
 
 }  // namespace sgl

@@ -45,6 +45,30 @@ TEST(Arena, GrowsOnceAndThenReuses) {
   EXPECT_EQ(allocations, 3);  // two in the first step, one block for both in the second
 }
 
+TEST(Arena, AScopeGivesBackWhatWasAllocatedInIt) {
+  size_t largest = 0;
+  Arena arena([&](size_t n) {
+    largest = std::max(largest, n);
+    return allocate_host(n);
+  });
+  for (int step = 0; step < 3; ++step) {
+    arena.reset();
+    Tensor kept = arena.alloc(DType::F32, {100});
+    kept.f32()[99] = 7;
+    for (int i = 0; i < 50; ++i) {
+      Arena::Scope scope(arena);
+      Tensor a = arena.alloc(DType::F32, {1000});
+      Arena::Scope inner(arena);
+      Tensor b = arena.alloc(DType::F32, {1000});
+      a.f32()[999] = 1;
+      b.f32()[0] = 2;
+      EXPECT_EQ(a.f32()[999], 1);
+    }
+    EXPECT_EQ(kept.f32()[99], 7);
+  }
+  EXPECT_LT(largest, 3 * 4096U) << "the block holds one round, not fifty";
+}
+
 TEST(Buffer, MovesItsMemory) {
   Buffer a = allocate_host(100);
   std::byte* p = a.data();
