@@ -1,0 +1,33 @@
+#pragma once
+// JSON numbers within bounds, as automata over their digits.
+
+#include <optional>
+
+#include "grammar/automaton.h"
+#include "grammar/json_text.h"
+
+namespace sgl::grammar {
+
+struct Bound {
+  Decimal value;
+  bool exclusive = false;
+};
+
+struct NumberRange {
+  std::optional<Bound> low, high;
+  bool integer = false;
+
+  /// Narrows the range.
+  void at_least(const Bound& bound);
+  void at_most(const Bound& bound);
+};
+
+/// Numbers in the range. `compact`: plain decimals without an exponent where the range is bounded, integers without a
+/// fraction. Else every spelling with a fraction of zeros (1.0 is an integer), and exponents: any for numbers without
+/// bounds, with bounds those with one digit before the point, as programs write them (1.5e+300).
+TermId number_term(Automaton& a, const NumberRange& range, bool compact);
+
+/// Decimals without an exponent that are multiples of `divisor` (> 0). Throws Unsupported if its digits are too many.
+TermId multiple_term(Automaton& a, const Decimal& divisor);
+
+}  // namespace sgl::grammar
