@@ -230,11 +230,8 @@ constexpr std::pair<char32_t, char> kShortEscapes[] = {{'"', '"'},   {'\\', '\\'
 TermId escape_term(Automaton& a, const CharSet& set, bool all) {
   std::vector<TermId> options;
   ByteSet letters;
-  CharSet numbers = set;
-  if (!all) {  // only what has to be escaped, in one way
-    numbers = set & CharSet::range(0, 0x1F);
-    for (auto [c, letter] : kShortEscapes) numbers = numbers - CharSet::of(c);
-  }
+  // Not all: ASCII that may stand as it is stands so. The rest is escaped as programs do it, with or without ensure_ascii.
+  CharSet numbers = all ? set : set & ~CharSet::range(0x20, 0x7F);
   for (auto [c, letter] : kShortEscapes) {
     if (set.contains(c) && (all || c != '/')) letters.set(static_cast<unsigned char>(letter));
   }

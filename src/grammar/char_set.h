@@ -54,7 +54,7 @@ CharSet unicode_category(std::string_view name);
 enum class Spelling : uint8_t {
   Plain,      ///< themselves, in UTF-8
   Json,       ///< inside of a JSON string, in any way that JSON allows: "A", "\u0041", "\/", surrogate pairs
-  JsonShort,  ///< inside of a JSON string, escaped only where it must be, in the shortest way
+  JsonShort,  ///< inside of a JSON string: printable ASCII has one spelling, the rest stands as it is or as \uXXXX
 };
 
 /// Makes terms of characters in one automaton, each once.

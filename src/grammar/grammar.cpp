@@ -66,9 +66,6 @@ Grammar::Grammar(const GrammarSpec& spec, std::shared_ptr<const grammar::TokenVo
     case GrammarKind::StructuralTag: root = grammar::compile_structural_tag(chars, spec.text, spec.options); break;
   }
   automaton->finish(root);
-  if (automaton->start() == grammar::kDead) {
-    throw Error(ErrorKind::InvalidArgument, "the grammar matches no text at all");
-  }
   base_ = std::move(automaton);
 }
 
@@ -205,6 +202,9 @@ std::shared_ptr<const Grammar> GrammarCompiler::compile(const GrammarSpec& spec)
     }
   }
   auto made = std::make_shared<const Grammar>(spec, vocabulary_);  // outside of the lock: others go on
+  if (made->matches_nothing()) {
+    throw Error(ErrorKind::InvalidArgument, "the grammar matches no text at all: its parts contradict each other");
+  }
   std::lock_guard lock(mutex_);
   if (auto at = known_.find(key); at != known_.end()) return at->second->second;
   recent_.emplace_front(key, made);

@@ -36,8 +36,8 @@ enum class GrammarKind : uint8_t {
 };
 
 struct GrammarOptions {
-  /// JSON without white space but ", " and ": " … none at all: {"a":1}. Names and constants are spelled in the shortest
-  /// way. False: white space as JSON allows it, and any spelling.
+  /// JSON without white space between tokens: {"a":1}, and printable ASCII in names, constants and patterns stands as it
+  /// is. False: white space as JSON allows it, and any spelling.
   bool compact = true;
   /// Not compact: at most so many characters of white space in a row; unlimited if not set.
   std::optional<uint32_t> max_whitespace;
@@ -65,6 +65,8 @@ class Grammar {
   const std::shared_ptr<const grammar::TokenVocabulary>& vocabulary() const { return vocabulary_; }
   /// Whether the whole text matches. Throws Unsupported where the text drives the grammar beyond its limits.
   bool matches(std::string_view text) const;
+  /// Whether no text matches, as with the schema `false`.
+  bool matches_nothing() const { return base_->start() == grammar::kDead; }
   /// Bytes held, about.
   size_t memory() const;
 
@@ -129,7 +131,8 @@ class GrammarCompiler {
   explicit GrammarCompiler(std::shared_ptr<const grammar::TokenVocabulary> vocabulary,
                            size_t cache_bytes = size_t{512} << 20);
 
-  /// The grammar of this spec, from the cache if it is there. Errors: see Grammar. They are not cached.
+  /// The grammar of this spec, from the cache if it is there. Errors: see Grammar, and InvalidArgument for a grammar that
+  /// matches nothing. They are not cached.
   std::shared_ptr<const Grammar> compile(const GrammarSpec& spec);
   size_t size() const;
   void clear();

@@ -113,6 +113,7 @@ class SchemaCompiler {
   TermId build_object(const Facts& facts);
   struct Members;
   TermId object_term(const Members& members);
+  TermId interleaved_object_term(const Members& members);
   TermId counted_object_term(const Members& members);
   TermId other_member(const Facts& facts, const std::vector<std::string>& names);
   Demand member_demand(const Facts& facts, const std::string& name);

@@ -41,6 +41,10 @@ TermId SchemaCompiler::compile() {
     for (std::string_view old : {"draft-03", "draft-04", "draft-06", "draft-07"}) {
       ref_stands_alone_ |= draft->text.find(old) != std::string::npos;
     }
+    // A dialect of its own may switch keywords off, and what it says lies elsewhere.
+    if (draft->text.find("://") != std::string::npos && draft->text.find("json-schema.org") == std::string::npos) {
+      refuse(root_, "$schema", fmt::format("the dialect '{}' is not known here", draft->text));
+    }
   }
   index(root_, "", "", true);
   TermId value = value_of({{&root_, true}});
@@ -201,7 +205,7 @@ TermId SchemaCompiler::any_value() {
   if (any_rule_ == UINT32_MAX) {
     any_rule_ = automaton_.new_rule("any value", true, stable_name(fmt::format("any value {}", automaton_.term(space_).stable)));
     NumberRange all;
-    automaton_.define(any_rule_, automaton_.alt({mark("null"), mark("true"), mark("false"), number_term(automaton_, all, false),
+    automaton_.define(any_rule_, automaton_.alt({mark("null"), mark("true"), mark("false"), number_term(automaton_, all),
                                                  any_string(), any_array(), any_object()}));
   }
   return automaton_.call(any_rule_);
@@ -226,13 +230,9 @@ TermId SchemaCompiler::constant(const JsonValue& value) {
     case Type::String: return automaton_.cat({mark("\""), chars_.text(value.text, spelling_), mark("\"")});
     case Type::Number: {
       Decimal d = to_decimal(value.text);
-      if (options_.compact) {
-        std::string plain = (d.negative ? "-" : "") + d.whole + (d.fraction.empty() ? "" : "." + d.fraction);
-        return automaton_.alt({mark(value.text), mark(plain)});
-      }
       NumberRange only;
       only.low = only.high = Bound{d, false};
-      return number_term(automaton_, only, false);
+      return number_term(automaton_, only);
     }
     case Type::Array: {
       std::vector<TermId> items;
@@ -271,7 +271,7 @@ TermId SchemaCompiler::build_number(const Facts& facts, bool integer, bool no_in
   auto exactly = [&](const Decimal& d) {
     NumberRange only;
     only.low = only.high = Bound{d, false};
-    return number_term(automaton_, only, false);
+    return number_term(automaton_, only);
   };
   for (const Fact& fact : facts) {
     if (fact.schema == nullptr) continue;
@@ -319,10 +319,10 @@ TermId SchemaCompiler::build_number(const Facts& facts, bool integer, bool no_in
   if (no_integer) {
     NumberRange whole;
     whole.integer = true;
-    excluded.push_back(number_term(automaton_, whole, false));
+    excluded.push_back(number_term(automaton_, whole));
   }
   std::vector<TermId> all = multiples;
-  all.push_back(number_term(automaton_, range, options_.compact));
+  all.push_back(number_term(automaton_, range));
   for (TermId t : excluded) all.push_back(automaton_.negate(t));
   TermId term = automaton_.both(std::move(all));
   RuleId rule = automaton_.new_rule("number", true, automaton_.term(term).stable);

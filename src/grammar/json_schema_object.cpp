@@ -14,6 +14,7 @@ namespace {
 using Type = JsonValue::Type;
 constexpr size_t kMostPatterns = 6;        // patternProperties at one place: each set of them is a case
 constexpr uint64_t kMostCounted = 20000;   // rules made to count members
+constexpr size_t kMostInterleaved = 600;   // states of an object whose members come in several orders
 
 const JsonValue& never() {
   static const JsonValue kFalse = [] {
@@ -36,7 +37,8 @@ struct SchemaCompiler::Members {
     TermId term;  // name and value, with the space after it
     bool required;
   };
-  std::vector<Member> list;
+  // Members of one chain come in its order, those of several chains in any.
+  std::vector<std::vector<Member>> chains;
   TermId other = kNone;  // any other member
   uint64_t min = 0, max = kUnbounded;
 };
@@ -102,11 +104,8 @@ Demand SchemaCompiler::member_demand(const Facts& facts, const std::string& name
 
 TermId SchemaCompiler::build_object(const Facts& facts) {
   Members members;
-  std::vector<std::string> names;
+  std::vector<std::vector<std::string>> chains;
   std::set<std::string> known, required;
-  auto name_it = [&](const std::string& name) {
-    if (known.insert(name).second) names.push_back(name);
-  };
   for (const Fact& fact : facts) {
     if (fact.kind == Fact::Kind::Present) required.insert(fact.name);
     if (fact.kind == Fact::Kind::Not) {
@@ -129,7 +128,10 @@ TermId SchemaCompiler::build_object(const Facts& facts) {
     const JsonValue& s = *fact.schema;
     if (const JsonValue* properties = s.find("properties")) {
       if (!properties->is(Type::Object)) malformed(s, "properties", "an object");
-      for (const auto& [name, sub] : properties->members) name_it(name);
+      chains.emplace_back();
+      for (const auto& [name, sub] : properties->members) {
+        if (known.insert(name).second) chains.back().push_back(name);
+      }
     }
     if (const JsonValue* list = member_if(s, "required", Type::Array)) {
       for (const JsonValue& name : list->items) {
@@ -140,30 +142,56 @@ TermId SchemaCompiler::build_object(const Facts& facts) {
     if (const JsonValue* n = s.find("minProperties")) members.min = std::max(members.min, count(s, "minProperties", *n));
     if (const JsonValue* n = s.find("maxProperties")) members.max = std::min(members.max, count(s, "maxProperties", *n));
   }
-  // Then the names that are not among `properties`, in the order of the facts.
+  // Names that are not among `properties` have no order: each is a chain of its own.
+  auto name_alone = [&](const std::string& name) {
+    if (known.insert(name).second) chains.push_back({name});
+  };
   for (const Fact& fact : facts) {
-    if (fact.kind == Fact::Kind::Present || fact.kind == Fact::Kind::Absent) name_it(fact.name);
+    if (fact.kind == Fact::Kind::Present || fact.kind == Fact::Kind::Absent) name_alone(fact.name);
     const JsonValue* list = fact.kind == Fact::Kind::All ? member_if(*fact.schema, "required", Type::Array) : nullptr;
-    for (size_t i = 0; list != nullptr && i < list->items.size(); ++i) name_it(list->items[i].text);
+    for (size_t i = 0; list != nullptr && i < list->items.size(); ++i) name_alone(list->items[i].text);
   }
-  for (const std::string& name : names) {
-    Demand demand = member_demand(facts, name);
-    bool needed = required.contains(name);
-    if (is_false(demand)) {
-      if (needed) return kNone;
-      continue;
+  std::vector<std::string> names;
+  uint64_t needed = 0, listed = 0;
+  for (const std::vector<std::string>& chain : chains) {
+    std::vector<Members::Member> list;
+    for (const std::string& name : chain) {
+      names.push_back(name);
+      Demand demand = member_demand(facts, name);
+      bool is_required = required.contains(name);
+      if (is_false(demand)) {
+        if (is_required) return kNone;
+        continue;
+      }
+      TermId key = automaton_.cat({mark("\""), chars_.text(name, spelling_), mark("\""), space_, mark(":"), space_});
+      list.push_back({automaton_.cat({key, value_of(std::move(demand)), space_}), is_required});
+      needed += is_required ? 1 : 0;
+      ++listed;
     }
-    TermId key = automaton_.cat({mark("\""), chars_.text(name, spelling_), mark("\""), space_, mark(":"), space_});
-    members.list.push_back({automaton_.cat({key, value_of(std::move(demand)), space_}), needed});
+    if (!list.empty()) members.chains.push_back(std::move(list));
   }
   members.other = other_member(facts, names);
 
-  uint64_t needed = static_cast<uint64_t>(std::count_if(members.list.begin(), members.list.end(), [](const auto& m) { return m.required; }));
   if (members.max < needed) return kNone;
   if (members.min <= needed) members.min = 0;
-  if (members.other == kNone && members.max >= members.list.size()) members.max = kUnbounded;
+  if (members.other == kNone && members.max >= listed) members.max = kUnbounded;
   if (members.min > members.max) return kNone;
-  return members.min == 0 && members.max == kUnbounded ? object_term(members) : counted_object_term(members);
+  bool counted = members.min != 0 || members.max != kUnbounded;
+  // The states are the places in all chains together; where these are too many, chains are put one after the other.
+  auto too_many = [&] {
+    size_t product = 1;
+    for (const auto& chain : members.chains) product *= chain.size() + 1;
+    return product > kMostInterleaved || members.chains.size() > 12;
+  };
+  while (members.chains.size() > 1 && (counted || too_many())) {
+    auto& last = members.chains.back();
+    auto& before = members.chains[members.chains.size() - 2];
+    before.insert(before.end(), last.begin(), last.end());
+    members.chains.pop_back();
+  }
+  if (members.chains.empty()) members.chains.emplace_back();
+  if (counted) return counted_object_term(members);
+  return members.chains.size() == 1 ? object_term(members) : interleaved_object_term(members);
 }
 
 // A member whose name is none of `names`. Each set of patternProperties that a name can match is a case of its own.
@@ -250,7 +278,8 @@ TermId SchemaCompiler::other_names_below(const std::vector<std::string>& names, 
 // rest(i): what follows a member, when the members before i are done: the end, or a comma and next(i).
 // next(i): member i, or if it may be left out what comes after it; or another member, and then rest(i) again.
 TermId SchemaCompiler::object_term(const Members& m) {
-  size_t n = m.list.size();
+  const std::vector<Members::Member>& list = m.chains[0];
+  size_t n = list.size();
   TermId comma = automaton_.cat(mark(","), space_), close = mark("}");
   std::vector<RuleId> rest(n + 1), next(n + 1);
   for (size_t i = 0; i <= n; ++i) {
@@ -260,12 +289,12 @@ TermId SchemaCompiler::object_term(const Members& m) {
   bool may_end = true;  // none of the members from i on is required
   bool may_end_at_once = true;
   for (size_t i = n + 1; i-- > 0;) {
-    if (i < n) may_end &= !m.list[i].required;
+    if (i < n) may_end &= !list[i].required;
     if (i == 0) may_end_at_once = may_end;
     std::vector<TermId> options;
     if (i < n) {
-      options.push_back(automaton_.cat(m.list[i].term, automaton_.call(rest[i + 1])));
-      if (!m.list[i].required) options.push_back(automaton_.call(next[i + 1]));
+      options.push_back(automaton_.cat(list[i].term, automaton_.call(rest[i + 1])));
+      if (!list[i].required) options.push_back(automaton_.call(next[i + 1]));
     }
     automaton_.define(next[i], automaton_.alt(std::move(options)));
     std::vector<TermId> ways = {automaton_.call(next[i])};
@@ -279,9 +308,44 @@ TermId SchemaCompiler::object_term(const Members& m) {
   return automaton_.cat({mark("{"), space_, automaton_.alt(std::move(first))});
 }
 
+// Several chains: a rule for each combination of places in them.
+TermId SchemaCompiler::interleaved_object_term(const Members& m) {
+  TermId comma = automaton_.cat(mark(","), space_), close = mark("}");
+  std::vector<size_t> strides;
+  size_t states = 1;
+  for (const auto& chain : m.chains) {
+    strides.push_back(states);
+    states *= chain.size() + 1;
+  }
+  std::vector<RuleId> rest(states);
+  for (RuleId& rule : rest) rule = automaton_.new_rule("rest of an object", false);
+  TermId start = kNone;
+  for (size_t state = 0; state < states; ++state) {
+    std::vector<TermId> ways;
+    bool may_end = true;
+    for (size_t c = 0; c < m.chains.size(); ++c) {
+      const auto& chain = m.chains[c];
+      size_t at = state / strides[c] % (chain.size() + 1);
+      for (size_t j = at; j < chain.size(); ++j) {
+        ways.push_back(automaton_.cat(chain[j].term, automaton_.call(rest[state + (j + 1 - at) * strides[c]])));
+        if (!chain[j].required) continue;
+        may_end = false;
+        break;
+      }
+    }
+    if (m.other != kNone) ways.push_back(automaton_.cat(m.other, automaton_.call(rest[state])));
+    TermId more = automaton_.alt(std::move(ways));
+    if (state == 0) start = may_end ? automaton_.alt({close, more}) : more;
+    more = automaton_.cat(comma, more);
+    automaton_.define(rest[state], may_end ? automaton_.alt({close, more}) : more);
+  }
+  return automaton_.cat({mark("{"), space_, start});
+}
+
 // The same with the number of members so far in each rule.
 TermId SchemaCompiler::counted_object_term(const Members& m) {
-  size_t n = m.list.size();
+  const std::vector<Members::Member>& list = m.chains[0];
+  size_t n = list.size();
   TermId comma = automaton_.cat(mark(","), space_), close = mark("}");
   auto less = [](uint64_t x) { return x == kUnbounded ? x : x > 0 ? x - 1 : 0; };
   if (n == 0) {
@@ -299,7 +363,7 @@ TermId SchemaCompiler::counted_object_term(const Members& m) {
     for (uint64_t c = 0; c <= cap; ++c) rest[i].push_back(automaton_.new_rule("counted members", false));
   }
   std::vector<bool> may_end(n + 1, true);
-  for (size_t i = n; i-- > 0;) may_end[i] = may_end[i + 1] && !m.list[i].required;
+  for (size_t i = n; i-- > 0;) may_end[i] = may_end[i + 1] && !list[i].required;
   for (size_t i = 0; i <= n; ++i) {
     for (uint64_t c = 0; c <= cap; ++c) {
       std::vector<TermId> options;
@@ -308,8 +372,8 @@ TermId SchemaCompiler::counted_object_term(const Members& m) {
         uint64_t after = std::min(c + 1, cap);
         std::vector<TermId> ways;
         for (size_t j = i; j < n; ++j) {
-          ways.push_back(automaton_.cat(m.list[j].term, automaton_.call(rest[j + 1][after])));
-          if (m.list[j].required) break;
+          ways.push_back(automaton_.cat(list[j].term, automaton_.call(rest[j + 1][after])));
+          if (list[j].required) break;
         }
         if (m.other != kNone) ways.push_back(automaton_.cat(m.other, automaton_.call(rest[i][after])));
         options.push_back(automaton_.cat(c == 0 ? kEpsilon : comma, automaton_.alt(std::move(ways))));

@@ -267,7 +267,7 @@ void NumberRange::at_most(const Bound& bound) {
   if (c < 0 || (c == 0 && bound.exclusive)) high = bound;
 }
 
-TermId number_term(Automaton& a, const NumberRange& range, bool compact) {
+TermId number_term(Automaton& a, const NumberRange& range) {
   if (range.low && range.high) {
     int c = compare(range.low->value, range.high->value);
     if (c > 0 || (c == 0 && (range.low->exclusive || range.high->exclusive))) return kNone;
@@ -287,8 +287,7 @@ TermId number_term(Automaton& a, const NumberRange& range, bool compact) {
       }
       if (rounded.low && rounded.high && compare(rounded.low->value, rounded.high->value) > 0) return;
     }
-    options.push_back(a.cat(sign, builder.plain(rounded, range.integer, compact)));
-    if (compact && (range.integer || bounded)) return;
+    options.push_back(a.cat(sign, builder.plain(rounded, range.integer, false)));
     if (!bounded) {
       TermId fraction = a.optional(a.cat(a.literal("."), a.repeat(a.byte_range('0', '9'), 1, kUnbounded)));
       TermId whole = a.alt({a.literal("0"), a.cat(a.byte_range('1', '9'), a.star(a.byte_range('0', '9')))});

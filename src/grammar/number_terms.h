@@ -22,10 +22,9 @@ struct NumberRange {
   void at_most(const Bound& bound);
 };
 
-/// Numbers in the range. `compact`: plain decimals without an exponent where the range is bounded, integers without a
-/// fraction. Else every spelling with a fraction of zeros (1.0 is an integer), and exponents: any for numbers without
-/// bounds, with bounds those with one digit before the point, as programs write them (1.5e+300).
-TermId number_term(Automaton& a, const NumberRange& range, bool compact);
+/// Numbers in the range: every spelling without an exponent (1.0 is an integer); with one, any spelling if there are no
+/// bounds, else those with one digit before the point, as programs write them (1.5e+300).
+TermId number_term(Automaton& a, const NumberRange& range);
 
 /// Decimals without an exponent that are multiples of `divisor` (> 0). Throws Unsupported if its digits are too many.
 TermId multiple_term(Automaton& a, const Decimal& divisor);
