@@ -88,6 +88,7 @@ class Automaton {
   void set_stable(RuleId rule, uint64_t stable) { rules_[rule].stable = stable; }
   TermId call(RuleId rule);
   TermId body(RuleId rule) const { return rules_[rule].body; }
+  bool is_framed(RuleId rule) const { return rules_[rule].framed; }
   size_t num_rules() const { return rules_.size(); }
   size_t num_terms() const { return terms_.size(); }
 

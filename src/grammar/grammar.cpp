@@ -67,6 +67,11 @@ Grammar::Grammar(const GrammarSpec& spec, std::shared_ptr<const grammar::TokenVo
   }
   automaton->finish(root);
   base_ = std::move(automaton);
+  if (vocabulary_ != nullptr && !matches_nothing()) {
+    std::shared_ptr<Core> running = core();
+    Use use(*running);
+    running->masks->prepare(kPrepareTime);
+  }
 }
 
 Grammar::~Grammar() = default;

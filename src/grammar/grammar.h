@@ -10,6 +10,7 @@
 // Everything is lazy: compiling builds terms only, states and masks come to be when a text first reaches them, and are
 // shared by all matchers of the grammar.
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <list>
@@ -40,7 +41,7 @@ struct GrammarOptions {
   /// is. False: white space as JSON allows it, and any spelling.
   bool compact = true;
   /// Not compact: at most so many characters of white space in a row; unlimited if not set.
-  std::optional<uint32_t> max_whitespace;
+  std::optional<uint32_t> max_whitespace = {};
   /// Objects whose schema has `properties` and does not speak of additional ones have no others.
   bool closed_objects = false;
 
@@ -74,6 +75,7 @@ class Grammar {
   grammar::Automaton automaton() const { return *base_; }
 
   static constexpr size_t kLongestText = size_t{4} << 20;      ///< of a spec, in bytes
+  static constexpr std::chrono::milliseconds kPrepareTime{30}; ///< for masks made ahead; the others are made when needed
   static constexpr size_t kMostMemory = size_t{64} << 20;      ///< then states are forgotten and begun anew
 
  private:

@@ -1,6 +1,7 @@
 #pragma once
 // Which tokens may come next in a state: the automaton walked along the vocabulary's tries, and what is remembered of it.
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <list>
@@ -24,6 +25,10 @@ class TokenMasks {
   /// Requires: at least vocabulary.mask_words() words; further ones are cleared.
   void fill(StateId state, std::span<uint32_t> mask);
 
+  /// Makes the parts of masks that do not depend on the stack, for states of all rules, those near their starts first,
+  /// until all are made or the time is up.
+  void prepare(std::chrono::steady_clock::duration budget);
+
   size_t memory() const { return bytes_ + kept_bytes_; }
   /// Whole masks of states are kept up to this many bytes, least recently used ones go.
   static constexpr size_t kMostKept = size_t{16} << 20;
@@ -36,17 +41,19 @@ class TokenMasks {
   template <typename Make>
   MaskPtr cached(StateId state, unsigned what, Make make);
   size_t plain_length(StateId state, bool& exits);
-  /// Walks nodes [from, to) of a trie, `state` standing before them at depth `depth`. Characters up to `done` are known.
-  void walk(uint32_t trie, uint32_t from, uint32_t to, size_t depth, StateId state, size_t done,
-            std::vector<PartialMask::Exit>* exits);
-  void add(const PartialMask& mask);
-  MaskPtr pack(std::vector<PartialMask::Exit> exits);
-  void compute(StateId state);
+  /// Walks nodes [from, to) of a trie, `state` standing before them, and adds the tokens that it takes to `ids`. Tokens of
+  /// up to `done` characters are known.
+  void walk(const TokenTrie& trie, uint32_t from, uint32_t to, size_t depth, StateId state, size_t done, std::vector<int32_t>& ids,
+            std::vector<uint32_t>* exits);
+  void walk_all(uint32_t which, StateId state, size_t done, PartialMask& mask, bool with_exits);
+  void collect_rests(PartialMask& mask) const;
+  MaskPtr compute(StateId state);
+  void compress(PartialMask& mask) const;
+  void write(const PartialMask& mask, std::span<uint32_t> to) const;
 
   Automaton& automaton_;
   const TokenVocabulary& vocabulary_;
-  std::vector<uint32_t> words_;  // the mask being made
-  std::vector<StateId> path_;    // states along the path of a walk
+  std::vector<StateId> path_;  // states along the path of a walk
   std::unordered_map<Key, MaskPtr> partial_;
   std::list<std::pair<StateId, MaskPtr>> recent_;
   std::unordered_map<StateId, std::list<std::pair<StateId, MaskPtr>>::iterator> kept_;

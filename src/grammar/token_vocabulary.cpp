@@ -16,20 +16,19 @@ bool is_plain(const std::string& bytes) {
   return is_valid_utf8(bytes);
 }
 
-size_t count_chars(const std::string& bytes) {
+size_t count_chars(std::string_view bytes) {
   return static_cast<size_t>(std::count_if(bytes.begin(), bytes.end(), [](char c) { return (c & 0xC0) != 0x80; }));
 }
 
 }  // namespace
 
-TokenTrie::TokenTrie(const std::vector<std::string>& bytes, std::span<const int32_t> sorted_ids) {
+TokenTrie::TokenTrie(std::span<const Entry> sorted) {
   std::vector<uint32_t> open;  // the path to the last token: node of each depth
   auto close_to = [&](size_t depth) {
     for (; open.size() > depth; open.pop_back()) nodes_[open.back()].end = static_cast<uint32_t>(nodes_.size());
   };
   std::string_view last;
-  for (int32_t id : sorted_ids) {
-    std::string_view token = bytes[static_cast<size_t>(id)];
+  for (auto [token, id] : sorted) {
     size_t common = static_cast<size_t>(std::mismatch(last.begin(), last.end(), token.begin(), token.end()).first -
                                         last.begin());
     close_to(common);
@@ -38,7 +37,7 @@ TokenTrie::TokenTrie(const std::vector<std::string>& bytes, std::span<const int3
       nodes_.push_back({0, static_cast<uint32_t>(ids_.size()), static_cast<uint16_t>(i + 1),
                         static_cast<uint8_t>(token[i]), 0});
     }
-    auto chars = static_cast<uint8_t>(std::min<size_t>(count_chars(bytes[static_cast<size_t>(id)]), 255));
+    auto chars = static_cast<uint8_t>(std::min<size_t>(count_chars(token), 255));
     for (uint32_t node : open) nodes_[node].most_chars = std::max(nodes_[node].most_chars, chars);
     ids_.push_back(id);
     deepest_ = std::max(deepest_, token.size());
@@ -67,18 +66,18 @@ TokenVocabulary::TokenVocabulary(std::vector<std::string> bytes, std::vector<int
     int c = x.compare(y);
     return c != 0 ? c < 0 : a < b;
   });
-  std::vector<int32_t> parts[kNumTries];
+  std::vector<TokenTrie::Entry> parts[kNumTries];
   plain_masks_.assign(kShort + 1, std::vector<uint32_t>(mask_words(), 0));
   for (int32_t id : order) {
     const std::string& token = bytes_[static_cast<size_t>(id)];
     bool plain = is_plain(token);
-    parts[token.size() > kShort ? kLong : plain ? kPlain : kOther].push_back(id);
+    parts[token.size() > kShort ? kLong : plain ? kPlain : kOther].push_back({token, id});
     if (token.size() > kShort || !plain) continue;
     for (size_t n = count_chars(token); n <= kShort; ++n) {
       plain_masks_[n][static_cast<size_t>(id) / 32] |= 1U << (id % 32);
     }
   }
-  for (const std::vector<int32_t>& part : parts) tries_.emplace_back(bytes_, part);
+  for (const auto& part : parts) tries_.emplace_back(part);
 }
 
 std::shared_ptr<const TokenVocabulary> TokenVocabulary::of(const Tokenizer& tokenizer,

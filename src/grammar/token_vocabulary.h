@@ -16,6 +16,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <unordered_map>
 #include <vector>
 
@@ -33,8 +34,12 @@ class TokenTrie {
     uint8_t byte;         ///< the edge into the node
     uint8_t most_chars;   ///< most characters of any token in the subtree; 255 is 255 or more
   };
-  /// Requires: the tokens are sorted by their bytes.
-  TokenTrie(const std::vector<std::string>& bytes, std::span<const int32_t> sorted_ids);
+  struct Entry {
+    std::string_view bytes;
+    int32_t id;
+  };
+  /// Requires: sorted by bytes. They are not referred to later.
+  explicit TokenTrie(std::span<const Entry> sorted);
 
   uint32_t size() const { return static_cast<uint32_t>(nodes_.size() - 1); }
   const Node& node(uint32_t i) const { return nodes_[i]; }
@@ -42,6 +47,7 @@ class TokenTrie {
     return {ids_.data() + nodes_[i].first_id, ids_.data() + nodes_[i + 1].first_id};
   }
   size_t deepest() const { return deepest_; }
+  size_t memory() const { return nodes_.size() * sizeof(Node) + ids_.size() * 4; }
 
  private:
   std::vector<Node> nodes_;
@@ -49,17 +55,21 @@ class TokenTrie {
   size_t deepest_ = 0;
 };
 
-/// What one term allows, whatever follows it: tokens it takes whole, and nodes of the tries where it can end inside of
-/// a token, so that what follows decides about the tokens below. Immutable.
+/// What one term allows, whatever follows it: tokens it takes whole, and those inside of which it can end, so that what
+/// follows decides about their rest. Immutable.
 struct PartialMask {
   struct Exit {
     uint32_t trie, node;
   };
-  std::vector<uint32_t> words;  ///< a bit a token, or empty
-  std::vector<int32_t> ids;     ///< the same as a list, where that is shorter
-  std::vector<Exit> exits;
+  size_t plain = 0;             ///< all plain tokens of up to so many characters,
+  std::vector<uint32_t> words;  ///< those with a set bit (empty: none),
+  std::vector<int32_t> ids;     ///< and these
+  std::optional<TokenTrie> rests;  ///< what is left of tokens where the term can end inside of them,
+  std::vector<Exit> exits;         ///< or, where these are very many, the nodes of the tries where it can end
 
-  size_t memory() const { return words.size() * 4 + ids.size() * 4 + exits.size() * 8 + 64; }
+  size_t memory() const {
+    return words.size() * 4 + ids.size() * 4 + exits.size() * 8 + (rests ? rests->memory() : 0) + 96;
+  }
 };
 
 /// Immutable but for its cache, and shared by all grammars of a model. Thread: any.
