@@ -260,6 +260,8 @@ class Parser {
     return node;
   }
 
+  static bool is_octal(char32_t c) { return c >= '0' && c <= '7'; }
+
   CharSet named_class(char32_t letter) const {
     bool unicode = python_ && !flags_.ascii;
     switch (letter) {
@@ -276,7 +278,8 @@ class Parser {
   RegexNode escape_outside() {
     char32_t c = peek(1);
     if (c == 'b' || c == 'B') refuse("a word boundary");
-    if (c >= '1' && c <= '9') refuse("a back-reference");
+    bool octal = python_ && c >= '1' && c <= '3' && is_octal(peek(2)) && is_octal(peek(3));
+    if (c >= '1' && c <= '9' && !octal) refuse("a back-reference");
     if (!python_ && c == 'k') refuse("a back-reference");
     if (python_ && c == 'A') {
       at_ += 2;
