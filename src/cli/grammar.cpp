@@ -1,5 +1,7 @@
 // sgl grammar: what a grammar accepts, the masks it gives for a vocabulary, what they cost, and its automaton.
 
+#include "grammar/grammar.h"
+
 #include <algorithm>
 #include <chrono>
 #include <fstream>
@@ -19,7 +21,6 @@
 #include "cli/cli.h"
 #include "cli/flags.h"
 #include "grammar/explain.h"
-#include "grammar/grammar.h"
 #include "grammar/token_vocabulary.h"
 #include "sgl/error.h"
 #include "sgl/tokenizer.h"
@@ -38,17 +39,19 @@ struct GrammarFlags {
 };
 
 bool parse(const std::vector<std::string>& arguments, World& world, GrammarFlags& g) {
-  Flags f("grammar",
-          "sgl grammar (--json-schema FILE | --regex PATTERN | --ebnf FILE) [--compact] --accepts FILE\n"
-          "       sgl grammar (…) --tokenizer PATH (--bench FILE | --masks FILE)\n"
-          "       sgl grammar (…) --explain text",
-          "Compiles a grammar as the server does and shows what it is. Without one of --accepts, --bench, --masks and "
-          "--explain it only says whether it compiles. A grammar that cannot be compiled gives status 2 and one line that "
-          "names the keyword and its place. FILE may be - for the standard input.");
+  Flags f(
+      "grammar",
+      "sgl grammar (--json-schema FILE | --regex PATTERN | --ebnf FILE) [--compact] --accepts FILE\n"
+      "       sgl grammar (…) --tokenizer PATH (--bench FILE | --masks FILE)\n"
+      "       sgl grammar (…) --explain text",
+      "Compiles a grammar as the server does and shows what it is. Without one of --accepts, --bench, --masks and "
+      "--explain it only says whether it compiles. A grammar that cannot be compiled gives status 2 and one line that "
+      "names the keyword and its place. FILE may be - for the standard input.");
   f.group("The grammar, one of");
   f.text("--json-schema", g.schema, "FILE", "a JSON Schema (draft 2020-12 and what older drafts call the same)");
   f.text_to(
-      "--regex", [&g](const std::string& s) { g.regex = s; }, "PATTERN", "a regular expression, as re.fullmatch takes it");
+      "--regex", [&g](const std::string& s) { g.regex = s; }, "PATTERN",
+      "a regular expression, as re.fullmatch takes it");
   f.text("--ebnf", g.ebnf, "FILE", "a grammar in GBNF, with the rule root");
   f.text("--structural-tag", g.structural_tag, "FILE", "a structural tag");
   f.toggle("--compact", g.compact, "JSON without white space between tokens");
@@ -64,7 +67,8 @@ bool parse(const std::vector<std::string>& arguments, World& world, GrammarFlags
   f.text("--tokenizer", g.tokenizer, "PATH", "a directory with a tokenizer.json, or that file");
   if (!f.parse(arguments, world.out, world.columns)) return false;
 
-  int grammars = (g.schema.empty() ? 0 : 1) + (g.regex ? 1 : 0) + (g.ebnf.empty() ? 0 : 1) + (g.structural_tag.empty() ? 0 : 1);
+  int grammars =
+      (g.schema.empty() ? 0 : 1) + (g.regex ? 1 : 0) + (g.ebnf.empty() ? 0 : 1) + (g.structural_tag.empty() ? 0 : 1);
   if (grammars != 1) throw UsageError("give one of --json-schema FILE, --regex PATTERN, --ebnf FILE");
   if ((!g.bench.empty() || !g.masks.empty()) && g.tokenizer.empty()) {
     throw UsageError("--bench and --masks need --tokenizer PATH");
@@ -133,8 +137,8 @@ double quantile(std::vector<double> sorted, double q) {
   return sorted[std::min(sorted.size() - 1, static_cast<size_t>(q * static_cast<double>(sorted.size())))];
 }
 
-void bench(const std::shared_ptr<const Grammar>& grammar, double compile_ms, const Tokenizer& tokenizer, const std::string& text,
-           World& world) {
+void bench(const std::shared_ptr<const Grammar>& grammar, double compile_ms, const Tokenizer& tokenizer,
+           const std::string& text, World& world) {
   std::vector<int32_t> ids = tokenizer.encode(text, false);
   std::vector<uint32_t> mask(grammar->vocabulary()->mask_words());
   GrammarMatcher matcher(grammar);
@@ -153,7 +157,8 @@ void bench(const std::shared_ptr<const Grammar>& grammar, double compile_ms, con
   for (double t : times) sum += t;
   double mean = times.empty() ? 0 : sum / static_cast<double>(times.size());
   world.out << fmt::format(
-      "{{\"compile_ms\": {:.3f}, \"tokens\": {}, \"mask_us_p50\": {:.2f}, \"mask_us_p99\": {:.2f}, \"mask_us_mean\": {:.2f}, "
+      "{{\"compile_ms\": {:.3f}, \"tokens\": {}, \"mask_us_p50\": {:.2f}, \"mask_us_p99\": {:.2f}, \"mask_us_mean\": "
+      "{:.2f}, "
       "\"mask_us_max\": {:.2f}, \"forced_tokens\": {}, \"accepted\": {}}}\n",
       compile_ms, ids.size(), quantile(times, 0.5), quantile(times, 0.99), mean, quantile(times, 1), forced,
       accepted && matcher.complete());
@@ -191,21 +196,23 @@ int grammar(const std::vector<std::string>& arguments, World& world) {
     vocabulary = grammar::TokenVocabulary::of(*tokenizer);
   }
   std::shared_ptr<const Grammar> compiled;
+  std::optional<GrammarCompiler> compiler;  // made once for a model
+  if (vocabulary != nullptr) compiler.emplace(vocabulary);
   auto start = Clock::now();
   try {
-    compiled = std::make_shared<const Grammar>(spec, vocabulary);
+    compiled = compiler ? compiler->compile(spec) : std::make_shared<const Grammar>(spec, vocabulary);
   } catch (const Error& e) {
     throw UsageError(e.what());  // status 2: the grammar is what the command line gave
   }
   double compile_ms = micros(Clock::now() - start) / 1000;
 
   if (!g.accepts.empty()) {
-    for_each_string(g.accepts, world, [&](const std::string& text) {
-      world.out << (compiled->matches(text) ? "accept\n" : "reject\n");
-    });
+    for_each_string(g.accepts, world,
+                    [&](const std::string& text) { world.out << (compiled->matches(text) ? "accept\n" : "reject\n"); });
   }
   if (!g.bench.empty()) {
-    for_each_string(g.bench, world, [&](const std::string& text) { bench(compiled, compile_ms, *tokenizer, text, world); });
+    for_each_string(g.bench, world,
+                    [&](const std::string& text) { bench(compiled, compile_ms, *tokenizer, text, world); });
   }
   if (!g.masks.empty()) {
     for_each_string(g.masks, world, [&](const std::string& text) { print_masks(compiled, *tokenizer, text, world); });

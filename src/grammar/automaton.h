@@ -2,11 +2,12 @@
 // The one representation of every grammar: rules over bytes, run by lazily computed derivatives.
 //
 // A grammar is a set of hash-consed terms, regular expressions with calls of rules. What may still follow after some
-// bytes is again a term, the derivative (Brzozowski 1964; in the set form of Antimirov 1996), so a state of the automaton
-// *is* a term. Four things come for free that automata built ahead pay for:
+// bytes is again a term, the derivative (Brzozowski 1964; in the set form of Antimirov 1996), so a state of the
+// automaton *is* a term. Four things come for free that automata built ahead pay for:
 //   - counted repetition is a counter in the term: X{0,500} becomes X{0,499}, never 500 copies;
 //   - determinisation is lazy: only states that some text reaches exist;
-//   - recursion is a stack in the term: Frame(A, K) is "the rest of this rule, then K", and tails are shared, so that an
+//   - recursion is a stack in the term: Frame(A, K) is "the rest of this rule, then K", and tails are shared, so that
+//   an
 //     alternative of stacks is a graph-structured stack (Tomita 1985);
 //   - intersection and complement of regular parts: And, Not.
 // What A does is remembered for A alone, whatever K is: all calls of a rule share their transitions and token masks.
@@ -56,8 +57,8 @@ class Automaton {
   };
   struct Term {
     Kind kind;
-    bool nullable;   ///< matches the empty text
-    bool has_bool;   ///< holds an And or a Not outside of rules
+    bool nullable;  ///< matches the empty text
+    bool has_bool;  ///< holds an And or a Not outside of rules
     uint32_t a, b;
     uint64_t stable;  ///< the same for equal terms of any automaton; 0: the term calls a rule without a stable name
   };
@@ -80,8 +81,8 @@ class Automaton {
   TermId negate(TermId a);
   TermId any_bytes();
 
-  /// A rule to be defined later. `framed`: its states and masks are shared by all its calls; else a call is as its body.
-  /// `stable`: a name that means the same rule in any automaton, 0 if there is none.
+  /// A rule to be defined later. `framed`: its states and masks are shared by all its calls; else a call is as its
+  /// body. `stable`: a name that means the same rule in any automaton, 0 if there is none.
   RuleId new_rule(std::string name, bool framed, uint64_t stable = 0);
   void define(RuleId rule, TermId body) { rules_[rule].body = body; }
   /// Gives a rule a stable name after all, for calls that are made from now on.
@@ -156,6 +157,9 @@ class Automaton {
   TermId join_frames(TermId b, TermId rest);
   void flatten(TermId id, std::vector<TermId>& out) const;
 
+  /// The least fixed point of `holds` over terms and rules: it is asked again for a term when an operand came to hold.
+  template <typename Holds>
+  std::vector<char> least_fixed_point(Holds holds) const;
   void find_nullable();
   void make_classes();
   void check_left_recursion(TermId root);
@@ -175,7 +179,7 @@ class Automaton {
   std::vector<uint32_t> slots_;  // hash table of term ids; 0 is free
   std::vector<ByteSet> sets_;
   std::vector<ByteSet> set_classes_;  // for each set: the byte classes in it
-  std::unordered_map<std::string, uint32_t> set_ids_;
+  std::unordered_map<ByteSet, uint32_t> set_ids_;
   std::vector<std::pair<uint64_t, uint64_t>> bounds_;
   std::unordered_map<uint64_t, std::vector<uint32_t>> bounds_ids_;
   std::vector<Rule> rules_;
@@ -184,10 +188,10 @@ class Automaton {
   StateId start_ = kDead;
   unsigned num_classes_ = 1;
   std::array<uint8_t, 256> class_of_{};
-  std::vector<uint32_t> table_;         // state · num_classes + class → state, or kUnknown
-  std::vector<TermId> state_terms_;     // state → term
-  std::vector<StateId> term_states_;    // term → state, kUnknown if none
-  std::vector<int16_t> forced_;         // state → forced byte; −2: not asked yet
+  std::vector<uint32_t> table_;       // state · num_classes + class → state, or kUnknown
+  std::vector<TermId> state_terms_;   // state → term
+  std::vector<StateId> term_states_;  // term → state, kUnknown if none
+  std::vector<int16_t> forced_;       // state → forced byte; −2: not asked yet
   std::unordered_map<TermId, bool> live_;
   std::unordered_map<uint64_t, TermId> clamped_;
   int depth_ = 0;

@@ -1,6 +1,7 @@
 // Terms are built through the functions here only: each finds an equal term or adds one, in a simplified form. The
-// simplifications keep the states of a running automaton few: alternatives with a common head or tail are merged, as are
-// neighbouring counters (X{3}K | X{4}K = X{3,4}K), which turns the sets of counters of ambiguous repetitions into ranges.
+// simplifications keep the states of a running automaton few: alternatives with a common head or tail are merged, as
+// are neighbouring counters (X{3}K | X{4}K = X{3,4}K), which turns the sets of counters of ambiguous repetitions into
+// ranges.
 
 #include <algorithm>
 #include <tuple>
@@ -39,15 +40,23 @@ bool Automaton::compute_nullable(const Term& t) const {
   if (t.kind == Kind::Alt || t.kind == Kind::And) list = {lists_.data() + t.a, t.b};
   switch (t.kind) {
     case Kind::None:
-    case Kind::Bytes: return false;
-    case Kind::Epsilon: return true;
+    case Kind::Bytes:
+      return false;
+    case Kind::Epsilon:
+      return true;
     case Kind::Cat:
-    case Kind::Frame: return null(t.a) && null(t.b);
-    case Kind::Alt: return std::any_of(list.begin(), list.end(), null);
-    case Kind::And: return std::all_of(list.begin(), list.end(), null);
-    case Kind::Repeat: return bounds_[t.b].first == 0 || null(t.a);
-    case Kind::Ref: return rules_[t.a].nullable;
-    case Kind::Not: return !null(t.a);
+    case Kind::Frame:
+      return null(t.a) && null(t.b);
+    case Kind::Alt:
+      return std::any_of(list.begin(), list.end(), null);
+    case Kind::And:
+      return std::all_of(list.begin(), list.end(), null);
+    case Kind::Repeat:
+      return bounds_[t.b].first == 0 || null(t.a);
+    case Kind::Ref:
+      return rules_[t.a].nullable;
+    case Kind::Not:
+      return !null(t.a);
   }
   return false;
 }
@@ -60,7 +69,8 @@ uint64_t Automaton::stable_hash(const Term& t) const {
   uint64_t result = 0;
   switch (t.kind) {
     case Kind::None:
-    case Kind::Epsilon: return h;
+    case Kind::Epsilon:
+      return h;
     case Kind::Bytes: {
       const ByteSet& set = sets_[t.a];
       for (unsigned w = 0; w < 4; ++w) {
@@ -161,12 +171,8 @@ TermId Automaton::make_list(Kind kind, std::vector<TermId>& items) {
 }
 
 uint32_t Automaton::set_index(const ByteSet& set) {
-  std::string key(32, '\0');
-  for (unsigned i = 0; i < 256; ++i) key[i / 8] = static_cast<char>(key[i / 8] | (set[i] ? 1 << (i % 8) : 0));
-  auto [at, added] = set_ids_.try_emplace(key, static_cast<uint32_t>(sets_.size()));
-  if (added) {
-    sets_.push_back(set);
-  }
+  auto [at, added] = set_ids_.try_emplace(set, static_cast<uint32_t>(sets_.size()));
+  if (added) sets_.push_back(set);
   return at->second;
 }
 
@@ -240,7 +246,8 @@ TermId Automaton::repeat(TermId a, uint64_t min, uint64_t max) {
     auto [p, q] = bounds(a);
     bool touch = min == max || (q == kUnbounded && (min > 0 || p <= 1)) ||
                  (min > 0 ? add_bounds(times(q, min), 1) >= times(p, min + 1) : p <= 1);
-    if (touch) return repeat(terms_[a].a, times(p, min), max == kUnbounded || q == kUnbounded ? kUnbounded : times(q, max));
+    if (touch)
+      return repeat(terms_[a].a, times(p, min), max == kUnbounded || q == kUnbounded ? kUnbounded : times(q, max));
   }
   if (terms_[a].nullable) min = 0;
   return make(Kind::Repeat, a, bounds_index(min, max));
@@ -329,8 +336,9 @@ TermId Automaton::alt_at(std::vector<TermId> items, int depth) {
   if (flat.empty()) return kNone;
   if (flat.size() == 1) return flat[0];
   if (flat.size() > kMostItems && finished_) {
-    throw Error(ErrorKind::Unsupported,
-                fmt::format("the grammar is too ambiguous: more than {} readings of one text; make it simpler", kMostItems));
+    throw Error(
+        ErrorKind::Unsupported,
+        fmt::format("the grammar is too ambiguous: more than {} readings of one text; make it simpler", kMostItems));
   }
   return make_list(Kind::Alt, flat);
 }
@@ -489,8 +497,10 @@ std::string Automaton::describe(TermId id, int depth) const {
     return "(" + out + ")";
   };
   switch (t.kind) {
-    case Kind::None: return "∅";
-    case Kind::Epsilon: return "ε";
+    case Kind::None:
+      return "∅";
+    case Kind::Epsilon:
+      return "ε";
     case Kind::Bytes: {
       std::string out;
       const ByteSet& set = sets_[t.a];
@@ -506,15 +516,22 @@ std::string Automaton::describe(TermId id, int depth) const {
       }
       return set.count() == 1 ? out : "[" + out + "]";
     }
-    case Kind::Cat: return describe(t.a, depth - 1) + " " + describe(t.b, depth - 1);
-    case Kind::Frame: return "<" + describe(t.a, depth - 1) + "> " + describe(t.b, depth - 1);
-    case Kind::Alt: return list(" | ");
-    case Kind::And: return list(" & ");
-    case Kind::Not: return "!(" + describe(t.a, depth - 1) + ")";
-    case Kind::Ref: return rules_[t.a].name;
+    case Kind::Cat:
+      return describe(t.a, depth - 1) + " " + describe(t.b, depth - 1);
+    case Kind::Frame:
+      return "<" + describe(t.a, depth - 1) + "> " + describe(t.b, depth - 1);
+    case Kind::Alt:
+      return list(" | ");
+    case Kind::And:
+      return list(" & ");
+    case Kind::Not:
+      return "!(" + describe(t.a, depth - 1) + ")";
+    case Kind::Ref:
+      return rules_[t.a].name;
     case Kind::Repeat: {
       auto [min, max] = bounds(id);
-      return fmt::format("({}){{{},{}}}", describe(t.a, depth - 1), min, max == kUnbounded ? "" : fmt::format("{}", max));
+      return fmt::format("({}){{{},{}}}", describe(t.a, depth - 1), min,
+                         max == kUnbounded ? "" : fmt::format("{}", max));
     }
   }
   return {};

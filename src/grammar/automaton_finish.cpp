@@ -11,30 +11,89 @@
 
 namespace sgl::grammar {
 
-// Nullability of rules is a least fixed point; And and Not are not monotone, so they are computed in between, in order of
-// their ids, from operands that are regular and were settled before.
-void Automaton::find_nullable() {
-  auto settle = [&](bool with_bool) {
-    for (bool changed = true; changed;) {
-      changed = false;
-      for (Term& t : terms_) {
-        if (!with_bool && (t.kind == Kind::And || t.kind == Kind::Not)) continue;
-        bool null = compute_nullable(t);
-        changed |= null != t.nullable;
-        t.nullable = null;
-      }
-      for (Rule& rule : rules_) {
-        bool null = terms_[rule.body].nullable;
-        changed |= null != rule.nullable;
-        rule.nullable = null;
-      }
+template <typename Holds>
+std::vector<char> Automaton::least_fixed_point(Holds holds) const {
+  // Users of each term, as one array with an offset for each: a rule's body is used by the calls of the rule.
+  std::vector<uint32_t> offsets(terms_.size() + 1, 0);
+  auto each_operand = [&](TermId id, auto&& f) {
+    const Term& t = terms_[id];
+    switch (t.kind) {
+      case Kind::Cat:
+      case Kind::Frame:
+        f(t.a);
+        f(t.b);
+        break;
+      case Kind::Alt:
+      case Kind::And:
+        for (TermId item : items(id)) f(item);
+        break;
+      case Kind::Repeat:
+      case Kind::Not:
+        f(t.a);
+        break;
+      case Kind::Ref:
+        f(rules_[t.a].body);
+        break;
+      default:
+        break;
     }
   };
-  for (Term& t : terms_) t.nullable = t.kind == Kind::Epsilon;
-  for (Rule& rule : rules_) rule.nullable = false;
-  settle(false);
-  for (Term& t : terms_) t.nullable = compute_nullable(t);
-  settle(false);
+  auto size = static_cast<TermId>(terms_.size());
+  for (TermId id = 0; id < size; ++id) each_operand(id, [&](TermId x) { ++offsets[x + 1]; });
+  for (size_t i = 1; i < offsets.size(); ++i) offsets[i] += offsets[i - 1];
+  std::vector<TermId> users(offsets.back());
+  std::vector<uint32_t> fill(offsets.begin(), offsets.end() - 1);
+  for (TermId id = 0; id < size; ++id) each_operand(id, [&](TermId x) { users[fill[x]++] = id; });
+  std::vector<char> value(terms_.size(), 0);
+  std::vector<TermId> open;
+  auto ask = [&](TermId id) {
+    if (value[id] != 0 || !holds(id, value)) return;
+    value[id] = 1;
+    open.push_back(id);
+  };
+  for (TermId id = 0; id < size; ++id) ask(id);
+  while (!open.empty()) {
+    TermId id = open.back();
+    open.pop_back();
+    for (uint32_t i = offsets[id]; i < offsets[id + 1]; ++i) ask(users[i]);
+  }
+  return value;
+}
+
+// Nullability is a least fixed point, but for And and Not, which are not monotone. They are computed in between, in
+// order of their ids, from operands that are regular and were settled before.
+void Automaton::find_nullable() {
+  auto settle = [&] {
+    std::vector<char> value = least_fixed_point([&](TermId id, const std::vector<char>& known) {
+      const Term& t = terms_[id];
+      switch (t.kind) {
+        case Kind::Cat:
+        case Kind::Frame:
+          return known[t.a] != 0 && known[t.b] != 0;
+        case Kind::Alt:
+          return std::any_of(items(id).begin(), items(id).end(), [&](TermId i) { return known[i] != 0; });
+        case Kind::Repeat:
+          return bounds_[t.b].first == 0 || known[t.a] != 0;
+        case Kind::Ref:
+          return known[rules_[t.a].body] != 0;
+        case Kind::And:
+        case Kind::Not:
+          return t.nullable;
+        default:
+          return t.kind == Kind::Epsilon;
+      }
+    });
+    for (TermId id = 0; id < terms_.size(); ++id) terms_[id].nullable = value[id] != 0;
+    for (Rule& rule : rules_) rule.nullable = terms_[rule.body].nullable;
+  };
+  for (Term& t : terms_) t.nullable = false;
+  settle();
+  bool any_bool = false;
+  for (Term& t : terms_) {
+    t.nullable = compute_nullable(t);
+    any_bool |= t.kind == Kind::And || t.kind == Kind::Not;
+  }
+  if (any_bool) settle();
 }
 
 void Automaton::make_classes() {
@@ -71,11 +130,18 @@ void Automaton::left_calls(TermId body, std::vector<RuleId>& out) const {
         if (terms_[t.a].nullable) open.push_back(t.b);
         break;
       case Kind::Alt:
-      case Kind::And: open.insert(open.end(), items(id).begin(), items(id).end()); break;
+      case Kind::And:
+        open.insert(open.end(), items(id).begin(), items(id).end());
+        break;
       case Kind::Repeat:
-      case Kind::Not: open.push_back(t.a); break;
-      case Kind::Ref: out.push_back(t.a); break;
-      default: break;
+      case Kind::Not:
+        open.push_back(t.a);
+        break;
+      case Kind::Ref:
+        out.push_back(t.a);
+        break;
+      default:
+        break;
     }
   }
   std::sort(out.begin(), out.end());
@@ -154,50 +220,55 @@ TermId Automaton::rebuild(TermId id, const std::vector<char>& alive, std::unorde
       result = repeat(rebuild(t.a, alive, memo), min, max);
       break;
     }
-    case Kind::Ref: result = alive[t.a] ? id : kNone; break;
+    case Kind::Ref:
+      result = alive[t.a] ? id : kNone;
+      break;
     case Kind::And:
-    case Kind::Not: result = is_live(id) ? id : kNone; break;
-    default: break;
+    case Kind::Not:
+      result = is_live(id) ? id : kNone;
+      break;
+    default:
+      break;
   }
   memo[id] = result;
   return result;
 }
 
 void Automaton::prune(TermId& root) {
-  // Which rules derive something: a least fixed point over "all operands do".
-  std::vector<char> term_alive(terms_.size(), 0), rule_alive(rules_.size(), 0);
-  for (TermId id = 0; id < term_alive.size(); ++id) {
-    if (terms_[id].kind == Kind::And || terms_[id].kind == Kind::Not) term_alive[id] = is_live(id);
+  // Which terms derive something: a least fixed point over "all operands do".
+  std::vector<TermId> bools;
+  for (TermId id = 0; id < terms_.size(); ++id) {
+    if (terms_[id].kind == Kind::And || terms_[id].kind == Kind::Not) bools.push_back(id);
   }
-  for (bool changed = true; changed;) {
-    changed = false;
-    for (TermId id = 0; id < term_alive.size(); ++id) {  // operands have smaller ids, so one pass settles a term
-      if (term_alive[id]) continue;
-      const Term& t = terms_[id];
-      bool alive = false;
-      switch (t.kind) {
-        case Kind::None:
-        case Kind::And:
-        case Kind::Not: break;
-        case Kind::Epsilon:
-        case Kind::Bytes: alive = true; break;
-        case Kind::Cat:
-        case Kind::Frame: alive = term_alive[t.a] && term_alive[t.b]; break;
-        case Kind::Alt:
-          for (TermId item : items(id)) alive |= term_alive[item] != 0;
-          break;
-        case Kind::Repeat: alive = bounds_[t.b].first == 0 || term_alive[t.a]; break;
-        case Kind::Ref: alive = rule_alive[t.a]; break;
-      }
-      if (alive) term_alive[id] = 1;
-    }
-    for (RuleId r = 0; r < rules_.size(); ++r) {
-      if (!rule_alive[r] && term_alive[rules_[r].body]) {
-        rule_alive[r] = 1;
-        changed = true;
+  for (TermId id : bools) is_live(id);  // may add terms
+  std::vector<char> alive = least_fixed_point([&](TermId id, const std::vector<char>& known) {
+    const Term& t = terms_[id];
+    switch (t.kind) {
+      case Kind::None:
+        return false;
+      case Kind::Epsilon:
+      case Kind::Bytes:
+        return true;
+      case Kind::Cat:
+      case Kind::Frame:
+        return known[t.a] != 0 && known[t.b] != 0;
+      case Kind::Alt:
+        return std::any_of(items(id).begin(), items(id).end(), [&](TermId i) { return known[i] != 0; });
+      case Kind::Repeat:
+        return bounds_[t.b].first == 0 || known[t.a] != 0;
+      case Kind::Ref:
+        return known[rules_[t.a].body] != 0;
+      case Kind::And:
+      case Kind::Not: {
+        auto found = live_.find(id);
+        return found == live_.end() || found->second;  // those that came up in the search are looked at when met
       }
     }
-  }
+    return false;
+  });
+  std::vector<char> rule_alive(rules_.size(), 0);
+  for (RuleId r = 0; r < rules_.size(); ++r) rule_alive[r] = alive[rules_[r].body];
+  if (std::all_of(rule_alive.begin(), rule_alive.end(), [](char c) { return c != 0; }) && bools.empty()) return;
   std::unordered_map<TermId, TermId> memo;
   for (RuleId r = 0; r < rules_.size(); ++r) {
     rules_[r].body = rule_alive[r] ? rebuild(rules_[r].body, rule_alive, memo) : kNone;

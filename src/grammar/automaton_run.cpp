@@ -51,8 +51,8 @@ void Automaton::push_frames(TermId derived, TermId rest, std::vector<TermId>& ou
     return;
   }
   std::vector<TermId> list(items(derived).begin(), items(derived).end());
-  auto first_frame = std::stable_partition(list.begin(), list.end(),
-                                           [&](TermId id) { return terms_[id].kind != Kind::Frame; });
+  auto first_frame =
+      std::stable_partition(list.begin(), list.end(), [&](TermId id) { return terms_[id].kind != Kind::Frame; });
   for (auto i = first_frame; i != list.end(); ++i) out.push_back(frame(*i, rest));
   if (first_frame == list.end()) {
     out.push_back(frame(derived, rest));
@@ -70,12 +70,14 @@ TermId Automaton::derive(TermId id, unsigned c) {
     auto [term, rest] = open.back();
     open.pop_back();
     if (++steps > kMostSteps) {
-      throw Error(ErrorKind::Unsupported, "the grammar is too ambiguous: one byte takes too many steps; make it simpler");
+      throw Error(ErrorKind::Unsupported,
+                  "the grammar is too ambiguous: one byte takes too many steps; make it simpler");
     }
     const Term t = terms_[term];
     switch (t.kind) {
       case Kind::None:
-      case Kind::Epsilon: break;
+      case Kind::Epsilon:
+        break;
       case Kind::Bytes:
         if (has_byte(t.a, c)) out.push_back(rest);
         break;

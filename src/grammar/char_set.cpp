@@ -26,8 +26,8 @@ CharSet::CharSet(std::vector<Range> ranges) {
   }
   std::sort(cut.begin(), cut.end());
   for (Range r : cut) {
-    bool touches = !ranges_.empty() && (r.first <= ranges_.back().second + 1 ||
-                                        (ranges_.back().second == 0xD7FF && r.first == 0xE000));
+    bool touches = !ranges_.empty() &&
+                   (r.first <= ranges_.back().second + 1 || (ranges_.back().second == 0xD7FF && r.first == 0xE000));
     if (touches && ranges_.back().second == 0xD7FF && r.first == 0xE000) {
       ranges_.push_back(r);  // kept apart, so that no range holds surrogates
     } else if (touches) {
@@ -121,17 +121,38 @@ CharSet space_class(bool unicode) {
     static const CharSet kSet = collect([](char32_t c) { return jinja::is_space(c); });
     return kSet;
   }
-  return CharSet({{9, 13}, {32, 32}, {0xA0, 0xA0}, {0x1680, 0x1680}, {0x2000, 0x200A}, {0x2028, 0x2029},
-                  {0x202F, 0x202F}, {0x205F, 0x205F}, {0x3000, 0x3000}, {0xFEFF, 0xFEFF}});
+  return CharSet({{9, 13},
+                  {32, 32},
+                  {0xA0, 0xA0},
+                  {0x1680, 0x1680},
+                  {0x2000, 0x200A},
+                  {0x2028, 0x2029},
+                  {0x202F, 0x202F},
+                  {0x205F, 0x205F},
+                  {0x3000, 0x3000},
+                  {0xFEFF, 0xFEFF}});
 }
 
 CharSet unicode_category(std::string_view name) {
-  static const std::map<std::string_view, std::string_view> kLong = {
-      {"Letter", "L"},     {"Lowercase_Letter", "Ll"}, {"Uppercase_Letter", "Lu"}, {"Number", "N"},
-      {"digit", "Nd"},     {"Decimal_Number", "Nd"},   {"Punctuation", "P"},       {"Symbol", "S"},
-      {"Separator", "Z"},  {"Space_Separator", "Zs"},  {"Mark", "M"},              {"Other", "C"},
-      {"Control", "Cc"},   {"cntrl", "Cc"},            {"punct", "P"},             {"Titlecase_Letter", "Lt"},
-      {"Letter_Number", "Nl"}, {"Other_Letter", "Lo"}, {"Modifier_Letter", "Lm"}};
+  static const std::map<std::string_view, std::string_view> kLong = {{"Letter", "L"},
+                                                                     {"Lowercase_Letter", "Ll"},
+                                                                     {"Uppercase_Letter", "Lu"},
+                                                                     {"Number", "N"},
+                                                                     {"digit", "Nd"},
+                                                                     {"Decimal_Number", "Nd"},
+                                                                     {"Punctuation", "P"},
+                                                                     {"Symbol", "S"},
+                                                                     {"Separator", "Z"},
+                                                                     {"Space_Separator", "Zs"},
+                                                                     {"Mark", "M"},
+                                                                     {"Other", "C"},
+                                                                     {"Control", "Cc"},
+                                                                     {"cntrl", "Cc"},
+                                                                     {"punct", "P"},
+                                                                     {"Titlecase_Letter", "Lt"},
+                                                                     {"Letter_Number", "Nl"},
+                                                                     {"Other_Letter", "Lo"},
+                                                                     {"Modifier_Letter", "Lm"}};
   for (std::string_view prefix : {"General_Category=", "gc="}) {
     if (name.starts_with(prefix)) name.remove_prefix(prefix.size());
   }
@@ -151,8 +172,8 @@ namespace {
 
 constexpr uint64_t kWholeBits[] = {0, 6, 12, 18};
 
-// Characters low…high, all of `size` bytes in UTF-8, whose first byte is `lead | top bits`: split until the continuation
-// bytes are whole ranges.
+// Characters low…high, all of `size` bytes in UTF-8, whose first byte is `lead | top bits`: split until the
+// continuation bytes are whole ranges.
 TermId utf8_tail(Automaton& a, uint32_t low, uint32_t high, int tail) {
   if (tail == 0) return kEpsilon;
   uint64_t shift = kWholeBits[tail - 1];
@@ -224,13 +245,14 @@ TermId hex_term(Automaton& a, const std::vector<CharSet::Range>& ranges, int dig
   return a.alt(std::move(options));
 }
 
-constexpr std::pair<char32_t, char> kShortEscapes[] = {{'"', '"'},   {'\\', '\\'}, {'/', '/'},   {'\b', 'b'},
+constexpr std::pair<char32_t, char> kShortEscapes[] = {{'"', '"'},  {'\\', '\\'}, {'/', '/'},  {'\b', 'b'},
                                                        {'\f', 'f'}, {'\n', 'n'},  {'\r', 'r'}, {'\t', 't'}};
 
 TermId escape_term(Automaton& a, const CharSet& set, bool all) {
   std::vector<TermId> options;
   ByteSet letters;
-  // Not all: ASCII that may stand as it is stands so. The rest is escaped as programs do it, with or without ensure_ascii.
+  // Not all: ASCII that may stand as it is stands so. The rest is escaped as programs do it, with or without
+  // ensure_ascii.
   CharSet numbers = all ? set : set & ~CharSet::range(0x20, 0x7F);
   for (auto [c, letter] : kShortEscapes) {
     if (set.contains(c) && (all || c != '/')) letters.set(static_cast<unsigned char>(letter));

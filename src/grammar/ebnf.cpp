@@ -45,7 +45,8 @@ class Reader {
       }
     }
     auto root = rules_.find("root");
-    if (root == rules_.end()) throw Error(ErrorKind::InvalidArgument, "EBNF: the rule 'root' is missing: the text is what it derives");
+    if (root == rules_.end())
+      throw Error(ErrorKind::InvalidArgument, "EBNF: the rule 'root' is missing: the text is what it derives");
     return a_.call(root->second.id);
   }
 
@@ -101,7 +102,8 @@ class Reader {
   }
 
   static bool is_name(char32_t c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '-' || c == '.';
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '-' ||
+           c == '.';
   }
   static bool starts_name(char32_t c) { return is_name(c) && c != '.' && c != '-'; }
 
@@ -134,7 +136,8 @@ class Reader {
 
   TermId alternatives(int depth) {
     if (depth > kDeepestGroup) {
-      throw Error(ErrorKind::Unsupported, fmt::format("EBNF, line {}: groups nested more than {} deep", line(), kDeepestGroup));
+      throw Error(ErrorKind::Unsupported,
+                  fmt::format("EBNF, line {}: groups nested more than {} deep", line(), kDeepestGroup));
     }
     std::vector<TermId> options = {sequence(depth)};
     while (true) {
@@ -239,17 +242,28 @@ class Reader {
       return value;
     };
     switch (c) {
-      case 'n': return '\n';
-      case 't': return '\t';
-      case 'r': return '\r';
-      case 'f': return '\f';
-      case 'v': return '\v';
-      case 'b': return '\b';
-      case '0': return 0;
-      case 'x': return hex(2);
-      case 'u': return hex(4);
-      case 'U': return hex(8);
-      default: break;
+      case 'n':
+        return '\n';
+      case 't':
+        return '\t';
+      case 'r':
+        return '\r';
+      case 'f':
+        return '\f';
+      case 'v':
+        return '\v';
+      case 'b':
+        return '\b';
+      case '0':
+        return 0;
+      case 'x':
+        return hex(2);
+      case 'u':
+        return hex(4);
+      case 'U':
+        return hex(8);
+      default:
+        break;
     }
     bool letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
     if (letter) {

@@ -1,5 +1,5 @@
-// The automaton breadth first, chains compressed: an edge carries the text that leads to the next state where there is a
-// choice. States beyond the limit are drawn as "…".
+// The automaton breadth first, chains compressed: an edge carries the text that leads to the next state where there is
+// a choice. States beyond the limit are drawn as "…".
 
 #include "grammar/explain.h"
 
@@ -17,7 +17,7 @@ namespace {
 struct Edge {
   size_t from, to;
   std::string label;
-  bool forced = false;   // a chain of single bytes: text that is appended without asking the model
+  bool forced = false;  // a chain of single bytes: text that is appended without asking the model
   bool on_sample = false;
 };
 
@@ -112,7 +112,8 @@ std::string mark_sample(Automaton& a, std::string_view sample) {
     forced = now;
     if (i == sample.size()) break;
     s = a.next(s, static_cast<uint8_t>(sample[i]));
-    if (s == kDead) return out + (forced ? "⟧" : "") + fmt::format("  ✗ rejected at byte {}: {}", i, sample.substr(i, 20));
+    if (s == kDead)
+      return out + (forced ? "⟧" : "") + fmt::format("  ✗ rejected at byte {}: {}", i, sample.substr(i, 20));
     out.push_back(sample[i]);
   }
   return out + (a.accepts(s) ? "  ✓ accepted" : "  … may go on");
@@ -160,8 +161,9 @@ std::string as_text(const Picture& p) {
 }
 
 std::string as_dot(const Picture& p, std::string_view sample) {
-  std::string out = "digraph grammar {\n  rankdir=LR;\n  node [shape=circle, fontname=\"sans-serif\"];\n"
-                    "  edge [fontname=\"monospace\"];\n";
+  std::string out =
+      "digraph grammar {\n  rankdir=LR;\n  node [shape=circle, fontname=\"sans-serif\"];\n"
+      "  edge [fontname=\"monospace\"];\n";
   if (!sample.empty()) out += fmt::format("  label=\"{}\";\n", escape(sample, false));
   for (size_t i = 0; i < p.nodes.size(); ++i) {
     const Node& n = p.nodes[i];
@@ -201,8 +203,9 @@ std::string as_svg(const Picture& p, std::string_view sample) {
     int bend = x2 > x1 ? 0 : -50;  // loops and ways back go above
     int mx = (x1 + x2) / 2, my = (y1 + y2) / 2 + bend;
     if (e.from == e.to) mx += 30;
-    out += fmt::format("<path d=\"M{} {}Q{} {} {} {}\" fill=\"none\" stroke=\"{}\" stroke-width=\"{}\" marker-end=\"url(#a)\"/>\n",
-                       x1 + kRadius, y1, mx, my + bend, x2 - kRadius, y2, colour, e.forced ? 2.5 : 1.0);
+    out += fmt::format(
+        "<path d=\"M{} {}Q{} {} {} {}\" fill=\"none\" stroke=\"{}\" stroke-width=\"{}\" marker-end=\"url(#a)\"/>\n",
+        x1 + kRadius, y1, mx, my + bend, x2 - kRadius, y2, colour, e.forced ? 2.5 : 1.0);
     out += fmt::format("<text x=\"{}\" y=\"{}\" fill=\"{}\" text-anchor=\"middle\">{}</text>\n", mx, my - 4, colour,
                        escape(cut(e.label, 30), true));
   }
@@ -211,8 +214,11 @@ std::string as_svg(const Picture& p, std::string_view sample) {
     const Node& n = p.nodes[i];
     out += fmt::format("<circle cx=\"{}\" cy=\"{}\" r=\"{}\" fill=\"white\" stroke=\"{}\"/>\n", x, y, kRadius,
                        n.on_sample ? "#c2410c" : "#475569");
-    if (n.accepts) out += fmt::format("<circle cx=\"{}\" cy=\"{}\" r=\"{}\" fill=\"none\" stroke=\"#475569\"/>\n", x, y, kRadius - 3);
-    out += fmt::format("<text x=\"{}\" y=\"{}\" text-anchor=\"middle\">{}</text>\n", x, y + 4, n.expanded ? std::to_string(i) : "…");
+    if (n.accepts)
+      out +=
+          fmt::format("<circle cx=\"{}\" cy=\"{}\" r=\"{}\" fill=\"none\" stroke=\"#475569\"/>\n", x, y, kRadius - 3);
+    out += fmt::format("<text x=\"{}\" y=\"{}\" text-anchor=\"middle\">{}</text>\n", x, y + 4,
+                       n.expanded ? std::to_string(i) : "…");
   }
   return out + "</svg>\n";
 }
@@ -224,9 +230,12 @@ std::string explain(const Grammar& grammar, ExplainForm form, std::string_view s
   Picture p = draw(a, sample, most_states);
   std::string marked = sample.empty() ? "" : mark_sample(a, sample);
   switch (form) {
-    case ExplainForm::Dot: return as_dot(p, marked);
-    case ExplainForm::Svg: return as_svg(p, marked);
-    case ExplainForm::Text: break;
+    case ExplainForm::Dot:
+      return as_dot(p, marked);
+    case ExplainForm::Svg:
+      return as_svg(p, marked);
+    case ExplainForm::Text:
+      break;
   }
   std::string out = as_text(p);
   if (!marked.empty()) out += "\nsample, what is forced in ⟦ ⟧:\n  " + marked + "\n";

@@ -46,11 +46,16 @@ class Use {
 
 }  // namespace
 
+namespace {
+constexpr std::chrono::milliseconds kCommonTime{30};
+}
+
 grammar::TermId grammar::compile_regex(CharTerms& chars, std::string_view pattern) {
   return full_match_term(chars, parse_regex(pattern, RegexDialect::Python), Spelling::Plain);
 }
 
-Grammar::Grammar(const GrammarSpec& spec, std::shared_ptr<const grammar::TokenVocabulary> vocabulary)
+Grammar::Grammar(const GrammarSpec& spec, std::shared_ptr<const grammar::TokenVocabulary> vocabulary,
+                 std::chrono::milliseconds prepare_time)
     : vocabulary_(std::move(vocabulary)) {
   if (spec.text.size() > kLongestText) {
     throw Error(ErrorKind::Unsupported,
@@ -60,17 +65,25 @@ Grammar::Grammar(const GrammarSpec& spec, std::shared_ptr<const grammar::TokenVo
   grammar::CharTerms chars(*automaton);
   grammar::TermId root = grammar::kNone;
   switch (spec.kind) {
-    case GrammarKind::Regex: root = grammar::compile_regex(chars, spec.text); break;
-    case GrammarKind::JsonSchema: root = grammar::compile_json_schema(chars, spec.text, spec.options); break;
-    case GrammarKind::Ebnf: root = grammar::compile_ebnf(chars, spec.text); break;
-    case GrammarKind::StructuralTag: root = grammar::compile_structural_tag(chars, spec.text, spec.options); break;
+    case GrammarKind::Regex:
+      root = grammar::compile_regex(chars, spec.text);
+      break;
+    case GrammarKind::JsonSchema:
+      root = grammar::compile_json_schema(chars, spec.text, spec.options);
+      break;
+    case GrammarKind::Ebnf:
+      root = grammar::compile_ebnf(chars, spec.text);
+      break;
+    case GrammarKind::StructuralTag:
+      root = grammar::compile_structural_tag(chars, spec.text, spec.options);
+      break;
   }
   automaton->finish(root);
   base_ = std::move(automaton);
   if (vocabulary_ != nullptr && !matches_nothing()) {
     std::shared_ptr<Core> running = core();
     Use use(*running);
-    running->masks->prepare(kPrepareTime);
+    running->masks->prepare(prepare_time);
   }
 }
 
@@ -192,7 +205,16 @@ void GrammarMatcher::rollback(size_t steps) {
 }
 
 GrammarCompiler::GrammarCompiler(std::shared_ptr<const grammar::TokenVocabulary> vocabulary, size_t cache_bytes)
-    : vocabulary_(std::move(vocabulary)), cache_bytes_(cache_bytes) {}
+    : vocabulary_(std::move(vocabulary)), cache_bytes_(cache_bytes) {
+  if (vocabulary_ == nullptr) return;
+  for (std::string_view schema : {R"({"type":["string","integer"]})", "true"}) {
+    for (bool compact : {true, false}) {
+      GrammarSpec spec{GrammarKind::JsonSchema, std::string(schema), {}};
+      spec.options.compact = compact;
+      Grammar common(spec, vocabulary_, kCommonTime);  // the masks stay with the vocabulary
+    }
+  }
+}
 
 std::shared_ptr<const Grammar> GrammarCompiler::compile(const GrammarSpec& spec) {
   std::string key = fmt::format("{}{}{}{}:", static_cast<int>(spec.kind), spec.options.compact ? 'c' : 'w',

@@ -1,13 +1,13 @@
 #include "grammar/grammar.h"
 
-#include <gtest/gtest.h>
-
 #include <atomic>
 #include <fstream>
 #include <memory>
 #include <string>
 #include <thread>
 #include <vector>
+
+#include <gtest/gtest.h>
 
 #include <sgl/error.h>
 
@@ -20,9 +20,13 @@ namespace {
 using grammar::TokenVocabulary;
 
 bool matches(const GrammarSpec& spec, const std::string& text) { return Grammar(spec, nullptr).matches(text); }
-bool regex(const std::string& pattern, const std::string& text) { return matches({GrammarKind::Regex, pattern, {}}, text); }
+bool regex(const std::string& pattern, const std::string& text) {
+  return matches({GrammarKind::Regex, pattern, {}}, text);
+}
 bool ebnf(const std::string& source, const std::string& text) { return matches({GrammarKind::Ebnf, source, {}}, text); }
-bool compact(const std::string& schema, const std::string& text) { return matches({GrammarKind::JsonSchema, schema, {}}, text); }
+bool compact(const std::string& schema, const std::string& text) {
+  return matches({GrammarKind::JsonSchema, schema, {}}, text);
+}
 bool spaced(const std::string& schema, const std::string& text) {
   GrammarSpec spec{GrammarKind::JsonSchema, schema, {}};
   spec.options.compact = false;
@@ -42,7 +46,8 @@ std::string error_of(const GrammarSpec& spec) {
 std::shared_ptr<const TokenVocabulary> test_vocabulary() {
   std::vector<std::string> bytes;
   for (int b = 0; b < 256; ++b) bytes.emplace_back(1, static_cast<char>(b));
-  for (const char* token : {"{\"", "\":", "name", "\",\"", "true", "false", "ab", "abc", "\"}", "    ", "answer"}) bytes.emplace_back(token);
+  for (const char* token : {"{\"", "\":", "name", "\",\"", "true", "false", "ab", "abc", "\"}", "    ", "answer"})
+    bytes.emplace_back(token);
   bytes.emplace_back("</s>");
   bytes.emplace_back();
   auto eos = static_cast<int32_t>(bytes.size() - 2);
@@ -90,15 +95,18 @@ TEST(Grammar, AmbiguityIsASetOfStacks) {
 }
 
 TEST(Grammar, LeftRecursionIsRefusedByName) {
-  EXPECT_NE(error_of({GrammarKind::Ebnf, "root ::= list\nlist ::= list \",\" \"x\" | \"x\"\n", {}}).find("'list' is left-recursive"),
+  EXPECT_NE(error_of({GrammarKind::Ebnf, "root ::= list\nlist ::= list \",\" \"x\" | \"x\"\n", {}})
+                .find("'list' is left-recursive"),
             std::string::npos);
-  EXPECT_NE(error_of({GrammarKind::Ebnf, "root ::= a? b\nb ::= c \"x\"\nc ::= \"\" root\na ::= \"a\"\n", {}}).find("left-recursive"),
+  EXPECT_NE(error_of({GrammarKind::Ebnf, "root ::= a? b\nb ::= c \"x\"\nc ::= \"\" root\na ::= \"a\"\n", {}})
+                .find("left-recursive"),
             std::string::npos);
 }
 
 TEST(Grammar, ThreeThousandRulesDeep) {
   std::string source = "root ::= r0\n";
-  for (int i = 0; i < 3000; ++i) source += "r" + std::to_string(i) + " ::= r" + std::to_string(i + 1) + " \"" + (i % 2 ? "x" : "y") + "\"\n";
+  for (int i = 0; i < 3000; ++i)
+    source += "r" + std::to_string(i) + " ::= r" + std::to_string(i + 1) + " \"" + (i % 2 ? "x" : "y") + "\"\n";
   source += "r3000 ::= \"z\"\n";
   std::string text = "z";
   for (int i = 3000; i-- > 0;) text += i % 2 ? "x" : "y";
@@ -140,8 +148,10 @@ TEST(Grammar, LengthsCountCharacters) {
 
 TEST(Grammar, NumbersAreBoundedDigitByDigit) {
   const std::string schema = R"({"type":"number","exclusiveMinimum":-1.05,"maximum":120})";
-  for (const char* good : {"-1.049", "-1", "-0.0", "0", "119.999", "120.000", "1.2e2", "1e-7", "-9.9E-1"}) EXPECT_TRUE(compact(schema, good)) << good;
-  for (const char* bad : {"-1.05", "-1.050", "-2", "120.001", "121", "1200", "1.21e2", "1e3", "01", ".5", "+1"}) EXPECT_FALSE(compact(schema, bad)) << bad;
+  for (const char* good : {"-1.049", "-1", "-0.0", "0", "119.999", "120.000", "1.2e2", "1e-7", "-9.9E-1"})
+    EXPECT_TRUE(compact(schema, good)) << good;
+  for (const char* bad : {"-1.05", "-1.050", "-2", "120.001", "121", "1200", "1.21e2", "1e3", "01", ".5", "+1"})
+    EXPECT_FALSE(compact(schema, bad)) << bad;
   const std::string integer = R"({"type":"integer","minimum":98,"maximum":1002})";
   for (int i = 0; i < 1200; ++i) EXPECT_EQ(compact(integer, std::to_string(i)), i >= 98 && i <= 1002) << i;
   EXPECT_TRUE(compact(integer, "1e2"));
@@ -149,7 +159,8 @@ TEST(Grammar, NumbersAreBoundedDigitByDigit) {
 }
 
 TEST(Grammar, MultiplesAreRemainders) {
-  for (int i = 0; i < 500; ++i) EXPECT_EQ(compact(R"({"type":"integer","multipleOf":7})", std::to_string(i)), i % 7 == 0) << i;
+  for (int i = 0; i < 500; ++i)
+    EXPECT_EQ(compact(R"({"type":"integer","multipleOf":7})", std::to_string(i)), i % 7 == 0) << i;
   EXPECT_TRUE(compact(R"({"multipleOf":0.25})", "3.75"));
   EXPECT_FALSE(compact(R"({"multipleOf":0.25})", "3.7"));
   EXPECT_FALSE(compact(R"({"multipleOf":0.25,"maximum":3})", "3.75"));
@@ -168,8 +179,9 @@ TEST(Grammar, WhitespaceIsAnyOrBoundedOrNone) {
 TEST(Grammar, OneOfIsExact) {
   const std::string overlapping = R"({"oneOf":[{"type":"integer","minimum":5},{"type":"integer","maximum":10}]})";
   for (int i = 0; i < 20; ++i) EXPECT_EQ(compact(overlapping, std::to_string(i)), i < 5 || i > 10) << i;
-  const std::string tagged = R"({"oneOf":[{"type":"object","properties":{"k":{"const":"a"},"v":{"type":"integer"}},"required":["k"]},)"
-                             R"({"type":"object","properties":{"k":{"const":"b"}},"required":["k"]}]})";
+  const std::string tagged =
+      R"({"oneOf":[{"type":"object","properties":{"k":{"const":"a"},"v":{"type":"integer"}},"required":["k"]},)"
+      R"({"type":"object","properties":{"k":{"const":"b"}},"required":["k"]}]})";
   EXPECT_TRUE(compact(tagged, R"({"k":"a","v":1})"));
   EXPECT_FALSE(compact(tagged, R"({"k":"a","v":"x"})"));
   EXPECT_TRUE(compact(tagged, R"({"k":"b","v":"x"})"));
@@ -181,12 +193,14 @@ TEST(Grammar, PatternsAndLengthsHoldTogether) {
   EXPECT_TRUE(compact(schema, "\"baaa\""));
   EXPECT_FALSE(compact(schema, "\"baaaaa\""));
   EXPECT_FALSE(compact(schema, "\"xfoo\""));
-  EXPECT_TRUE(Grammar({GrammarKind::JsonSchema, R"({"type":"string","pattern":"^a{9}$","maxLength":5})", {}}, nullptr).matches_nothing());
+  EXPECT_TRUE(Grammar({GrammarKind::JsonSchema, R"({"type":"string","pattern":"^a{9}$","maxLength":5})", {}}, nullptr)
+                  .matches_nothing());
 }
 
 TEST(Grammar, WhatCannotBeHonouredIsRefusedWithItsPlace) {
   auto error = [](const std::string& schema) { return error_of({GrammarKind::JsonSchema, schema, {}}); };
-  EXPECT_NE(error(R"({"properties":{"a/b":{"type":"array","uniqueItems":true}}})").find("uniqueItems at #/properties/a~1b/uniqueItems"),
+  EXPECT_NE(error(R"({"properties":{"a/b":{"type":"array","uniqueItems":true}}})")
+                .find("uniqueItems at #/properties/a~1b/uniqueItems"),
             std::string::npos);
   EXPECT_NE(error(R"~({"type":"string","pattern":"a(?=b)"})~").find("pattern at #/pattern"), std::string::npos);
   EXPECT_NE(error(R"({"$ref":"http://example.com/s.json"})").find("$ref at #/$ref"), std::string::npos);
@@ -216,9 +230,10 @@ TEST(Grammar, StructuralTagsBindAfterTheTrigger) {
   EXPECT_FALSE(takes("so <f=a>\"x\"</f>"));
   EXPECT_FALSE(takes("so <f=c>1</f>"));
   EXPECT_FALSE(takes("so <f=a>12"));
-  const std::string modern = R"({"type":"structural_tag","format":{"type":"sequence","elements":[)"
-                             R"({"type":"tag","begin":"<think>","content":{"type":"any_text"},"end":"</think>"},)"
-                             R"({"type":"or","elements":[{"type":"const_string","value":"no"},{"type":"regex","pattern":"\\d+"}]}]}})";
+  const std::string modern =
+      R"({"type":"structural_tag","format":{"type":"sequence","elements":[)"
+      R"({"type":"tag","begin":"<think>","content":{"type":"any_text"},"end":"</think>"},)"
+      R"({"type":"or","elements":[{"type":"const_string","value":"no"},{"type":"regex","pattern":"\\d+"}]}]}})";
   auto takes_modern = [&](const std::string& text) { return matches({GrammarKind::StructuralTag, modern, {}}, text); };
   EXPECT_TRUE(takes_modern("<think>a < b</think>42"));
   EXPECT_FALSE(takes_modern("<think>a</think>b</think>42"));
@@ -226,8 +241,10 @@ TEST(Grammar, StructuralTagsBindAfterTheTrigger) {
 
 TEST(GrammarMatcher, ForcedTextIsWholeCharacters) {
   auto vocabulary = test_vocabulary();
-  GrammarSpec spec{GrammarKind::JsonSchema,
-                   R"({"type":"object","properties":{"name":{"enum":["é","è"]}},"required":["name"],"additionalProperties":false})", {}};
+  GrammarSpec spec{
+      GrammarKind::JsonSchema,
+      R"({"type":"object","properties":{"name":{"enum":["é","è"]}},"required":["name"],"additionalProperties":false})",
+      {}};
   GrammarMatcher m(std::make_shared<const Grammar>(spec, vocabulary));
   EXPECT_EQ(m.jump_forward(), "{\"name\":\"");
   EXPECT_TRUE(m.accept_text(m.jump_forward()));
@@ -259,7 +276,8 @@ TEST(GrammarMatcher, EndIsAllowedWhereTheTextIsComplete) {
 }
 
 TEST(GrammarMatcher, RollbackAndCopiesAreExact) {
-  auto grammar = std::make_shared<const Grammar>(GrammarSpec{GrammarKind::JsonSchema, "$$ANY$$", {}}, test_vocabulary());
+  auto grammar =
+      std::make_shared<const Grammar>(GrammarSpec{GrammarKind::JsonSchema, "$$ANY$$", {}}, test_vocabulary());
   GrammarMatcher m(grammar);
   std::vector<std::vector<uint32_t>> masks;
   const std::string text = R"({"name":[true,{"a":-12.5}],"b":"x"})";
@@ -283,7 +301,8 @@ TEST(GrammarMatcher, RollbackAndCopiesAreExact) {
 TEST(GrammarMatcher, GoesOnWhenStatesAreForgotten) {
   auto vocabulary = test_vocabulary();
   // Each text makes new states: nested arrays of different shapes, until the memory limit has begun a new automaton.
-  auto grammar = std::make_shared<const Grammar>(GrammarSpec{GrammarKind::Regex, "([ab]*a[ab]{200})|x*", {}}, vocabulary);
+  auto grammar =
+      std::make_shared<const Grammar>(GrammarSpec{GrammarKind::Regex, "([ab]*a[ab]{200})|x*", {}}, vocabulary);
   GrammarMatcher old(grammar);
   ASSERT_TRUE(old.accept_text("abba"));
   uint64_t state = 1;
@@ -323,14 +342,17 @@ TEST(GrammarCompiler, ManyThreadsShareAGrammar) {
   for (int t = 0; t < 4; ++t) {
     threads.emplace_back([&, t] {
       for (int i = 0; i < 20; ++i) {
-        auto grammar = compiler.compile({GrammarKind::JsonSchema, R"({"type":"object","properties":{"name":{"type":"string","maxLength":)" +
-                                                                      std::to_string(i % 5 + 3) + "}}}", {}});
+        auto grammar = compiler.compile({GrammarKind::JsonSchema,
+                                         R"({"type":"object","properties":{"name":{"type":"string","maxLength":)" +
+                                             std::to_string(i % 5 + 3) + "}}}",
+                                         {}});
         GrammarMatcher m(grammar);
         std::vector<uint32_t> mask(9, 0);
         bool ok = true;
         for (char c : std::string(R"({"name":"ab","x":)") + std::to_string(t) + "}") {
           m.fill_mask(mask);
-          ok &= (mask[static_cast<unsigned char>(c) / 32] >> (c % 32) & 1) != 0 && m.accept(static_cast<unsigned char>(c));
+          ok &= (mask[static_cast<unsigned char>(c) / 32] >> (c % 32) & 1) != 0 &&
+                m.accept(static_cast<unsigned char>(c));
         }
         right += ok && m.complete() ? 1 : 0;
       }
@@ -341,8 +363,11 @@ TEST(GrammarCompiler, ManyThreadsShareAGrammar) {
 }
 
 TEST(Explain, ChainsAreOneEdgeAndForcedTextIsMarked) {
-  Grammar g({GrammarKind::JsonSchema, R"({"type":"object","properties":{"alive":{"type":"boolean"}},"required":["alive"],"additionalProperties":false})", {}},
-            nullptr);
+  Grammar g(
+      {GrammarKind::JsonSchema,
+       R"({"type":"object","properties":{"alive":{"type":"boolean"}},"required":["alive"],"additionalProperties":false})",
+       {}},
+      nullptr);
   std::string text = grammar::explain(g, grammar::ExplainForm::Text, R"({"alive":true})");
   EXPECT_NE(text.find("{\"alive\":"), std::string::npos) << text;
   EXPECT_NE(text.find("⟦{\"alive\":⟧t⟦rue}⟧"), std::string::npos) << text;

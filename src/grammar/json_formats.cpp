@@ -1,8 +1,5 @@
 #include "grammar/json_formats.h"
 
-#include <functional>
-#include <map>
-
 #include <fmt/format.h>
 
 namespace sgl::grammar {
@@ -14,25 +11,31 @@ std::string date() {
          "02-(?:0[1-9]|1\\d|2[0-8]))|(?:\\d\\d(?:0[48]|[2468][048]|[13579][26])|(?:[02468][048]|[13579][26])00)-02-29)";
 }
 
-// A leap second is inserted at 23:59:60 UTC, so the local time of one follows from the offset.
-std::string leap_seconds() {
-  std::string out = "23:59:60(?:\\.\\d+)?(?:[zZ]|[+-]00:00)";
-  for (int sign : {1, -1}) {
-    for (int minute = 0; minute < 60; ++minute) {
-      std::string hours;
-      for (int hour = 0; hour < 24; ++hour) {
-        int local = ((23 * 60 + 59 + sign * (hour * 60 + minute)) % 1440 + 1440) % 1440;
-        hours += fmt::format("{}{:02}:{:02}:60(?:\\.\\d+)?\\{}{:02}", hour == 0 ? "" : "|", local / 60, local % 60,
-                             sign > 0 ? '+' : '-', hour);
-      }
-      out += fmt::format("|(?:{}):{:02}", hours, minute);
-    }
-  }
-  return out;
+std::string time() {
+  return "(?:[01]\\d|2[0-3]):[0-5]\\d:[0-5]\\d(?:\\.\\d+)?(?:[zZ]|[+-](?:[01]\\d|2[0-3]):[0-5]\\d)";
 }
 
-std::string time() {
-  return "(?:(?:[01]\\d|2[0-3]):[0-5]\\d:[0-5]\\d(?:\\.\\d+)?(?:[zZ]|[+-](?:[01]\\d|2[0-3]):[0-5]\\d)|" + leap_seconds() + ")";
+// A leap second is inserted at 23:59:60 UTC, so the offset follows from the local time: one expression for the minutes
+// and one for the hours, which hold together.
+std::vector<std::string> leap_second(const std::string& before) {
+  std::string minutes, hours;
+  for (int m = 0; m < 60; ++m) {
+    minutes += fmt::format("{}\\d\\d:{:02}:60(?:\\.\\d+)?(?:\\+\\d\\d:{:02}|-\\d\\d:{:02})", m > 0 ? "|" : "", m,
+                           (m + 1) % 60, 59 - m);
+  }
+  for (int h = 0; h < 24; ++h) {
+    hours += fmt::format(
+        "{0}{1:02}:(?:59:60(?:\\.\\d+)?\\+{2:02}:\\d\\d|(?:[0-4]\\d|5[0-8]):60(?:\\.\\d+)?\\+{1:02}:\\d\\d|"
+        "[0-5]\\d:60(?:\\.\\d+)?-{3:02}:\\d\\d)",
+        h > 0 ? "|" : "", h, (h + 1) % 24, 23 - h);
+  }
+  return {before + "(?:" + minutes + ")", before + "(?:" + hours + ")"};
+}
+
+FormatRegex times(const std::string& before, const std::string& any_before) {
+  FormatRegex out = {{before + time()}, {before + "23:59:60(?:\\.\\d+)?[zZ]"}, leap_second(any_before)};
+  if (before != any_before) out[2].push_back(before + "[0-9:.+-]*");
+  return out;
 }
 
 const std::string kOctet = "(?:25[0-5]|2[0-4]\\d|1\\d\\d|[1-9]?\\d)";
@@ -95,33 +98,28 @@ std::string duration() {  // RFC 3339, appendix A
 
 std::string json_pointer() { return "(?:/(?:[^~/]|~[01])*)*"; }
 
-using Make = std::string (*)();
-const std::map<std::string_view, Make>& formats() {
-  static const std::map<std::string_view, Make> kFormats = {
-      {"date", date},
-      {"time", time},
-      {"date-time", [] { return date() + "[tT]" + time(); }},
-      {"email", email},
-      {"uuid", [] { return std::string("[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"); }},
-      {"ipv4", ipv4},
-      {"ipv6", ipv6},
-      {"uri", [] { return Uri().uri(); }},
-      {"uri-reference", [] { return Uri().reference(); }},
-      {"hostname", hostname_of_any_length},
-      {"duration", duration},
-      {"json-pointer", json_pointer},
-      {"relative-json-pointer", [] { return "(?:0|[1-9]\\d*)(?:#|" + json_pointer() + ")"; }},
-  };
-  return kFormats;
+FormatRegex make_format(std::string_view name) {
+  if (name == "date") return {{date()}};
+  if (name == "time") return times("", "");
+  if (name == "date-time") return times(date() + "[tT]", "[-0-9]{10}[tT]");
+  if (name == "email") return {{email()}};
+  if (name == "uuid") return {{"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"}};
+  if (name == "ipv4") return {{ipv4()}};
+  if (name == "ipv6") return {{ipv6()}};
+  if (name == "uri") return {{Uri().uri()}};
+  if (name == "uri-reference") return {{Uri().reference()}};
+  if (name == "hostname") return {{hostname_of_any_length(), "[^]{1,253}"}};
+  if (name == "duration") return {{duration()}};
+  if (name == "json-pointer") return {{json_pointer()}};
+  if (name == "relative-json-pointer") return {{"(?:0|[1-9]\\d*)(?:#|" + json_pointer() + ")"}};
+  return {};
 }
 
 }  // namespace
 
-FormatSupport find_format(std::string_view name, std::string& regex) {
-  if (auto at = formats().find(name); at != formats().end()) {
-    regex = at->second();
-    return FormatSupport::Known;
-  }
+FormatSupport find_format(std::string_view name, FormatRegex& regex) {
+  regex = make_format(name);
+  if (!regex.empty()) return FormatSupport::Known;
   for (std::string_view standard : {"idn-email", "idn-hostname", "iri", "iri-reference", "uri-template", "regex"}) {
     if (name == standard) return FormatSupport::Unsupported;
   }

@@ -1,8 +1,10 @@
 #pragma once
 // `format` of JSON Schema as regular expressions.
 
+#include <cstdint>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace sgl::grammar {
 
@@ -12,7 +14,8 @@ enum class FormatSupport : uint8_t {
   Annotation,   ///< not of the standard: JSON Schema ignores it
 };
 
-/// What a whole string of this format matches, in the Ecma dialect.
-FormatSupport find_format(std::string_view name, std::string& regex);
+/// What a whole string of a format matches: all expressions (in the Ecma dialect) of at least one list.
+using FormatRegex = std::vector<std::vector<std::string>>;
+FormatSupport find_format(std::string_view name, FormatRegex& regex);
 
 }  // namespace sgl::grammar

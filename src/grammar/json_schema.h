@@ -3,8 +3,8 @@
 //
 // A place in the instance must satisfy a set of schemas, each as it is or negated: a Demand. anyOf, oneOf, not and if
 // are multiplied out into alternatives, each a list of Facts that no longer choose; then a term is built for each type.
-// What a member or an item must satisfy is again a Demand, and every Demand becomes one rule, so recursion ends by itself
-// (a tableau, as in modal logics). Contradictions need no care: such rules derive nothing and are pruned.
+// What a member or an item must satisfy is again a Demand, and every Demand becomes one rule, so recursion ends by
+// itself (a tableau, as in modal logics). Contradictions need no care: such rules derive nothing and are pruned.
 
 #include <cstdint>
 #include <map>
@@ -47,7 +47,15 @@ struct Fact {
 };
 using Facts = std::vector<Fact>;
 
-enum JsonType : unsigned { kNull = 1, kBoolean = 2, kNumber = 4, kString = 8, kArray = 16, kObject = 32, kAllTypes = 63 };
+enum JsonType : unsigned {
+  kNull = 1,
+  kBoolean = 2,
+  kNumber = 4,
+  kString = 8,
+  kArray = 16,
+  kObject = 32,
+  kAllTypes = 63
+};
 
 class SchemaCompiler {
  public:
@@ -78,7 +86,9 @@ class SchemaCompiler {
   /// True only if no instance satisfies the demand; looks a few levels deep.
   bool surely_empty(const Demand& demand, int depth);
   bool surely_empty(const Facts& facts, int depth);
-  bool surely_disjoint(const JsonValue& a, const JsonValue& b) { return surely_empty(Demand{{&a, true}, {&b, true}}, 3); }
+  bool surely_disjoint(const JsonValue& a, const JsonValue& b) {
+    return surely_empty(Demand{{&a, true}, {&b, true}}, 3);
+  }
 
   // json_schema_check.cpp
   bool valid(const JsonValue& value, const JsonValue& schema, int depth = 0);
@@ -100,6 +110,8 @@ class SchemaCompiler {
   TermId name_content(const Demand& demand);
   TermId pattern_term(const JsonValue& schema, std::string_view keyword, const std::string& pattern, bool search,
                       std::pair<uint64_t, uint64_t>& lengths);
+  TermId format_term(const JsonValue& schema, const std::vector<std::vector<std::string>>& formats,
+                     std::pair<uint64_t, uint64_t>& lengths);
   TermId string_rule(TermId content);
   TermId any_string();
   TermId any_content();

@@ -10,7 +10,7 @@ namespace sgl::grammar {
 namespace {
 
 using Type = JsonValue::Type;
-constexpr uint64_t kMostCounted = 64;     // items that `contains` or uniqueItems are counted over
+constexpr uint64_t kMostCounted = 64;  // items that `contains` or uniqueItems are counted over
 constexpr size_t kMostFirstItems = 2000;
 
 }  // namespace
@@ -27,7 +27,8 @@ const JsonValue* SchemaCompiler::other_items_of(const JsonValue& schema, size_t&
   if (const JsonValue* rest = schema.find("unevaluatedItems"); rest != nullptr && items == nullptr) {
     if (rest->is(Type::Boolean) && rest->boolean) return nullptr;
     for (std::string_view other : {"$ref", "allOf", "anyOf", "oneOf", "if", "not", "contains", "dependentSchemas"}) {
-      if (schema.find(other) != nullptr) refuse(schema, "unevaluatedItems", fmt::format("it depends on {} beside it", other));
+      if (schema.find(other) != nullptr)
+        refuse(schema, "unevaluatedItems", fmt::format("it depends on {} beside it", other));
     }
     return rest;
   }
@@ -72,7 +73,8 @@ TermId SchemaCompiler::build_array(const Facts& facts) {
     if (const JsonValue* n = s.find("maxItems")) max = std::min(max, count(s, "maxItems", *n));
     contains |= s.find("contains") != nullptr;
     if (const JsonValue* u = s.find("uniqueItems"); u != nullptr && u->is(Type::Boolean) && u->boolean) unique = &s;
-    if (const JsonValue* u = s.find("unevaluatedItems"); u != nullptr && s.find("items") != nullptr && !(u->is(Type::Boolean) && u->boolean)) {
+    if (const JsonValue* u = s.find("unevaluatedItems");
+        u != nullptr && s.find("items") != nullptr && !(u->is(Type::Boolean) && u->boolean)) {
       if (s.find("items")->is(Type::Array)) refuse(s, "unevaluatedItems", "it stands beside a list of items");
     }
   }
@@ -81,7 +83,8 @@ TermId SchemaCompiler::build_array(const Facts& facts) {
     refuse(*facts.front().schema, "prefixItems", fmt::format("more than {} different items", kMostFirstItems));
   }
   if (unique != nullptr && max > 1) {
-    refuse(*unique, "uniqueItems", "whether items are all different is not decided by an automaton; with maxItems 1 it is needless");
+    refuse(*unique, "uniqueItems",
+           "whether items are all different is not decided by an automaton; with maxItems 1 it is needless");
   }
   std::vector<TermId> heads;
   for (size_t i = 0; i < first && i < max; ++i) {
@@ -156,7 +159,8 @@ TermId SchemaCompiler::contains_term(const Facts& facts, TermId, const Demand& i
   if (low == 0 && high == kUnbounded) return array_term({}, other, min, max);
   bool counted = max != kUnbounded || min > low;
   if (counted && ((max != kUnbounded && max > kMostCounted) || min > kMostCounted || low > kMostCounted)) {
-    refuse(*schema, "contains", fmt::format("beside minItems or maxItems it is supported for up to {} items", kMostCounted));
+    refuse(*schema, "contains",
+           fmt::format("beside minItems or maxItems it is supported for up to {} items", kMostCounted));
   }
   // rule (items so far, of them matching), both up to where more make no difference.
   uint64_t most_matching = high == kUnbounded ? low : high;

@@ -93,9 +93,9 @@ unsigned SchemaCompiler::named_types(const JsonValue& schema, const JsonValue& t
   unsigned types = 0;
   bool number = false;
   auto add = [&](const JsonValue& name) {
-    constexpr std::pair<std::string_view, unsigned> kNames[] = {{"null", kNull},     {"boolean", kBoolean}, {"number", kNumber},
-                                                                {"string", kString}, {"array", kArray},     {"object", kObject},
-                                                                {"integer", kNumber}};
+    constexpr std::pair<std::string_view, unsigned> kNames[] = {
+        {"null", kNull},   {"boolean", kBoolean}, {"number", kNumber}, {"string", kString},
+        {"array", kArray}, {"object", kObject},   {"integer", kNumber}};
     for (auto [known, bit] : kNames) {
       if (!name.is(Type::String) || name.text != known) continue;
       types |= bit;
@@ -141,21 +141,26 @@ unsigned SchemaCompiler::types_of(const Facts& facts, bool& integer, bool& no_in
           types &= kNumber;
         } else if (one_of({"minLength", "maxLength", "pattern", "format"})) {
           types &= kString;
-        } else if (one_of({"items", "additionalItems", "minItems", "maxItems", "uniqueItems", "contains", "unevaluatedItems"})) {
+        } else if (one_of({"items", "additionalItems", "minItems", "maxItems", "uniqueItems", "contains",
+                           "unevaluatedItems"})) {
           types &= kArray;
-        } else if (one_of({"patternProperties", "additionalProperties", "propertyNames", "minProperties", "maxProperties",
-                           "unevaluatedProperties"})) {
+        } else if (one_of({"patternProperties", "additionalProperties", "propertyNames", "minProperties",
+                           "maxProperties", "unevaluatedProperties"})) {
           types &= kObject;
         } else if (!one_of({"enum", "const"})) {
           types = 0;  // an unknown keyword never fails
         }
         break;
       }
-      case Fact::Kind::Present: types &= kObject; break;
+      case Fact::Kind::Present:
+        types &= kObject;
+        break;
       case Fact::Kind::Absent:
         if (fact.index == 1) types &= kObject;
         break;
-      case Fact::Kind::Longer: types &= kArray; break;
+      case Fact::Kind::Longer:
+        types &= kArray;
+        break;
     }
   }
   return types;
@@ -203,10 +208,12 @@ TermId SchemaCompiler::build(const Facts& facts) {
 
 TermId SchemaCompiler::any_value() {
   if (any_rule_ == UINT32_MAX) {
-    any_rule_ = automaton_.new_rule("any value", true, stable_name(fmt::format("any value {}", automaton_.term(space_).stable)));
+    any_rule_ = automaton_.new_rule("any value", true,
+                                    stable_name(fmt::format("any value {}", automaton_.term(space_).stable)));
     NumberRange all;
-    automaton_.define(any_rule_, automaton_.alt({mark("null"), mark("true"), mark("false"), number_term(automaton_, all),
-                                                 any_string(), any_array(), any_object()}));
+    automaton_.define(any_rule_,
+                      automaton_.alt({mark("null"), mark("true"), mark("false"), number_term(automaton_, all),
+                                      any_string(), any_array(), any_object()}));
   }
   return automaton_.call(any_rule_);
 }
@@ -225,9 +232,12 @@ TermId SchemaCompiler::any_object() {
 
 TermId SchemaCompiler::constant(const JsonValue& value) {
   switch (value.type) {
-    case Type::Null: return mark("null");
-    case Type::Boolean: return mark(value.boolean ? "true" : "false");
-    case Type::String: return automaton_.cat({mark("\""), chars_.text(value.text, spelling_), mark("\"")});
+    case Type::Null:
+      return mark("null");
+    case Type::Boolean:
+      return mark(value.boolean ? "true" : "false");
+    case Type::String:
+      return automaton_.cat({mark("\""), chars_.text(value.text, spelling_), mark("\"")});
     case Type::Number: {
       Decimal d = to_decimal(value.text);
       NumberRange only;
@@ -284,7 +294,8 @@ TermId SchemaCompiler::build_number(const Facts& facts, bool integer, bool no_in
         return f != nullptr && f->boolean;
       };
       bool minimum = k == "minimum", maximum = k == "maximum";
-      bool above = k == "exclusiveMinimum" && !value.is(Type::Boolean), below = k == "exclusiveMaximum" && !value.is(Type::Boolean);
+      bool above = k == "exclusiveMinimum" && !value.is(Type::Boolean),
+           below = k == "exclusiveMaximum" && !value.is(Type::Boolean);
       if (minimum || above) {
         Bound bound{number(s, k, value), above || flag("exclusiveMinimum")};
         if (holds) {
@@ -344,7 +355,8 @@ TermId SchemaCompiler::any_content() {
   for (char c : std::string_view("0123456789abcdefABCDEF")) hex.set(static_cast<unsigned char>(c));
   for (char c : std::string_view("\"\\/bfnrt")) letters.set(static_cast<unsigned char>(c));
   TermId escaped = automaton_.cat(
-      mark("\\"), automaton_.alt({automaton_.bytes(letters), automaton_.cat(mark("u"), automaton_.repeat(automaton_.bytes(hex), 4, 4))}));
+      mark("\\"), automaton_.alt({automaton_.bytes(letters),
+                                  automaton_.cat(mark("u"), automaton_.repeat(automaton_.bytes(hex), 4, 4))}));
   TermId bare = chars_.of(~CharSet({{0, 0x1F}, {'"', '"'}, {'\\', '\\'}}), Spelling::Plain);
   return automaton_.star(automaton_.alt({bare, escaped}));
 }
@@ -359,9 +371,11 @@ std::pair<uint64_t, uint64_t> lengths_of(const RegexNode& node) {
   auto times = [](uint64_t a, uint64_t n) { return a != 0 && n > kUnbounded / a ? kUnbounded : a * n; };
   std::pair<uint64_t, uint64_t> out{0, 0};
   switch (node.kind) {
-    case RegexNode::Kind::Set: return {1, 1};
+    case RegexNode::Kind::Set:
+      return {1, 1};
     case RegexNode::Kind::Start:
-    case RegexNode::Kind::End: return out;
+    case RegexNode::Kind::End:
+      return out;
     case RegexNode::Kind::Cat:
       for (const RegexNode& child : node.children) {
         auto [min, max] = lengths_of(child);
@@ -385,9 +399,10 @@ std::pair<uint64_t, uint64_t> lengths_of(const RegexNode& node) {
 
 }  // namespace
 
-TermId SchemaCompiler::pattern_term(const JsonValue& schema, std::string_view keyword, const std::string& pattern, bool search,
-                                    std::pair<uint64_t, uint64_t>& lengths) {
-  auto [at, added] = patterns_.try_emplace({pattern, search}, std::pair(kNone, std::pair<uint64_t, uint64_t>{0, kUnbounded}));
+TermId SchemaCompiler::pattern_term(const JsonValue& schema, std::string_view keyword, const std::string& pattern,
+                                    bool search, std::pair<uint64_t, uint64_t>& lengths) {
+  auto [at, added] =
+      patterns_.try_emplace({pattern, search}, std::pair(kNone, std::pair<uint64_t, uint64_t>{0, kUnbounded}));
   if (added) {
     try {
       RegexNode regex = parse_regex(pattern, RegexDialect::Ecma);
@@ -403,6 +418,24 @@ TermId SchemaCompiler::pattern_term(const JsonValue& schema, std::string_view ke
   }
   lengths = at->second.second;
   return at->second.first;
+}
+
+TermId SchemaCompiler::format_term(const JsonValue& schema, const FormatRegex& formats,
+                                   std::pair<uint64_t, uint64_t>& lengths) {
+  std::vector<TermId> options;
+  lengths = {kUnbounded, 0};
+  for (const auto& together : formats) {
+    std::vector<TermId> parts;
+    std::pair<uint64_t, uint64_t> all{0, kUnbounded};
+    for (const std::string& regex : together) {
+      std::pair<uint64_t, uint64_t> range;
+      parts.push_back(pattern_term(schema, "format", regex, false, range));
+      all = {std::max(all.first, range.first), std::min(all.second, range.second)};
+    }
+    lengths = {std::min(lengths.first, all.first), std::max(lengths.second, all.second)};
+    options.push_back(automaton_.both(std::move(parts)));
+  }
+  return automaton_.alt(std::move(options));
 }
 
 TermId SchemaCompiler::string_content(const Facts& facts) {
@@ -426,21 +459,24 @@ TermId SchemaCompiler::string_content(const Facts& facts) {
         }
       } else if (k == "pattern" || k == "format") {
         if (!value.is(Type::String)) malformed(s, k, "a string");
-        std::string regex = value.text;
-        if (k == "format") {
-          FormatSupport support = find_format(value.text, regex);
-          if (support == FormatSupport::Unsupported) refuse(s, k, fmt::format("the format '{}' is not supported", value.text));
+        std::pair<uint64_t, uint64_t> range;
+        TermId term = kNone;
+        if (k == "pattern") {
+          term = pattern_term(s, k, value.text, true, range);
+        } else {
+          FormatRegex formats;
+          FormatSupport support = find_format(value.text, formats);
+          if (support == FormatSupport::Unsupported)
+            refuse(s, k, fmt::format("the format '{}' is not supported", value.text));
           if (support == FormatSupport::Annotation) {
             if (!holds) return kNone;
             continue;
           }
+          term = format_term(s, formats, range);
         }
-        std::pair<uint64_t, uint64_t> range;
-        TermId term = pattern_term(s, k, regex, k == "pattern", range);
         if (holds) {
           parts.push_back(term);
           lengths.push_back(range);
-          if (k == "format" && value.text == "hostname") max = std::min<uint64_t>(max, 253);
         } else {
           excluded.push_back(term);
         }

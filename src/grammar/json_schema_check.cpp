@@ -59,7 +59,8 @@ bool SchemaCompiler::valid(const JsonValue& value, const JsonValue& schema, int 
 bool SchemaCompiler::violates(const JsonValue& value, const JsonValue& schema, std::string_view k, const JsonValue& arg,
                               int depth) {
   auto matching = [&](const JsonValue& list) {
-    return std::count_if(list.items.begin(), list.items.end(), [&](const JsonValue& s) { return valid(value, s, depth); });
+    return std::count_if(list.items.begin(), list.items.end(),
+                         [&](const JsonValue& s) { return valid(value, s, depth); });
   };
   auto all = [&](const auto& list, auto&& test) { return std::all_of(list.begin(), list.end(), test); };
   if (k == "allOf") return static_cast<size_t>(matching(arg)) != arg.items.size();
@@ -71,7 +72,8 @@ bool SchemaCompiler::violates(const JsonValue& value, const JsonValue& schema, s
     return next != nullptr && !valid(value, *next, depth);
   }
   if (k == "const") return !equal(value, arg);
-  if (k == "enum") return std::none_of(arg.items.begin(), arg.items.end(), [&](const JsonValue& v) { return equal(v, value); });
+  if (k == "enum")
+    return std::none_of(arg.items.begin(), arg.items.end(), [&](const JsonValue& v) { return equal(v, value); });
   if (k == "type") {
     bool integer = false;
     unsigned types = named_types(schema, arg, integer);
@@ -98,9 +100,13 @@ bool SchemaCompiler::violates(const JsonValue& value, const JsonValue& schema, s
     if (k == "minLength") return length_of(value.text) < count(schema, k, arg);
     if (k == "maxLength") return length_of(value.text) > count(schema, k, arg);
     if (k == "pattern") return !name_matches(schema, arg.text, value.text);
-    std::string regex;
-    if (k == "format" && find_format(arg.text, regex) == FormatSupport::Known) {
-      return !regex_matches(parse_regex(regex, RegexDialect::Ecma), value.text, false);
+    FormatRegex formats;
+    if (k == "format" && find_format(arg.text, formats) == FormatSupport::Known) {
+      return std::none_of(formats.begin(), formats.end(), [&](const auto& together) {
+        return all(together, [&](const std::string& regex) {
+          return regex_matches(parse_regex(regex, RegexDialect::Ecma), value.text, false);
+        });
+      });
     }
   } else if (value.is(Type::Array)) {
     size_t n = value.items.size();
@@ -133,7 +139,8 @@ bool SchemaCompiler::violates(const JsonValue& value, const JsonValue& schema, s
   } else if (value.is(Type::Object)) {
     if (k == "minProperties") return value.members.size() < count(schema, k, arg);
     if (k == "maxProperties") return value.members.size() > count(schema, k, arg);
-    if (k == "required") return !all(arg.items, [&](const JsonValue& name) { return value.find(name.text) != nullptr; });
+    if (k == "required")
+      return !all(arg.items, [&](const JsonValue& name) { return value.find(name.text) != nullptr; });
     if (k == "properties" || k == "patternProperties" || k == "additionalProperties" || k == "propertyNames") {
       Facts facts = {{Fact::Kind::All, &schema, {}, {}, 0}};
       return !all(value.members, [&](const auto& member) {
@@ -161,13 +168,14 @@ bool SchemaCompiler::valid(const JsonValue& value, const Facts& facts) {
       case Fact::Kind::All:
         // Its choices were made already: only the other keywords count.
         return std::none_of(fact.schema->members.begin(), fact.schema->members.end(), [&](const auto& m) {
-          for (std::string_view choosing : {"allOf", "anyOf", "oneOf", "not", "if", "dependentRequired",
-                                            "dependentSchemas", "dependencies"}) {
+          for (std::string_view choosing :
+               {"allOf", "anyOf", "oneOf", "not", "if", "dependentRequired", "dependentSchemas", "dependencies"}) {
             if (m.first == choosing) return false;
           }
           return violates(value, *fact.schema, m.first, m.second, 0);
         });
-      case Fact::Kind::Not: return violates(value, *fact.schema, fact.name, *fact.schema->find(fact.name), 0);
+      case Fact::Kind::Not:
+        return violates(value, *fact.schema, fact.name, *fact.schema->find(fact.name), 0);
       case Fact::Kind::Present: {
         const JsonValue* member = value.find(fact.name);
         return value.is(Type::Object) && member != nullptr && holds(*member);

@@ -14,13 +14,16 @@ using Type = JsonValue::Type;
 constexpr size_t kMostBranches = 4000;
 
 // Keywords that only describe, or only hold what others refer to.
-constexpr std::array kSilent = {"$id",        "id",       "$schema",    "$anchor",   "$comment",    "$defs",
-                                "definitions", "title",   "description", "default",  "examples",    "deprecated",
-                                "readOnly",   "writeOnly", "contentMediaType", "contentEncoding", "contentSchema",
-                                "$vocabulary", "$dynamicAnchor", "$recursiveAnchor", "example"};
+constexpr std::array kSilent = {"$id",           "id",          "$schema",          "$anchor",
+                                "$comment",      "$defs",       "definitions",      "title",
+                                "description",   "default",     "examples",         "deprecated",
+                                "readOnly",      "writeOnly",   "contentMediaType", "contentEncoding",
+                                "contentSchema", "$vocabulary", "$dynamicAnchor",   "$recursiveAnchor",
+                                "example"};
 // Those that are multiplied out here.
-constexpr std::array kChoosing = {"$ref", "allOf", "anyOf", "oneOf", "not", "if", "then", "else",
-                                  "dependentRequired", "dependentSchemas", "dependencies"};
+constexpr std::array kChoosing = {
+    "$ref",        "allOf", "anyOf", "oneOf", "not", "if", "then", "else", "dependentRequired", "dependentSchemas",
+    "dependencies"};
 
 template <size_t n>
 bool in(const std::array<const char*, n>& list, std::string_view name) {
@@ -41,7 +44,8 @@ std::vector<Facts> SchemaCompiler::expand(const Demand& demand) {
       continue;
     }
     if (open.size() + done.size() > kMostBranches) {
-      refuse(*demand[0].schema, "anyOf", fmt::format("together with other keywords it makes more than {} cases", kMostBranches));
+      refuse(*demand[0].schema, "anyOf",
+             fmt::format("together with other keywords it makes more than {} cases", kMostBranches));
     }
     Literal literal = branch.open.back();
     branch.open.pop_back();
@@ -96,7 +100,8 @@ void SchemaCompiler::expand_holding(const JsonValue& schema, Branch branch, std:
         both.facts.insert(both.facts.end(), option.facts.begin(), option.facts.end());
         next.push_back(std::move(both));
         if (next.size() > kMostBranches) {
-          refuse(schema, "anyOf", fmt::format("together with other keywords it makes more than {} cases", kMostBranches));
+          refuse(schema, "anyOf",
+                 fmt::format("together with other keywords it makes more than {} cases", kMostBranches));
         }
       }
     }
@@ -121,7 +126,8 @@ void SchemaCompiler::expand_holding(const JsonValue& schema, Branch branch, std:
   }
   const JsonValue* then = schema.find("then");
   const JsonValue* otherwise = schema.find("else");
-  if (const JsonValue* condition = schema.find("if"); condition != nullptr && (then != nullptr || otherwise != nullptr)) {
+  if (const JsonValue* condition = schema.find("if");
+      condition != nullptr && (then != nullptr || otherwise != nullptr)) {
     Branch yes{{{condition, true}}, {}, {}}, no{{{condition, false}}, {}, {}};
     if (then != nullptr) yes.open.push_back({then, true});
     if (otherwise != nullptr) no.open.push_back({otherwise, true});
@@ -134,7 +140,8 @@ void SchemaCompiler::expand_holding(const JsonValue& schema, Branch branch, std:
       Branch absent{{}, {}, {{Fact::Kind::Absent, nullptr, name, {}, 0}}};
       Branch present{{}, {}, {{Fact::Kind::Present, nullptr, name, {}, 0}}};
       if (value.is(Type::Array)) {
-        for (const JsonValue& other : value.items) present.facts.push_back({Fact::Kind::Present, nullptr, other.text, {}, 0});
+        for (const JsonValue& other : value.items)
+          present.facts.push_back({Fact::Kind::Present, nullptr, other.text, {}, 0});
       } else {
         present.open.push_back({&value, true});
       }
@@ -173,7 +180,8 @@ void SchemaCompiler::expand_failing(const JsonValue& schema, Branch branch, std:
       for (const JsonValue& s : value.items) none.push_back({&s, false});
       option(none, {});
       for (size_t i = 0; i < value.items.size(); ++i) {
-        for (size_t j = i + 1; j < value.items.size(); ++j) option({{&value.items[i], true}, {&value.items[j], true}}, {});
+        for (size_t j = i + 1; j < value.items.size(); ++j)
+          option({{&value.items[i], true}, {&value.items[j], true}}, {});
       }
     } else if (name == "not") {
       option({{&value, true}}, {});

@@ -12,9 +12,9 @@ namespace sgl::grammar {
 namespace {
 
 using Type = JsonValue::Type;
-constexpr size_t kMostPatterns = 6;        // patternProperties at one place: each set of them is a case
-constexpr uint64_t kMostCounted = 20000;   // rules made to count members
-constexpr size_t kMostInterleaved = 600;   // states of an object whose members come in several orders
+constexpr size_t kMostPatterns = 6;       // patternProperties at one place: each set of them is a case
+constexpr uint64_t kMostCounted = 20000;  // rules made to count members
+constexpr size_t kMostInterleaved = 600;  // states of an object whose members come in several orders
 
 const JsonValue& never() {
   static const JsonValue kFalse = [] {
@@ -59,7 +59,8 @@ const JsonValue* SchemaCompiler::other_members_of(const JsonValue& schema) {
   const JsonValue* rest = schema.find("unevaluatedProperties");
   if (rest != nullptr && other == nullptr && !(rest->is(Type::Boolean) && rest->boolean)) {
     for (std::string_view k : {"$ref", "allOf", "anyOf", "oneOf", "if", "not", "dependentSchemas"}) {
-      if (schema.find(k) != nullptr) refuse(schema, "unevaluatedProperties", fmt::format("it depends on {} beside it", k));
+      if (schema.find(k) != nullptr)
+        refuse(schema, "unevaluatedProperties", fmt::format("it depends on {} beside it", k));
     }
     other = rest;
   }
@@ -139,8 +140,10 @@ TermId SchemaCompiler::build_object(const Facts& facts) {
         required.insert(name.text);
       }
     }
-    if (const JsonValue* n = s.find("minProperties")) members.min = std::max(members.min, count(s, "minProperties", *n));
-    if (const JsonValue* n = s.find("maxProperties")) members.max = std::min(members.max, count(s, "maxProperties", *n));
+    if (const JsonValue* n = s.find("minProperties"))
+      members.min = std::max(members.min, count(s, "minProperties", *n));
+    if (const JsonValue* n = s.find("maxProperties"))
+      members.max = std::min(members.max, count(s, "maxProperties", *n));
   }
   // Names that are not among `properties` have no order: each is a chain of its own.
   auto name_alone = [&](const std::string& name) {
@@ -220,7 +223,8 @@ TermId SchemaCompiler::other_member(const Facts& facts, const std::vector<std::s
         named = true;
         demand.push_back({&patterns[i].second->second, true});
       }
-      if (const JsonValue* other = other_members_of(*fact.schema); other != nullptr && !named) demand.push_back({other, true});
+      if (const JsonValue* other = other_members_of(*fact.schema); other != nullptr && !named)
+        demand.push_back({other, true});
     }
     if (is_false(demand)) continue;
     for (size_t i = 0; i < patterns.size(); ++i) {
@@ -268,7 +272,8 @@ TermId SchemaCompiler::other_names_below(const std::vector<std::string>& names, 
       below.push_back(names[i]);
     }
     taken = taken | CharSet::of(c.code);
-    options.push_back(automaton_.cat(chars_.of(CharSet::of(c.code), spelling_), other_names_below(below, depth + c.size)));
+    options.push_back(
+        automaton_.cat(chars_.of(CharSet::of(c.code), spelling_), other_names_below(below, depth + c.size)));
   }
   options.push_back(automaton_.cat(chars_.of(~taken, spelling_), any));
   if (!ends) options.push_back(kEpsilon);

@@ -29,7 +29,9 @@ std::string escape_pointer(std::string_view name) {
 
 std::string decode_percent(std::string_view text) {
   std::string out;
-  auto hex = [](char c) { return c >= '0' && c <= '9' ? c - '0' : (c | 32) >= 'a' && (c | 32) <= 'f' ? (c | 32) - 'a' + 10 : -1; };
+  auto hex = [](char c) {
+    return c >= '0' && c <= '9' ? c - '0' : (c | 32) >= 'a' && (c | 32) <= 'f' ? (c | 32) - 'a' + 10 : -1;
+  };
   for (size_t i = 0; i < text.size(); ++i) {
     if (text[i] == '%' && i + 2 < text.size() && hex(text[i + 1]) >= 0 && hex(text[i + 2]) >= 0) {
       out.push_back(static_cast<char>(hex(text[i + 1]) * 16 + hex(text[i + 2])));
@@ -50,8 +52,8 @@ std::string join_uri(const std::string& base, const std::string& reference) {
   if (reference.empty() || reference[0] == '#') return stem + reference;
   size_t scheme = stem.find(':');
   size_t authority = stem.find("//", scheme == std::string::npos ? 0 : scheme);
-  size_t path = authority == std::string::npos ? (scheme == std::string::npos ? 0 : scheme + 1)
-                                               : stem.find('/', authority + 2);
+  size_t path =
+      authority == std::string::npos ? (scheme == std::string::npos ? 0 : scheme + 1) : stem.find('/', authority + 2);
   if (reference[0] == '/') return (path == std::string::npos ? stem : stem.substr(0, path)) + reference;
   if (path == std::string::npos) return stem + "/" + reference;
   size_t last = stem.rfind('/');
@@ -109,7 +111,8 @@ void SchemaCompiler::index(const JsonValue& value, const std::string& outer, con
   }
 }
 
-const JsonValue* SchemaCompiler::resolve(const JsonValue& schema, const std::string& reference, std::string_view keyword) {
+const JsonValue* SchemaCompiler::resolve(const JsonValue& schema, const std::string& reference,
+                                         std::string_view keyword) {
   auto base = base_of_.find(&schema);
   std::string uri = join_uri(base == base_of_.end() ? "" : base->second, reference);
   size_t hash = uri.find('#');
@@ -158,11 +161,13 @@ std::string SchemaCompiler::place(const JsonValue& schema, std::string_view keyw
 }
 
 void SchemaCompiler::refuse(const JsonValue& schema, std::string_view keyword, const std::string& why) const {
-  throw Error(ErrorKind::Unsupported, fmt::format("JSON Schema: {} at {} cannot be honoured: {}", keyword, place(schema, keyword), why));
+  throw Error(ErrorKind::Unsupported,
+              fmt::format("JSON Schema: {} at {} cannot be honoured: {}", keyword, place(schema, keyword), why));
 }
 
 void SchemaCompiler::malformed(const JsonValue& schema, std::string_view keyword, const std::string& expected) const {
-  throw Error(ErrorKind::InvalidArgument, fmt::format("JSON Schema: {} at {} must be {}", keyword, place(schema, keyword), expected));
+  throw Error(ErrorKind::InvalidArgument,
+              fmt::format("JSON Schema: {} at {} must be {}", keyword, place(schema, keyword), expected));
 }
 
 TermId compile_json_schema(CharTerms& chars, std::string_view text, const GrammarOptions& options) {

@@ -44,7 +44,8 @@ class Reader {
 
   JsonValue read_value(int depth) {
     if (depth > kDeepestJson) {
-      throw Error(ErrorKind::Unsupported, fmt::format("the JSON text is nested more than {} levels deep", kDeepestJson));
+      throw Error(ErrorKind::Unsupported,
+                  fmt::format("the JSON text is nested more than {} levels deep", kDeepestJson));
     }
     JsonValue value;
     using Type = JsonValue::Type;
@@ -158,12 +159,24 @@ class Reader {
       switch (e) {
         case '"':
         case '\\':
-        case '/': out.push_back(e); break;
-        case 'b': out.push_back('\b'); break;
-        case 'f': out.push_back('\f'); break;
-        case 'n': out.push_back('\n'); break;
-        case 'r': out.push_back('\r'); break;
-        case 't': out.push_back('\t'); break;
+        case '/':
+          out.push_back(e);
+          break;
+        case 'b':
+          out.push_back('\b');
+          break;
+        case 'f':
+          out.push_back('\f');
+          break;
+        case 'n':
+          out.push_back('\n');
+          break;
+        case 'r':
+          out.push_back('\r');
+          break;
+        case 't':
+          out.push_back('\t');
+          break;
         case 'u': {
           uint32_t code = read_hex();
           if (code >= 0xD800 && code <= 0xDBFF && take("\\u")) {
@@ -175,7 +188,9 @@ class Reader {
           append_utf8(out, code);
           break;
         }
-        default: --at_; fail("an escape");
+        default:
+          --at_;
+          fail("an escape");
       }
     }
     return out;
@@ -219,7 +234,8 @@ Decimal to_decimal(std::string_view number) {
   bool zero = whole.find_first_not_of('0') == std::string::npos && fraction.find_first_not_of('0') == std::string::npos;
   if (zero) return {};
   if (exponent > kLargestExponent || exponent < -kLargestExponent) {
-    throw Error(ErrorKind::Unsupported, fmt::format("the number {} has an exponent beyond ±{}", number, kLargestExponent));
+    throw Error(ErrorKind::Unsupported,
+                fmt::format("the number {} has an exponent beyond ±{}", number, kLargestExponent));
   }
   for (; exponent > 0; --exponent) {
     whole.push_back(fraction.empty() ? '0' : fraction[0]);
@@ -248,11 +264,16 @@ int compare(const Decimal& a, const Decimal& b) {
 bool equal(const JsonValue& a, const JsonValue& b) {
   if (a.type != b.type) return false;
   switch (a.type) {
-    case JsonValue::Type::Null: return true;
-    case JsonValue::Type::Boolean: return a.boolean == b.boolean;
-    case JsonValue::Type::Number: return to_decimal(a.text) == to_decimal(b.text);
-    case JsonValue::Type::String: return a.text == b.text;
-    case JsonValue::Type::Array: return std::equal(a.items.begin(), a.items.end(), b.items.begin(), b.items.end(), equal);
+    case JsonValue::Type::Null:
+      return true;
+    case JsonValue::Type::Boolean:
+      return a.boolean == b.boolean;
+    case JsonValue::Type::Number:
+      return to_decimal(a.text) == to_decimal(b.text);
+    case JsonValue::Type::String:
+      return a.text == b.text;
+    case JsonValue::Type::Array:
+      return std::equal(a.items.begin(), a.items.end(), b.items.begin(), b.items.end(), equal);
     case JsonValue::Type::Object:
       return a.members.size() == b.members.size() &&
              std::all_of(a.members.begin(), a.members.end(), [&](const auto& member) {

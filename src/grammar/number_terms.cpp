@@ -26,10 +26,10 @@ class Builder {
  public:
   explicit Builder(Automaton& a) : a_(a), any_digits_(a.star(digits('0', '9'))) {}
 
-  // int(.frac)? in the range; `integer`: frac is zeros, and there only unless `compact`.
-  TermId plain(const Magnitudes& m, bool integer, bool compact) {
+  // int(.frac)? in the range; of an integer, frac is zeros, and not there at all if `bare`.
+  TermId plain(const Magnitudes& m, bool integer, bool bare) {
     integer_ = integer;
-    compact_ = compact;
+    bare_ = bare;
     low_ = m.low;
     high_ = m.high;
     Decimal zero;
@@ -38,7 +38,8 @@ class Builder {
     std::vector<TermId> options;
     if (!high_) {
       options.push_back(whole(0, first, true, false, false));
-      options.push_back(a_.cat({digits('1', '9'), a_.repeat(digits('0', '9'), first, kUnbounded), fraction(false, false)}));
+      options.push_back(
+          a_.cat({digits('1', '9'), a_.repeat(digits('0', '9'), first, kUnbounded), fraction(false, false)}));
       return a_.alt(std::move(options));
     }
     size_t last = high_->value.whole.size();
@@ -57,15 +58,17 @@ class Builder {
 
   // d(.ddd)?e±ddd in the range.
   TermId scientific(const Magnitudes& m) {
-    integer_ = compact_ = false;
+    integer_ = bare_ = false;
     std::vector<TermId> options;
     bool from_zero = !m.low || m.low->value.is_zero();
     if (!m.low || (m.low->value.is_zero() && !m.low->exclusive)) {
-      options.push_back(a_.cat({a_.literal("0"), a_.optional(a_.cat(a_.literal("."), a_.repeat(a_.literal("0"), 1, kUnbounded))),
-                                exponent(std::nullopt, std::nullopt)}));
+      options.push_back(
+          a_.cat({a_.literal("0"), a_.optional(a_.cat(a_.literal("."), a_.repeat(a_.literal("0"), 1, kUnbounded))),
+                  exponent(std::nullopt, std::nullopt)}));
     }
     if (m.high && m.high->value.is_zero()) return a_.alt(std::move(options));
-    TermId mantissa = a_.cat(digits('1', '9'), a_.optional(a_.cat(a_.literal("."), a_.repeat(digits('0', '9'), 1, kUnbounded))));
+    TermId mantissa =
+        a_.cat(digits('1', '9'), a_.optional(a_.cat(a_.literal("."), a_.repeat(digits('0', '9'), 1, kUnbounded))));
     std::optional<long> low, high;
     if (!from_zero) low = scale(m.low->value);
     if (m.high) high = scale(m.high->value);
@@ -102,13 +105,31 @@ class Builder {
     return a_.alt(std::move(options));
   }
 
+  // d·10^e between whole numbers; the upper one is given.
+  TermId round_numbers(const Magnitudes& m) {
+    std::vector<TermId> options;
+    if (!m.low || m.low->value.is_zero()) options.push_back(a_.cat(a_.literal("0"), exponent(0, std::nullopt)));
+    for (char d = '1'; d <= '9'; ++d) {
+      std::optional<long> first, last;
+      for (size_t e = 0; e < m.high->value.whole.size(); ++e) {
+        Decimal value{false, d + std::string(e, '0'), ""};
+        if (compare(value, m.high->value) > 0 || (m.low && compare(value, m.low->value) < 0)) continue;
+        if (!first) first = static_cast<long>(e);
+        last = static_cast<long>(e);
+      }
+      if (first) options.push_back(a_.cat(digits(d, d), exponent(first, last)));
+    }
+    return a_.alt(std::move(options));
+  }
+
   TermId exponent(std::optional<long> low, std::optional<long> high) {
     ByteSet e;
     e.set('e').set('E');
     TermId zeros = a_.star(a_.literal("0"));
     auto magnitude = [&](long from, std::optional<long> to) {
       Builder inner(a_);
-      return a_.cat(zeros, inner.plain({Bound{decimal(from), false}, to ? std::optional(Bound{decimal(*to), false}) : std::nullopt},
+      return a_.cat(zeros, inner.plain({Bound{decimal(from), false},
+                                        to ? std::optional(Bound{decimal(*to), false}) : std::nullopt},
                                        true, true));
     };
     std::vector<TermId> options;
@@ -179,7 +200,7 @@ class Builder {
     if (integer_) {
       // The bounds are whole numbers and inclusive here.
       TermId zeros = a_.cat(a_.literal("."), a_.repeat(a_.literal("0"), 1, kUnbounded));
-      return compact_ ? kEpsilon : a_.optional(zeros);
+      return bare_ ? kEpsilon : a_.optional(zeros);
     }
     return a_.alt({may_end(0, low, high) ? kEpsilon : kNone, a_.cat(a_.literal("."), fraction_digit(0, low, high))});
   }
@@ -218,7 +239,7 @@ class Builder {
   Automaton& a_;
   TermId any_digits_;
   std::optional<Bound> low_, high_;
-  bool integer_ = false, compact_ = false;
+  bool integer_ = false, bare_ = false;
 };
 
 Decimal add_one(Decimal d) {  // a non-negative whole number
@@ -294,8 +315,12 @@ TermId number_term(Automaton& a, const NumberRange& range) {
       TermId any = a.cat({whole, fraction, builder.exponent(std::nullopt, std::nullopt)});
       options.push_back(a.cat(sign, range.integer ? builder.scientific_integer() : any));
     } else {
-      TermId term = builder.scientific(m);
-      if (range.integer) term = a.both({term, builder.scientific_integer()});
+      // Programs write whole numbers of less than 16 digits without an exponent; there 5e3 will do, and 5.25e3 need
+      // not.
+      bool small = range.integer && range.low && range.high && range.low->value.whole.size() < 16 &&
+                   range.high->value.whole.size() < 16;
+      TermId term = small ? builder.round_numbers(rounded) : builder.scientific(m);
+      if (range.integer && !small) term = a.both({term, builder.scientific_integer()});
       options.push_back(a.cat(sign, term));
     }
   };

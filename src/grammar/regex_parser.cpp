@@ -49,7 +49,8 @@ class Parser {
     return true;
   }
   [[noreturn]] void fail(const std::string& what) const {
-    throw Error(ErrorKind::InvalidArgument, fmt::format("the regular expression is malformed at character {}: {}", at_, what));
+    throw Error(ErrorKind::InvalidArgument,
+                fmt::format("the regular expression is malformed at character {}: {}", at_, what));
   }
   [[noreturn]] void refuse(const std::string& what) const {
     throw Error(ErrorKind::Unsupported,
@@ -111,10 +112,16 @@ class Parser {
   std::optional<RegexNode> atom(int depth) {
     char32_t c = peek();
     switch (c) {
-      case '(': return group(depth);
-      case '[': return set_node(char_class());
-      case '^': ++at_; return anchor(Kind::Start);
-      case '$': ++at_; return anchor(Kind::End);
+      case '(':
+        return group(depth);
+      case '[':
+        return set_node(char_class());
+      case '^':
+        ++at_;
+        return anchor(Kind::Start);
+      case '$':
+        ++at_;
+        return anchor(Kind::End);
       case '.': {
         ++at_;
         if (flags_.dot_all) return set_node(CharSet::all());
@@ -122,9 +129,12 @@ class Parser {
       }
       case '*':
       case '+':
-      case '?': fail("nothing to repeat");
-      case '\\': return escape_outside();
-      default: break;
+      case '?':
+        fail("nothing to repeat");
+      case '\\':
+        return escape_outside();
+      default:
+        break;
     }
     if (!python_ && (c == ']' || c == '}')) {
       // ECMAScript without flag u takes them as themselves, and so do many schemas.
@@ -164,15 +174,30 @@ class Parser {
       bool on = true;
       for (; !at_end() && peek() != ')' && peek() != ':'; ++at_) {
         switch (peek()) {
-          case '-': on = false; break;
-          case 'i': inner.ignore_case = on; break;
-          case 's': inner.dot_all = on; break;
-          case 'x': inner.verbose = on; break;
-          case 'a': inner.ascii = on; break;
-          case 'u': inner.ascii = !on; break;
-          case 'm': refuse("the flag m");
-          case 'L': refuse("the flag L");
-          default: fail("an unknown extension of '('");
+          case '-':
+            on = false;
+            break;
+          case 'i':
+            inner.ignore_case = on;
+            break;
+          case 's':
+            inner.dot_all = on;
+            break;
+          case 'x':
+            inner.verbose = on;
+            break;
+          case 'a':
+            inner.ascii = on;
+            break;
+          case 'u':
+            inner.ascii = !on;
+            break;
+          case 'm':
+            refuse("the flag m");
+          case 'L':
+            refuse("the flag L");
+          default:
+            fail("an unknown extension of '('");
         }
       }
       if (take(U')')) {
@@ -265,13 +290,20 @@ class Parser {
   CharSet named_class(char32_t letter) const {
     bool unicode = python_ && !flags_.ascii;
     switch (letter) {
-      case 'd': return digit_class(unicode);
-      case 'D': return ~digit_class(unicode);
-      case 'w': return word_class(unicode);
-      case 'W': return ~word_class(unicode);
-      case 's': return python_ && flags_.ascii ? CharSet({{9, 13}, {32, 32}}) : space_class(unicode);
-      case 'S': return ~(python_ && flags_.ascii ? CharSet({{9, 13}, {32, 32}}) : space_class(unicode));
-      default: return {};
+      case 'd':
+        return digit_class(unicode);
+      case 'D':
+        return ~digit_class(unicode);
+      case 'w':
+        return word_class(unicode);
+      case 'W':
+        return ~word_class(unicode);
+      case 's':
+        return python_ && flags_.ascii ? CharSet({{9, 13}, {32, 32}}) : space_class(unicode);
+      case 'S':
+        return ~(python_ && flags_.ascii ? CharSet({{9, 13}, {32, 32}}) : space_class(unicode));
+      default:
+        return {};
     }
   }
 
@@ -328,13 +360,20 @@ class Parser {
       case 'w':
       case 'W':
       case 's':
-      case 'S': return named_class(c);
-      case 'n': return one('\n');
-      case 't': return one('\t');
-      case 'r': return one('\r');
-      case 'f': return one('\f');
-      case 'v': return one('\v');
-      case 'x': return one(hex(2));
+      case 'S':
+        return named_class(c);
+      case 'n':
+        return one('\n');
+      case 't':
+        return one('\t');
+      case 'r':
+        return one('\r');
+      case 'f':
+        return one('\f');
+      case 'v':
+        return one('\v');
+      case 'x':
+        return one(hex(2));
       case 'u': {
         if (!python_ && take(U'{')) {
           uint32_t value = 0;
@@ -351,7 +390,8 @@ class Parser {
         }
         return one(code);
       }
-      default: break;
+      default:
+        break;
     }
     if (python_) {
       if (c == 'a') return one('\a');

@@ -1,5 +1,6 @@
 // Syntax trees of regular expressions → terms. Anchors are the one thing that is not local: ^ holds only where nothing
-// was matched and nothing precedes. So each part gives four languages, by whether it needs the text's start and its end:
+// was matched and nothing precedes. So each part gives four languages, by whether it needs the text's start and its
+// end:
 //   (^a|b)   without start: b     with start: a          and search() lets any text precede only the first.
 
 #include "grammar/regex_syntax.h"
@@ -22,9 +23,15 @@ class Builder {
   Parts build(const RegexNode& node) {
     Parts p;
     switch (node.kind) {
-      case Kind::Set: p.of[0][0] = chars_.of(node.set, spelling_); break;
-      case Kind::Start: p.of[1][0] = kEpsilon; break;
-      case Kind::End: p.of[0][1] = kEpsilon; break;
+      case Kind::Set:
+        p.of[0][0] = chars_.of(node.set, spelling_);
+        break;
+      case Kind::Start:
+        p.of[1][0] = kEpsilon;
+        break;
+      case Kind::End:
+        p.of[0][1] = kEpsilon;
+        break;
       case Kind::Alt: {
         std::vector<TermId> options[2][2];
         for (const RegexNode& child : node.children) {
@@ -43,7 +50,9 @@ class Builder {
         for (size_t i = node.children.size(); i-- > 0;) p = before(build(node.children[i]), p);
         break;
       }
-      case Kind::Repeat: p = repeated(build(node.children[0]), node.min, node.max); break;
+      case Kind::Repeat:
+        p = repeated(build(node.children[0]), node.min, node.max);
+        break;
     }
     return p;
   }
@@ -94,8 +103,8 @@ class Builder {
     TermId s = x.of[1][0], e = x.of[0][1];
     p.of[1][0] = a_.cat(s, rest(1, nullable(s)));
     p.of[0][1] = a_.cat(rest(1, nullable(e)), e);
-    p.of[1][1] = a_.alt({min <= 1 || nullable(x.of[1][1]) ? x.of[1][1] : kNone,
-                         a_.cat({s, rest(2, nullable(s) || nullable(e)), e})});
+    p.of[1][1] = a_.alt(
+        {min <= 1 || nullable(x.of[1][1]) ? x.of[1][1] : kNone, a_.cat({s, rest(2, nullable(s) || nullable(e)), e})});
     return p;
   }
 

@@ -28,7 +28,8 @@ constexpr size_t kMostTriggerChars = 20000;
 
 class TagCompiler {
  public:
-  TagCompiler(CharTerms& chars, const GrammarOptions& options) : chars_(chars), a_(chars.automaton()), options_(options) {}
+  TagCompiler(CharTerms& chars, const GrammarOptions& options)
+      : chars_(chars), a_(chars.automaton()), options_(options) {}
 
   TermId compile(const JsonValue& root) {
     if (const JsonValue* format = root.find("format")) return format_term(*format, 0);
@@ -73,7 +74,8 @@ class TagCompiler {
   static std::vector<std::string> strings(const JsonValue& array, std::string_view name) {
     std::vector<std::string> out;
     for (const JsonValue& item : array.items) {
-      if (!item.is(Type::String) || item.text.empty()) fail(fmt::format("'{}' must be a list of strings that are not empty", name));
+      if (!item.is(Type::String) || item.text.empty())
+        fail(fmt::format("'{}' must be a list of strings that are not empty", name));
       out.push_back(item.text);
     }
     return out;
@@ -83,7 +85,8 @@ class TagCompiler {
 
   TermId format_term(const JsonValue& format, int depth) {
     if (depth > kDeepestFormat) {
-      throw Error(ErrorKind::Unsupported, fmt::format("structural tag: formats nested more than {} deep", kDeepestFormat));
+      throw Error(ErrorKind::Unsupported,
+                  fmt::format("structural tag: formats nested more than {} deep", kDeepestFormat));
     }
     std::string type = string(format, "type");
     if (type == "const_string") return a_.literal(string(format, "value"));
@@ -108,14 +111,16 @@ class TagCompiler {
     }
     if (type == "tag") return tag_term(read_tag(format, depth));
     if (type == "triggered_tags") {
-      return triggered(strings(list(format, "triggers"), "triggers"), read_tags(format, depth), flag(format, "at_least_one"),
-                       flag(format, "stop_after_first"));
+      return triggered(strings(list(format, "triggers"), "triggers"), read_tags(format, depth),
+                       flag(format, "at_least_one"), flag(format, "stop_after_first"));
     }
     if (type == "tags_with_separator") {
       std::vector<TermId> options;
       for (const Tag& tag : read_tags(format, depth)) options.push_back(tag_term(tag));
       TermId one = a_.alt(std::move(options));
-      TermId all = flag(format, "stop_after_first") ? one : a_.cat(one, a_.star(a_.cat(a_.literal(string(format, "separator")), one)));
+      TermId all = flag(format, "stop_after_first")
+                       ? one
+                       : a_.cat(one, a_.star(a_.cat(a_.literal(string(format, "separator")), one)));
       return flag(format, "at_least_one") ? all : a_.optional(all);
     }
     throw Error(ErrorKind::Unsupported, fmt::format("structural tag: the format type '{}' is not supported", type));
@@ -142,7 +147,8 @@ class TagCompiler {
   }
   TermId tag_term(const Tag& tag) { return a_.cat({a_.literal(tag.begin), tag.content, a_.literal(tag.end)}); }
 
-  TermId triggered(const std::vector<std::string>& triggers, const std::vector<Tag>& tags, bool at_least_one, bool stop) {
+  TermId triggered(const std::vector<std::string>& triggers, const std::vector<Tag>& tags, bool at_least_one,
+                   bool stop) {
     // What comes after a trigger: the rest of a tag that begins with it, and then free text again.
     RuleId again = a_.new_rule("free text", false);
     std::vector<TermId> after;

@@ -1,6 +1,6 @@
 // A state is an alternative of stacks, Frame(A, K): "A, then K". The mask of A is made once for A alone: tokens that A
-// takes whole, and the exits, nodes of the trie at which A may be over while the token goes on. Below the exits K decides,
-// and only these subtrees are walked again for another K.
+// takes whole, and the exits, nodes of the trie at which A may be over while the token goes on. Below the exits K
+// decides, and only these subtrees are walked again for another K.
 
 #include "grammar/token_masks.h"
 
@@ -50,7 +50,8 @@ size_t TokenMasks::plain_length(StateId state, bool& exits) {
           last = to;
           exits |= automaton_.accepts(to);
           if (tail > 0) {
-            bool known = std::any_of(open.begin(), open.end(), [&](const Part& p) { return p.state == to && p.tail == tail; });
+            bool known =
+                std::any_of(open.begin(), open.end(), [&](const Part& p) { return p.state == to && p.tail == tail; });
             if (!known) open.push_back({to, 0x80, 0xBF, tail});
           } else if (seen.insert(to).second) {
             next_level.push_back(to);
@@ -109,8 +110,8 @@ void TokenMasks::walk_all(uint32_t which, StateId state, size_t done, PartialMas
   for (uint32_t node : exits) mask.exits.push_back({which, node});
 }
 
-// The tokens below the exits, without the bytes before the exits: one small trie, which is walked in the place of all the
-// subtrees, many of which are alike.
+// The tokens below the exits, without the bytes before the exits: one small trie, which is walked in the place of all
+// the subtrees, many of which are alike.
 void TokenMasks::collect_rests(PartialMask& mask) const {
   std::vector<TokenTrie::Entry> rests;
   for (PartialMask::Exit exit : mask.exits) {
@@ -191,9 +192,8 @@ TokenMasks::MaskPtr TokenMasks::short_mask(StateId state, bool with_exits) {
 }
 
 TokenMasks::MaskPtr TokenMasks::long_mask(StateId state, bool with_exits) {
-  return cached(state, with_exits ? kLongExits : kLongMask, [&](PartialMask& mask) {
-    walk_all(TokenVocabulary::kLong, state, 0, mask, with_exits);
-  });
+  return cached(state, with_exits ? kLongExits : kLongMask,
+                [&](PartialMask& mask) { walk_all(TokenVocabulary::kLong, state, 0, mask, with_exits); });
 }
 
 TokenMasks::MaskPtr TokenMasks::compute(StateId state) {
@@ -259,7 +259,8 @@ void TokenMasks::prepare(std::chrono::steady_clock::duration budget) {
   std::vector<Open> open;
   std::unordered_set<uint64_t> seen;
   auto add = [&](TermId id, bool exits) {
-    if (id != kNone && id != kEpsilon && seen.insert(uint64_t{id} << 1 | (exits ? 1 : 0)).second) open.push_back({id, exits});
+    if (id != kNone && id != kEpsilon && seen.insert(uint64_t{id} << 1 | (exits ? 1 : 0)).second)
+      open.push_back({id, exits});
   };
   add(automaton_.term_of(automaton_.start()), false);
   for (RuleId rule = 0; rule < automaton_.num_rules(); ++rule) {

@@ -1,5 +1,6 @@
 #pragma once
-// Which tokens may come next in a state: the automaton walked along the vocabulary's tries, and what is remembered of it.
+// Which tokens may come next in a state: the automaton walked along the vocabulary's tries, and what is remembered of
+// it.
 
 #include <chrono>
 #include <cstddef>
@@ -41,10 +42,10 @@ class TokenMasks {
   template <typename Make>
   MaskPtr cached(StateId state, unsigned what, Make make);
   size_t plain_length(StateId state, bool& exits);
-  /// Walks nodes [from, to) of a trie, `state` standing before them, and adds the tokens that it takes to `ids`. Tokens of
-  /// up to `done` characters are known.
-  void walk(const TokenTrie& trie, uint32_t from, uint32_t to, size_t depth, StateId state, size_t done, std::vector<int32_t>& ids,
-            std::vector<uint32_t>* exits);
+  /// Walks nodes [from, to) of a trie, `state` standing before them, and adds the tokens that it takes to `ids`. Tokens
+  /// of up to `done` characters are known.
+  void walk(const TokenTrie& trie, uint32_t from, uint32_t to, size_t depth, StateId state, size_t done,
+            std::vector<int32_t>& ids, std::vector<uint32_t>* exits);
   void walk_all(uint32_t which, StateId state, size_t done, PartialMask& mask, bool with_exits);
   void collect_rests(PartialMask& mask) const;
   MaskPtr compute(StateId state);

@@ -29,13 +29,13 @@ TokenTrie::TokenTrie(std::span<const Entry> sorted) {
   };
   std::string_view last;
   for (auto [token, id] : sorted) {
-    size_t common = static_cast<size_t>(std::mismatch(last.begin(), last.end(), token.begin(), token.end()).first -
-                                        last.begin());
+    size_t common =
+        static_cast<size_t>(std::mismatch(last.begin(), last.end(), token.begin(), token.end()).first - last.begin());
     close_to(common);
     for (size_t i = common; i < token.size(); ++i) {
       open.push_back(static_cast<uint32_t>(nodes_.size()));
-      nodes_.push_back({0, static_cast<uint32_t>(ids_.size()), static_cast<uint16_t>(i + 1),
-                        static_cast<uint8_t>(token[i]), 0});
+      nodes_.push_back(
+          {0, static_cast<uint32_t>(ids_.size()), static_cast<uint16_t>(i + 1), static_cast<uint8_t>(token[i]), 0});
     }
     auto chars = static_cast<uint8_t>(std::min<size_t>(count_chars(token), 255));
     for (uint32_t node : open) nodes_[node].most_chars = std::max(nodes_[node].most_chars, chars);

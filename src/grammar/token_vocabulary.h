@@ -28,11 +28,11 @@ namespace sgl::grammar {
 class TokenTrie {
  public:
   struct Node {
-    uint32_t end;         ///< one past the last node of the subtree
-    uint32_t first_id;    ///< tokens of this node: ids()[first_id … first_id of the next node)
-    uint16_t depth;       ///< bytes from the root, at least 1
-    uint8_t byte;         ///< the edge into the node
-    uint8_t most_chars;   ///< most characters of any token in the subtree; 255 is 255 or more
+    uint32_t end;        ///< one past the last node of the subtree
+    uint32_t first_id;   ///< tokens of this node: ids()[first_id … first_id of the next node)
+    uint16_t depth;      ///< bytes from the root, at least 1
+    uint8_t byte;        ///< the edge into the node
+    uint8_t most_chars;  ///< most characters of any token in the subtree; 255 is 255 or more
   };
   struct Entry {
     std::string_view bytes;
@@ -61,9 +61,9 @@ struct PartialMask {
   struct Exit {
     uint32_t trie, node;
   };
-  size_t plain = 0;             ///< all plain tokens of up to so many characters,
-  std::vector<uint32_t> words;  ///< those with a set bit (empty: none),
-  std::vector<int32_t> ids;     ///< and these
+  size_t plain = 0;                ///< all plain tokens of up to so many characters,
+  std::vector<uint32_t> words;     ///< those with a set bit (empty: none),
+  std::vector<int32_t> ids;        ///< and these
   std::optional<TokenTrie> rests;  ///< what is left of tokens where the term can end inside of them,
   std::vector<Exit> exits;         ///< or, where these are very many, the nodes of the tries where it can end
 
@@ -82,7 +82,8 @@ class TokenVocabulary {
   /// where a text is complete.
   TokenVocabulary(std::vector<std::string> bytes, std::vector<int32_t> eos_ids);
   /// With the tokenizer's own EOS ids and `more_eos_ids`.
-  static std::shared_ptr<const TokenVocabulary> of(const Tokenizer& tokenizer, std::span<const int32_t> more_eos_ids = {});
+  static std::shared_ptr<const TokenVocabulary> of(const Tokenizer& tokenizer,
+                                                   std::span<const int32_t> more_eos_ids = {});
 
   int32_t size() const { return static_cast<int32_t>(bytes_.size()); }
   size_t mask_words() const { return (bytes_.size() + 31) / 32; }

@@ -1,5 +1,5 @@
-// Masks against brute force: every token of a vocabulary is tried byte by byte, in states along random walks through random
-// grammars. usage: mask_check SEED GRAMMARS DIRECTORY…   (directories with a tokenizer.json)
+// Masks against brute force: every token of a vocabulary is tried byte by byte, in states along random walks through
+// random grammars. usage: mask_check SEED GRAMMARS DIRECTORY…   (directories with a tokenizer.json)
 
 #include <chrono>
 #include <cstdio>
@@ -19,7 +19,8 @@ namespace sgl {
 namespace {
 
 /// What the mask must be, by the automaton alone.
-std::vector<uint32_t> brute_force(grammar::Automaton& a, grammar::StateId state, const grammar::TokenVocabulary& vocabulary) {
+std::vector<uint32_t> brute_force(grammar::Automaton& a, grammar::StateId state,
+                                  const grammar::TokenVocabulary& vocabulary) {
   std::vector<uint32_t> mask(vocabulary.mask_words(), 0);
   for (int32_t id = 0; id < vocabulary.size(); ++id) {
     bool allowed;
@@ -39,7 +40,8 @@ struct Totals {
   size_t grammars = 0, refused = 0, masks = 0;
 };
 
-bool check(const GrammarSpec& spec, std::shared_ptr<const grammar::TokenVocabulary> vocabulary, std::mt19937_64& rng, Totals& totals) {
+bool check(const GrammarSpec& spec, std::shared_ptr<const grammar::TokenVocabulary> vocabulary, std::mt19937_64& rng,
+           Totals& totals) {
   std::shared_ptr<const Grammar> grammar;
   try {
     grammar = std::make_shared<const Grammar>(spec, vocabulary);
@@ -85,7 +87,8 @@ bool check(const GrammarSpec& spec, std::shared_ptr<const grammar::TokenVocabula
       const std::string& bytes = vocabulary->bytes(id);
       size_t common = std::min(jump.size(), bytes.size());
       if (jump.compare(0, common, bytes, 0, common) != 0) {
-        std::printf("WRONG: forced '%s', but '%s' is allowed; grammar:\n%s\n", jump.c_str(), bytes.c_str(), spec.text.c_str());
+        std::printf("WRONG: forced '%s', but '%s' is allowed; grammar:\n%s\n", jump.c_str(), bytes.c_str(),
+                    spec.text.c_str());
         return false;
       }
       if (!matcher.accept(id)) {
@@ -115,8 +118,8 @@ int run(int argc, char** argv) {
         return 1;
       }
     }
-    std::printf("%s: %zu masks of %zu grammars are as by brute force over %d tokens (%zu refused)\n", argv[i], totals.masks,
-                totals.grammars, vocabulary->size(), totals.refused);
+    std::printf("%s: %zu masks of %zu grammars are as by brute force over %d tokens (%zu refused)\n", argv[i],
+                totals.masks, totals.grammars, vocabulary->size(), totals.refused);
     if (totals.masks == 0) return 1;
   }
   return 0;
