@@ -121,12 +121,13 @@ class SchemaCompiler {
   // json_schema_array.cpp, json_schema_object.cpp
   TermId build_array(const Facts& facts);
   TermId array_term(const std::vector<TermId>& first, TermId item, uint64_t min, uint64_t max);
+  std::optional<std::vector<const JsonValue*>> finite_values(const Demand& demand);
+  TermId unique_term(const JsonValue& schema, const Demand& items, uint64_t min, uint64_t max);
   TermId contains_term(const Facts& facts, TermId item, const Demand& items, uint64_t min, uint64_t max);
   TermId build_object(const Facts& facts);
   struct Members;
   TermId object_term(const Members& members);
   TermId interleaved_object_term(const Members& members);
-  TermId counted_object_term(const Members& members);
   TermId other_member(const Facts& facts, const std::vector<std::string>& names);
   Demand member_demand(const Facts& facts, const std::string& name);
   const JsonValue* other_members_of(const JsonValue& schema);

@@ -1,6 +1,7 @@
 // Arrays: the first items one by one, the others as a counted repetition.
 
 #include <algorithm>
+#include <bit>
 
 #include <fmt/format.h>
 
@@ -12,6 +13,7 @@ namespace {
 using Type = JsonValue::Type;
 constexpr uint64_t kMostCounted = 64;  // items that `contains` or uniqueItems are counted over
 constexpr size_t kMostFirstItems = 2000;
+constexpr size_t kMostUnique = 10;  // values that items which must differ are taken from
 
 }  // namespace
 
@@ -83,8 +85,8 @@ TermId SchemaCompiler::build_array(const Facts& facts) {
     refuse(*facts.front().schema, "prefixItems", fmt::format("more than {} different items", kMostFirstItems));
   }
   if (unique != nullptr && max > 1) {
-    refuse(*unique, "uniqueItems",
-           "whether items are all different is not decided by an automaton; with maxItems 1 it is needless");
+    if (first > 0 || contains) refuse(*unique, "uniqueItems", "beside prefixItems or contains it is not supported");
+    return unique_term(*unique, rest, min, max);
   }
   std::vector<TermId> heads;
   for (size_t i = 0; i < first && i < max; ++i) {
@@ -112,6 +114,60 @@ TermId SchemaCompiler::build_array(const Facts& facts) {
   }
   TermId item = max > heads.size() ? value_of(rest) : kNone;
   return array_term(heads, item, min, max);
+}
+
+// The values that satisfy the demand, if they are listed by enum and const; true, false and null count as listed.
+std::optional<std::vector<const JsonValue*>> SchemaCompiler::finite_values(const Demand& demand) {
+  static const std::vector<JsonValue> kSimple = [] {
+    std::vector<JsonValue> list(3);
+    list[1].type = list[2].type = Type::Boolean;
+    list[2].boolean = true;
+    return list;
+  }();
+  std::vector<const JsonValue*> out;
+  for (const Facts& facts : expand(demand)) {
+    bool integer = false, no_integer = false;
+    std::vector<const JsonValue*> candidates;
+    if (auto listed = listed_values(facts)) {
+      candidates = *listed;
+    } else if ((types_of(facts, integer, no_integer) & ~(kNull | kBoolean)) == 0) {
+      for (const JsonValue& v : kSimple) candidates.push_back(&v);
+    } else {
+      return std::nullopt;
+    }
+    for (const JsonValue* v : candidates) {
+      bool known = std::any_of(out.begin(), out.end(), [&](const JsonValue* o) { return equal(*o, *v); });
+      if (!known && valid(*v, facts)) out.push_back(v);
+    }
+  }
+  return out;
+}
+
+// Different items out of a short list: a rule for each set of those that came already.
+TermId SchemaCompiler::unique_term(const JsonValue& schema, const Demand& items, uint64_t min, uint64_t max) {
+  std::optional<std::vector<const JsonValue*>> values = items.empty() ? std::nullopt : finite_values(items);
+  if (!values || values->size() > kMostUnique) {
+    refuse(schema, "uniqueItems",
+           fmt::format("it is decided for items out of a list of at most {} values; leave it out, or give maxItems 1",
+                       kMostUnique));
+  }
+  size_t n = values->size();
+  std::vector<TermId> terms;
+  for (const JsonValue* v : *values) terms.push_back(automaton_.cat(constant(*v), space_));
+  std::vector<RuleId> rules;
+  for (size_t set = 0; set < size_t{1} << n; ++set) rules.push_back(automaton_.new_rule("unique items", false));
+  for (size_t set = 0; set < size_t{1} << n; ++set) {
+    std::vector<TermId> options;
+    auto count = static_cast<uint64_t>(std::popcount(set));
+    for (size_t i = 0; i < n && count < max; ++i) {
+      if ((set >> i & 1) == 0)
+        options.push_back(automaton_.cat(terms[i], automaton_.call(rules[set | size_t{1} << i])));
+    }
+    TermId more =
+        automaton_.cat(set == 0 ? kEpsilon : automaton_.cat(mark(","), space_), automaton_.alt(std::move(options)));
+    automaton_.define(rules[set], count >= min ? automaton_.alt({mark("]"), more}) : more);
+  }
+  return automaton_.cat({mark("["), space_, automaton_.call(rules[0])});
 }
 
 TermId SchemaCompiler::array_term(const std::vector<TermId>& first, TermId item, uint64_t min, uint64_t max) {

@@ -41,6 +41,7 @@ struct SchemaCompiler::Members {
   std::vector<std::vector<Member>> chains;
   TermId other = kNone;  // any other member
   uint64_t min = 0, max = kUnbounded;
+  const JsonValue* schema = nullptr;  // for messages
 };
 
 bool SchemaCompiler::name_matches(const JsonValue& schema, const std::string& pattern, const std::string& name) {
@@ -184,17 +185,18 @@ TermId SchemaCompiler::build_object(const Facts& facts) {
   auto too_many = [&] {
     size_t product = 1;
     for (const auto& chain : members.chains) product *= chain.size() + 1;
+    if (counted) product *= 1 + std::min<uint64_t>(members.max != kUnbounded ? members.max : members.min, 100);
     return product > kMostInterleaved || members.chains.size() > 12;
   };
-  while (members.chains.size() > 1 && (counted || too_many())) {
+  while (members.chains.size() > 1 && too_many()) {
     auto& last = members.chains.back();
     auto& before = members.chains[members.chains.size() - 2];
     before.insert(before.end(), last.begin(), last.end());
     members.chains.pop_back();
   }
   if (members.chains.empty()) members.chains.emplace_back();
-  if (counted) return counted_object_term(members);
-  return members.chains.size() == 1 ? object_term(members) : interleaved_object_term(members);
+  members.schema = facts.front().schema != nullptr ? facts.front().schema : &root_;
+  return !counted && members.chains.size() == 1 ? object_term(members) : interleaved_object_term(members);
 }
 
 // A member whose name is none of `names`. Each set of patternProperties that a name can match is a case of its own.
@@ -313,77 +315,55 @@ TermId SchemaCompiler::object_term(const Members& m) {
   return automaton_.cat({mark("{"), space_, automaton_.alt(std::move(first))});
 }
 
-// Several chains: a rule for each combination of places in them.
+// Several chains, or members that are counted: a rule for each combination of places in the chains and the count.
 TermId SchemaCompiler::interleaved_object_term(const Members& m) {
   TermId comma = automaton_.cat(mark(","), space_), close = mark("}");
+  auto less = [](uint64_t x) { return x == kUnbounded ? x : x > 0 ? x - 1 : 0; };
+  bool counted = m.min != 0 || m.max != kUnbounded;
+  size_t states = 1, most = 0;
   std::vector<size_t> strides;
-  size_t states = 1;
   for (const auto& chain : m.chains) {
     strides.push_back(states);
     states *= chain.size() + 1;
+    most += chain.size();
   }
-  std::vector<RuleId> rest(states);
-  for (RuleId& rule : rest) rule = automaton_.new_rule("rest of an object", false);
-  TermId start = kNone;
-  for (size_t state = 0; state < states; ++state) {
-    std::vector<TermId> ways;
-    bool may_end = true;
-    for (size_t c = 0; c < m.chains.size(); ++c) {
-      const auto& chain = m.chains[c];
-      size_t at = state / strides[c] % (chain.size() + 1);
-      for (size_t j = at; j < chain.size(); ++j) {
-        ways.push_back(automaton_.cat(chain[j].term, automaton_.call(rest[state + (j + 1 - at) * strides[c]])));
-        if (!chain[j].required) continue;
-        may_end = false;
-        break;
-      }
-    }
-    if (m.other != kNone) ways.push_back(automaton_.cat(m.other, automaton_.call(rest[state])));
-    TermId more = automaton_.alt(std::move(ways));
-    if (state == 0) start = may_end ? automaton_.alt({close, more}) : more;
-    more = automaton_.cat(comma, more);
-    automaton_.define(rest[state], may_end ? automaton_.alt({close, more}) : more);
-  }
-  return automaton_.cat({mark("{"), space_, start});
-}
-
-// The same with the number of members so far in each rule.
-TermId SchemaCompiler::counted_object_term(const Members& m) {
-  const std::vector<Members::Member>& list = m.chains[0];
-  size_t n = list.size();
-  TermId comma = automaton_.cat(mark(","), space_), close = mark("}");
-  auto less = [](uint64_t x) { return x == kUnbounded ? x : x > 0 ? x - 1 : 0; };
-  if (n == 0) {
+  if (counted && most == 0) {  // others only: a counted repetition
     TermId more = automaton_.repeat(automaton_.cat(comma, m.other), less(m.min), less(m.max));
     TermId some = m.max == 0 ? kNone : automaton_.cat({m.other, more, close});
     return automaton_.cat({mark("{"), space_, m.min == 0 ? automaton_.alt({close, some}) : some});
   }
-  // More than `cap` members make no difference. Without others there are never more than n.
-  uint64_t cap = m.max != kUnbounded ? m.max : m.min;
-  if (m.other == kNone) cap = std::min<uint64_t>(cap, n);
-  if (cap > kMostCounted || (cap + 1) * (n + 1) > kMostCounted) return kNone;
+  // More than `cap` members make no difference. Without others there are never more than all of them.
+  uint64_t cap = !counted ? 1 : m.max != kUnbounded ? m.max : m.min;
+  if (m.other == kNone) cap = std::min<uint64_t>(cap, most);
   cap = std::max<uint64_t>(cap, 1);
-  std::vector<std::vector<RuleId>> rest(n + 1);
-  for (size_t i = 0; i <= n; ++i) {
-    for (uint64_t c = 0; c <= cap; ++c) rest[i].push_back(automaton_.new_rule("counted members", false));
+  if (cap > kMostCounted || (cap + 1) * states > kMostCounted) {
+    refuse(*m.schema, m.max != kUnbounded ? "maxProperties" : "minProperties",
+           "with so many members the count needs too many states");
   }
-  std::vector<bool> may_end(n + 1, true);
-  for (size_t i = n; i-- > 0;) may_end[i] = may_end[i + 1] && !list[i].required;
-  for (size_t i = 0; i <= n; ++i) {
+  std::vector<std::vector<RuleId>> rest(states);
+  for (auto& row : rest) {
+    for (uint64_t c = 0; c <= cap; ++c) row.push_back(automaton_.new_rule("rest of an object", false));
+  }
+  for (size_t state = 0; state < states; ++state) {
     for (uint64_t c = 0; c <= cap; ++c) {
-      std::vector<TermId> options;
-      if (may_end[i] && c >= m.min) options.push_back(close);
-      if (c < m.max) {
-        uint64_t after = std::min(c + 1, cap);
-        std::vector<TermId> ways;
-        for (size_t j = i; j < n; ++j) {
-          ways.push_back(automaton_.cat(list[j].term, automaton_.call(rest[j + 1][after])));
-          if (list[j].required) break;
+      uint64_t after = std::min(c + 1, cap);
+      std::vector<TermId> ways;
+      bool may_end = c >= std::min(m.min, cap);
+      for (size_t k = 0; k < m.chains.size(); ++k) {
+        const auto& chain = m.chains[k];
+        size_t at = state / strides[k] % (chain.size() + 1);
+        for (size_t j = at; j < chain.size(); ++j) {
+          ways.push_back(
+              automaton_.cat(chain[j].term, automaton_.call(rest[state + (j + 1 - at) * strides[k]][after])));
+          if (!chain[j].required) continue;
+          may_end = false;
+          break;
         }
-        if (m.other != kNone) ways.push_back(automaton_.cat(m.other, automaton_.call(rest[i][after])));
-        options.push_back(automaton_.cat(c == 0 ? kEpsilon : comma, automaton_.alt(std::move(ways))));
       }
-      automaton_.define(rest[i][c], automaton_.alt(std::move(options)));
+      if (m.other != kNone) ways.push_back(automaton_.cat(m.other, automaton_.call(rest[state][after])));
+      TermId more = c < m.max ? automaton_.alt(std::move(ways)) : kNone;
+      more = automaton_.cat(c == 0 ? kEpsilon : comma, more);
+      automaton_.define(rest[state][c], may_end ? automaton_.alt({close, more}) : more);
     }
   }
   return automaton_.cat({mark("{"), space_, automaton_.call(rest[0][0])});

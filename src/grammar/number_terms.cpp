@@ -16,6 +16,7 @@ namespace {
 
 constexpr size_t kMostFractionDigits = 20;  // of an integer written with an exponent: 1.25e2
 constexpr int kMostResidues = 4096;
+constexpr int kMostScientificResidues = 128;  // of a multiple that may be written with an exponent
 
 // Magnitudes between two bounds, both optional.
 struct Magnitudes {
@@ -338,6 +339,47 @@ TermId number_term(Automaton& a, const NumberRange& range) {
   return a.alt(std::move(options));
 }
 
+namespace {
+
+// Multiples of p / 10^q with an exponent of at least the number of digits after the point. After digits that make the
+// number N of remainder r, f of them behind the point, the value is N · 10^(e−f): whether p divides it · 10^q is told
+// by r and e, and from some e on by r alone, when 10^e holds all of p's factors 2 and 5.
+TermId scientific_multiple(Automaton& a, int p, size_t q) {
+  auto digit = [&](int d) { return a.byte_range('0' + static_cast<unsigned>(d), '0' + static_cast<unsigned>(d)); };
+  std::vector<std::vector<RuleId>> rules(kMostFractionDigits + 1);
+  for (size_t f = 0; f <= kMostFractionDigits; ++f) {
+    for (int r = 0; r < p; ++r) rules[f].push_back(a.new_rule("multiple", false));
+  }
+  Builder builder(a);
+  constexpr long kEnough = 8;  // 2^8 > kMostScientificResidues
+  for (size_t f = 0; f <= kMostFractionDigits; ++f) {
+    for (int r = 0; r < p; ++r) {
+      std::vector<TermId> options, digits;
+      for (int d = 0; d < 10; ++d) {
+        auto next = static_cast<size_t>((r * 10 + d) % p);
+        if (f == 0) options.push_back(a.cat(digit(d), a.call(rules[0][next])));
+        if (f < kMostFractionDigits) digits.push_back(a.cat(digit(d), a.call(rules[f + 1][next])));
+      }
+      TermId more = a.alt(std::move(digits));
+      options.push_back(f == 0 ? a.cat(a.literal("."), more) : more);
+      int64_t value = r;
+      for (size_t i = 0; i < q; ++i) value = value * 10 % p;
+      auto base = static_cast<long>(f);
+      for (long e = 0; e < kEnough; ++e) {
+        if (value == 0) options.push_back(builder.exponent(base + e, base + e));
+        value = value * 10 % p;
+      }
+      if (value == 0) options.push_back(builder.exponent(base + kEnough, std::nullopt));
+      a.define(rules[f][static_cast<size_t>(r)], a.alt(std::move(options)));
+    }
+  }
+  std::vector<TermId> starts;
+  for (int d = 0; d < 10; ++d) starts.push_back(a.cat(digit(d), a.call(rules[0][static_cast<size_t>(d % p)])));
+  return a.alt(std::move(starts));
+}
+
+}  // namespace
+
 TermId multiple_term(Automaton& a, const Decimal& divisor) {
   // value = n · divisor  ⇔  value · 10^q is a whole number and a multiple of p, where divisor = p / 10^q.
   std::string digits = divisor.whole + divisor.fraction;
@@ -395,6 +437,7 @@ TermId multiple_term(Automaton& a, const Decimal& divisor) {
   // A number: an optional sign, then a digit at least.
   std::vector<TermId> starts;
   for (int d = 0; d < 10; ++d) starts.push_back(a.cat(digit(d), a.call(rules[0][static_cast<size_t>(d % p)])));
+  if (p <= kMostScientificResidues) starts.push_back(scientific_multiple(a, p, q));
   return a.cat(a.optional(a.literal("-")), a.alt(std::move(starts)));
 }
 

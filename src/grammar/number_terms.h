@@ -26,7 +26,8 @@ struct NumberRange {
 /// bounds, else those with one digit before the point, as programs write them (1.5e+300).
 TermId number_term(Automaton& a, const NumberRange& range);
 
-/// Decimals without an exponent that are multiples of `divisor` (> 0). Throws Unsupported if its digits are too many.
+/// Multiples of `divisor` (> 0), decimals without an exponent and, where its digits are few, with one that makes up for
+/// the fraction (1.5e3). Throws Unsupported if its digits are too many.
 TermId multiple_term(Automaton& a, const Decimal& divisor);
 
 }  // namespace sgl::grammar
