@@ -168,6 +168,7 @@ class Automaton {
   TermId rebuild(TermId id, const std::vector<char>& alive, std::unordered_map<TermId, TermId>& memo);
 
   StateId compute_next(StateId state, unsigned byte_class);
+  void find_missing(TermId id, unsigned c, std::vector<StateId>& missing);
   TermId derive(TermId id, unsigned c);
   TermId derive_bool(TermId id, unsigned c);
   void push_frames(TermId derived, TermId rest, std::vector<TermId>& out);
@@ -194,7 +195,6 @@ class Automaton {
   std::vector<int16_t> forced_;       // state → forced byte; −2: not asked yet
   std::unordered_map<TermId, bool> live_;
   std::unordered_map<uint64_t, TermId> clamped_;
-  int depth_ = 0;
 };
 
 }  // namespace sgl::grammar

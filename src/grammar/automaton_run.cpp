@@ -13,7 +13,7 @@ namespace {
 
 uint64_t less_one(uint64_t n) { return n == kUnbounded || n == 0 ? n : n - 1; }
 
-constexpr size_t kMostSearched = 50000;  // states looked at to decide whether an And matches anything
+constexpr size_t kMostSearched = 10000;  // states looked at to decide whether an And matches anything
 constexpr size_t kMostSteps = 400000;    // terms looked at for one derivative
 
 }  // namespace
@@ -29,19 +29,68 @@ StateId Automaton::state_of(TermId term) {
   return state;
 }
 
-StateId Automaton::compute_next(StateId state, unsigned byte_class) {
-  struct Depth {
-    explicit Depth(int& d) : depth(d) { ++depth; }
-    ~Depth() { --depth; }
-    int& depth;
-  } guard(depth_);
-  if (depth_ > kDeepest + 100) {
-    throw Error(ErrorKind::Unsupported,
-                fmt::format("the grammar is nested more than {} levels deep for this text; nest less deep", kDeepest));
+// The states whose derivatives those of `id` are made of and that are not known yet.
+void Automaton::find_missing(TermId id, unsigned c, std::vector<StateId>& missing) {
+  std::vector<TermId> open = {id};
+  auto need = [&](TermId body) {
+    StateId state = state_of(body);
+    if (table_[size_t{state} * num_classes_ + c] == kUnknown) missing.push_back(state);
+  };
+  for (size_t steps = 0; !open.empty() && steps < kMostSteps; ++steps) {
+    const Term t = terms_[open.back()];
+    open.pop_back();
+    switch (t.kind) {
+      case Kind::Cat:
+        open.push_back(t.a);
+        if (terms_[t.a].nullable) open.push_back(t.b);
+        break;
+      case Kind::Frame:
+        need(t.a);
+        if (terms_[t.a].nullable) open.push_back(t.b);
+        break;
+      case Kind::Alt:
+        open.insert(open.end(), lists_.begin() + t.a, lists_.begin() + t.a + t.b);
+        break;
+      case Kind::Repeat:
+        open.push_back(t.a);
+        break;
+      case Kind::Ref:
+        if (rules_[t.a].framed) {
+          need(rules_[t.a].body);
+        } else {
+          open.push_back(rules_[t.a].body);
+        }
+        break;
+      default:
+        break;
+    }
   }
-  StateId result = state_of(derive(state_terms_[state], byte_class));
-  table_[size_t{state} * num_classes_ + byte_class] = result;
-  return result;
+}
+
+// Rules may call each other thousands deep before a byte is read, so what a derivative needs is computed first, with a
+// stack of its own and not the machine's.
+StateId Automaton::compute_next(StateId state, unsigned byte_class) {
+  std::vector<StateId> open = {state};
+  std::vector<StateId> missing;
+  while (!open.empty()) {
+    StateId at = open.back();
+    size_t cell = size_t{at} * num_classes_ + byte_class;
+    if (table_[cell] == kUnknown) {
+      missing.clear();
+      find_missing(state_terms_[at], byte_class, missing);
+      if (!missing.empty()) {
+        open.insert(open.end(), missing.begin(), missing.end());
+        if (open.size() > kMostSteps) {
+          throw Error(ErrorKind::Unsupported, "the grammar is nested too deep for this text; nest less deep");
+        }
+        continue;
+      }
+      StateId next = state_of(derive(state_terms_[at], byte_class));
+      table_[cell] = next;
+    }
+    open.pop_back();
+  }
+  return table_[size_t{state} * num_classes_ + byte_class];
 }
 
 // `derived`, of the body of a framed rule, goes on with `rest`.

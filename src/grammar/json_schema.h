@@ -86,9 +86,7 @@ class SchemaCompiler {
   /// True only if no instance satisfies the demand; looks a few levels deep.
   bool surely_empty(const Demand& demand, int depth);
   bool surely_empty(const Facts& facts, int depth);
-  bool surely_disjoint(const JsonValue& a, const JsonValue& b) {
-    return surely_empty(Demand{{&a, true}, {&b, true}}, 3);
-  }
+  bool surely_disjoint(const JsonValue& a, const JsonValue& b);
 
   // json_schema_check.cpp
   bool valid(const JsonValue& value, const JsonValue& schema, int depth = 0);
@@ -153,8 +151,9 @@ class SchemaCompiler {
   std::unordered_map<const JsonValue*, std::string> path_of_;
   std::map<std::pair<std::string, bool>, std::pair<TermId, std::pair<uint64_t, uint64_t>>> patterns_;
   std::map<std::pair<std::string, std::string>, bool> name_matches_;
-  bool ref_stands_alone_ = false;  // drafts up to 7: what stands beside a $ref is ignored
-  int depth_ = 0, emptiness_budget_ = 20000;
+  const JsonValue* values_from_ = nullptr;  // the enum that the values being checked come from: no need to look there
+  bool ref_stands_alone_ = false;           // drafts up to 7: what stands beside a $ref is ignored
+  int depth_ = 0, emptiness_budget_ = 20000, disjoint_nesting_ = 0;
 };
 
 /// The items of a keyword that this grammar knows, and what kind of value it asks for.

@@ -15,6 +15,13 @@ constexpr uint64_t kMostCounted = 64;  // items that `contains` or uniqueItems a
 constexpr size_t kMostFirstItems = 2000;
 constexpr size_t kMostUnique = 10;  // values that items which must differ are taken from
 
+// A schema for messages.
+const JsonValue* named_schema(const Facts& facts) {
+  auto at = std::find_if(facts.begin(), facts.end(), [](const Fact& fact) { return fact.schema != nullptr; });
+  static const JsonValue kNone;
+  return at != facts.end() ? at->schema : &kNone;
+}
+
 }  // namespace
 
 // The schema of the items after the first `prefix` ones, or null if they are free. Drafts differ in the names.
@@ -82,7 +89,7 @@ TermId SchemaCompiler::build_array(const Facts& facts) {
   }
   if (min > max) return kNone;
   if (first > kMostFirstItems) {
-    refuse(*facts.front().schema, "prefixItems", fmt::format("more than {} different items", kMostFirstItems));
+    refuse(*named_schema(facts), "prefixItems", fmt::format("more than {} different items", kMostFirstItems));
   }
   if (unique != nullptr && max > 1) {
     if (first > 0 || contains) refuse(*unique, "uniqueItems", "beside prefixItems or contains it is not supported");
@@ -109,7 +116,7 @@ TermId SchemaCompiler::build_array(const Facts& facts) {
     heads.push_back(value_of(std::move(demand)));
   }
   if (contains) {
-    if (first > 0) refuse(*facts.front().schema, "contains", "beside prefixItems it is not supported");
+    if (first > 0) refuse(*named_schema(facts), "contains", "beside prefixItems it is not supported");
     return contains_term(facts, kNone, rest, min, max);
   }
   TermId item = max > heads.size() ? value_of(rest) : kNone;

@@ -184,8 +184,17 @@ std::optional<std::vector<const JsonValue*>> SchemaCompiler::listed_values(const
 TermId SchemaCompiler::build(const Facts& facts) {
   if (auto values = listed_values(facts)) {
     std::vector<TermId> options;
+    auto from = std::find_if(facts.begin(), facts.end(), [](const Fact& fact) {
+      return fact.kind == Fact::Kind::All && fact.schema->find("const") == nullptr &&
+             fact.schema->find("enum") != nullptr;
+    });
     for (const JsonValue* value : *values) {
-      if (valid(*value, facts)) options.push_back(constant(*value));
+      values_from_ = from != facts.end() && from->schema->find("enum")->items.data() == values->front()
+                         ? from->schema->find("enum")
+                         : nullptr;
+      bool fits = valid(*value, facts);
+      values_from_ = nullptr;
+      if (fits) options.push_back(constant(*value));
     }
     return automaton_.alt(std::move(options));
   }

@@ -172,7 +172,7 @@ bool SchemaCompiler::valid(const JsonValue& value, const Facts& facts) {
                {"allOf", "anyOf", "oneOf", "not", "if", "dependentRequired", "dependentSchemas", "dependencies"}) {
             if (m.first == choosing) return false;
           }
-          return violates(value, *fact.schema, m.first, m.second, 0);
+          return &m.second != values_from_ && violates(value, *fact.schema, m.first, m.second, 0);
         });
       case Fact::Kind::Not:
         return violates(value, *fact.schema, fact.name, *fact.schema->find(fact.name), 0);

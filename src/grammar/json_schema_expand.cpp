@@ -57,6 +57,12 @@ std::vector<Facts> SchemaCompiler::expand(const Demand& demand) {
     }
     branch.seen.push_back(literal);
     const JsonValue& schema = *literal.schema;
+    for (std::string_view keyword : {"anyOf", "oneOf", "allOf", "required"}) {
+      const JsonValue* list = schema.find(keyword);
+      if (list != nullptr && !list->is(Type::Array)) malformed(schema, keyword, "an array");
+    }
+    if (const JsonValue* ref = schema.find("$ref"); ref != nullptr && !ref->is(Type::String))
+      malformed(schema, "$ref", "a string");
     if (schema.is(Type::Boolean)) {
       if (schema.boolean == literal.holds) open.push_back(std::move(branch));
       continue;
@@ -208,6 +214,16 @@ void SchemaCompiler::expand_failing(const JsonValue& schema, Branch branch, std:
       option({}, {{Fact::Kind::Not, &schema, name, {}, 0}});
     }
   }
+}
+
+// Expanding a oneOf asks this, and this expands: a recursive schema would go on for ever.
+bool SchemaCompiler::surely_disjoint(const JsonValue& a, const JsonValue& b) {
+  constexpr int kDeepestNesting = 3;
+  if (disjoint_nesting_ >= kDeepestNesting) return false;
+  ++disjoint_nesting_;
+  bool empty = surely_empty(Demand{{&a, true}, {&b, true}}, 3);
+  --disjoint_nesting_;
+  return empty;
 }
 
 bool SchemaCompiler::surely_empty(const Demand& demand, int depth) {

@@ -195,7 +195,7 @@ TermId SchemaCompiler::build_object(const Facts& facts) {
     members.chains.pop_back();
   }
   if (members.chains.empty()) members.chains.emplace_back();
-  members.schema = facts.front().schema != nullptr ? facts.front().schema : &root_;
+  members.schema = !facts.empty() && facts.front().schema != nullptr ? facts.front().schema : &root_;
   return !counted && members.chains.size() == 1 ? object_term(members) : interleaved_object_term(members);
 }
 
@@ -336,7 +336,7 @@ TermId SchemaCompiler::interleaved_object_term(const Members& m) {
   uint64_t cap = !counted ? 1 : m.max != kUnbounded ? m.max : m.min;
   if (m.other == kNone) cap = std::min<uint64_t>(cap, most);
   cap = std::max<uint64_t>(cap, 1);
-  if (cap > kMostCounted || (cap + 1) * states > kMostCounted) {
+  if (cap > kMostCounted || (cap + 1) * states > kMostCounted || (cap + 1) * states * (most + 1) > 50 * kMostCounted) {
     refuse(*m.schema, m.max != kUnbounded ? "maxProperties" : "minProperties",
            "with so many members the count needs too many states");
   }

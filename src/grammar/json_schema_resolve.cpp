@@ -167,7 +167,8 @@ void SchemaCompiler::refuse(const JsonValue& schema, std::string_view keyword, c
 
 void SchemaCompiler::malformed(const JsonValue& schema, std::string_view keyword, const std::string& expected) const {
   throw Error(ErrorKind::InvalidArgument,
-              fmt::format("JSON Schema: {} at {} must be {}", keyword, place(schema, keyword), expected));
+              fmt::format("JSON Schema: {} at {} must be {}", keyword.empty() ? "what stands" : keyword,
+                          place(schema, keyword), expected));
 }
 
 TermId compile_json_schema(CharTerms& chars, std::string_view text, const GrammarOptions& options) {

@@ -30,7 +30,13 @@ class Reader {
   [[noreturn]] void fail(std::string_view expected) const {
     throw Error(ErrorKind::InvalidArgument,
                 fmt::format("the JSON text is malformed at byte {}: expected {}, got {}", at_, expected,
-                            at_ < text_.size() ? fmt::format("'{}'", text_[at_]) : "the end"));
+                            at_ < text_.size() ? fmt::format("'{}'", text_.substr(at_, char_size())) : "the end"));
+  }
+  // Of the character at hand, so that a message holds no half of one.
+  size_t char_size() const {
+    size_t n = 1;
+    while (at_ + n < text_.size() && (static_cast<unsigned char>(text_[at_ + n]) & 0xC0) == 0x80) ++n;
+    return n;
   }
   void skip_space() {
     while (at_ < text_.size() && std::string_view(" \t\n\r").find(text_[at_]) != std::string_view::npos) ++at_;
