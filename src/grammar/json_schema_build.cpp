@@ -71,8 +71,8 @@ TermId SchemaCompiler::value_of(Demand demand) {
   auto alone = [&](std::string_view keyword) {
     if (demand.size() != 1 || !demand[0].holds || schema.find(keyword) == nullptr) return false;
     return std::all_of(schema.members.begin(), schema.members.end(), [&](const auto& m) {
-      return m.first == keyword || m.first == "title" || m.first == "description" || m.first == "default" ||
-             m.first == "$defs" || m.first == "definitions" || m.first == "$schema" || m.first == "$comment";
+      return m.name == keyword || m.name == "title" || m.name == "description" || m.name == "default" ||
+             m.name == "$defs" || m.name == "definitions" || m.name == "$schema" || m.name == "$comment";
     });
   };
   if (alone("$ref") && schema.find("$ref")->is(Type::String)) {

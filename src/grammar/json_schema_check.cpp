@@ -52,7 +52,7 @@ bool SchemaCompiler::valid(const JsonValue& value, const JsonValue& schema, int 
     if (ref_stands_alone_) return true;
   }
   return std::none_of(schema.members.begin(), schema.members.end(), [&](const auto& member) {
-    return violates(value, schema, member.first, member.second, depth + 1);
+    return violates(value, schema, member.name, member.value, depth + 1);
   });
 }
 
@@ -144,15 +144,15 @@ bool SchemaCompiler::violates(const JsonValue& value, const JsonValue& schema, s
     if (k == "properties" || k == "patternProperties" || k == "additionalProperties" || k == "propertyNames") {
       Facts facts = {{Fact::Kind::All, &schema, {}, {}, 0}};
       return !all(value.members, [&](const auto& member) {
-        Demand demand = member_demand(facts, member.first);
-        return all(demand, [&](const Literal& l) { return valid(member.second, *l.schema, depth) == l.holds; });
+        Demand demand = member_demand(facts, member.name);
+        return all(demand, [&](const Literal& l) { return valid(member.value, *l.schema, depth) == l.holds; });
       });
     }
     if (k == "dependentRequired" || k == "dependentSchemas" || k == "dependencies") {
       return !all(arg.members, [&](const auto& member) {
-        if (value.find(member.first) == nullptr) return true;
-        if (!member.second.is(Type::Array)) return valid(value, member.second, depth);
-        return all(member.second.items, [&](const JsonValue& name) { return value.find(name.text) != nullptr; });
+        if (value.find(member.name) == nullptr) return true;
+        if (!member.value.is(Type::Array)) return valid(value, member.value, depth);
+        return all(member.value.items, [&](const JsonValue& name) { return value.find(name.text) != nullptr; });
       });
     }
   }
@@ -170,9 +170,9 @@ bool SchemaCompiler::valid(const JsonValue& value, const Facts& facts) {
         return std::none_of(fact.schema->members.begin(), fact.schema->members.end(), [&](const auto& m) {
           for (std::string_view choosing :
                {"allOf", "anyOf", "oneOf", "not", "if", "dependentRequired", "dependentSchemas", "dependencies"}) {
-            if (m.first == choosing) return false;
+            if (m.name == choosing) return false;
           }
-          return &m.second != values_from_ && violates(value, *fact.schema, m.first, m.second, 0);
+          return &m.value != values_from_ && violates(value, *fact.schema, m.name, m.value, 0);
         });
       case Fact::Kind::Not:
         return violates(value, *fact.schema, fact.name, *fact.schema->find(fact.name), 0);

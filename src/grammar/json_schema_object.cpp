@@ -201,7 +201,7 @@ TermId SchemaCompiler::build_object(const Facts& facts) {
 
 // A member whose name is none of `names`. Each set of patternProperties that a name can match is a case of its own.
 TermId SchemaCompiler::other_member(const Facts& facts, const std::vector<std::string>& names) {
-  std::vector<std::pair<const JsonValue*, const std::pair<std::string, JsonValue>*>> patterns;  // schema, pattern
+  std::vector<std::pair<const JsonValue*, const JsonMember*>> patterns;  // schema, pattern
   Demand name_demand;
   for (const Fact& fact : facts) {
     if (fact.kind != Fact::Kind::All) continue;
@@ -223,7 +223,7 @@ TermId SchemaCompiler::other_member(const Facts& facts, const std::vector<std::s
       for (size_t i = 0; i < patterns.size(); ++i) {
         if (patterns[i].first != fact.schema || (set >> i & 1) == 0) continue;
         named = true;
-        demand.push_back({&patterns[i].second->second, true});
+        demand.push_back({&patterns[i].second->value, true});
       }
       if (const JsonValue* other = other_members_of(*fact.schema); other != nullptr && !named)
         demand.push_back({other, true});
@@ -231,7 +231,7 @@ TermId SchemaCompiler::other_member(const Facts& facts, const std::vector<std::s
     if (is_false(demand)) continue;
     for (size_t i = 0; i < patterns.size(); ++i) {
       std::pair<uint64_t, uint64_t> lengths;
-      TermId term = pattern_term(*patterns[i].first, "patternProperties", patterns[i].second->first, true, lengths);
+      TermId term = pattern_term(*patterns[i].first, "patternProperties", patterns[i].second->name, true, lengths);
       parts.push_back((set >> i & 1) != 0 ? term : automaton_.negate(term));
     }
     TermId key;

@@ -88,7 +88,7 @@ class Reader {
         if (!take(":")) fail("':'");
         skip_space();
         JsonValue member = read_value(depth + 1);
-        value.members.emplace_back(std::move(name), std::move(member));
+        value.members.push_back({std::move(name), std::move(member)});
         skip_space();
       } while (take(","));
       if (!take("}")) fail("',' or '}'");
@@ -102,7 +102,7 @@ class Reader {
 
   static void drop_repeated(JsonValue& object) {
     std::vector<std::pair<std::string_view, size_t>> names;
-    for (size_t i = 0; i < object.members.size(); ++i) names.emplace_back(object.members[i].first, i);
+    for (size_t i = 0; i < object.members.size(); ++i) names.emplace_back(object.members[i].name, i);
     std::sort(names.begin(), names.end());
     std::vector<size_t> gone;
     for (size_t i = 0; i + 1 < names.size(); ++i) {
@@ -282,9 +282,9 @@ bool equal(const JsonValue& a, const JsonValue& b) {
       return std::equal(a.items.begin(), a.items.end(), b.items.begin(), b.items.end(), equal);
     case JsonValue::Type::Object:
       return a.members.size() == b.members.size() &&
-             std::all_of(a.members.begin(), a.members.end(), [&](const auto& member) {
-               const JsonValue* other = b.find(member.first);
-               return other != nullptr && equal(member.second, *other);
+             std::all_of(a.members.begin(), a.members.end(), [&](const JsonMember& member) {
+               const JsonValue* other = b.find(member.name);
+               return other != nullptr && equal(member.value, *other);
              });
   }
   return false;

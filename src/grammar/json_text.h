@@ -9,16 +9,23 @@
 
 namespace sgl::grammar {
 
+struct JsonMember;
+
 struct JsonValue {
   enum class Type : uint8_t { Null, Boolean, Number, String, Array, Object } type = Type::Null;
   bool boolean = false;
-  std::string text;                                        ///< String: UTF-8; Number: as written
-  std::vector<JsonValue> items;                            ///< Array
-  std::vector<std::pair<std::string, JsonValue>> members;  ///< Object; of a name that comes twice the last counts
+  std::string text;                 ///< String: UTF-8; Number: as written
+  std::vector<JsonValue> items;     ///< Array
+  std::vector<JsonMember> members;  ///< Object; of a name that comes twice the last counts
 
   bool is(Type t) const { return type == t; }
   /// The member, or null; null also for what is no object.
   const JsonValue* find(std::string_view name) const;
+};
+
+struct JsonMember {
+  std::string name;
+  JsonValue value;
 };
 
 /// Throws InvalidArgument, saying where, for what is not JSON, nested more than 500 levels, or holds half a surrogate
