@@ -37,7 +37,8 @@ LAYERS = {
 }
 
 # Folders above the engine: they use include/sgl, the folders named in LAYERS, and these single headers.
-EXTRA_HEADERS = {"cli": ["checkpoint/hub.h", "bench/bench.h"]}
+EXTRA_HEADERS = {"cli": ["checkpoint/hub.h", "bench/bench.h", "grammar/grammar.h", "grammar/explain.h",
+                         "grammar/token_vocabulary.h", "text/tokenizer_json.h"]}
 
 # A public header that only its owner and the folders above that may include. Those not named here are for all.
 PUBLIC_OWNERS = {"engine.h": "engine", "program.h": "lang"}
@@ -45,7 +46,7 @@ ABOVE = {"engine": ["engine", "lang", "server", "python", "bench", "cli"], "lang
 
 # What CMakeLists.txt may link to a folder besides its layers: the public headers' implementation.
 LINKED_BEHIND_PUBLIC = {"lang": ["engine"], "server": ["engine"], "python": ["engine"], "bench": ["engine"],
-                        "cli": ["engine", "quant", "bench"]}
+                        "cli": ["engine", "quant", "bench", "grammar"]}
 
 THIRD_PARTY = re.compile(r"(boost|nlohmann|fmt|spdlog|CLI|simdjson|gtest|gmock|benchmark|curl|openssl)([./]|$)"
                          r"|(pcre2|utf8proc|xxhash|zlib|zconf|lzma|immintrin|x86intrin|arm_neon)\.h$")

@@ -4,7 +4,8 @@
 //   main ── run ──┬── serve     flags → ServerOptions → run_server
 //                 ├── generate  a prompt or JSONL → the same requests as /generate → JSONL
 //                 ├── chat      lines → one conversation → streamed answers
-//                 └── bench     ops, latency, throughput, serving → tables and JSON
+//                 ├── bench     ops, latency, throughput, serving → tables and JSON
+//                 └── grammar   a schema, pattern or EBNF file → what it accepts, its masks, their speed, its automaton
 //
 // Exit status: 0 all went well, 1 something failed, 2 the command line is wrong. Errors are one line on stderr, "sgl:
 // …".
@@ -47,5 +48,6 @@ int serve(const std::vector<std::string>& arguments, World& world);
 int generate(const std::vector<std::string>& arguments, World& world);
 int chat(const std::vector<std::string>& arguments, World& world);
 int bench(const std::vector<std::string>& arguments, World& world);
+int grammar(const std::vector<std::string>& arguments, World& world);
 
 }  // namespace sgl::cli

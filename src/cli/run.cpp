@@ -23,6 +23,7 @@ Commands:
   generate   a prompt, or a file of them, in; answers out
   chat       a conversation in this terminal
   bench      how fast this machine, the engine or a server is
+  grammar    what a JSON schema, a pattern or an EBNF grammar accepts, and how fast
 
   sgl COMMAND --help      the command's flags
   sgl --version           the program's version
@@ -38,10 +39,13 @@ struct Command {
   const char* name;
   int (*run)(const std::vector<std::string>&, World&);
 };
-constexpr Command kCommands[] = {{"serve", serve}, {"generate", generate}, {"chat", chat}, {"bench", bench}};
+constexpr Command kCommands[] = {
+    {"serve", serve}, {"generate", generate}, {"chat", chat}, {"bench", bench}, {"grammar", grammar}};
 
 int dispatch(const std::vector<std::string>& arguments, World& world) {
-  if (arguments.empty()) throw UsageError("a command is missing: serve, generate, chat or bench; sgl --help says more");
+  if (arguments.empty()) {
+    throw UsageError("a command is missing: serve, generate, chat, bench or grammar; sgl --help says more");
+  }
   const std::string& first = arguments[0];
   if (first == "--version" || first == "version") {
     world.out << "sgl " SGL_VERSION "\n";

@@ -1,0 +1,200 @@
+#pragma once
+// The one representation of every grammar: rules over bytes, run by lazily computed derivatives.
+//
+// A grammar is a set of hash-consed terms, regular expressions with calls of rules. What may still follow after some
+// bytes is again a term, the derivative (Brzozowski 1964; in the set form of Antimirov 1996), so a state of the
+// automaton *is* a term. Four things come for free that automata built ahead pay for:
+//   - counted repetition is a counter in the term: X{0,500} becomes X{0,499}, never 500 copies;
+//   - determinisation is lazy: only states that some text reaches exist;
+//   - recursion is a stack in the term: Frame(A, K) is "the rest of this rule, then K", and tails are shared, so that
+//   an
+//     alternative of stacks is a graph-structured stack (Tomita 1985);
+//   - intersection and complement of regular parts: And, Not.
+// What A does is remembered for A alone, whatever K is: all calls of a rule share their transitions and token masks.
+//
+// No term but kNone is dead: rules that derive nothing are pruned in finish(), and And and Not are searched for a text
+// they accept. So a state other than kDead can always be completed, and a mask never leads into a dead end.
+
+#include <array>
+#include <bitset>
+#include <cstdint>
+#include <limits>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+namespace sgl::grammar {
+
+using TermId = uint32_t;
+using RuleId = uint32_t;
+using StateId = uint32_t;
+using ByteSet = std::bitset<256>;
+
+constexpr TermId kNone = 0;     ///< matches nothing
+constexpr TermId kEpsilon = 1;  ///< matches the empty text
+constexpr StateId kDead = 0;
+constexpr uint64_t kUnbounded = std::numeric_limits<uint64_t>::max();
+
+/// Terms, rules and the states made of them. First rules are built, then finish() is called, then it runs.
+/// Thread: one at a time (running adds terms and transitions); copies are independent.
+class Automaton {
+ public:
+  enum class Kind : uint8_t {
+    None,
+    Epsilon,
+    Bytes,   ///< a: index of a byte set
+    Cat,     ///< a then b; a is no Cat
+    Alt,     ///< any of items(): sorted, at least two
+    Repeat,  ///< a, min to max times; b: index of the bounds
+    Ref,     ///< a: a rule
+    And,     ///< all of items(); no rule inside calls itself
+    Not,     ///< what a does not match
+    Frame,   ///< a, then b: as Cat, but what a does is remembered for a alone
+  };
+  struct Term {
+    Kind kind;
+    bool nullable;  ///< matches the empty text
+    bool has_bool;  ///< holds an And or a Not outside of rules
+    uint32_t a, b;
+    uint64_t stable;  ///< the same for equal terms of any automaton; 0: the term calls a rule without a stable name
+  };
+
+  Automaton();
+
+  // ---- Building. Equal terms get equal ids; all are simplified on the way. ----
+
+  TermId bytes(const ByteSet& set);
+  TermId byte_range(unsigned low, unsigned high);
+  TermId literal(std::string_view text);
+  TermId cat(TermId a, TermId b);
+  TermId cat(std::initializer_list<TermId> terms);
+  TermId alt(std::vector<TermId> items);
+  TermId repeat(TermId a, uint64_t min, uint64_t max);
+  TermId star(TermId a) { return repeat(a, 0, kUnbounded); }
+  TermId optional(TermId a) { return alt({kEpsilon, a}); }
+  /// Requires: every rule called inside is regular (its calls are not nested) and without And and Not.
+  TermId both(std::vector<TermId> items);
+  TermId negate(TermId a);
+  TermId any_bytes();
+
+  /// A rule to be defined later. `framed`: its states and masks are shared by all its calls; else a call is as its
+  /// body. `stable`: a name that means the same rule in any automaton, 0 if there is none.
+  RuleId new_rule(std::string name, bool framed, uint64_t stable = 0);
+  void define(RuleId rule, TermId body) { rules_[rule].body = body; }
+  /// Gives a rule a stable name after all, for calls that are made from now on.
+  void set_stable(RuleId rule, uint64_t stable) { rules_[rule].stable = stable; }
+  TermId call(RuleId rule);
+  TermId body(RuleId rule) const { return rules_[rule].body; }
+  bool is_framed(RuleId rule) const { return rules_[rule].framed; }
+  size_t num_rules() const { return rules_.size(); }
+  size_t num_terms() const { return terms_.size(); }
+
+  /// Ends building: finds what is nullable, refuses left recursion, prunes what derives nothing.
+  /// Throws Unsupported for left recursion, calls nested too deep, an And too large to be decided.
+  void finish(TermId root);
+
+  // ---- Running ----
+
+  StateId start() const { return start_; }
+  /// kDead if no text goes on with `byte`.
+  StateId next(StateId state, uint8_t byte) { return next_class(state, class_of_[byte]); }
+  StateId next_class(StateId state, unsigned byte_class) {
+    StateId known = table_[size_t{state} * num_classes_ + byte_class];
+    return known != kUnknown ? known : compute_next(state, byte_class);
+  }
+  bool accepts(StateId state) const { return state != kDead && terms_[state_terms_[state]].nullable; }
+  TermId term_of(StateId state) const { return state_terms_[state]; }
+  StateId state_of(TermId term);
+  unsigned num_classes() const { return num_classes_; }
+  unsigned class_of(uint8_t byte) const { return class_of_[byte]; }
+  /// The only byte that can follow, or −1 if there are several, none, or the text may end here.
+  int forced_byte(StateId state);
+
+  const Term& term(TermId id) const { return terms_[id]; }
+  std::span<const TermId> items(TermId id) const { return {lists_.data() + terms_[id].a, terms_[id].b}; }
+  std::pair<uint64_t, uint64_t> bounds(TermId id) const { return bounds_[terms_[id].b]; }
+  /// A term that allows the same next `n` bytes, with counters cut down so that many states share it.
+  TermId clamp(TermId id, uint64_t n);
+  /// The state of this automaton that `state` of `other`, a copy from before, stands for.
+  StateId import(const Automaton& other, StateId state);
+  /// Bytes of memory held, about.
+  size_t memory() const;
+  size_t num_states() const { return state_terms_.size(); }
+  std::string describe(TermId id, int depth = 6) const;
+
+  /// More alternatives at once than this end the match with an error.
+  static constexpr size_t kMostItems = 20000;
+  /// Calls nested to the left deeper than this are refused.
+  static constexpr int kDeepest = 4000;
+
+ private:
+  struct Rule {
+    TermId body = kNone;
+    bool framed = false, nullable = false;
+    std::string name;
+    uint64_t stable = 0;
+  };
+  struct Pair {
+    TermId term, rest;
+  };
+  static constexpr uint32_t kUnknown = UINT32_MAX;
+
+  TermId make(Kind kind, uint32_t a, uint32_t b);
+  TermId make_list(Kind kind, std::vector<TermId>& items);
+  TermId find_or_add(Kind kind, uint32_t a, uint32_t b, std::span<const TermId> list);
+  bool compute_nullable(const Term& t) const;
+  uint64_t stable_hash(const Term& t) const;
+  uint32_t set_index(const ByteSet& set);
+  uint32_t bounds_index(uint64_t min, uint64_t max);
+  void merge_bytes(std::vector<TermId>& items);
+  void merge_items(std::vector<TermId>& items, int depth);
+  TermId alt_at(std::vector<TermId> items, int depth);
+  TermId frame(TermId a, TermId rest);
+  TermId join_frames(TermId b, TermId rest);
+  void flatten(TermId id, std::vector<TermId>& out) const;
+
+  /// The least fixed point of `holds` over terms and rules: it is asked again for a term when an operand came to hold.
+  template <typename Holds>
+  std::vector<char> least_fixed_point(Holds holds) const;
+  void find_nullable();
+  void make_classes();
+  void check_left_recursion(TermId root);
+  void left_calls(TermId body, std::vector<RuleId>& out) const;
+  void prune(TermId& root);
+  TermId rebuild(TermId id, const std::vector<char>& alive, std::unordered_map<TermId, TermId>& memo);
+
+  StateId compute_next(StateId state, unsigned byte_class);
+  void find_missing(TermId id, unsigned c, std::vector<StateId>& missing);
+  TermId derive(TermId id, unsigned c);
+  TermId derive_bool(TermId id, unsigned c);
+  void push_frames(TermId derived, TermId rest, std::vector<TermId>& out);
+  bool has_byte(uint32_t set, unsigned c) const { return set_classes_[set][c]; }
+  bool is_live(TermId id);
+
+  std::vector<Term> terms_;
+  std::vector<TermId> lists_;
+  std::vector<uint32_t> slots_;  // hash table of term ids; 0 is free
+  std::vector<ByteSet> sets_;
+  std::vector<ByteSet> set_classes_;  // for each set: the byte classes in it
+  std::unordered_map<ByteSet, uint32_t> set_ids_;
+  std::vector<std::pair<uint64_t, uint64_t>> bounds_;
+  std::unordered_map<uint64_t, std::vector<uint32_t>> bounds_ids_;
+  std::vector<Rule> rules_;
+
+  bool finished_ = false;
+  StateId start_ = kDead;
+  unsigned num_classes_ = 1;
+  std::array<uint8_t, 256> class_of_{};
+  std::vector<uint32_t> table_;       // state · num_classes + class → state, or kUnknown
+  std::vector<TermId> state_terms_;   // state → term
+  std::vector<StateId> term_states_;  // term → state, kUnknown if none
+  std::vector<int16_t> forced_;       // state → forced byte; −2: not asked yet
+  std::unordered_map<TermId, bool> live_;
+  std::unordered_map<uint64_t, TermId> clamped_;
+};
+
+}  // namespace sgl::grammar

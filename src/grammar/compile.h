@@ -1,0 +1,16 @@
+#pragma once
+// The languages that grammars are written in, each a function from text to a term. Errors: see Grammar.
+
+#include <string_view>
+
+#include "grammar/char_set.h"
+#include "grammar/grammar.h"
+
+namespace sgl::grammar {
+
+TermId compile_regex(CharTerms& chars, std::string_view pattern);
+TermId compile_json_schema(CharTerms& chars, std::string_view schema, const GrammarOptions& options);
+TermId compile_ebnf(CharTerms& chars, std::string_view text);
+TermId compile_structural_tag(CharTerms& chars, std::string_view text, const GrammarOptions& options);
+
+}  // namespace sgl::grammar

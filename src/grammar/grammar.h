@@ -1,0 +1,155 @@
+#pragma once
+// Grammars for constrained decoding: compile once, match token by token.
+//
+//   auto vocabulary = grammar::TokenVocabulary::of(tokenizer, eos_ids);
+//   GrammarCompiler compiler(vocabulary);
+//   auto grammar = compiler.compile({GrammarKind::JsonSchema, schema_text});    // on a worker; cached
+//   GrammarMatcher matcher(grammar);                                            // one for each sequence
+//   loop: matcher.fill_mask(row); sample; matcher.accept(token);
+//
+// Everything is lazy: compiling builds terms only, states and masks come to be when a text first reaches them, and are
+// shared by all matchers of the grammar.
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <list>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "grammar/automaton.h"
+#include "grammar/token_masks.h"
+#include "grammar/token_vocabulary.h"
+
+namespace sgl {
+
+enum class GrammarKind : uint8_t {
+  Regex,          ///< Python's re, matched against the whole text
+  JsonSchema,     ///< a schema's JSON text (draft 2020-12), or $$ANY$$: any JSON
+  Ebnf,           ///< GBNF; the text is what the rule `root` derives
+  StructuralTag,  ///< free text with parts that follow schemas; SGLang's old and new form
+};
+
+struct GrammarOptions {
+  /// JSON without white space between tokens: {"a":1}, and printable ASCII in names, constants and patterns stands as
+  /// it is. False: white space as JSON allows it, and any spelling.
+  bool compact = true;
+  /// Not compact: at most so many characters of white space in a row; unlimited if not set.
+  std::optional<uint32_t> max_whitespace = {};
+  /// Objects whose schema has `properties` and does not speak of additional ones have no others.
+  bool closed_objects = false;
+
+  bool operator==(const GrammarOptions&) const = default;
+};
+
+struct GrammarSpec {
+  GrammarKind kind = GrammarKind::Regex;
+  std::string text;
+  GrammarOptions options = {};
+};
+
+/// A compiled grammar. Immutable to its users and shared by requests and threads; inside it remembers states and masks,
+/// in bounded memory, under its own lock.
+class Grammar {
+ public:
+  /// Throws InvalidArgument where the text is malformed, Unsupported for what cannot be honoured (the message names the
+  /// keyword and its place) and for grammars beyond the limits. `vocabulary` may be null: then there are no masks.
+  Grammar(const GrammarSpec& spec, std::shared_ptr<const grammar::TokenVocabulary> vocabulary,
+          std::chrono::milliseconds prepare_time = kPrepareTime);
+  ~Grammar();
+
+  const std::shared_ptr<const grammar::TokenVocabulary>& vocabulary() const { return vocabulary_; }
+  /// Whether the whole text matches. Throws Unsupported where the text drives the grammar beyond its limits.
+  bool matches(std::string_view text) const;
+  /// Whether no text matches, as with the schema `false`.
+  bool matches_nothing() const { return base_->start() == grammar::kDead; }
+  /// Bytes held, about.
+  size_t memory() const;
+
+  /// An automaton of its own, for tools and tests.
+  grammar::Automaton automaton() const { return *base_; }
+
+  static constexpr size_t kLongestText = size_t{4} << 20;  ///< of a spec, in bytes
+  static constexpr std::chrono::milliseconds kPrepareTime{
+      4};                                                  ///< for masks made ahead; the others are made when needed
+  static constexpr size_t kMostMemory = size_t{64} << 20;  ///< then states are forgotten and begun anew
+
+ private:
+  friend class GrammarMatcher;
+  struct Core;  // the running automaton and its masks
+  std::shared_ptr<Core> core() const;
+
+  std::shared_ptr<const grammar::TokenVocabulary> vocabulary_;
+  std::shared_ptr<const grammar::Automaton> base_;  // as compiled, without states
+  mutable std::mutex mutex_;
+  mutable std::shared_ptr<Core> core_;
+};
+
+/// Where one text stands in a grammar. Copies are independent and cheap. Thread: one at a time; matchers of one grammar
+/// may run at the same time. Any call may throw Unsupported when the text drives an ambiguous grammar beyond its
+/// limits.
+class GrammarMatcher {
+ public:
+  explicit GrammarMatcher(std::shared_ptr<const Grammar> grammar);
+
+  /// Takes a token. False, and nothing changed, where the grammar does not allow it. An EOS token is taken where the
+  /// text is complete; after it nothing is.
+  bool accept(int32_t token);
+  /// The same for text, as one step of rollback().
+  bool accept_text(std::string_view text);
+  /// Bit i of mask[i / 32] = whether token i may come next; EOS where the text may end. At least mask_words() words;
+  /// those beyond are cleared. After an EOS all are 0.
+  void fill_mask(std::span<uint32_t> mask) const;
+  /// The text that must come next, whatever is sampled: whole characters, at most kLongestJump bytes, may be empty. It
+  /// is not taken; give it to accept_text().
+  std::string jump_forward() const;
+  /// Whether the text may end here, or has.
+  bool complete() const;
+  bool ended() const { return ended_; }
+  /// Undoes the last `steps` accepted tokens or texts. Requires: as many were accepted.
+  void rollback(size_t steps);
+  size_t steps() const { return history_.size(); }
+  GrammarMatcher clone() const { return *this; }
+
+  static constexpr size_t kLongestJump = 1024;
+
+ private:
+  void refresh() const;
+  bool accept_bytes(std::string_view bytes);
+
+  std::shared_ptr<const Grammar> grammar_;
+  mutable std::shared_ptr<Grammar::Core> core_;
+  mutable grammar::StateId state_;
+  mutable std::vector<grammar::StateId> history_;  // the state before each step
+  bool ended_ = false;
+};
+
+/// Compiles grammars for one vocabulary and keeps them by text. Thread: any; compiling runs in the caller.
+class GrammarCompiler {
+ public:
+  /// Makes masks of what most grammars have in common, any JSON: takes up to 0.1 s.
+  explicit GrammarCompiler(std::shared_ptr<const grammar::TokenVocabulary> vocabulary,
+                           size_t cache_bytes = size_t{512} << 20);
+
+  /// The grammar of this spec, from the cache if it is there. Errors: see Grammar, and InvalidArgument for a grammar
+  /// that matches nothing. They are not cached.
+  std::shared_ptr<const Grammar> compile(const GrammarSpec& spec);
+  size_t size() const;
+  void clear();
+
+ private:
+  using Entry = std::pair<std::string, std::shared_ptr<const Grammar>>;
+  std::shared_ptr<const grammar::TokenVocabulary> vocabulary_;
+  size_t cache_bytes_;
+  mutable std::mutex mutex_;
+  std::list<Entry> recent_;  // most recently used first
+  std::unordered_map<std::string, std::list<Entry>::iterator> known_;
+};
+
+}  // namespace sgl

@@ -1,0 +1,379 @@
+#include "grammar/grammar.h"
+
+#include <atomic>
+#include <fstream>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include <sgl/error.h>
+
+#include "grammar/explain.h"
+#include "text/tokenizer_json.h"
+
+namespace sgl {
+namespace {
+
+using grammar::TokenVocabulary;
+
+bool matches(const GrammarSpec& spec, const std::string& text) { return Grammar(spec, nullptr).matches(text); }
+bool regex(const std::string& pattern, const std::string& text) {
+  return matches({GrammarKind::Regex, pattern, {}}, text);
+}
+bool ebnf(const std::string& source, const std::string& text) { return matches({GrammarKind::Ebnf, source, {}}, text); }
+bool compact(const std::string& schema, const std::string& text) {
+  return matches({GrammarKind::JsonSchema, schema, {}}, text);
+}
+bool spaced(const std::string& schema, const std::string& text) {
+  GrammarSpec spec{GrammarKind::JsonSchema, schema, {}};
+  spec.options.compact = false;
+  return matches(spec, text);
+}
+
+std::string error_of(const GrammarSpec& spec) {
+  try {
+    Grammar g(spec, nullptr);
+    return "";
+  } catch (const Error& e) {
+    return e.what();
+  }
+}
+
+// A vocabulary of single bytes (256 ids), some longer tokens, an end and a special token.
+std::shared_ptr<const TokenVocabulary> test_vocabulary() {
+  std::vector<std::string> bytes;
+  for (int b = 0; b < 256; ++b) bytes.emplace_back(1, static_cast<char>(b));
+  for (const char* token : {"{\"", "\":", "name", "\",\"", "true", "false", "ab", "abc", "\"}", "    ", "answer"})
+    bytes.emplace_back(token);
+  bytes.emplace_back("</s>");
+  bytes.emplace_back();
+  auto eos = static_cast<int32_t>(bytes.size() - 2);
+  return std::make_shared<const TokenVocabulary>(std::move(bytes), std::vector<int32_t>{eos});
+}
+constexpr int32_t kEos = 267, kSpecial = 268, kTrue = 260;
+
+bool allowed(const GrammarMatcher& matcher, int32_t id) {
+  std::vector<uint32_t> mask(9, 0);
+  matcher.fill_mask(mask);
+  return (mask[static_cast<size_t>(id) / 32] >> (id % 32) & 1) != 0;
+}
+
+TEST(Grammar, CountersCostNothing) {
+  EXPECT_TRUE(regex("[a-z]{3,1000000}", "abc"));
+  EXPECT_FALSE(regex("[a-z]{3,1000000}", "ab"));
+  EXPECT_TRUE(regex("((a{1000000000000}){1000000000000})*", ""));
+  std::string many(5000, 'a');
+  EXPECT_TRUE(regex("(a|aa){2500,5000}", many));
+  EXPECT_FALSE(regex("(a|aa){2500,5000}", many.substr(0, 2499)));
+}
+
+TEST(Grammar, AlternativesFarApartAreDeterminisedLazily) {
+  std::string text(500, 'b');
+  text[479] = 'a';
+  EXPECT_TRUE(regex("[ab]*a[ab]{20}", text));
+  text[479] = 'b';
+  EXPECT_FALSE(regex("[ab]*a[ab]{20}", text));
+}
+
+TEST(Grammar, RecursionIsAStack) {
+  const std::string balanced = "root ::= \"(\" root \")\" | \"[\" root \"]\" root | \"x\"\n";
+  std::string deep = std::string(20000, '(') + "x" + std::string(20000, ')');
+  EXPECT_TRUE(ebnf(balanced, deep));
+  deep.back() = ']';
+  EXPECT_FALSE(ebnf(balanced, deep));
+  EXPECT_TRUE(ebnf(balanced, "[x][(x)]x"));
+}
+
+TEST(Grammar, AmbiguityIsASetOfStacks) {
+  const std::string palindrome = "root ::= \"a\" root \"a\" | \"b\" root \"b\" | \"c\"? ";
+  EXPECT_TRUE(ebnf(palindrome, "abbaabba"));
+  EXPECT_TRUE(ebnf(palindrome, "abcba"));
+  EXPECT_FALSE(ebnf(palindrome, "abab"));
+}
+
+TEST(Grammar, LeftRecursionIsRefusedByName) {
+  EXPECT_NE(error_of({GrammarKind::Ebnf, "root ::= list\nlist ::= list \",\" \"x\" | \"x\"\n", {}})
+                .find("'list' is left-recursive"),
+            std::string::npos);
+  EXPECT_NE(error_of({GrammarKind::Ebnf, "root ::= a? b\nb ::= c \"x\"\nc ::= \"\" root\na ::= \"a\"\n", {}})
+                .find("left-recursive"),
+            std::string::npos);
+}
+
+TEST(Grammar, ThreeThousandRulesDeep) {
+  std::string source = "root ::= r0\n";
+  for (int i = 0; i < 3000; ++i)
+    source += "r" + std::to_string(i) + " ::= r" + std::to_string(i + 1) + " \"" + (i % 2 ? "x" : "y") + "\"\n";
+  source += "r3000 ::= \"z\"\n";
+  std::string text = "z";
+  for (int i = 3000; i-- > 0;) text += i % 2 ? "x" : "y";
+  EXPECT_TRUE(ebnf(source, text));
+  EXPECT_FALSE(ebnf(source, text + "x"));
+}
+
+TEST(Grammar, EbnfReadsWhatPeopleWrite) {
+  const std::string arithmetic = R"~(# comment
+root  ::= expr "\n"
+expr  ::= term (("+" | "-") term)*   # to the right
+term  ::= num | "(" expr ")"
+num   ::= [0-9]+
+        | [a-z_] [a-z0-9_-]{0,4}
+)~";
+  EXPECT_TRUE(ebnf(arithmetic, "1+(ab-22)\n"));
+  EXPECT_FALSE(ebnf(arithmetic, "1+(ab-22\n"));
+  EXPECT_TRUE(ebnf("root ::= [^\"\\n] \"\\x41\\u00e9\" .", "zA\u00e9\xF0\x9F\x98\x80"));
+  EXPECT_FALSE(error_of({GrammarKind::Ebnf, "root ::= missing", {}}).empty());
+  EXPECT_FALSE(error_of({GrammarKind::Ebnf, "start ::= \"a\"", {}}).empty());
+  EXPECT_FALSE(error_of({GrammarKind::Ebnf, "root ::= (\"a\"", {}}).empty());
+}
+
+TEST(Grammar, StringsTakeAnySpellingUnlessCompact) {
+  const std::string schema = R"({"enum":["a/é😀\n"]})";
+  EXPECT_TRUE(spaced(schema, R"("a/é😀\n")"));
+  EXPECT_TRUE(spaced(schema, R"("\u0061\/\u00E9\ud83D\uDE00\u000a")"));
+  EXPECT_TRUE(compact(schema, R"("a/\u00e9\ud83d\ude00\n")"));
+  EXPECT_FALSE(compact(schema, R"("\u0061/é😀\n")"));
+  EXPECT_FALSE(spaced(schema, "\"a/é😀\n\""));
+}
+
+TEST(Grammar, LengthsCountCharacters) {
+  const std::string schema = R"({"type":"string","minLength":2,"maxLength":3})";
+  EXPECT_TRUE(compact(schema, R"("😀\ud83d\ude00é")"));
+  EXPECT_FALSE(compact(schema, R"("😀")"));
+  EXPECT_FALSE(compact(schema, R"("abcd")"));
+}
+
+TEST(Grammar, NumbersAreBoundedDigitByDigit) {
+  const std::string schema = R"({"type":"number","exclusiveMinimum":-1.05,"maximum":120})";
+  for (const char* good : {"-1.049", "-1", "-0.0", "0", "119.999", "120.000", "1.2e2", "1e-7", "-9.9E-1"})
+    EXPECT_TRUE(compact(schema, good)) << good;
+  for (const char* bad : {"-1.05", "-1.050", "-2", "120.001", "121", "1200", "1.21e2", "1e3", "01", ".5", "+1"})
+    EXPECT_FALSE(compact(schema, bad)) << bad;
+  const std::string integer = R"({"type":"integer","minimum":98,"maximum":1002})";
+  for (int i = 0; i < 1200; ++i) EXPECT_EQ(compact(integer, std::to_string(i)), i >= 98 && i <= 1002) << i;
+  EXPECT_TRUE(compact(integer, "1e2"));
+  EXPECT_FALSE(compact(integer, "1.005e2"));
+}
+
+TEST(Grammar, MultiplesAreRemainders) {
+  for (int i = 0; i < 500; ++i)
+    EXPECT_EQ(compact(R"({"type":"integer","multipleOf":7})", std::to_string(i)), i % 7 == 0) << i;
+  EXPECT_TRUE(compact(R"({"multipleOf":0.25})", "3.75"));
+  EXPECT_FALSE(compact(R"({"multipleOf":0.25})", "3.7"));
+  EXPECT_FALSE(compact(R"({"multipleOf":0.25,"maximum":3})", "3.75"));
+}
+
+TEST(Grammar, WhitespaceIsAnyOrBoundedOrNone) {
+  GrammarSpec spec{GrammarKind::JsonSchema, R"({"type":"array","items":{"type":"null"}})", {}};
+  EXPECT_FALSE(matches(spec, "[null, null]"));
+  spec.options.compact = false;
+  EXPECT_TRUE(matches(spec, " [ null ,\n\tnull ] "));
+  spec.options.max_whitespace = 1;
+  EXPECT_TRUE(matches(spec, "[null, null]"));
+  EXPECT_FALSE(matches(spec, "[null,  null]"));
+}
+
+TEST(Grammar, OneOfIsExact) {
+  const std::string overlapping = R"({"oneOf":[{"type":"integer","minimum":5},{"type":"integer","maximum":10}]})";
+  for (int i = 0; i < 20; ++i) EXPECT_EQ(compact(overlapping, std::to_string(i)), i < 5 || i > 10) << i;
+  const std::string tagged =
+      R"({"oneOf":[{"type":"object","properties":{"k":{"const":"a"},"v":{"type":"integer"}},"required":["k"]},)"
+      R"({"type":"object","properties":{"k":{"const":"b"}},"required":["k"]}]})";
+  EXPECT_TRUE(compact(tagged, R"({"k":"a","v":1})"));
+  EXPECT_FALSE(compact(tagged, R"({"k":"a","v":"x"})"));
+  EXPECT_TRUE(compact(tagged, R"({"k":"b","v":"x"})"));
+}
+
+TEST(Grammar, PatternsAndLengthsHoldTogether) {
+  const std::string schema = R"({"type":"string","pattern":"foo|^ba+$","maxLength":5,"not":{"pattern":"x"}})";
+  EXPECT_TRUE(compact(schema, "\"afoob\""));
+  EXPECT_TRUE(compact(schema, "\"baaa\""));
+  EXPECT_FALSE(compact(schema, "\"baaaaa\""));
+  EXPECT_FALSE(compact(schema, "\"xfoo\""));
+  EXPECT_TRUE(Grammar({GrammarKind::JsonSchema, R"({"type":"string","pattern":"^a{9}$","maxLength":5})", {}}, nullptr)
+                  .matches_nothing());
+}
+
+TEST(Grammar, WhatCannotBeHonouredIsRefusedWithItsPlace) {
+  auto error = [](const std::string& schema) { return error_of({GrammarKind::JsonSchema, schema, {}}); };
+  EXPECT_NE(error(R"({"properties":{"a/b":{"type":"array","uniqueItems":true}}})")
+                .find("uniqueItems at #/properties/a~1b/uniqueItems"),
+            std::string::npos);
+  EXPECT_NE(error(R"~({"type":"string","pattern":"a(?=b)"})~").find("pattern at #/pattern"), std::string::npos);
+  EXPECT_NE(error(R"({"$ref":"http://example.com/s.json"})").find("$ref at #/$ref"), std::string::npos);
+  EXPECT_NE(error(R"({"type":"strin"})").find("type at #/type"), std::string::npos);
+  EXPECT_NE(error(R"({"format":"idn-email"})").find("format at #/format"), std::string::npos);
+  EXPECT_NE(error("{\"type\":").find("malformed at byte"), std::string::npos);
+  EXPECT_FALSE(error(std::string(100000, '[')).empty());
+}
+
+TEST(Grammar, AnyJsonByItsName) {
+  EXPECT_TRUE(compact("$$ANY$$", R"({"a":[1,2.5e3,{"b":null}],"c":"\ud800"})"));
+  EXPECT_FALSE(compact("$$ANY$$", R"({"a":[1,]})"));
+}
+
+TEST(Grammar, MembersWithoutAnOrderComeInAny) {
+  const std::string schema = R"({"required":["x","y","z"],"additionalProperties":{"type":"integer"}})";
+  EXPECT_TRUE(compact(schema, R"({"z":1,"w":4,"x":2,"y":3})"));
+  EXPECT_FALSE(compact(schema, R"({"z":1,"w":4,"x":2})"));
+}
+
+TEST(Grammar, StructuralTagsBindAfterTheTrigger) {
+  const std::string tag = R"({"structures":[{"begin":"<f=a>","schema":{"type":"integer"},"end":"</f>"},)"
+                          R"({"begin":"<f=b>","schema":{"type":"string"},"end":"</f>"}],"triggers":["<f="]})";
+  auto takes = [&](const std::string& text) { return matches({GrammarKind::StructuralTag, tag, {}}, text); };
+  EXPECT_TRUE(takes("no tag < here <f"));
+  EXPECT_TRUE(takes("so <<f=a>12</f> and <f=b>\"é\"</f>."));
+  EXPECT_FALSE(takes("so <f=a>\"x\"</f>"));
+  EXPECT_FALSE(takes("so <f=c>1</f>"));
+  EXPECT_FALSE(takes("so <f=a>12"));
+  const std::string modern =
+      R"({"type":"structural_tag","format":{"type":"sequence","elements":[)"
+      R"({"type":"tag","begin":"<think>","content":{"type":"any_text"},"end":"</think>"},)"
+      R"({"type":"or","elements":[{"type":"const_string","value":"no"},{"type":"regex","pattern":"\\d+"}]}]}})";
+  auto takes_modern = [&](const std::string& text) { return matches({GrammarKind::StructuralTag, modern, {}}, text); };
+  EXPECT_TRUE(takes_modern("<think>a < b</think>42"));
+  EXPECT_FALSE(takes_modern("<think>a</think>b</think>42"));
+}
+
+TEST(GrammarMatcher, ForcedTextIsWholeCharacters) {
+  auto vocabulary = test_vocabulary();
+  GrammarSpec spec{
+      GrammarKind::JsonSchema,
+      R"({"type":"object","properties":{"name":{"enum":["é","è"]}},"required":["name"],"additionalProperties":false})",
+      {}};
+  GrammarMatcher m(std::make_shared<const Grammar>(spec, vocabulary));
+  EXPECT_EQ(m.jump_forward(), "{\"name\":\"");
+  EXPECT_TRUE(m.accept_text(m.jump_forward()));
+  EXPECT_EQ(m.jump_forward(), "");  // é or è: the first byte is forced, half a character is not text
+  EXPECT_TRUE(m.accept_text("é"));
+  EXPECT_EQ(m.jump_forward(), "\"}");
+  EXPECT_TRUE(m.accept_text("\"}"));
+  EXPECT_EQ(m.jump_forward(), "");
+  EXPECT_TRUE(m.complete());
+}
+
+TEST(GrammarMatcher, EndIsAllowedWhereTheTextIsComplete) {
+  auto grammar = std::make_shared<const Grammar>(GrammarSpec{GrammarKind::Regex, "ab?", {}}, test_vocabulary());
+  GrammarMatcher m(grammar);
+  EXPECT_FALSE(allowed(m, kEos));
+  EXPECT_FALSE(m.accept(kEos));
+  EXPECT_TRUE(m.accept('a'));
+  EXPECT_TRUE(allowed(m, kEos));
+  EXPECT_TRUE(allowed(m, 'b'));
+  EXPECT_FALSE(allowed(m, kSpecial));
+  EXPECT_FALSE(m.accept(kSpecial));
+  EXPECT_TRUE(m.accept(kEos));
+  EXPECT_TRUE(m.ended());
+  EXPECT_FALSE(m.accept('b'));
+  EXPECT_FALSE(allowed(m, 'b'));
+  m.rollback(1);
+  EXPECT_TRUE(m.accept('b'));
+  EXPECT_FALSE(allowed(m, 'b'));
+}
+
+TEST(GrammarMatcher, RollbackAndCopiesAreExact) {
+  auto grammar =
+      std::make_shared<const Grammar>(GrammarSpec{GrammarKind::JsonSchema, "$$ANY$$", {}}, test_vocabulary());
+  GrammarMatcher m(grammar);
+  std::vector<std::vector<uint32_t>> masks;
+  const std::string text = R"({"name":[true,{"a":-12.5}],"b":"x"})";
+  for (char c : text) {
+    masks.emplace_back(9, 0);
+    m.fill_mask(masks.back());
+    ASSERT_TRUE(m.accept(static_cast<unsigned char>(c)));
+  }
+  GrammarMatcher copy = m.clone();
+  EXPECT_TRUE(copy.complete());
+  for (size_t i = text.size(); i-- > 0;) {
+    m.rollback(1);
+    std::vector<uint32_t> mask(9, 0);
+    m.fill_mask(mask);
+    EXPECT_EQ(mask, masks[i]) << i;
+  }
+  EXPECT_EQ(copy.steps(), text.size());
+  EXPECT_FALSE(m.accept(kTrue + 7));  // "abc"
+}
+
+TEST(GrammarMatcher, GoesOnWhenStatesAreForgotten) {
+  auto vocabulary = test_vocabulary();
+  // Each text makes new states: nested arrays of different shapes, until the memory limit has begun a new automaton.
+  auto grammar =
+      std::make_shared<const Grammar>(GrammarSpec{GrammarKind::Regex, "([ab]*a[ab]{200})|x*", {}}, vocabulary);
+  GrammarMatcher old(grammar);
+  ASSERT_TRUE(old.accept_text("abba"));
+  uint64_t state = 1;
+  size_t largest = 0;
+  for (int i = 0; i < 400; ++i) {
+    std::string text;
+    for (int k = 0; k < 600; ++k) {
+      state = state * 6364136223846793005ULL + 1442695040888963407ULL;
+      text.push_back(state >> 63 ? 'a' : 'b');
+    }
+    grammar->matches(text);
+    largest = std::max(largest, grammar->memory());
+  }
+  EXPECT_LT(largest, 3 * Grammar::kMostMemory);
+  EXPECT_TRUE(old.accept_text(std::string(200, 'b')));
+  EXPECT_TRUE(old.complete());
+  old.rollback(2);
+  EXPECT_TRUE(old.accept_text("x"));
+  EXPECT_FALSE(old.accept_text("a"));
+}
+
+TEST(GrammarCompiler, KeepsGrammarsByTextInBoundedMemory) {
+  GrammarCompiler compiler(test_vocabulary(), size_t{2} << 20);
+  auto first = compiler.compile({GrammarKind::Regex, "[a-z]+", {}});
+  EXPECT_EQ(first, compiler.compile({GrammarKind::Regex, "[a-z]+", {}}));
+  EXPECT_NE(first, compiler.compile({GrammarKind::Ebnf, "root ::= [a-z]+", {}}));
+  for (int i = 0; i < 200; ++i) compiler.compile({GrammarKind::Regex, "[a-z]{" + std::to_string(i) + "}", {}});
+  EXPECT_LT(compiler.size(), 200U);
+  EXPECT_THROW(compiler.compile({GrammarKind::JsonSchema, "false", {}}), Error);
+  EXPECT_THROW(compiler.compile({GrammarKind::Regex, std::string(Grammar::kLongestText + 1, 'a'), {}}), Error);
+}
+
+TEST(GrammarCompiler, ManyThreadsShareAGrammar) {
+  GrammarCompiler compiler(test_vocabulary());
+  std::atomic<int> right = 0;
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 4; ++t) {
+    threads.emplace_back([&, t] {
+      for (int i = 0; i < 20; ++i) {
+        auto grammar = compiler.compile({GrammarKind::JsonSchema,
+                                         R"({"type":"object","properties":{"name":{"type":"string","maxLength":)" +
+                                             std::to_string(i % 5 + 3) + "}}}",
+                                         {}});
+        GrammarMatcher m(grammar);
+        std::vector<uint32_t> mask(9, 0);
+        bool ok = true;
+        for (char c : std::string(R"({"name":"ab","x":)") + std::to_string(t) + "}") {
+          m.fill_mask(mask);
+          ok &= (mask[static_cast<unsigned char>(c) / 32] >> (c % 32) & 1) != 0 &&
+                m.accept(static_cast<unsigned char>(c));
+        }
+        right += ok && m.complete() ? 1 : 0;
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(right, 80);
+}
+
+TEST(Explain, ChainsAreOneEdgeAndForcedTextIsMarked) {
+  Grammar g(
+      {GrammarKind::JsonSchema,
+       R"({"type":"object","properties":{"alive":{"type":"boolean"}},"required":["alive"],"additionalProperties":false})",
+       {}},
+      nullptr);
+  std::string text = grammar::explain(g, grammar::ExplainForm::Text, R"({"alive":true})");
+  EXPECT_NE(text.find("{\"alive\":"), std::string::npos) << text;
+  EXPECT_NE(text.find("⟦{\"alive\":⟧t⟦rue}⟧"), std::string::npos) << text;
+  EXPECT_NE(grammar::explain(g, grammar::ExplainForm::Dot, "").find("digraph"), std::string::npos);
+  EXPECT_NE(grammar::explain(g, grammar::ExplainForm::Svg, "").find("</svg>"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace sgl

@@ -1,0 +1,162 @@
+#pragma once
+// JSON Schema → rules. Internal to json_schema*.cpp.
+//
+// A place in the instance must satisfy a set of schemas, each as it is or negated: a Demand. anyOf, oneOf, not and if
+// are multiplied out into alternatives, each a list of Facts that no longer choose; then a term is built for each type.
+// What a member or an item must satisfy is again a Demand, and every Demand becomes one rule, so recursion ends by
+// itself (a tableau, as in modal logics). Contradictions need no care: such rules derive nothing and are pruned.
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include "grammar/char_set.h"
+#include "grammar/grammar.h"
+#include "grammar/json_text.h"
+#include "grammar/number_terms.h"
+#include "grammar/regex_syntax.h"
+
+namespace sgl::grammar {
+
+/// A schema that holds, or that does not.
+struct Literal {
+  const JsonValue* schema;
+  bool holds;
+  auto operator<=>(const Literal&) const = default;
+};
+using Demand = std::vector<Literal>;  // sorted, each once
+
+/// What is known of an instance without alternatives.
+struct Fact {
+  enum class Kind : uint8_t {
+    All,      ///< all keywords of `schema` that do not choose hold
+    Not,      ///< the keyword `name` of `schema` does not
+    Present,  ///< it is an object with the member `name`, which satisfies `demand`
+    Absent,   ///< if it is an object, it has no member `name`
+    Longer,   ///< it is an array with an item at `index`, which satisfies `demand`
+  } kind;
+  const JsonValue* schema = nullptr;
+  std::string name;
+  Demand demand;
+  size_t index = 0;
+};
+using Facts = std::vector<Fact>;
+
+enum JsonType : unsigned {
+  kNull = 1,
+  kBoolean = 2,
+  kNumber = 4,
+  kString = 8,
+  kArray = 16,
+  kObject = 32,
+  kAllTypes = 63
+};
+
+class SchemaCompiler {
+ public:
+  SchemaCompiler(CharTerms& chars, const JsonValue& root, const GrammarOptions& options);
+  /// The term of a whole text.
+  TermId compile();
+  /// Any JSON value, in the same spelling.
+  TermId any_value();
+  TermId space() const { return space_; }
+
+ private:
+  // json_schema_resolve.cpp
+  void index(const JsonValue& value, const std::string& base, const std::string& path, bool is_schema);
+  const JsonValue* resolve(const JsonValue& schema, const std::string& reference, std::string_view keyword);
+  std::string place(const JsonValue& schema, std::string_view keyword = {}) const;
+  [[noreturn]] void refuse(const JsonValue& schema, std::string_view keyword, const std::string& why) const;
+  [[noreturn]] void malformed(const JsonValue& schema, std::string_view keyword, const std::string& expected) const;
+
+  // json_schema_expand.cpp
+  std::vector<Facts> expand(const Demand& demand);
+  struct Branch {
+    std::vector<Literal> open;
+    std::vector<Literal> seen;
+    Facts facts;
+  };
+  void expand_holding(const JsonValue& schema, Branch branch, std::vector<Branch>& open);
+  void expand_failing(const JsonValue& schema, Branch branch, std::vector<Branch>& open);
+  /// True only if no instance satisfies the demand; looks a few levels deep.
+  bool surely_empty(const Demand& demand, int depth);
+  bool surely_empty(const Facts& facts, int depth);
+  bool surely_disjoint(const JsonValue& a, const JsonValue& b);
+
+  // json_schema_check.cpp
+  bool valid(const JsonValue& value, const JsonValue& schema, int depth = 0);
+  bool valid(const JsonValue& value, const Literal& literal) { return valid(value, *literal.schema) == literal.holds; }
+  bool valid(const JsonValue& value, const Facts& facts);
+  bool violates(const JsonValue& value, const JsonValue& schema, std::string_view keyword, const JsonValue& argument,
+                int depth);
+
+  // json_schema_build.cpp
+  TermId value_of(Demand demand);
+  TermId build(const Facts& facts);
+  unsigned types_of(const Facts& facts, bool& integer, bool& no_integer);
+  unsigned named_types(const JsonValue& schema, const JsonValue& type, bool& integer);
+  std::optional<std::vector<const JsonValue*>> listed_values(const Facts& facts);
+  TermId constant(const JsonValue& value);
+  TermId build_number(const Facts& facts, bool integer, bool no_integer);
+  TermId build_string(const Facts& facts);
+  TermId string_content(const Facts& facts);
+  TermId name_content(const Demand& demand);
+  TermId pattern_term(const JsonValue& schema, std::string_view keyword, const std::string& pattern, bool search,
+                      std::pair<uint64_t, uint64_t>& lengths);
+  TermId format_term(const JsonValue& schema, const std::vector<std::vector<std::string>>& formats,
+                     std::pair<uint64_t, uint64_t>& lengths);
+  TermId string_rule(TermId content);
+  TermId any_string();
+  TermId any_content();
+  TermId any_object();
+  TermId any_array();
+
+  // json_schema_array.cpp, json_schema_object.cpp
+  TermId build_array(const Facts& facts);
+  TermId array_term(const std::vector<TermId>& first, TermId item, uint64_t min, uint64_t max);
+  std::optional<std::vector<const JsonValue*>> finite_values(const Demand& demand);
+  TermId unique_term(const JsonValue& schema, const Demand& items, uint64_t min, uint64_t max);
+  TermId contains_term(const Facts& facts, TermId item, const Demand& items, uint64_t min, uint64_t max);
+  TermId build_object(const Facts& facts);
+  struct Members;
+  TermId object_term(const Members& members);
+  TermId interleaved_object_term(const Members& members);
+  TermId other_member(const Facts& facts, const std::vector<std::string>& names);
+  Demand member_demand(const Facts& facts, const std::string& name);
+  const JsonValue* other_members_of(const JsonValue& schema);
+  const JsonValue* other_items_of(const JsonValue& schema, size_t& prefix);
+  bool name_matches(const JsonValue& schema, const std::string& pattern, const std::string& name);
+  TermId other_names(const std::vector<std::string>& names);
+  TermId other_names_below(const std::vector<std::string>& names, size_t depth);
+
+  TermId mark(std::string_view text) { return automaton_.literal(text); }
+  uint64_t count(const JsonValue& schema, std::string_view keyword, const JsonValue& value);
+  Decimal number(const JsonValue& schema, std::string_view keyword, const JsonValue& value);
+
+  CharTerms& chars_;
+  Automaton& automaton_;
+  const JsonValue& root_;
+  GrammarOptions options_;
+  Spelling spelling_;
+  TermId space_;
+  RuleId any_rule_ = UINT32_MAX;
+  std::map<Demand, RuleId> rules_;
+  std::map<std::string, const JsonValue*> by_uri_;
+  std::unordered_map<const JsonValue*, std::string> base_of_;
+  std::unordered_map<const JsonValue*, std::string> path_of_;
+  std::map<std::pair<std::string, bool>, std::pair<TermId, std::pair<uint64_t, uint64_t>>> patterns_;
+  std::map<std::pair<std::string, std::string>, bool> name_matches_;
+  const JsonValue* values_from_ = nullptr;  // the enum that the values being checked come from: no need to look there
+  bool ref_stands_alone_ = false;           // drafts up to 7: what stands beside a $ref is ignored
+  int depth_ = 0, emptiness_budget_ = 20000, disjoint_nesting_ = 0;
+};
+
+/// The items of a keyword that this grammar knows, and what kind of value it asks for.
+const JsonValue* member_if(const JsonValue& schema, std::string_view name, JsonValue::Type type);
+
+}  // namespace sgl::grammar

@@ -1,0 +1,544 @@
+// Facts → terms: types, constants, numbers, strings, and the rules that tie them together.
+
+#include <algorithm>
+
+#include <fmt/format.h>
+
+#include <sgl/error.h>
+
+#include "grammar/json_formats.h"
+#include "grammar/json_schema.h"
+
+namespace sgl::grammar {
+namespace {
+
+using Type = JsonValue::Type;
+constexpr int kDeepestSchema = 400;
+
+uint64_t stable_name(std::string_view name) {
+  uint64_t h = 0xCBF29CE484222325;
+  for (char c : name) h = (h ^ static_cast<unsigned char>(c)) * 0x100000001B3;
+  return h | 1;
+}
+
+}  // namespace
+
+SchemaCompiler::SchemaCompiler(CharTerms& chars, const JsonValue& root, const GrammarOptions& options)
+    : chars_(chars),
+      automaton_(chars.automaton()),
+      root_(root),
+      options_(options),
+      spelling_(options.compact ? Spelling::JsonShort : Spelling::Json) {
+  ByteSet blank;
+  for (char c : std::string_view(" \t\n\r")) blank.set(static_cast<unsigned char>(c));
+  uint64_t most = options.compact ? 0 : options.max_whitespace ? *options.max_whitespace : kUnbounded;
+  space_ = automaton_.repeat(automaton_.bytes(blank), 0, most);
+}
+
+TermId SchemaCompiler::compile() {
+  by_uri_[""] = &root_;
+  if (const JsonValue* draft = member_if(root_, "$schema", Type::String)) {
+    for (std::string_view old : {"draft-03", "draft-04", "draft-06", "draft-07"}) {
+      ref_stands_alone_ |= draft->text.find(old) != std::string::npos;
+    }
+    // A dialect of its own may switch keywords off, and what it says lies elsewhere.
+    if (draft->text.find("://") != std::string::npos && draft->text.find("json-schema.org") == std::string::npos) {
+      refuse(root_, "$schema", fmt::format("the dialect '{}' is not known here", draft->text));
+    }
+  }
+  index(root_, "", "", true);
+  TermId value = value_of({{&root_, true}});
+  return automaton_.cat({space_, value, space_});
+}
+
+TermId SchemaCompiler::value_of(Demand demand) {
+  std::sort(demand.begin(), demand.end());
+  demand.erase(std::unique(demand.begin(), demand.end()), demand.end());
+  std::erase_if(demand, [](const Literal& l) {  // what always holds
+    const JsonValue& s = *l.schema;
+    return (s.is(Type::Boolean) && s.boolean == l.holds) || (l.holds && s.is(Type::Object) && s.members.empty());
+  });
+  if (demand.empty()) return any_value();
+  if (auto known = rules_.find(demand); known != rules_.end()) return automaton_.call(known->second);
+  if (++depth_ > kDeepestSchema) {
+    refuse(*demand[0].schema, "properties", fmt::format("schemas nested more than {} levels deep", kDeepestSchema));
+  }
+  RuleId rule = automaton_.new_rule(place(*demand[0].schema), true);
+  rules_[demand] = rule;
+  std::vector<TermId> options;
+  // A lone $ref or anyOf leads to rules that others use as well.
+  const JsonValue& schema = *demand[0].schema;
+  auto alone = [&](std::string_view keyword) {
+    if (demand.size() != 1 || !demand[0].holds || schema.find(keyword) == nullptr) return false;
+    return std::all_of(schema.members.begin(), schema.members.end(), [&](const auto& m) {
+      return m.name == keyword || m.name == "title" || m.name == "description" || m.name == "default" ||
+             m.name == "$defs" || m.name == "definitions" || m.name == "$schema" || m.name == "$comment";
+    });
+  };
+  if (alone("$ref") && schema.find("$ref")->is(Type::String)) {
+    options.push_back(value_of({{resolve(schema, schema.find("$ref")->text, "$ref"), true}}));
+  } else if (alone("anyOf") && schema.find("anyOf")->is(Type::Array)) {
+    for (const JsonValue& s : schema.find("anyOf")->items) options.push_back(value_of({{&s, true}}));
+  } else {
+    for (const Facts& facts : expand(demand)) options.push_back(build(facts));
+  }
+  TermId body = automaton_.alt(std::move(options));
+  automaton_.define(rule, body);
+  automaton_.set_stable(rule, automaton_.term(body).stable);
+  --depth_;
+  return automaton_.call(rule);
+}
+
+unsigned SchemaCompiler::named_types(const JsonValue& schema, const JsonValue& type, bool& integer) {
+  unsigned types = 0;
+  bool number = false;
+  auto add = [&](const JsonValue& name) {
+    constexpr std::pair<std::string_view, unsigned> kNames[] = {
+        {"null", kNull},   {"boolean", kBoolean}, {"number", kNumber}, {"string", kString},
+        {"array", kArray}, {"object", kObject},   {"integer", kNumber}};
+    for (auto [known, bit] : kNames) {
+      if (!name.is(Type::String) || name.text != known) continue;
+      types |= bit;
+      number |= name.text == "number";
+      return;
+    }
+    malformed(schema, "type", "one of null, boolean, integer, number, string, array, object, or a list of them");
+  };
+  if (type.is(Type::Array)) {
+    for (const JsonValue& name : type.items) add(name);
+  } else {
+    add(type);
+  }
+  integer = (types & kNumber) != 0 && !number;
+  return types;
+}
+
+unsigned SchemaCompiler::types_of(const Facts& facts, bool& integer, bool& no_integer) {
+  unsigned types = kAllTypes;
+  for (const Fact& fact : facts) {
+    switch (fact.kind) {
+      case Fact::Kind::All:
+        if (const JsonValue* type = fact.schema->find("type")) {
+          bool only_integer = false;
+          unsigned named = named_types(*fact.schema, *type, only_integer);
+          const JsonValue* nullable = member_if(*fact.schema, "nullable", Type::Boolean);
+          if (nullable != nullptr && nullable->boolean) named |= kNull;
+          types &= named;
+          integer |= only_integer;
+        }
+        break;
+      case Fact::Kind::Not: {
+        const std::string& k = fact.name;
+        auto one_of = [&](std::initializer_list<std::string_view> names) {
+          return std::find(names.begin(), names.end(), k) != names.end();
+        };
+        if (k == "type") {
+          bool only_integer = false;
+          unsigned named = named_types(*fact.schema, *fact.schema->find("type"), only_integer);
+          types &= ~(only_integer ? named & ~kNumber : named);
+          no_integer |= only_integer;
+        } else if (one_of({"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"})) {
+          types &= kNumber;
+        } else if (one_of({"minLength", "maxLength", "pattern", "format"})) {
+          types &= kString;
+        } else if (one_of({"items", "additionalItems", "minItems", "maxItems", "uniqueItems", "contains",
+                           "unevaluatedItems"})) {
+          types &= kArray;
+        } else if (one_of({"patternProperties", "additionalProperties", "propertyNames", "minProperties",
+                           "maxProperties", "unevaluatedProperties"})) {
+          types &= kObject;
+        } else if (!one_of({"enum", "const"})) {
+          types = 0;  // an unknown keyword never fails
+        }
+        break;
+      }
+      case Fact::Kind::Present:
+        types &= kObject;
+        break;
+      case Fact::Kind::Absent:
+        if (fact.index == 1) types &= kObject;
+        break;
+      case Fact::Kind::Longer:
+        types &= kArray;
+        break;
+    }
+  }
+  return types;
+}
+
+// The values that enum and const leave, before other keywords are asked.
+std::optional<std::vector<const JsonValue*>> SchemaCompiler::listed_values(const Facts& facts) {
+  for (const Fact& fact : facts) {
+    if (fact.kind != Fact::Kind::All) continue;
+    if (const JsonValue* value = fact.schema->find("const")) return std::vector<const JsonValue*>{value};
+    const JsonValue* list = fact.schema->find("enum");
+    if (list == nullptr) continue;
+    if (!list->is(Type::Array)) malformed(*fact.schema, "enum", "an array");
+    std::vector<const JsonValue*> values;
+    for (const JsonValue& v : list->items) values.push_back(&v);
+    return values;
+  }
+  return std::nullopt;
+}
+
+TermId SchemaCompiler::build(const Facts& facts) {
+  if (auto values = listed_values(facts)) {
+    std::vector<TermId> options;
+    auto from = std::find_if(facts.begin(), facts.end(), [](const Fact& fact) {
+      return fact.kind == Fact::Kind::All && fact.schema->find("const") == nullptr &&
+             fact.schema->find("enum") != nullptr;
+    });
+    for (const JsonValue* value : *values) {
+      values_from_ = from != facts.end() && from->schema->find("enum")->items.data() == values->front()
+                         ? from->schema->find("enum")
+                         : nullptr;
+      bool fits = valid(*value, facts);
+      values_from_ = nullptr;
+      if (fits) options.push_back(constant(*value));
+    }
+    return automaton_.alt(std::move(options));
+  }
+  bool integer = false, no_integer = false;
+  unsigned types = types_of(facts, integer, no_integer);
+  std::vector<TermId> options;
+  JsonValue value;
+  if ((types & kNull) != 0 && valid(value, facts)) options.push_back(mark("null"));
+  value.type = Type::Boolean;
+  for (bool b : {false, true}) {
+    value.boolean = b;
+    if ((types & kBoolean) != 0 && valid(value, facts)) options.push_back(mark(b ? "true" : "false"));
+  }
+  if ((types & kNumber) != 0) options.push_back(build_number(facts, integer, no_integer));
+  if ((types & kString) != 0) options.push_back(build_string(facts));
+  if ((types & kArray) != 0) options.push_back(build_array(facts));
+  if ((types & kObject) != 0) options.push_back(build_object(facts));
+  return automaton_.alt(std::move(options));
+}
+
+TermId SchemaCompiler::any_value() {
+  if (any_rule_ == UINT32_MAX) {
+    any_rule_ = automaton_.new_rule("any value", true,
+                                    stable_name(fmt::format("any value {}", automaton_.term(space_).stable)));
+    NumberRange all;
+    automaton_.define(any_rule_,
+                      automaton_.alt({mark("null"), mark("true"), mark("false"), number_term(automaton_, all),
+                                      any_string(), any_array(), any_object()}));
+  }
+  return automaton_.call(any_rule_);
+}
+
+TermId SchemaCompiler::any_array() {
+  TermId item = automaton_.cat(any_value(), space_);
+  TermId more = automaton_.star(automaton_.cat({mark(","), space_, item}));
+  return automaton_.cat({mark("["), space_, automaton_.optional(automaton_.cat(item, more)), mark("]")});
+}
+
+TermId SchemaCompiler::any_object() {
+  TermId member = automaton_.cat({any_string(), space_, mark(":"), space_, any_value(), space_});
+  TermId more = automaton_.star(automaton_.cat({mark(","), space_, member}));
+  return automaton_.cat({mark("{"), space_, automaton_.optional(automaton_.cat(member, more)), mark("}")});
+}
+
+TermId SchemaCompiler::constant(const JsonValue& value) {
+  switch (value.type) {
+    case Type::Null:
+      return mark("null");
+    case Type::Boolean:
+      return mark(value.boolean ? "true" : "false");
+    case Type::String:
+      return automaton_.cat({mark("\""), chars_.text(value.text, spelling_), mark("\"")});
+    case Type::Number: {
+      Decimal d = to_decimal(value.text);
+      NumberRange only;
+      only.low = only.high = Bound{d, false};
+      return number_term(automaton_, only);
+    }
+    case Type::Array: {
+      std::vector<TermId> items;
+      for (const JsonValue& item : value.items) items.push_back(constant(item));
+      return array_term(items, kNone, items.size(), items.size());
+    }
+    case Type::Object: {
+      TermId t = mark("}");
+      for (size_t i = value.members.size(); i-- > 0;) {
+        const auto& [name, member] = value.members[i];
+        TermId key = automaton_.cat({mark("\""), chars_.text(name, spelling_), mark("\""), space_, mark(":"), space_});
+        t = automaton_.cat({i == 0 ? kEpsilon : automaton_.cat(mark(","), space_), key, constant(member), space_, t});
+      }
+      return automaton_.cat({mark("{"), space_, t});
+    }
+  }
+  return kNone;
+}
+
+uint64_t SchemaCompiler::count(const JsonValue& schema, std::string_view keyword, const JsonValue& value) {
+  uint64_t n = 0;
+  if (!to_count(value, n)) malformed(schema, keyword, "a whole number, 0 or more");
+  return n;
+}
+
+Decimal SchemaCompiler::number(const JsonValue& schema, std::string_view keyword, const JsonValue& value) {
+  if (!value.is(Type::Number)) malformed(schema, keyword, "a number");
+  return to_decimal(value.text);
+}
+
+TermId SchemaCompiler::build_number(const Facts& facts, bool integer, bool no_integer) {
+  if (integer && no_integer) return kNone;
+  NumberRange range;
+  range.integer = integer;
+  std::vector<TermId> multiples, excluded;
+  auto exactly = [&](const Decimal& d) {
+    NumberRange only;
+    only.low = only.high = Bound{d, false};
+    return number_term(automaton_, only);
+  };
+  for (const Fact& fact : facts) {
+    if (fact.schema == nullptr) continue;
+    const JsonValue& s = *fact.schema;
+    bool holds = fact.kind == Fact::Kind::All;
+    for (const auto& [k, value] : s.members) {
+      if (!holds && k != fact.name) continue;
+      auto flag = [&](std::string_view name) {
+        const JsonValue* f = member_if(s, name, Type::Boolean);
+        return f != nullptr && f->boolean;
+      };
+      bool minimum = k == "minimum", maximum = k == "maximum";
+      bool above = k == "exclusiveMinimum" && !value.is(Type::Boolean),
+           below = k == "exclusiveMaximum" && !value.is(Type::Boolean);
+      if (minimum || above) {
+        Bound bound{number(s, k, value), above || flag("exclusiveMinimum")};
+        if (holds) {
+          range.at_least(bound);
+        } else {
+          range.at_most({bound.value, !bound.exclusive});
+        }
+      } else if (maximum || below) {
+        Bound bound{number(s, k, value), below || flag("exclusiveMaximum")};
+        if (holds) {
+          range.at_most(bound);
+        } else {
+          range.at_least({bound.value, !bound.exclusive});
+        }
+      } else if (k == "multipleOf") {
+        Decimal divisor = number(s, k, value);
+        if (divisor.is_zero() || divisor.negative) malformed(s, k, "a number above 0");
+        try {
+          (holds ? multiples : excluded).push_back(multiple_term(automaton_, divisor));
+        } catch (const Error& e) {
+          refuse(s, k, e.what());
+        }
+      } else if (!holds && k == "const" && value.is(Type::Number)) {
+        excluded.push_back(exactly(to_decimal(value.text)));
+      } else if (!holds && k == "enum") {
+        for (const JsonValue& v : value.items) {
+          if (v.is(Type::Number)) excluded.push_back(exactly(to_decimal(v.text)));
+        }
+      }
+    }
+  }
+  if (no_integer) {
+    NumberRange whole;
+    whole.integer = true;
+    excluded.push_back(number_term(automaton_, whole));
+  }
+  std::vector<TermId> all = multiples;
+  all.push_back(number_term(automaton_, range));
+  for (TermId t : excluded) all.push_back(automaton_.negate(t));
+  TermId term = automaton_.both(std::move(all));
+  RuleId rule = automaton_.new_rule("number", true, automaton_.term(term).stable);
+  automaton_.define(rule, term);
+  return automaton_.call(rule);
+}
+
+TermId SchemaCompiler::string_rule(TermId content) {
+  if (content == kNone) return kNone;
+  TermId body = automaton_.cat({mark("\""), content, mark("\"")});
+  RuleId rule = automaton_.new_rule("string", true, automaton_.term(body).stable);
+  automaton_.define(rule, body);
+  return automaton_.call(rule);
+}
+
+// Any string in any spelling, halves of surrogate pairs included, which JSON's grammar allows.
+TermId SchemaCompiler::any_content() {
+  ByteSet hex, letters;
+  for (char c : std::string_view("0123456789abcdefABCDEF")) hex.set(static_cast<unsigned char>(c));
+  for (char c : std::string_view("\"\\/bfnrt")) letters.set(static_cast<unsigned char>(c));
+  TermId escaped = automaton_.cat(
+      mark("\\"), automaton_.alt({automaton_.bytes(letters),
+                                  automaton_.cat(mark("u"), automaton_.repeat(automaton_.bytes(hex), 4, 4))}));
+  TermId bare = chars_.of(~CharSet({{0, 0x1F}, {'"', '"'}, {'\\', '\\'}}), Spelling::Plain);
+  return automaton_.star(automaton_.alt({bare, escaped}));
+}
+
+TermId SchemaCompiler::any_string() { return string_rule(any_content()); }
+
+namespace {
+
+// How many characters the matches have.
+std::pair<uint64_t, uint64_t> lengths_of(const RegexNode& node) {
+  auto add = [](uint64_t a, uint64_t b) { return a > kUnbounded - b ? kUnbounded : a + b; };
+  auto times = [](uint64_t a, uint64_t n) { return a != 0 && n > kUnbounded / a ? kUnbounded : a * n; };
+  std::pair<uint64_t, uint64_t> out{0, 0};
+  switch (node.kind) {
+    case RegexNode::Kind::Set:
+      return {1, 1};
+    case RegexNode::Kind::Start:
+    case RegexNode::Kind::End:
+      return out;
+    case RegexNode::Kind::Cat:
+      for (const RegexNode& child : node.children) {
+        auto [min, max] = lengths_of(child);
+        out = {add(out.first, min), add(out.second, max)};
+      }
+      return out;
+    case RegexNode::Kind::Alt:
+      out = {kUnbounded, 0};
+      for (const RegexNode& child : node.children) {
+        auto [min, max] = lengths_of(child);
+        out = {std::min(out.first, min), std::max(out.second, max)};
+      }
+      return out;
+    case RegexNode::Kind::Repeat: {
+      auto [min, max] = lengths_of(node.children[0]);
+      return {times(min, node.min), max == 0 ? 0 : node.max == kUnbounded ? kUnbounded : times(max, node.max)};
+    }
+  }
+  return out;
+}
+
+}  // namespace
+
+TermId SchemaCompiler::pattern_term(const JsonValue& schema, std::string_view keyword, const std::string& pattern,
+                                    bool search, std::pair<uint64_t, uint64_t>& lengths) {
+  auto [at, added] =
+      patterns_.try_emplace({pattern, search}, std::pair(kNone, std::pair<uint64_t, uint64_t>{0, kUnbounded}));
+  if (added) {
+    try {
+      RegexNode regex = parse_regex(pattern, RegexDialect::Ecma);
+      at->second.first = search ? search_term(chars_, regex, spelling_) : full_match_term(chars_, regex, spelling_);
+      if (!search || is_anchored(regex)) at->second.second = lengths_of(regex);
+    } catch (const Error& e) {
+      patterns_.erase(at);
+      if (e.kind() == ErrorKind::InvalidArgument) {
+        throw Error(e.kind(), fmt::format("JSON Schema: {} at {}: {}", keyword, place(schema, keyword), e.what()));
+      }
+      refuse(schema, keyword, e.what());
+    }
+  }
+  lengths = at->second.second;
+  return at->second.first;
+}
+
+TermId SchemaCompiler::format_term(const JsonValue& schema, const FormatRegex& formats,
+                                   std::pair<uint64_t, uint64_t>& lengths) {
+  std::vector<TermId> options;
+  lengths = {kUnbounded, 0};
+  for (const auto& together : formats) {
+    std::vector<TermId> parts;
+    std::pair<uint64_t, uint64_t> all{0, kUnbounded};
+    for (const std::string& regex : together) {
+      std::pair<uint64_t, uint64_t> range;
+      parts.push_back(pattern_term(schema, "format", regex, false, range));
+      all = {std::max(all.first, range.first), std::min(all.second, range.second)};
+    }
+    lengths = {std::min(lengths.first, all.first), std::max(lengths.second, all.second)};
+    options.push_back(automaton_.both(std::move(parts)));
+  }
+  return automaton_.alt(std::move(options));
+}
+
+TermId SchemaCompiler::string_content(const Facts& facts) {
+  uint64_t min = 0, max = kUnbounded;
+  std::vector<TermId> parts, excluded;
+  std::vector<std::pair<uint64_t, uint64_t>> lengths;
+  for (const Fact& fact : facts) {
+    if (fact.schema == nullptr) continue;
+    const JsonValue& s = *fact.schema;
+    bool holds = fact.kind == Fact::Kind::All;
+    for (const auto& [k, value] : s.members) {
+      if (!holds && k != fact.name) continue;
+      if (k == "minLength" || k == "maxLength") {
+        uint64_t n = count(s, k, value);
+        if ((k == "minLength") == holds) {
+          min = std::max(min, holds ? n : n + 1);
+        } else if (!holds && n == 0) {
+          return kNone;
+        } else {
+          max = std::min(max, holds ? n : n - 1);
+        }
+      } else if (k == "pattern" || k == "format") {
+        if (!value.is(Type::String)) malformed(s, k, "a string");
+        std::pair<uint64_t, uint64_t> range;
+        TermId term = kNone;
+        if (k == "pattern") {
+          term = pattern_term(s, k, value.text, true, range);
+        } else {
+          FormatRegex formats;
+          FormatSupport support = find_format(value.text, formats);
+          if (support == FormatSupport::Unsupported)
+            refuse(s, k, fmt::format("the format '{}' is not supported", value.text));
+          if (support == FormatSupport::Annotation) {
+            if (!holds) return kNone;
+            continue;
+          }
+          term = format_term(s, formats, range);
+        }
+        if (holds) {
+          parts.push_back(term);
+          lengths.push_back(range);
+        } else {
+          excluded.push_back(term);
+        }
+      } else if (!holds && k == "const" && value.is(Type::String)) {
+        excluded.push_back(chars_.text(value.text, spelling_));
+      } else if (!holds && k == "enum") {
+        for (const JsonValue& v : value.items) {
+          if (v.is(Type::String)) excluded.push_back(chars_.text(v.text, spelling_));
+        }
+      }
+    }
+  }
+  if (min > max) return kNone;
+  bool bounded = min > 0 || max != kUnbounded;
+  if (parts.empty() && excluded.empty()) {
+    if (!bounded) return any_content();
+    return automaton_.repeat(chars_.of(CharSet::all(), Spelling::Json), min, max);
+  }
+  if (parts.size() == 1) {
+    // A single pattern often makes the bounds needless, or is a repetition that takes them over.
+    auto [low, high] = lengths[0];
+    if (low >= min && high <= max) bounded = false;
+    const Automaton::Term& t = automaton_.term(parts[0]);
+    if (bounded && t.kind == Automaton::Kind::Repeat && automaton_.bounds(parts[0]) == lengths[0]) {
+      parts[0] = std::max(low, min) > std::min(high, max)
+                     ? kNone
+                     : automaton_.repeat(t.a, std::max(low, min), std::min(high, max));
+      bounded = false;
+    }
+  }
+  if (bounded || parts.empty()) {
+    parts.push_back(automaton_.repeat(chars_.of(CharSet::all(), spelling_), min, max));
+  }
+  for (TermId t : excluded) parts.push_back(automaton_.negate(t));
+  return automaton_.both(std::move(parts));
+}
+
+TermId SchemaCompiler::build_string(const Facts& facts) { return string_rule(string_content(facts)); }
+
+// What a member's name may be: as a string's content.
+TermId SchemaCompiler::name_content(const Demand& demand) {
+  std::vector<TermId> options;
+  for (const Facts& facts : expand(demand)) {
+    bool integer = false, no_integer = false;
+    if (auto values = listed_values(facts)) {
+      for (const JsonValue* v : *values) {
+        if (v->is(Type::String) && valid(*v, facts)) options.push_back(chars_.text(v->text, spelling_));
+      }
+    } else if ((types_of(facts, integer, no_integer) & kString) != 0) {
+      options.push_back(string_content(facts));
+    }
+  }
+  return automaton_.alt(std::move(options));
+}
+
+}  // namespace sgl::grammar

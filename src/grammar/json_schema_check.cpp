@@ -1,0 +1,192 @@
+// Validation of a value that is at hand: for the values of enum and const, which other keywords may rule out.
+
+#include <algorithm>
+
+#include "grammar/json_formats.h"
+#include "grammar/json_schema.h"
+#include "text/unicode.h"
+
+namespace sgl::grammar {
+namespace {
+
+using Type = JsonValue::Type;
+constexpr int kDeepestCheck = 200;
+
+uint64_t length_of(const std::string& text) {
+  return static_cast<uint64_t>(std::count_if(text.begin(), text.end(), [](char c) { return (c & 0xC0) != 0x80; }));
+}
+
+bool multiple(const Decimal& value, const Decimal& divisor) {
+  // value / divisor is a whole number: long division of the digits, both scaled by the same power of ten.
+  size_t q = std::max(value.fraction.size(), divisor.fraction.size());
+  auto scaled = [&](const Decimal& d) { return d.whole + d.fraction + std::string(q - d.fraction.size(), '0'); };
+  std::string n = scaled(value), p = scaled(divisor);
+  p.erase(0, std::min(p.find_first_not_of('0'), p.size() - 1));
+  Decimal rest, step{false, p, ""};
+  if (step.whole == "0") return false;
+  for (char c : n) {
+    rest.whole = rest.whole == "0" ? std::string(1, c) : rest.whole + c;
+    while (compare(rest, step) >= 0) {
+      // rest −= step
+      std::string s = std::string(rest.whole.size() - step.whole.size(), '0') + step.whole;
+      int borrow = 0;
+      for (size_t i = s.size(); i-- > 0;) {
+        int d = rest.whole[i] - s[i] - borrow;
+        borrow = d < 0;
+        rest.whole[i] = static_cast<char>('0' + d + (borrow ? 10 : 0));
+      }
+      rest.whole.erase(0, std::min(rest.whole.find_first_not_of('0'), rest.whole.size() - 1));
+    }
+  }
+  return rest.whole == "0";
+}
+
+}  // namespace
+
+bool SchemaCompiler::valid(const JsonValue& value, const JsonValue& schema, int depth) {
+  if (depth > kDeepestCheck) refuse(schema, "$ref", "it goes round in a circle");
+  if (schema.is(Type::Boolean)) return schema.boolean;
+  const JsonValue* ref = member_if(schema, "$ref", Type::String);
+  if (ref != nullptr) {
+    if (!valid(value, *resolve(schema, ref->text, "$ref"), depth + 1)) return false;
+    if (ref_stands_alone_) return true;
+  }
+  return std::none_of(schema.members.begin(), schema.members.end(), [&](const auto& member) {
+    return violates(value, schema, member.name, member.value, depth + 1);
+  });
+}
+
+bool SchemaCompiler::violates(const JsonValue& value, const JsonValue& schema, std::string_view k, const JsonValue& arg,
+                              int depth) {
+  auto matching = [&](const JsonValue& list) {
+    return std::count_if(list.items.begin(), list.items.end(),
+                         [&](const JsonValue& s) { return valid(value, s, depth); });
+  };
+  auto all = [&](const auto& list, auto&& test) { return std::all_of(list.begin(), list.end(), test); };
+  if (k == "allOf") return static_cast<size_t>(matching(arg)) != arg.items.size();
+  if (k == "anyOf") return matching(arg) == 0;
+  if (k == "oneOf") return matching(arg) != 1;
+  if (k == "not") return valid(value, arg, depth);
+  if (k == "if") {
+    const JsonValue* next = schema.find(valid(value, arg, depth) ? "then" : "else");
+    return next != nullptr && !valid(value, *next, depth);
+  }
+  if (k == "const") return !equal(value, arg);
+  if (k == "enum")
+    return std::none_of(arg.items.begin(), arg.items.end(), [&](const JsonValue& v) { return equal(v, value); });
+  if (k == "type") {
+    bool integer = false;
+    unsigned types = named_types(schema, arg, integer);
+    constexpr JsonType kTypes[] = {kNull, kBoolean, kNumber, kString, kArray, kObject};
+    if (value.is(Type::Null)) {
+      const JsonValue* nullable = member_if(schema, "nullable", Type::Boolean);
+      if (nullable != nullptr && nullable->boolean) return false;
+    }
+    if ((types & kTypes[static_cast<size_t>(value.type)]) == 0) return true;
+    return value.is(Type::Number) && integer && !to_decimal(value.text).is_integer();
+  }
+  if (value.is(Type::Number)) {
+    Decimal n = to_decimal(value.text);
+    if (k == "multipleOf") return !multiple(n, number(schema, k, arg));
+    auto flag = [&](std::string_view name) {
+      const JsonValue* f = member_if(schema, name, Type::Boolean);
+      return f != nullptr && f->boolean;
+    };
+    if (k == "minimum") return compare(n, number(schema, k, arg)) < (flag("exclusiveMinimum") ? 1 : 0);
+    if (k == "maximum") return compare(n, number(schema, k, arg)) > (flag("exclusiveMaximum") ? -1 : 0);
+    if (k == "exclusiveMinimum" && !arg.is(Type::Boolean)) return compare(n, number(schema, k, arg)) <= 0;
+    if (k == "exclusiveMaximum" && !arg.is(Type::Boolean)) return compare(n, number(schema, k, arg)) >= 0;
+  } else if (value.is(Type::String)) {
+    if (k == "minLength") return length_of(value.text) < count(schema, k, arg);
+    if (k == "maxLength") return length_of(value.text) > count(schema, k, arg);
+    if (k == "pattern") return !name_matches(schema, arg.text, value.text);
+    FormatRegex formats;
+    if (k == "format" && find_format(arg.text, formats) == FormatSupport::Known) {
+      return std::none_of(formats.begin(), formats.end(), [&](const auto& together) {
+        return all(together, [&](const std::string& regex) {
+          return regex_matches(parse_regex(regex, RegexDialect::Ecma), value.text, false);
+        });
+      });
+    }
+  } else if (value.is(Type::Array)) {
+    size_t n = value.items.size();
+    if (k == "minItems") return n < count(schema, k, arg);
+    if (k == "maxItems") return n > count(schema, k, arg);
+    if (k == "uniqueItems" && arg.boolean) {
+      for (size_t i = 0; i < n; ++i) {
+        for (size_t j = i + 1; j < n; ++j) {
+          if (equal(value.items[i], value.items[j])) return true;
+        }
+      }
+    }
+    if (k == "contains") {
+      auto found = static_cast<uint64_t>(std::count_if(value.items.begin(), value.items.end(),
+                                                       [&](const JsonValue& v) { return valid(v, arg, depth); }));
+      const JsonValue *min = schema.find("minContains"), *max = schema.find("maxContains");
+      return found < (min != nullptr ? count(schema, "minContains", *min) : 1) ||
+             (max != nullptr && found > count(schema, "maxContains", *max));
+    }
+    if (k == "prefixItems" || k == "items" || k == "additionalItems") {
+      size_t prefix = 0;
+      const JsonValue* rest = other_items_of(schema, prefix);
+      const JsonValue* first = member_if(schema, "prefixItems", Type::Array);
+      if (first == nullptr) first = member_if(schema, "items", Type::Array);
+      for (size_t i = 0; i < n; ++i) {
+        const JsonValue* s = i < prefix ? &first->items[i] : rest;
+        if (s != nullptr && !valid(value.items[i], *s, depth)) return true;
+      }
+    }
+  } else if (value.is(Type::Object)) {
+    if (k == "minProperties") return value.members.size() < count(schema, k, arg);
+    if (k == "maxProperties") return value.members.size() > count(schema, k, arg);
+    if (k == "required")
+      return !all(arg.items, [&](const JsonValue& name) { return value.find(name.text) != nullptr; });
+    if (k == "properties" || k == "patternProperties" || k == "additionalProperties" || k == "propertyNames") {
+      Facts facts = {{Fact::Kind::All, &schema, {}, {}, 0}};
+      return !all(value.members, [&](const auto& member) {
+        Demand demand = member_demand(facts, member.name);
+        return all(demand, [&](const Literal& l) { return valid(member.value, *l.schema, depth) == l.holds; });
+      });
+    }
+    if (k == "dependentRequired" || k == "dependentSchemas" || k == "dependencies") {
+      return !all(arg.members, [&](const auto& member) {
+        if (value.find(member.name) == nullptr) return true;
+        if (!member.value.is(Type::Array)) return valid(value, member.value, depth);
+        return all(member.value.items, [&](const JsonValue& name) { return value.find(name.text) != nullptr; });
+      });
+    }
+  }
+  return false;
+}
+
+bool SchemaCompiler::valid(const JsonValue& value, const Facts& facts) {
+  return std::all_of(facts.begin(), facts.end(), [&](const Fact& fact) {
+    auto holds = [&](const JsonValue& v) {
+      return std::all_of(fact.demand.begin(), fact.demand.end(), [&](const Literal& l) { return valid(v, l); });
+    };
+    switch (fact.kind) {
+      case Fact::Kind::All:
+        // Its choices were made already: only the other keywords count.
+        return std::none_of(fact.schema->members.begin(), fact.schema->members.end(), [&](const auto& m) {
+          for (std::string_view choosing :
+               {"allOf", "anyOf", "oneOf", "not", "if", "dependentRequired", "dependentSchemas", "dependencies"}) {
+            if (m.name == choosing) return false;
+          }
+          return &m.value != values_from_ && violates(value, *fact.schema, m.name, m.value, 0);
+        });
+      case Fact::Kind::Not:
+        return violates(value, *fact.schema, fact.name, *fact.schema->find(fact.name), 0);
+      case Fact::Kind::Present: {
+        const JsonValue* member = value.find(fact.name);
+        return value.is(Type::Object) && member != nullptr && holds(*member);
+      }
+      case Fact::Kind::Absent:
+        return value.is(Type::Object) ? value.find(fact.name) == nullptr : fact.index == 0;
+      case Fact::Kind::Longer:
+        return value.is(Type::Array) && value.items.size() > fact.index && holds(value.items[fact.index]);
+    }
+    return false;
+  });
+}
+
+}  // namespace sgl::grammar

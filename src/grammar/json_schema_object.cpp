@@ -1,0 +1,372 @@
+// Objects: members in the order in which the schema names them, others anywhere in between.
+
+#include <algorithm>
+#include <set>
+
+#include <fmt/format.h>
+
+#include "grammar/json_schema.h"
+#include "text/unicode.h"
+
+namespace sgl::grammar {
+namespace {
+
+using Type = JsonValue::Type;
+constexpr size_t kMostPatterns = 6;       // patternProperties at one place: each set of them is a case
+constexpr uint64_t kMostCounted = 20000;  // rules made to count members
+constexpr size_t kMostInterleaved = 600;  // states of an object whose members come in several orders
+
+const JsonValue& never() {
+  static const JsonValue kFalse = [] {
+    JsonValue value;
+    value.type = Type::Boolean;
+    return value;
+  }();
+  return kFalse;
+}
+
+bool is_false(const Demand& demand) {
+  return std::any_of(demand.begin(), demand.end(),
+                     [](const Literal& l) { return l.schema->is(Type::Boolean) && l.schema->boolean != l.holds; });
+}
+
+}  // namespace
+
+struct SchemaCompiler::Members {
+  struct Member {
+    TermId term;  // name and value, with the space after it
+    bool required;
+  };
+  // Members of one chain come in its order, those of several chains in any.
+  std::vector<std::vector<Member>> chains;
+  TermId other = kNone;  // any other member
+  uint64_t min = 0, max = kUnbounded;
+  const JsonValue* schema = nullptr;  // for messages
+};
+
+bool SchemaCompiler::name_matches(const JsonValue& schema, const std::string& pattern, const std::string& name) {
+  auto [at, added] = name_matches_.try_emplace({pattern, name}, false);
+  if (added) {
+    std::pair<uint64_t, uint64_t> lengths;
+    pattern_term(schema, "patternProperties", pattern, true, lengths);  // complains with the place
+    at->second = regex_matches(parse_regex(pattern, RegexDialect::Ecma), name, true);
+  }
+  return at->second;
+}
+
+// The schema of members that `properties` and patternProperties do not name; null: they are free.
+const JsonValue* SchemaCompiler::other_members_of(const JsonValue& schema) {
+  const JsonValue* other = schema.find("additionalProperties");
+  const JsonValue* rest = schema.find("unevaluatedProperties");
+  if (rest != nullptr && other == nullptr && !(rest->is(Type::Boolean) && rest->boolean)) {
+    for (std::string_view k : {"$ref", "allOf", "anyOf", "oneOf", "if", "not", "dependentSchemas"}) {
+      if (schema.find(k) != nullptr)
+        refuse(schema, "unevaluatedProperties", fmt::format("it depends on {} beside it", k));
+    }
+    other = rest;
+  }
+  if (other == nullptr && options_.closed_objects && schema.find("properties") != nullptr) return &never();
+  return other;
+}
+
+// What the value of the member `name` must satisfy, if there is one.
+Demand SchemaCompiler::member_demand(const Facts& facts, const std::string& name) {
+  Demand demand;
+  for (const Fact& fact : facts) {
+    if (fact.kind == Fact::Kind::Present && fact.name == name) {
+      demand.insert(demand.end(), fact.demand.begin(), fact.demand.end());
+    }
+    if (fact.kind == Fact::Kind::Absent && fact.name == name) demand.push_back({&never(), true});
+    if (fact.kind != Fact::Kind::All) continue;
+    const JsonValue& s = *fact.schema;
+    bool named = false;
+    if (const JsonValue* properties = member_if(s, "properties", Type::Object)) {
+      if (const JsonValue* sub = properties->find(name)) {
+        demand.push_back({sub, true});
+        named = true;
+      }
+    }
+    if (const JsonValue* patterns = member_if(s, "patternProperties", Type::Object)) {
+      for (const auto& [pattern, sub] : patterns->members) {
+        if (!name_matches(s, pattern, name)) continue;
+        demand.push_back({&sub, true});
+        named = true;
+      }
+    }
+    if (const JsonValue* other = other_members_of(s); other != nullptr && !named) demand.push_back({other, true});
+    if (const JsonValue* names = s.find("propertyNames")) {
+      JsonValue text;
+      text.type = Type::String;
+      text.text = name;
+      if (!valid(text, *names)) demand.push_back({&never(), true});
+    }
+  }
+  return demand;
+}
+
+TermId SchemaCompiler::build_object(const Facts& facts) {
+  Members members;
+  std::vector<std::vector<std::string>> chains;
+  std::set<std::string> known, required;
+  for (const Fact& fact : facts) {
+    if (fact.kind == Fact::Kind::Present) required.insert(fact.name);
+    if (fact.kind == Fact::Kind::Not) {
+      const JsonValue* value = fact.schema->find(fact.name);
+      if (fact.name == "minProperties") {
+        uint64_t n = count(*fact.schema, fact.name, *value);
+        if (n == 0) return kNone;
+        members.max = std::min(members.max, n - 1);
+      } else if (fact.name == "maxProperties") {
+        members.min = std::max(members.min, count(*fact.schema, fact.name, *value) + 1);
+      } else if (fact.name == "const" || fact.name == "enum") {
+        for (const JsonValue& v : fact.name == "const" ? std::vector<JsonValue>{*value} : value->items) {
+          if (v.is(Type::Object)) refuse(*fact.schema, fact.name, "an object cannot be excluded under not");
+        }
+      } else if (fact.name != "type") {
+        refuse(*fact.schema, fact.name, "under not, if or oneOf this keyword is not supported");
+      }
+    }
+    if (fact.kind != Fact::Kind::All) continue;
+    const JsonValue& s = *fact.schema;
+    if (const JsonValue* properties = s.find("properties")) {
+      if (!properties->is(Type::Object)) malformed(s, "properties", "an object");
+      chains.emplace_back();
+      for (const auto& [name, sub] : properties->members) {
+        if (known.insert(name).second) chains.back().push_back(name);
+      }
+    }
+    if (const JsonValue* list = member_if(s, "required", Type::Array)) {
+      for (const JsonValue& name : list->items) {
+        if (!name.is(Type::String)) malformed(s, "required", "a list of strings");
+        required.insert(name.text);
+      }
+    }
+    if (const JsonValue* n = s.find("minProperties"))
+      members.min = std::max(members.min, count(s, "minProperties", *n));
+    if (const JsonValue* n = s.find("maxProperties"))
+      members.max = std::min(members.max, count(s, "maxProperties", *n));
+  }
+  // Names that are not among `properties` have no order: each is a chain of its own.
+  auto name_alone = [&](const std::string& name) {
+    if (known.insert(name).second) chains.push_back({name});
+  };
+  for (const Fact& fact : facts) {
+    if (fact.kind == Fact::Kind::Present || fact.kind == Fact::Kind::Absent) name_alone(fact.name);
+    const JsonValue* list = fact.kind == Fact::Kind::All ? member_if(*fact.schema, "required", Type::Array) : nullptr;
+    for (size_t i = 0; list != nullptr && i < list->items.size(); ++i) name_alone(list->items[i].text);
+  }
+  std::vector<std::string> names;
+  uint64_t needed = 0, listed = 0;
+  for (const std::vector<std::string>& chain : chains) {
+    std::vector<Members::Member> list;
+    for (const std::string& name : chain) {
+      names.push_back(name);
+      Demand demand = member_demand(facts, name);
+      bool is_required = required.contains(name);
+      if (is_false(demand)) {
+        if (is_required) return kNone;
+        continue;
+      }
+      TermId key = automaton_.cat({mark("\""), chars_.text(name, spelling_), mark("\""), space_, mark(":"), space_});
+      list.push_back({automaton_.cat({key, value_of(std::move(demand)), space_}), is_required});
+      needed += is_required ? 1 : 0;
+      ++listed;
+    }
+    if (!list.empty()) members.chains.push_back(std::move(list));
+  }
+  members.other = other_member(facts, names);
+
+  if (members.max < needed) return kNone;
+  if (members.min <= needed) members.min = 0;
+  if (members.other == kNone && members.max >= listed) members.max = kUnbounded;
+  if (members.min > members.max) return kNone;
+  bool counted = members.min != 0 || members.max != kUnbounded;
+  // The states are the places in all chains together; where these are too many, chains are put one after the other.
+  auto too_many = [&] {
+    size_t product = 1;
+    for (const auto& chain : members.chains) product *= chain.size() + 1;
+    if (counted) product *= 1 + std::min<uint64_t>(members.max != kUnbounded ? members.max : members.min, 100);
+    return product > kMostInterleaved || members.chains.size() > 12;
+  };
+  while (members.chains.size() > 1 && too_many()) {
+    auto& last = members.chains.back();
+    auto& before = members.chains[members.chains.size() - 2];
+    before.insert(before.end(), last.begin(), last.end());
+    members.chains.pop_back();
+  }
+  if (members.chains.empty()) members.chains.emplace_back();
+  members.schema = !facts.empty() && facts.front().schema != nullptr ? facts.front().schema : &root_;
+  return !counted && members.chains.size() == 1 ? object_term(members) : interleaved_object_term(members);
+}
+
+// A member whose name is none of `names`. Each set of patternProperties that a name can match is a case of its own.
+TermId SchemaCompiler::other_member(const Facts& facts, const std::vector<std::string>& names) {
+  std::vector<std::pair<const JsonValue*, const JsonMember*>> patterns;  // schema, pattern
+  Demand name_demand;
+  for (const Fact& fact : facts) {
+    if (fact.kind != Fact::Kind::All) continue;
+    if (const JsonValue* map = member_if(*fact.schema, "patternProperties", Type::Object)) {
+      for (const auto& entry : map->members) patterns.emplace_back(fact.schema, &entry);
+    }
+    if (const JsonValue* n = fact.schema->find("propertyNames")) name_demand.push_back({n, true});
+  }
+  if (patterns.size() > kMostPatterns) {
+    refuse(*patterns[0].first, "patternProperties", fmt::format("more than {} patterns at one place", kMostPatterns));
+  }
+  std::vector<TermId> options;
+  for (size_t set = 0; set < size_t{1} << patterns.size(); ++set) {
+    Demand demand;
+    std::vector<TermId> parts;
+    for (const Fact& fact : facts) {
+      if (fact.kind != Fact::Kind::All) continue;
+      bool named = false;
+      for (size_t i = 0; i < patterns.size(); ++i) {
+        if (patterns[i].first != fact.schema || (set >> i & 1) == 0) continue;
+        named = true;
+        demand.push_back({&patterns[i].second->value, true});
+      }
+      if (const JsonValue* other = other_members_of(*fact.schema); other != nullptr && !named)
+        demand.push_back({other, true});
+    }
+    if (is_false(demand)) continue;
+    for (size_t i = 0; i < patterns.size(); ++i) {
+      std::pair<uint64_t, uint64_t> lengths;
+      TermId term = pattern_term(*patterns[i].first, "patternProperties", patterns[i].second->name, true, lengths);
+      parts.push_back((set >> i & 1) != 0 ? term : automaton_.negate(term));
+    }
+    TermId key;
+    if (parts.empty() && name_demand.empty()) {
+      key = other_names(names);
+    } else {
+      if (!name_demand.empty()) parts.push_back(name_content(name_demand));
+      for (const std::string& name : names) parts.push_back(automaton_.negate(chars_.text(name, spelling_)));
+      parts.push_back(automaton_.star(chars_.of(CharSet::all(), spelling_)));
+      key = string_rule(automaton_.both(std::move(parts)));
+    }
+    options.push_back(automaton_.cat({key, space_, mark(":"), space_, value_of(std::move(demand)), space_}));
+  }
+  return automaton_.alt(std::move(options));
+}
+
+// Any string but these: along their trie every other character leads out of it.
+TermId SchemaCompiler::other_names(const std::vector<std::string>& names) {
+  if (names.empty()) return any_string();
+  std::vector<std::string> sorted = names;
+  std::sort(sorted.begin(), sorted.end());
+  return string_rule(other_names_below(sorted, 0));
+}
+
+TermId SchemaCompiler::other_names_below(const std::vector<std::string>& names, size_t depth) {
+  TermId any = automaton_.star(chars_.of(CharSet::all(), spelling_));
+  std::vector<TermId> options;
+  CharSet taken;
+  bool ends = false;
+  for (size_t i = 0; i < names.size();) {
+    if (names[i].size() == depth) {
+      ends = true;
+      ++i;
+      continue;
+    }
+    Utf8Char c = decode_utf8(names[i], depth);
+    std::vector<std::string> below;
+    for (; i < names.size() && names[i].compare(depth, c.size, names[i], depth, c.size) == 0; ++i) {
+      if (names[i].size() == depth || decode_utf8(names[i], depth).code != c.code) break;
+      below.push_back(names[i]);
+    }
+    taken = taken | CharSet::of(c.code);
+    options.push_back(
+        automaton_.cat(chars_.of(CharSet::of(c.code), spelling_), other_names_below(below, depth + c.size)));
+  }
+  options.push_back(automaton_.cat(chars_.of(~taken, spelling_), any));
+  if (!ends) options.push_back(kEpsilon);
+  return automaton_.alt(std::move(options));
+}
+
+// rest(i): what follows a member, when the members before i are done: the end, or a comma and next(i).
+// next(i): member i, or if it may be left out what comes after it; or another member, and then rest(i) again.
+TermId SchemaCompiler::object_term(const Members& m) {
+  const std::vector<Members::Member>& list = m.chains[0];
+  size_t n = list.size();
+  TermId comma = automaton_.cat(mark(","), space_), close = mark("}");
+  std::vector<RuleId> rest(n + 1), next(n + 1);
+  for (size_t i = 0; i <= n; ++i) {
+    rest[i] = automaton_.new_rule("rest of an object", false);
+    next[i] = automaton_.new_rule("next member", false);
+  }
+  bool may_end = true;  // none of the members from i on is required
+  bool may_end_at_once = true;
+  for (size_t i = n + 1; i-- > 0;) {
+    if (i < n) may_end &= !list[i].required;
+    if (i == 0) may_end_at_once = may_end;
+    std::vector<TermId> options;
+    if (i < n) {
+      options.push_back(automaton_.cat(list[i].term, automaton_.call(rest[i + 1])));
+      if (!list[i].required) options.push_back(automaton_.call(next[i + 1]));
+    }
+    automaton_.define(next[i], automaton_.alt(std::move(options)));
+    std::vector<TermId> ways = {automaton_.call(next[i])};
+    if (m.other != kNone) ways.push_back(automaton_.cat(m.other, automaton_.call(rest[i])));
+    TermId more = automaton_.cat(comma, automaton_.alt(ways));
+    automaton_.define(rest[i], may_end ? automaton_.alt({close, more}) : more);
+  }
+  std::vector<TermId> first = {automaton_.call(next[0])};
+  if (m.other != kNone) first.push_back(automaton_.cat(m.other, automaton_.call(rest[0])));
+  if (may_end_at_once) first.push_back(close);
+  return automaton_.cat({mark("{"), space_, automaton_.alt(std::move(first))});
+}
+
+// Several chains, or members that are counted: a rule for each combination of places in the chains and the count.
+TermId SchemaCompiler::interleaved_object_term(const Members& m) {
+  TermId comma = automaton_.cat(mark(","), space_), close = mark("}");
+  auto less = [](uint64_t x) { return x == kUnbounded ? x : x > 0 ? x - 1 : 0; };
+  bool counted = m.min != 0 || m.max != kUnbounded;
+  size_t states = 1, most = 0;
+  std::vector<size_t> strides;
+  for (const auto& chain : m.chains) {
+    strides.push_back(states);
+    states *= chain.size() + 1;
+    most += chain.size();
+  }
+  if (counted && most == 0) {  // others only: a counted repetition
+    TermId more = automaton_.repeat(automaton_.cat(comma, m.other), less(m.min), less(m.max));
+    TermId some = m.max == 0 ? kNone : automaton_.cat({m.other, more, close});
+    return automaton_.cat({mark("{"), space_, m.min == 0 ? automaton_.alt({close, some}) : some});
+  }
+  // More than `cap` members make no difference. Without others there are never more than all of them.
+  uint64_t cap = !counted ? 1 : m.max != kUnbounded ? m.max : m.min;
+  if (m.other == kNone) cap = std::min<uint64_t>(cap, most);
+  cap = std::max<uint64_t>(cap, 1);
+  if (cap > kMostCounted || (cap + 1) * states > kMostCounted || (cap + 1) * states * (most + 1) > 50 * kMostCounted) {
+    refuse(*m.schema, m.max != kUnbounded ? "maxProperties" : "minProperties",
+           "with so many members the count needs too many states");
+  }
+  std::vector<std::vector<RuleId>> rest(states);
+  for (auto& row : rest) {
+    for (uint64_t c = 0; c <= cap; ++c) row.push_back(automaton_.new_rule("rest of an object", false));
+  }
+  for (size_t state = 0; state < states; ++state) {
+    for (uint64_t c = 0; c <= cap; ++c) {
+      uint64_t after = std::min(c + 1, cap);
+      std::vector<TermId> ways;
+      bool may_end = c >= std::min(m.min, cap);
+      for (size_t k = 0; k < m.chains.size(); ++k) {
+        const auto& chain = m.chains[k];
+        size_t at = state / strides[k] % (chain.size() + 1);
+        for (size_t j = at; j < chain.size(); ++j) {
+          ways.push_back(
+              automaton_.cat(chain[j].term, automaton_.call(rest[state + (j + 1 - at) * strides[k]][after])));
+          if (!chain[j].required) continue;
+          may_end = false;
+          break;
+        }
+      }
+      if (m.other != kNone) ways.push_back(automaton_.cat(m.other, automaton_.call(rest[state][after])));
+      TermId more = c < m.max ? automaton_.alt(std::move(ways)) : kNone;
+      more = automaton_.cat(c == 0 ? kEpsilon : comma, more);
+      automaton_.define(rest[state][c], may_end ? automaton_.alt({close, more}) : more);
+    }
+  }
+  return automaton_.cat({mark("{"), space_, automaton_.call(rest[0][0])});
+}
+
+}  // namespace sgl::grammar

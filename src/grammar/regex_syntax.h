@@ -1,0 +1,40 @@
+#pragma once
+// Regular expressions: their syntax tree, and the terms made of it.
+
+#include <array>
+#include <cstdint>
+#include <string_view>
+#include <vector>
+
+#include "grammar/char_set.h"
+
+namespace sgl::grammar {
+
+struct RegexNode {
+  enum class Kind : uint8_t { Set, Cat, Alt, Repeat, Start, End } kind = Kind::Cat;
+  CharSet set;                      ///< Set
+  std::vector<RegexNode> children;  ///< Cat, Alt: any number; Repeat: one
+  uint64_t min = 0, max = 0;        ///< Repeat
+};
+
+enum class RegexDialect : uint8_t {
+  Python,  ///< `re` on str: \d, \w are Unicode's, . is all but \n
+  Ecma,    ///< JSON Schema's `pattern`, ECMAScript with flag u: \d, \w are ASCII's
+};
+
+/// Throws InvalidArgument for a malformed pattern, Unsupported for what no automaton can do or this one does not:
+/// lookaround, back-references, word boundaries, possessive and atomic groups. The message gives the place.
+RegexNode parse_regex(std::string_view pattern, RegexDialect dialect);
+
+/// What a whole text must be to match the pattern (`re.fullmatch`).
+TermId full_match_term(CharTerms& chars, const RegexNode& regex, Spelling spelling);
+/// What a text must be to hold a match (`re.search`, JSON Schema's pattern).
+TermId search_term(CharTerms& chars, const RegexNode& regex, Spelling spelling);
+
+/// Whether every match takes the whole text, so that a search is a full match.
+bool is_anchored(const RegexNode& regex);
+
+/// Whether `text` (valid UTF-8) matches, by an automaton of its own. For what a compiler must know.
+bool regex_matches(const RegexNode& regex, std::string_view text, bool search);
+
+}  // namespace sgl::grammar

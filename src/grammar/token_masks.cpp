@@ -1,0 +1,317 @@
+// A state is an alternative of stacks, Frame(A, K): "A, then K". The mask of A is made once for A alone: tokens that A
+// takes whole, and the exits, nodes of the trie at which A may be over while the token goes on. Below the exits K
+// decides, and only these subtrees are walked again for another K.
+
+#include "grammar/token_masks.h"
+
+#include <algorithm>
+#include <unordered_set>
+
+namespace sgl::grammar {
+namespace {
+
+constexpr size_t kAnyLength = SIZE_MAX;
+constexpr size_t kMostRests = 30000;     // tokens that a term can end in, to make a trie of
+constexpr size_t kMostPrepared = 20000;  // states
+constexpr size_t kMostPlainStates = 48;  // states looked at to see how much plain text a state takes
+enum : unsigned { kShortMask, kShortExits, kLongMask, kLongExits };
+
+}  // namespace
+
+TokenMasks::TokenMasks(Automaton& automaton, const TokenVocabulary& vocabulary)
+    : automaton_(automaton), vocabulary_(vocabulary) {
+  size_t deepest = 0;
+  for (uint32_t t = 0; t < TokenVocabulary::kNumTries; ++t) deepest = std::max(deepest, vocabulary.trie(t).deepest());
+  path_.resize(deepest + 1);
+}
+
+// How many plain characters, whichever they are, can come next from `state` for sure. `exits`: on the way the text may
+// be complete after a byte.
+size_t TokenMasks::plain_length(StateId state, bool& exits) {
+  // Breadth first over states between characters; `steps` follows the bytes of one character.
+  std::vector<StateId> level = {state};
+  std::unordered_set<StateId> seen = {state};
+  exits = false;
+  struct Part {
+    StateId state;
+    unsigned low, high, tail;  // of the next byte, and how many follow it
+  };
+  for (size_t length = 0;; ++length) {
+    std::vector<StateId> next_level;
+    for (StateId from : level) {
+      std::vector<Part> open;
+      auto step = [&](StateId s, unsigned low, unsigned high, unsigned tail) {
+        StateId last = kDead;
+        for (unsigned byte = low; byte <= high; ++byte) {
+          if (byte == '"' || byte == '\\') continue;
+          StateId to = automaton_.next(s, static_cast<uint8_t>(byte));
+          if (to == kDead) return false;
+          if (to == last) continue;
+          last = to;
+          exits |= automaton_.accepts(to);
+          if (tail > 0) {
+            bool known =
+                std::any_of(open.begin(), open.end(), [&](const Part& p) { return p.state == to && p.tail == tail; });
+            if (!known) open.push_back({to, 0x80, 0xBF, tail});
+          } else if (seen.insert(to).second) {
+            next_level.push_back(to);
+          }
+        }
+        return true;
+      };
+      // Second bytes are narrower after four of the lead bytes (Unicode table 3-7).
+      auto lead = [&](unsigned byte, unsigned low, unsigned high, unsigned tail) {
+        StateId to = automaton_.next(from, static_cast<uint8_t>(byte));
+        if (to == kDead) return false;
+        exits |= automaton_.accepts(to);
+        return step(to, low, high, tail);
+      };
+      bool all = step(from, 0x20, 0x7F, 0) && step(from, 0xC2, 0xDF, 1) && lead(0xE0, 0xA0, 0xBF, 1) &&
+                 step(from, 0xE1, 0xEC, 2) && lead(0xED, 0x80, 0x9F, 1) && step(from, 0xEE, 0xEF, 2) &&
+                 lead(0xF0, 0x90, 0xBF, 2) && step(from, 0xF1, 0xF3, 3) && lead(0xF4, 0x80, 0x8F, 2);
+      while (all && !open.empty()) {
+        Part p = open.back();
+        open.pop_back();
+        all = step(p.state, p.low, p.high, p.tail - 1);
+      }
+      if (!all) return length;
+    }
+    if (next_level.empty()) return kAnyLength;
+    if (seen.size() > kMostPlainStates || length > TokenVocabulary::kShort) return length + 1;
+    level.swap(next_level);
+  }
+}
+
+void TokenMasks::walk(const TokenTrie& trie, uint32_t from, uint32_t to, size_t depth, StateId state, size_t done,
+                      std::vector<int32_t>& ids, std::vector<uint32_t>* exits) {
+  path_[depth] = state;
+  for (uint32_t i = from; i < to;) {
+    const TokenTrie::Node& node = trie.node(i);
+    if (done > 0 && node.most_chars <= done) {
+      i = node.end;
+      continue;
+    }
+    StateId next = automaton_.next(path_[node.depth - 1U], node.byte);
+    if (next == kDead) {
+      i = node.end;
+      continue;
+    }
+    path_[node.depth] = next;
+    for (int32_t id : trie.tokens(i)) ids.push_back(id);
+    if (exits != nullptr && node.end > i + 1 && automaton_.accepts(next)) exits->push_back(i);
+    ++i;
+  }
+}
+
+void TokenMasks::walk_all(uint32_t which, StateId state, size_t done, PartialMask& mask, bool with_exits) {
+  const TokenTrie& trie = vocabulary_.trie(which);
+  std::vector<uint32_t> exits;
+  walk(trie, 0, trie.size(), 0, state, done, mask.ids, with_exits ? &exits : nullptr);
+  for (uint32_t node : exits) mask.exits.push_back({which, node});
+}
+
+// The tokens below the exits, without the bytes before the exits: one small trie, which is walked in the place of all
+// the subtrees, many of which are alike.
+void TokenMasks::collect_rests(PartialMask& mask) const {
+  std::vector<TokenTrie::Entry> rests;
+  for (PartialMask::Exit exit : mask.exits) {
+    const TokenTrie& trie = vocabulary_.trie(exit.trie);
+    const TokenTrie::Node& node = trie.node(exit.node);
+    for (uint32_t i = exit.node + 1; i < node.end; ++i) {
+      for (int32_t id : trie.tokens(i)) {
+        rests.push_back({std::string_view(vocabulary_.bytes(id)).substr(node.depth), id});
+      }
+    }
+    if (rests.size() > kMostRests) return;
+  }
+  if (rests.empty()) return;
+  std::sort(rests.begin(), rests.end(), [](const TokenTrie::Entry& a, const TokenTrie::Entry& b) {
+    int c = a.bytes.compare(b.bytes);
+    return c != 0 ? c < 0 : a.id < b.id;
+  });
+  mask.rests.emplace(rests);
+  mask.exits = {};
+}
+
+// A long list becomes a bit mask, which is then the shorter one of the two.
+void TokenMasks::compress(PartialMask& mask) const {
+  if (mask.ids.size() <= vocabulary_.mask_words()) {
+    mask.ids.shrink_to_fit();
+    return;
+  }
+  if (mask.words.empty()) mask.words.assign(vocabulary_.mask_words(), 0);
+  for (int32_t id : mask.ids) mask.words[static_cast<size_t>(id) / 32] |= 1U << (id % 32);
+  mask.ids = {};
+}
+
+void TokenMasks::write(const PartialMask& mask, std::span<uint32_t> to) const {
+  std::span<const uint32_t> plain = vocabulary_.plain_mask(mask.plain);
+  size_t n = plain.size();
+  if (mask.words.empty()) {
+    if (mask.plain > 0) {
+      std::copy(plain.begin(), plain.end(), to.begin());
+    } else {
+      std::fill(to.begin(), to.end(), 0);
+    }
+  } else {
+    for (size_t w = 0; w < n; ++w) to[w] = mask.words[w] | plain[w];
+  }
+  std::fill(to.begin() + static_cast<std::ptrdiff_t>(n), to.end(), 0);
+  for (int32_t id : mask.ids) to[static_cast<size_t>(id) / 32] |= 1U << (id % 32);
+}
+
+template <typename Make>
+TokenMasks::MaskPtr TokenMasks::cached(StateId state, unsigned what, Make make) {
+  MaskPtr& known = partial_[uint64_t{state} << 2 | what];
+  if (known != nullptr) return known;
+  uint64_t stable = automaton_.term(automaton_.term_of(state)).stable;
+  uint64_t key = stable * 0x9E3779B97F4A7C15 + what;
+  if (stable != 0) known = vocabulary_.find_mask(key);
+  if (known != nullptr) return known;
+  auto made = std::make_shared<PartialMask>();
+  make(*made);
+  collect_rests(*made);
+  compress(*made);
+  if (stable != 0) {
+    vocabulary_.keep_mask(key, made);
+  } else {
+    bytes_ += made->memory();
+  }
+  return partial_[uint64_t{state} << 2 | what] = std::move(made);
+}
+
+TokenMasks::MaskPtr TokenMasks::short_mask(StateId state, bool with_exits) {
+  return cached(state, with_exits ? kShortExits : kShortMask, [&](PartialMask& mask) {
+    bool plain_exits = false;
+    size_t plain = plain_length(state, plain_exits);
+    if (with_exits && plain_exits) plain = 0;  // exits must be found, too
+    mask.plain = std::min(plain, TokenVocabulary::kShort);
+    if (plain < TokenVocabulary::kShort) walk_all(TokenVocabulary::kPlain, state, plain, mask, with_exits);
+    walk_all(TokenVocabulary::kOther, state, 0, mask, with_exits);
+  });
+}
+
+TokenMasks::MaskPtr TokenMasks::long_mask(StateId state, bool with_exits) {
+  return cached(state, with_exits ? kLongExits : kLongMask,
+                [&](PartialMask& mask) { walk_all(TokenVocabulary::kLong, state, 0, mask, with_exits); });
+}
+
+TokenMasks::MaskPtr TokenMasks::compute(StateId state) {
+  auto whole = std::make_shared<PartialMask>();
+  auto add = [&](const PartialMask& part) {
+    whole->plain = std::max(whole->plain, part.plain);
+    whole->ids.insert(whole->ids.end(), part.ids.begin(), part.ids.end());
+    if (whole->words.empty()) {
+      whole->words = part.words;
+    } else {
+      for (size_t w = 0; w < part.words.size(); ++w) whole->words[w] |= part.words[w];
+    }
+  };
+  // The stacks of the state; where the top of one may be over, what lies below it as well.
+  std::vector<TermId> open = {automaton_.term_of(state)};
+  std::unordered_set<TermId> seen;
+  while (!open.empty()) {
+    TermId id = open.back();
+    open.pop_back();
+    if (!seen.insert(id).second) continue;
+    const Automaton::Term t = automaton_.term(id);
+    TermId top = id, rest = kEpsilon;
+    if (t.kind == Automaton::Kind::Alt) {
+      std::span<const TermId> items = automaton_.items(id);
+      if (std::any_of(items.begin(), items.end(),
+                      [&](TermId i) { return automaton_.term(i).kind == Automaton::Kind::Frame; })) {
+        open.insert(open.end(), items.begin(), items.end());
+        continue;
+      }
+    } else if (t.kind == Automaton::Kind::Frame) {
+      top = t.a;
+      rest = t.b;
+      if (automaton_.term(top).nullable) open.push_back(rest);
+    }
+    bool exits = rest != kEpsilon;
+    StateId near = automaton_.state_of(automaton_.clamp(top, TokenVocabulary::kShort));
+    for (const MaskPtr& part : {short_mask(near, exits), long_mask(automaton_.state_of(top), exits)}) {
+      add(*part);
+      if (part->exits.empty() && !part->rests) continue;
+      StateId below = automaton_.state_of(rest);
+      if (part->rests) walk(*part->rests, 0, part->rests->size(), 0, below, 0, whole->ids, nullptr);
+      for (PartialMask::Exit exit : part->exits) {
+        const TokenTrie& trie = vocabulary_.trie(exit.trie);
+        const TokenTrie::Node& node = trie.node(exit.node);
+        walk(trie, exit.node + 1, node.end, node.depth, below, 0, whole->ids, nullptr);
+      }
+    }
+  }
+  if (automaton_.accepts(state)) {
+    whole->ids.insert(whole->ids.end(), vocabulary_.eos_ids().begin(), vocabulary_.eos_ids().end());
+  }
+  compress(*whole);
+  return whole;
+}
+
+void TokenMasks::prepare(std::chrono::steady_clock::duration budget) {
+  auto end = std::chrono::steady_clock::now() + budget;
+  using Kind = Automaton::Kind;
+  struct Open {
+    TermId term;
+    bool exits;
+  };
+  std::vector<Open> open;
+  std::unordered_set<uint64_t> seen;
+  auto add = [&](TermId id, bool exits) {
+    if (id != kNone && id != kEpsilon && seen.insert(uint64_t{id} << 1 | (exits ? 1 : 0)).second)
+      open.push_back({id, exits});
+  };
+  add(automaton_.term_of(automaton_.start()), false);
+  for (RuleId rule = 0; rule < automaton_.num_rules(); ++rule) {
+    if (automaton_.is_framed(rule)) add(automaton_.body(rule), true);
+  }
+  for (size_t at = 0; at < open.size() && at < kMostPrepared; ++at) {
+    if (std::chrono::steady_clock::now() > end) return;
+    auto [id, exits] = open[at];
+    const Automaton::Term t = automaton_.term(id);
+    if (t.kind == Kind::Frame) {  // its top belongs to a rule that is here as well; what follows it is this rule's
+      add(t.b, exits);
+      continue;
+    }
+    if (t.kind == Kind::Alt) {
+      std::vector<TermId> items(automaton_.items(id).begin(), automaton_.items(id).end());
+      bool any = false;
+      for (TermId item : items) any |= automaton_.term(item).kind == Kind::Frame;
+      if (any) {
+        for (TermId item : items) add(item, exits);
+        continue;
+      }
+    }
+    StateId state = automaton_.state_of(id);
+    short_mask(automaton_.state_of(automaton_.clamp(id, TokenVocabulary::kShort)), exits);
+    long_mask(state, exits);
+    for (unsigned c = 0; c < automaton_.num_classes(); ++c) {
+      StateId next = automaton_.next_class(state, c);
+      if (next != kDead) add(automaton_.term_of(next), exits);
+    }
+  }
+}
+
+void TokenMasks::fill(StateId state, std::span<uint32_t> mask) {
+  if (auto at = kept_.find(state); at != kept_.end()) {
+    recent_.splice(recent_.begin(), recent_, at->second);
+    return write(*at->second->second, mask);
+  }
+  if (state == kDead) {
+    std::fill(mask.begin(), mask.end(), 0);
+    return;
+  }
+  MaskPtr made = compute(state);
+  write(*made, mask);
+  kept_bytes_ += made->memory() + 64;
+  recent_.emplace_front(state, std::move(made));
+  kept_[state] = recent_.begin();
+  while (kept_bytes_ > kMostKept && recent_.size() > 1) {
+    kept_bytes_ -= recent_.back().second->memory() + 64;
+    kept_.erase(recent_.back().first);
+    recent_.pop_back();
+  }
+}
+
+}  // namespace sgl::grammar

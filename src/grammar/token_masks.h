@@ -1,0 +1,64 @@
+#pragma once
+// Which tokens may come next in a state: the automaton walked along the vocabulary's tries, and what is remembered of
+// it.
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <list>
+#include <memory>
+#include <span>
+#include <unordered_map>
+#include <vector>
+
+#include "grammar/automaton.h"
+#include "grammar/token_vocabulary.h"
+
+namespace sgl::grammar {
+
+/// The masks of one automaton's states. Thread: one at a time.
+class TokenMasks {
+ public:
+  /// Both must outlive this object.
+  TokenMasks(Automaton& automaton, const TokenVocabulary& vocabulary);
+
+  /// Sets the bits of the tokens allowed in `state`, EOS among them where the text may end, and clears all others.
+  /// Requires: at least vocabulary.mask_words() words; further ones are cleared.
+  void fill(StateId state, std::span<uint32_t> mask);
+
+  /// Makes the parts of masks that do not depend on the stack, for states of all rules, those near their starts first,
+  /// until all are made or the time is up.
+  void prepare(std::chrono::steady_clock::duration budget);
+
+  size_t memory() const { return bytes_ + kept_bytes_; }
+  /// Whole masks of states are kept up to this many bytes, least recently used ones go.
+  static constexpr size_t kMostKept = size_t{16} << 20;
+
+ private:
+  using MaskPtr = std::shared_ptr<const PartialMask>;
+  using Key = uint64_t;  // state · 4 + what was asked
+  MaskPtr short_mask(StateId state, bool with_exits);
+  MaskPtr long_mask(StateId state, bool with_exits);
+  template <typename Make>
+  MaskPtr cached(StateId state, unsigned what, Make make);
+  size_t plain_length(StateId state, bool& exits);
+  /// Walks nodes [from, to) of a trie, `state` standing before them, and adds the tokens that it takes to `ids`. Tokens
+  /// of up to `done` characters are known.
+  void walk(const TokenTrie& trie, uint32_t from, uint32_t to, size_t depth, StateId state, size_t done,
+            std::vector<int32_t>& ids, std::vector<uint32_t>* exits);
+  void walk_all(uint32_t which, StateId state, size_t done, PartialMask& mask, bool with_exits);
+  void collect_rests(PartialMask& mask) const;
+  MaskPtr compute(StateId state);
+  void compress(PartialMask& mask) const;
+  void write(const PartialMask& mask, std::span<uint32_t> to) const;
+
+  Automaton& automaton_;
+  const TokenVocabulary& vocabulary_;
+  std::vector<StateId> path_;  // states along the path of a walk
+  std::unordered_map<Key, MaskPtr> partial_;
+  std::list<std::pair<StateId, MaskPtr>> recent_;
+  std::unordered_map<StateId, std::list<std::pair<StateId, MaskPtr>>::iterator> kept_;
+  size_t bytes_ = 0, kept_bytes_ = 0;
+};
+
+}  // namespace sgl::grammar

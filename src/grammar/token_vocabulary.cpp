@@ -1,0 +1,115 @@
+#include "grammar/token_vocabulary.h"
+
+#include <algorithm>
+#include <numeric>
+#include <utility>
+
+#include "text/unicode.h"
+
+namespace sgl::grammar {
+namespace {
+
+bool is_plain(const std::string& bytes) {
+  for (char c : bytes) {
+    if (static_cast<unsigned char>(c) < 0x20 || c == '"' || c == '\\') return false;
+  }
+  return is_valid_utf8(bytes);
+}
+
+size_t count_chars(std::string_view bytes) {
+  return static_cast<size_t>(std::count_if(bytes.begin(), bytes.end(), [](char c) { return (c & 0xC0) != 0x80; }));
+}
+
+}  // namespace
+
+TokenTrie::TokenTrie(std::span<const Entry> sorted) {
+  std::vector<uint32_t> open;  // the path to the last token: node of each depth
+  auto close_to = [&](size_t depth) {
+    for (; open.size() > depth; open.pop_back()) nodes_[open.back()].end = static_cast<uint32_t>(nodes_.size());
+  };
+  std::string_view last;
+  for (auto [token, id] : sorted) {
+    size_t common =
+        static_cast<size_t>(std::mismatch(last.begin(), last.end(), token.begin(), token.end()).first - last.begin());
+    close_to(common);
+    for (size_t i = common; i < token.size(); ++i) {
+      open.push_back(static_cast<uint32_t>(nodes_.size()));
+      nodes_.push_back(
+          {0, static_cast<uint32_t>(ids_.size()), static_cast<uint16_t>(i + 1), static_cast<uint8_t>(token[i]), 0});
+    }
+    auto chars = static_cast<uint8_t>(std::min<size_t>(count_chars(token), 255));
+    for (uint32_t node : open) nodes_[node].most_chars = std::max(nodes_[node].most_chars, chars);
+    ids_.push_back(id);
+    deepest_ = std::max(deepest_, token.size());
+    last = token;
+  }
+  close_to(0);
+  nodes_.push_back({static_cast<uint32_t>(nodes_.size() + 1), static_cast<uint32_t>(ids_.size()), 0, 0, 0});
+}
+
+TokenVocabulary::TokenVocabulary(std::vector<std::string> bytes, std::vector<int32_t> eos_ids)
+    : bytes_(std::move(bytes)), eos_ids_(std::move(eos_ids)) {
+  std::sort(eos_ids_.begin(), eos_ids_.end());
+  eos_ids_.erase(std::unique(eos_ids_.begin(), eos_ids_.end()), eos_ids_.end());
+  std::erase_if(eos_ids_, [&](int32_t id) { return id < 0 || static_cast<size_t>(id) >= bytes_.size(); });
+  for (int32_t id : eos_ids_) bytes_[static_cast<size_t>(id)].clear();  // an end, whatever it spells
+
+  std::vector<int32_t> order(bytes_.size());
+  std::iota(order.begin(), order.end(), 0);
+  // A token of more than 64k bytes is no token that anybody generates.
+  std::erase_if(order, [&](int32_t id) {
+    size_t n = bytes_[static_cast<size_t>(id)].size();
+    return n == 0 || n > UINT16_MAX;
+  });
+  std::sort(order.begin(), order.end(), [&](int32_t a, int32_t b) {
+    const std::string &x = bytes_[static_cast<size_t>(a)], &y = bytes_[static_cast<size_t>(b)];
+    int c = x.compare(y);
+    return c != 0 ? c < 0 : a < b;
+  });
+  std::vector<TokenTrie::Entry> parts[kNumTries];
+  plain_masks_.assign(kShort + 1, std::vector<uint32_t>(mask_words(), 0));
+  for (int32_t id : order) {
+    const std::string& token = bytes_[static_cast<size_t>(id)];
+    bool plain = is_plain(token);
+    parts[token.size() > kShort ? kLong : plain ? kPlain : kOther].push_back({token, id});
+    if (token.size() > kShort || !plain) continue;
+    for (size_t n = count_chars(token); n <= kShort; ++n) {
+      plain_masks_[n][static_cast<size_t>(id) / 32] |= 1U << (id % 32);
+    }
+  }
+  for (const auto& part : parts) tries_.emplace_back(part);
+}
+
+std::shared_ptr<const TokenVocabulary> TokenVocabulary::of(const Tokenizer& tokenizer,
+                                                           std::span<const int32_t> more_eos_ids) {
+  std::vector<std::string> bytes(static_cast<size_t>(tokenizer.vocab_size()));
+  for (size_t i = 0; i < bytes.size(); ++i) bytes[i] = tokenizer.token_bytes(static_cast<int32_t>(i));
+  std::vector<int32_t> eos = tokenizer.eos_ids();
+  eos.insert(eos.end(), more_eos_ids.begin(), more_eos_ids.end());
+  return std::make_shared<const TokenVocabulary>(std::move(bytes), std::move(eos));
+}
+
+bool TokenVocabulary::is_eos(int32_t id) const { return std::binary_search(eos_ids_.begin(), eos_ids_.end(), id); }
+
+std::shared_ptr<const PartialMask> TokenVocabulary::find_mask(uint64_t key) const {
+  std::lock_guard lock(mutex_);
+  auto at = masks_.find(key);
+  if (at == masks_.end()) return nullptr;
+  recent_.splice(recent_.begin(), recent_, at->second);
+  return at->second->second;
+}
+
+void TokenVocabulary::keep_mask(uint64_t key, std::shared_ptr<const PartialMask> mask) const {
+  std::lock_guard lock(mutex_);
+  if (masks_.contains(key)) return;
+  mask_bytes_ += mask->memory();
+  recent_.emplace_front(key, std::move(mask));
+  masks_[key] = recent_.begin();
+  while (mask_bytes_ > kMostMaskBytes && recent_.size() > 1) {
+    mask_bytes_ -= recent_.back().second->memory();
+    masks_.erase(recent_.back().first);
+    recent_.pop_back();
+  }
+}
+
+}  // namespace sgl::grammar

@@ -1,0 +1,114 @@
+#pragma once
+// A vocabulary as grammars see it: the bytes of each token, in tries that are walked with an automaton.
+//
+// Three tries, so that most of most masks is not walked at all:
+//   plain   short tokens of whole characters that may stand in a JSON string as they are (by far the most)
+//   other   the other short ones: quotes, line ends, halves of characters
+//   long    those of more than kShort bytes: few, but they see far into counters and stacks
+// An automaton that takes any plain text for the next n characters gets all plain tokens of up to n characters at once,
+// from masks made ahead.
+
+#include <cstddef>
+#include <cstdint>
+#include <list>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include <sgl/tokenizer.h>
+
+namespace sgl::grammar {
+
+/// Nodes in preorder: a node's subtree is [its index, end).
+class TokenTrie {
+ public:
+  struct Node {
+    uint32_t end;        ///< one past the last node of the subtree
+    uint32_t first_id;   ///< tokens of this node: ids()[first_id … first_id of the next node)
+    uint16_t depth;      ///< bytes from the root, at least 1
+    uint8_t byte;        ///< the edge into the node
+    uint8_t most_chars;  ///< most characters of any token in the subtree; 255 is 255 or more
+  };
+  struct Entry {
+    std::string_view bytes;
+    int32_t id;
+  };
+  /// Requires: sorted by bytes. They are not referred to later.
+  explicit TokenTrie(std::span<const Entry> sorted);
+
+  uint32_t size() const { return static_cast<uint32_t>(nodes_.size() - 1); }
+  const Node& node(uint32_t i) const { return nodes_[i]; }
+  std::span<const int32_t> tokens(uint32_t i) const {
+    return {ids_.data() + nodes_[i].first_id, ids_.data() + nodes_[i + 1].first_id};
+  }
+  size_t deepest() const { return deepest_; }
+  size_t memory() const { return nodes_.size() * sizeof(Node) + ids_.size() * 4; }
+
+ private:
+  std::vector<Node> nodes_;
+  std::vector<int32_t> ids_;
+  size_t deepest_ = 0;
+};
+
+/// What one term allows, whatever follows it: tokens it takes whole, and those inside of which it can end, so that what
+/// follows decides about their rest. Immutable.
+struct PartialMask {
+  struct Exit {
+    uint32_t trie, node;
+  };
+  size_t plain = 0;                ///< all plain tokens of up to so many characters,
+  std::vector<uint32_t> words;     ///< those with a set bit (empty: none),
+  std::vector<int32_t> ids;        ///< and these
+  std::optional<TokenTrie> rests;  ///< what is left of tokens where the term can end inside of them,
+  std::vector<Exit> exits;         ///< or, where these are very many, the nodes of the tries where it can end
+
+  size_t memory() const {
+    return words.size() * 4 + ids.size() * 4 + exits.size() * 8 + (rests ? rests->memory() : 0) + 96;
+  }
+};
+
+/// Immutable but for its cache, and shared by all grammars of a model. Thread: any.
+class TokenVocabulary {
+ public:
+  static constexpr size_t kShort = 16;  ///< most bytes of a short token
+  enum : uint32_t { kPlain, kOther, kLong, kNumTries };
+
+  /// `bytes[i]`: what token i adds to a text; empty for special tokens, which no grammar allows. `eos_ids` are allowed
+  /// where a text is complete.
+  TokenVocabulary(std::vector<std::string> bytes, std::vector<int32_t> eos_ids);
+  /// With the tokenizer's own EOS ids and `more_eos_ids`.
+  static std::shared_ptr<const TokenVocabulary> of(const Tokenizer& tokenizer,
+                                                   std::span<const int32_t> more_eos_ids = {});
+
+  int32_t size() const { return static_cast<int32_t>(bytes_.size()); }
+  size_t mask_words() const { return (bytes_.size() + 31) / 32; }
+  const std::string& bytes(int32_t id) const { return bytes_[static_cast<size_t>(id)]; }
+  const std::vector<int32_t>& eos_ids() const { return eos_ids_; }
+  bool is_eos(int32_t id) const;
+  const TokenTrie& trie(uint32_t which) const { return tries_[which]; }
+  /// The mask of plain tokens with up to `chars` characters.
+  std::span<const uint32_t> plain_mask(size_t chars) const { return plain_masks_[std::min(chars, kShort)]; }
+
+  // Masks of terms that mean the same in any grammar, most recently used first, in bounded memory.
+  std::shared_ptr<const PartialMask> find_mask(uint64_t key) const;
+  void keep_mask(uint64_t key, std::shared_ptr<const PartialMask> mask) const;
+  static constexpr size_t kMostMaskBytes = size_t{64} << 20;
+
+ private:
+  using Entry = std::pair<uint64_t, std::shared_ptr<const PartialMask>>;
+  std::vector<std::string> bytes_;
+  std::vector<int32_t> eos_ids_;
+  std::vector<TokenTrie> tries_;
+  std::vector<std::vector<uint32_t>> plain_masks_;  // by most characters, 0 to kShort
+  mutable std::mutex mutex_;
+  mutable std::list<Entry> recent_;
+  mutable std::unordered_map<uint64_t, std::list<Entry>::iterator> masks_;
+  mutable size_t mask_bytes_ = 0;
+};
+
+}  // namespace sgl::grammar

@@ -1,0 +1,180 @@
+#!/usr/bin/env python3
+"""Patterns through `sgl grammar --regex` against Python's re.fullmatch, on strings from and near them.
+
+usage: regex_python.py --program build/release/sgl [--seed N] [--patterns N]
+
+Patterns are written by hand and at random; strings are derived from each pattern's syntax tree and then damaged.
+"""
+
+import argparse
+import concurrent.futures
+import json
+import os
+import random
+import re
+import re._constants as op
+import re._parser as parser
+import subprocess
+import sys
+import time
+
+WRITTEN = [
+    r"", r"a", r"abc", r"a|b|cd", r"(a|ab)(c|bcd)(d*)", r"a*", r"a+b?", r"(ab)*", r"(a*)*", r"(a|b)*abb", r"(a?){5}a{5}",
+    r"[abc]", r"[^abc]", r"[a-z]+", r"[a-zA-Z_]\w*", r"[\w.+-]+@[\w-]+\.[\w.]+", r"\d{3}-\d{4}", r"\d{1,3}(,\d{3})*", r"\s*\S+\s*",
+    r"[\s\S]*", r".*", r".*answer.*", r"x{3}", r"x{2,}", r"x{,3}", r"x{2,4}y{0}", r"(x{2,3}){2,3}", r"((a{2}){3}){2}", r"(a|aa){3,5}",
+    r"^abc$", r"^$", r"(^a|b)c", r"a(b$|c)", r"\Aab\Z", r"(?:ab|c)+", r"(?P<year>\d{4})-(?P<month>\d\d)", r"(?i)hello", r"(?i)[a-f]+x",
+    r"(?s).+", r"(?x) a b  # comment", r"(?i:a)b", r"\x41\u00e9\U0001F600", r"\t\n\r\f\v", r"\.\*\+\?\(\)\[\]\{\}\|\^\$\\",
+    r"[]a]+", r"[^]a]+", r"[a\]b]", r"[a-]", r"[-a]", r"[\d-]+", r"[\w\s]+", r"[\W]+", r"[^\d\s]+", r"[é-ü]+", r"[α-ωΑ-Ω]+", r"日本?語",
+    r"😀+", r"\w+", r"\W+", r"\d+", r"\D+", r"\s+", r"\S+", r"a{0}", r"a{0,0}b", r"(a|)+b", r"(|a)b", r"a||b", r"()", r"(a(b(c(d)?)?)?)?",
+    r"a.c", r"a.*?b", r"a+?b??", r"{", r"a{", r"a{x}", r"a{1", r"}", r"]", r"a{,}", r"\0", r"\07", r"[\x00-\x1f]", r"\101", r"[\b]",
+    r"(?#note)ab", r"(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?", r"-?(0|[1-9]\d*)", r"\"([^\"\\]|\\.)*\"", r"#[0-9a-fA-F]{6}|#[0-9a-fA-F]{3}",
+    r"(25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)(\.(25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)){3}", r"[ab]*a[ab]{20}", r"(a|b|ab)*c", r"([ab]*a){4}",
+    r"(?a)\w+", r"(?a)\d\s", r"[a-c&&b]", r"[[]", r"[a[]", r"a{3}{2}" if False else r"(a{3}){2}", r"((a|b){1,3}c){2}", r"(a{1,2}b){3,}",
+    r"(?i)straße", r"(?i)σ+", r"(?i)K", r"(?i)[^a]", r"\$\d+(\.\d\d)?", r"[+-]?\d+", r"(\w+ ){2,4}\w+", r"\w{3,5}?\d", r"é{2}", r"[^\n]{3}",
+]
+KILLERS = [r"[ab]*a[ab]{20}", r"[ab]*a[ab]{2000}", r"((a{1000000}){1000000})", r"(((a|b){1000000000000}c){1000000000000})*", r"[a-z]{1000000}",
+           r"(a*)*b", r"(a|a)*b", r"(a|aa)+$", r"(.*)*x", r"(x+x+)+y", r"([a-z]+)*[0-9]", r"(.?){5000}", r"(a?){3000}a{3000}",
+           r"((a{0,500}){0,500}){0,500}b", r".*.*.*.*.*.*.*.*=.*", r"(\w{1,1000} ){1,1000}", r"(([ab]{3}|[ab]{5}){1,999}c){1,999}"]
+REFUSED = [r"a(?=b)", r"a(?!b)", r"(?<=a)b", r"(?<!a)b", r"(a)\1", r"(?P<x>a)(?P=x)", r"\bword\b", r"(?>a|ab)c", r"a*+b", r"(?m)^a$"]
+MALFORMED = [r"(", r")", r"[", r"a**", r"*", r"+a", r"?", r"(?P<", r"a{2,1}", r"[b-a]", r"\\"[:1], r"(a", r"(?<n", r"[a-\d]", r"\q", r"\x1"]
+
+
+def random_pattern(rng, depth):
+    if depth == 0:
+        return rng.choice(["a", "b", "c", "0", "[ab]", "[^a]", "[a-c0-9]", r"\d", r"\w", ".", "é", r"\s", "日", "x", "-", r"\."])
+    kind = rng.randrange(7)
+    if kind < 3:
+        return "".join(random_pattern(rng, depth - 1) for _ in range(rng.randrange(1, 4)))
+    if kind == 3:
+        return "(" + "|".join(random_pattern(rng, depth - 1) for _ in range(rng.randrange(1, 4))) + ")"
+    if kind == 4:
+        return "(?:" + random_pattern(rng, depth - 1) + ")" + rng.choice(["*", "+", "?", "{2}", "{1,3}", "{0,2}", "{2,}"])
+    if kind == 5:
+        return random_pattern(rng, 0) + rng.choice(["*", "+", "?", "*?", "{3}", "{,2}"])
+    return random_pattern(rng, depth - 1)
+
+
+SAMPLE = "abcxyzABCZ019_-. \t\n\"\\{}[]()é日本αβω😀ſKßİ\u2028\u00a0٣"
+
+
+def derive(items, rng, budget):
+    """A string that the syntax tree may match; what it does not model (anchors) is left out."""
+    out = []
+    for what, arg in items:
+        if what is op.LITERAL:
+            out.append(chr(arg))
+        elif what is op.NOT_LITERAL:
+            out.append(rng.choice([c for c in SAMPLE if ord(c) != arg]))
+        elif what is op.ANY:
+            out.append(rng.choice(SAMPLE))
+        elif what is op.IN:
+            choices = []
+            for kind, value in arg:
+                if kind is op.LITERAL:
+                    choices.append(chr(value))
+                elif kind is op.RANGE:
+                    choices += [chr(value[0]), chr(value[1]), chr(rng.randint(*value))]
+            out.append(rng.choice(choices + [rng.choice(SAMPLE)]))
+        elif what is op.BRANCH:
+            out.append(derive(rng.choice(arg[1]), rng, budget))
+        elif what is op.SUBPATTERN:
+            out.append(derive(arg[3], rng, budget))
+        elif what in (op.MAX_REPEAT, op.MIN_REPEAT):
+            low, high, body = arg
+            for _ in range(min(rng.randint(low, min(int(high), low + 3)), budget)):
+                out.append(derive(body, rng, budget // 2 + 1))
+    return "".join(out)
+
+
+def strings_for(pattern, rng):
+    tree = parser.parse(pattern)
+    strings = {"", "a", "abc", "\n", "ab\n"}
+    for _ in range(25):
+        s = derive(tree, rng, 30)
+        strings.add(s)
+        for _ in range(2):
+            t = list(s)
+            for _ in range(rng.randrange(1, 3)):
+                where = rng.randrange(len(t) + 1)
+                choice = rng.randrange(4)
+                if choice == 0:
+                    t.insert(where, rng.choice(SAMPLE))
+                elif choice == 1 and t:
+                    del t[min(where, len(t) - 1)]
+                elif choice == 2 and t:
+                    t[min(where, len(t) - 1)] = rng.choice(SAMPLE)
+                else:
+                    t += t[where:]
+            strings.add("".join(t))
+    return sorted(s for s in strings if not any(0xD800 <= ord(c) < 0xE000 for c in s))
+
+
+def ask(program, pattern, strings):
+    # A pattern that begins with '-' needs the form with '='.
+    run = subprocess.run([program, "grammar", f"--regex={pattern}", "--accepts", "-"],
+                         input="".join(json.dumps(s) + "\n" for s in strings), capture_output=True, text=True, timeout=60, check=False)
+    return run.returncode, run.stdout.split(), run.stderr.strip()
+
+
+def unicode_differs(text):
+    """Python's and utf8proc's Unicode versions need not agree on new characters."""
+    return any(ord(c) > 0x2FFFF for c in text)
+
+
+def main():
+    arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    arguments.add_argument("--program", required=True)
+    arguments.add_argument("--seed", type=int, default=int(time.time()))
+    arguments.add_argument("--patterns", type=int, default=300)
+    a = arguments.parse_args()
+    print(f"seed {a.seed}")
+    rng = random.Random(a.seed)
+    patterns = [p for p in WRITTEN if p]
+    while len(patterns) < a.patterns:
+        pattern = random_pattern(rng, 3)
+        try:
+            re.compile(pattern)
+            patterns.append(pattern)
+        except re.error:
+            pass
+    wrong, strings_asked, matched = [], 0, 0
+
+    def check(job):
+        pattern, strings = job
+        return pattern, strings, ask(a.program, pattern, strings)
+
+    jobs = []
+    for pattern in patterns:
+        compiled = re.compile(pattern)
+        slow = pattern in KILLERS
+        jobs.append((pattern, [s for s in strings_for(pattern, rng) if not unicode_differs(s) and not (slow and len(s) > 40)], compiled))
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        for (pattern, strings, compiled), (_, _, (status, answers, error)) in zip(jobs, pool.map(lambda j: check(j[:2]), jobs)):
+            if status != 0:
+                wrong.append(f"{pattern!r}: status {status}: {error}")
+                continue
+            for s, answer in zip(strings, answers):
+                expected = compiled.fullmatch(s) is not None
+                strings_asked += 1
+                matched += expected
+                if (answer == "accept") != expected:
+                    wrong.append(f"{pattern!r} on {s!r}: {answer}, but re.fullmatch says {expected}")
+    for pattern in REFUSED + MALFORMED:
+        status, _, error = ask(a.program, pattern, ["a"])
+        if status != 2 or len(error.splitlines()) != 1:
+            wrong.append(f"{pattern!r} is not refused with status 2 and one line: {status} {error}")
+    # Hostile patterns: right answers, or refused; the limit is generous since the machine may be busy.
+    for pattern in KILLERS:
+        strings = ["", "a" * 30, "ab" * 15, "a" * 30 + "b", "b" * 5 + "a" + "ab" * 10, "x" * 25 + "y", "aaa=bb"]
+        status, answers, error = ask(a.program, pattern, strings)
+        if status not in (0, 1, 2):
+            wrong.append(f"{pattern!r}: status {status}: {error}")
+    for line in wrong[:50]:
+        print(line)
+    print(f"{len(patterns)} patterns, {strings_asked} strings ({matched} match), {len(wrong)} wrong; "
+          f"{len(REFUSED)} refused, {len(MALFORMED)} malformed, {len(KILLERS)} hostile ones")
+    sys.exit(1 if wrong else 0)
+
+
+if __name__ == "__main__":
+    main()
