@@ -39,7 +39,8 @@ LAYERS = {
 EXTRA_HEADERS = {"cli": ["checkpoint/hub.h"]}
 
 # A public header that only its owner and the folders above that may include. Those not named here are for all.
-PUBLIC_OWNERS = {"engine.h": "engine", "program.h": "lang"}
+PUBLIC_OWNERS = {"engine.h": "engine",
+                 **{f"program{part}.h": "lang" for part in ("", "_backend", "_expr", "_json", "_options", "_run", "_state")}}
 ABOVE = {"engine": ["engine", "lang", "server", "python", "cli"], "lang": ["lang", "python", "cli"]}
 
 # What CMakeLists.txt may link to a folder besides its layers: the public headers' implementation.
