@@ -79,6 +79,9 @@ struct IsOptional : std::false_type {};
 template <class T>
 struct IsOptional<std::optional<T>> : std::true_type {};
 template <class T>
+concept Described = std::same_as<T, std::string> || std::integral<T> || std::floating_point<T> || NamedEnum<T> ||
+    JsonStruct<T> || IsVector<T>::value || IsOptional<T>::value;
+template <class T>
 constexpr bool kUnsupported = false;
 
 /// JSON Schema of T.

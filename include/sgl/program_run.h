@@ -50,6 +50,7 @@ class RunCore {
   void run_here(const std::function<void(State&)>& body);  ///< throws what the body throws
   void run_in_thread(std::function<void(State&)> body);
   void keep_error(const std::function<void(State&)>& body);  ///< runs here; what it throws is kept
+  Var var(std::string_view name) const;  ///< waits until something defines it; throws NotFound when nothing can any more
   void wait_for_body() const;                                ///< throws what the body threw
   void sync() const;                                         ///< likewise, and what the queue threw
   const Error* error() const;
@@ -113,6 +114,12 @@ class Run : public State {
   std::add_lvalue_reference_t<R> value() requires(!std::is_void_v<R>) {
     core_->wait_for_body();
     return *box_->value;
+  }
+  /// As State's, but waits until the body has defined the name. Throws NotFound when the body ends without.
+  Var operator[](std::string_view name) const { return core_->var(name); }
+  template <class T>
+  T operator[](const Key<T>& key) const {
+    return core_->var(key.name).template as<T>();
   }
   /// Waits for the body and all that it appended; throws.
   void sync() const { core_->sync(); }

@@ -55,9 +55,13 @@ class Var {
   template <class T>
   T as() const {
     if (const void* values = choice_values(typeid(T))) return (*static_cast<const std::vector<T>*>(values))[choice()];
-    std::optional<T> value = lang::parse_as<T>(str());
-    if (!value) lang::throw_wrong_type(*this, lang::type_name<T>());
-    return std::move(*value);
+    if constexpr (lang::Described<T>) {
+      std::optional<T> value = lang::parse_as<T>(str());
+      if (!value) lang::throw_wrong_type(*this, lang::type_name<T>());
+      return std::move(*value);
+    } else {
+      lang::throw_wrong_type(*this, "a value that select() gave its choices");
+    }
   }
   Meta meta() const;
   std::string reasoning() const;  ///< what separate_reasoning() took out

@@ -80,6 +80,11 @@ void RunCore::run_in_thread(std::function<void(State&)> body) {
   impl_->thread = std::jthread([this, body = std::move(body)] { keep_error(body); });
 }
 
+Var RunCore::var(std::string_view name) const {
+  std::shared_ptr<Slot> slot = impl_->root->wait_for_definition(name);
+  return slot ? Var(std::move(slot)) : root()[name];
+}
+
 void RunCore::wait_for_body() const {
   std::unique_lock lock(impl_->mutex);
   impl_->changed.wait(lock, [&] { return impl_->ended; });
