@@ -12,6 +12,7 @@
 #include <functional>
 #include <iosfwd>
 #include <iterator>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -50,6 +51,7 @@ class Var {
   const std::string& str() const&;  ///< valid as long as this Var. A list (n > 1, join()): throws WrongType
   std::string str() &&;
   std::vector<std::string> list() const;  ///< of a single value: that one
+  bool is_list() const;                   ///< there are several values, or they are gathered from branches
   std::string operator[](size_t i) const; ///< element of the list; throws InvalidArgument behind its end
   /// The value as T: what select() mapped the choice to, or the parsed text. Throws WrongType if it cannot be read.
   template <class T>
@@ -171,6 +173,7 @@ class State {
   Maybe<std::string> try_get(std::string_view name) const { return try_get(Key<std::string>{name}); }
   /// Defines a variable; the text stays as it is.
   void set(std::string_view name, std::string value);
+  std::map<std::string, Var> variables() const;  ///< the newest definition of each name
   bool contains(std::string_view name) const;  ///< something defines it; s[name].ready() says whether it is there
 
   /// `n` ≥ 1 states that begin with this one's text and variables. Waits for all that was appended.

@@ -38,6 +38,8 @@ std::vector<std::string> Var::list() const {
   return out;
 }
 
+bool Var::is_list() const { return slot_->is_list() || slot_->values().size() != 1; }
+
 std::string Var::operator[](size_t i) const {
   const size_t size = slot_->is_list() ? slot_->parts().size() : slot_->values().size();
   if (i >= size) {
@@ -100,6 +102,11 @@ Var State::operator[](std::string_view name) const {
 }
 
 void State::set(std::string_view name, std::string value) { strand_->set(name, std::move(value)); }
+std::map<std::string, Var> State::variables() const {
+  std::map<std::string, Var> out;
+  for (const auto& [name, slot] : strand_->variables()) out.emplace(name, Var(slot));
+  return out;
+}
 bool State::contains(std::string_view name) const { return strand_->contains(name); }
 
 Forks State::fork(int n) {

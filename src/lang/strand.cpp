@@ -163,6 +163,11 @@ bool Strand::contains(std::string_view name) const {
   return variables_.contains(name);
 }
 
+Strand::Variables Strand::variables() const {
+  std::lock_guard lock(mutex_);
+  return variables_;
+}
+
 void Strand::set(std::string_view name, std::string value) {
   auto slot = std::make_shared<Slot>(std::string(name));
   slot->finish({std::move(value)}, {});

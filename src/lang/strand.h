@@ -39,6 +39,7 @@ class Strand : public std::enable_shared_from_this<Strand> {
   /// The newest definition, or null. After an error: never null, but a slot that holds it.
   std::shared_ptr<Slot> find(std::string_view name);
   bool contains(std::string_view name) const;
+  Variables variables() const;
   void set(std::string_view name, std::string value);
 
   void sync() const;  ///< throws
