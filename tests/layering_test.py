@@ -46,7 +46,7 @@ ABOVE = {"engine": ["engine", "lang", "server", "python", "cli"], "lang": ["lang
 # What CMakeLists.txt may link to a folder besides its layers: the public headers' implementation.
 LINKED_BEHIND_PUBLIC = {"lang": ["engine"], "server": ["engine"], "python": ["engine"], "cli": ["engine", "quant"]}
 
-THIRD_PARTY = re.compile(r"(boost|nlohmann|fmt|spdlog|CLI|simdjson|gtest|gmock|benchmark|curl|openssl)([./]|$)"
+THIRD_PARTY = re.compile(r"(boost|nlohmann|fmt|spdlog|CLI|simdjson|yaml-cpp|gtest|gmock|benchmark|curl|openssl)([./]|$)"
                          r"|(pcre2|utf8proc|xxhash|zlib|zconf|lzma|immintrin|x86intrin|arm_neon)\.h$")
 CUDA = re.compile(r"(cuda|cublas|cudnn|curand|nccl|nvtx|cooperative_groups|cutlass|cute|cub|thrust|flashinfer)\w*([./]|$)")
 PLATFORM = re.compile(r"(sys/|netinet/|arpa/|net/|mach/|windows\.h$|winsock2\.h$"

@@ -3,7 +3,8 @@
 //
 //   main ── run ──┬── serve     flags → ServerOptions → run_server
 //                 ├── generate  a prompt or JSONL → the same requests as /generate → JSONL
-//                 └── chat      lines → one conversation → streamed answers
+//                 ├── chat      lines → one conversation → streamed answers
+//                 └── run       a program file → steps on a state → its text
 //
 // Exit status: 0 all went well, 1 something failed, 2 the command line is wrong. Errors are one line on stderr, "sgl:
 // …".
@@ -17,6 +18,7 @@
 
 #include "server/engine_api.h"
 #include "server/server.h"
+#include "sgl/program_backend.h"
 
 namespace sgl::cli {
 
@@ -30,6 +32,7 @@ struct World {
   int columns = 100;  ///< for help texts
   std::function<std::shared_ptr<EngineApi>(const EngineOptions&)> load;
   std::function<int(const ServerOptions&)> serve;
+  std::function<std::shared_ptr<Backend>(const EngineOptions&)> load_backend = {};  ///< of programs; empty: sgl::engine
 };
 
 /// The command line is wrong: the message says how. Ends the program with status 2.
@@ -45,5 +48,6 @@ int run(const std::vector<std::string>& arguments, World& world);
 int serve(const std::vector<std::string>& arguments, World& world);
 int generate(const std::vector<std::string>& arguments, World& world);
 int chat(const std::vector<std::string>& arguments, World& world);
+int run_program(const std::vector<std::string>& arguments, World& world);
 
 }  // namespace sgl::cli

@@ -22,6 +22,7 @@ Commands:
   serve      an HTTP server: OpenAI's API, and SGLang's own
   generate   a prompt, or a file of them, in; answers out
   chat       a conversation in this terminal
+  run        a program of generations, choices and branches, from a file
 
   sgl COMMAND --help      the command's flags
   sgl --version           the program's version
@@ -37,10 +38,10 @@ struct Command {
   const char* name;
   int (*run)(const std::vector<std::string>&, World&);
 };
-constexpr Command kCommands[] = {{"serve", serve}, {"generate", generate}, {"chat", chat}};
+constexpr Command kCommands[] = {{"serve", serve}, {"generate", generate}, {"chat", chat}, {"run", run_program}};
 
 int dispatch(const std::vector<std::string>& arguments, World& world) {
-  if (arguments.empty()) throw UsageError("a command is missing: serve, generate or chat; sgl --help says more");
+  if (arguments.empty()) throw UsageError("a command is missing: serve, generate, chat or run; sgl --help says more");
   const std::string& first = arguments[0];
   if (first == "--version" || first == "version") {
     world.out << "sgl " SGL_VERSION "\n";

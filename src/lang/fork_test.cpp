@@ -44,6 +44,23 @@ TEST(Fork, JoinGathersOnlyWhatTheParentLacksAndMissingOnesAreErrorsWhenRead) {
   });
 }
 
+TEST(Fork, AGatheredListIsNoText) {
+  within(10s, [] {
+    run_with({.backend = echo()}, [](State& s) {
+      auto forks = s.fork(2);
+      forks += gen("x");
+      forks.join();
+      EXPECT_TRUE(s["x"].is_list());
+      EXPECT_EQ(error_of([&] { s["x"].str(); }).kind(), ErrorKind::WrongType);
+      EXPECT_EQ(error_of([&] { s["x"].meta(); }).kind(), ErrorKind::WrongType);
+      EXPECT_EQ(error_of([&] { for (std::string_view piece : s.text_iter("x")) FAIL() << piece; }).kind(), ErrorKind::WrongType);
+      EXPECT_EQ(error_of([&] { s["x"][2]; }).kind(), ErrorKind::InvalidArgument);
+      s += s["x"];
+      EXPECT_EQ(error_of([&] { s.sync(); }).kind(), ErrorKind::WrongType);
+    });
+  });
+}
+
 TEST(Fork, AnExpressionForAllOrOneForEach) {
   run_with({.backend = echo()}, [](State& s) {
     auto forks = s.fork(2);

@@ -104,6 +104,10 @@ void Slot::throw_error() const {
 }
 
 void Slot::wait(std::unique_lock<std::mutex>& lock) const {
+  if (is_list()) {
+    throw Error(ErrorKind::WrongType, fmt::format("reading \"{}\": it is a list of {} values; use list() or [i]", name_,
+                                                  parts_.size()));
+  }
   changed_.wait(lock, [&] { return ended_; });
   if (error_) throw_error();
 }
@@ -135,6 +139,7 @@ const Choices* Slot::choices() const {
 
 bool Slot::next_piece(size_t& position, std::string& piece) const {
   std::unique_lock lock(mutex_);
+  if (is_list()) wait(lock);  // throws
   changed_.wait(lock, [&] { return ended_ || position < streamed_.size(); });
   const std::string& text = ended_ && !error_ && !values_.empty() ? values_[0] : streamed_;
   if (position < text.size()) {

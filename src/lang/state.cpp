@@ -20,11 +20,10 @@ using lang::Strand;
 const std::string& Var::name() const { return slot_->name(); }
 
 const std::string& Var::str() const& {
-  const size_t parts = slot_->parts().size();
   const std::vector<std::string>& values = slot_->values();
-  if (parts > 0 || values.size() != 1) {
-    throw Error(ErrorKind::WrongType, fmt::format("reading \"{}\": it is a list of {} values; use list() or [i]", name(),
-                                                  std::max(parts, values.size())));
+  if (values.size() != 1) {
+    throw Error(ErrorKind::WrongType,
+                fmt::format("reading \"{}\": it is a list of {} values; use list() or [i]", name(), values.size()));
   }
   return values[0];
 }

@@ -247,9 +247,9 @@ void Strand::add_reference(Op op, const Reference& reference, Lock& lock) {
   }
   try {
     const std::vector<std::string>& values = reference.slot->values();
-    if (reference.slot->is_list() || values.size() != 1) {
+    if (values.size() != 1) {
       refuse(ErrorKind::WrongType, fmt::format("appending \"{}\": it is a list of {} values; append one of them, [i]",
-                                               reference.slot->name(), std::max(values.size(), reference.slot->parts().size())));
+                                               reference.slot->name(), values.size()));
     }
     add_text(values[0]);
   } catch (const Error& error) {
