@@ -12,7 +12,8 @@ namespace {
 void character(State& s) {
   s += sgl::system("You describe characters in the form Name, Job, Home, each on a line of its own.");
   s += user("Describe a character.");
-  s += assistant("Name: " + gen("name", {.stop = "\n"}) + "\nJob: " + gen("job", {.stop = "\n"}) + "\nHome: " + gen("home", {.stop = "\n"}));
+  s += assistant("Name: " + gen("name", {.stop = "\n"}) + "\nJob: " + gen("job", {.stop = "\n"}) +
+                 "\nHome: " + gen("home", {.stop = "\n"}));
 }
 
 void character_by_calls(State& s) {
@@ -40,8 +41,8 @@ void show(const char* what, F body, int api_spec_tokens) {
   auto s = run_with({.backend = api, .api_spec_tokens = api_spec_tokens}, body);
   s.sync();
   const std::chrono::duration<double, std::milli> time = std::chrono::steady_clock::now() - start;
-  std::cout << what << ": " << s["name"] << ", " << s["job"] << ", " << s["home"] << " in " << api->calls().size() << " call(s), "
-            << static_cast<int>(time.count()) << " ms\n";
+  std::cout << what << ": " << s["name"] << ", " << s["job"] << ", " << s["home"] << " in " << api->calls().size()
+            << " call(s), " << static_cast<int>(time.count()) << " ms\n";
 }
 
 }  // namespace

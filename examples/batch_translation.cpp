@@ -18,12 +18,15 @@ void translate(State& s, const std::string& language, const std::string& sentenc
 void example() {
   std::vector<std::tuple<std::string, std::string>> rows;  // a tuple is spread over the program's parameters
   for (const char* language : {"German", "French", "Spanish"}) {
-    for (const char* sentence : {"Good evening!", "Where is the station?", "Thank you very much."}) rows.emplace_back(language, sentence);
+    for (const char* sentence : {"Good evening!", "Where is the station?", "Thank you very much."})
+      rows.emplace_back(language, sentence);
   }
   run_batch(translate, rows, {.progress = true, .run = {.gen = {.temperature = 0}}}, [&](size_t i, auto&& r) {
     const auto& [language, sentence] = rows[i];
-    if (const Error* error = r.error()) std::cerr << sentence << ": " << error->what() << "\n";
-    else std::cout << sentence << " = " << language << ":" << r["translation"] << "\n";
+    if (const Error* error = r.error())
+      std::cerr << sentence << ": " << error->what() << "\n";
+    else
+      std::cout << sentence << " = " << language << ":" << r["translation"] << "\n";
   });
 }
 

@@ -17,7 +17,8 @@ void answer(State& s, const std::string& question) {
 }
 
 void example() {
-  const std::vector<std::string> questions = {"What is the capital of Italy?", "Which metal is liquid at room temperature?",
+  const std::vector<std::string> questions = {"What is the capital of Italy?",
+                                              "Which metal is liquid at room temperature?",
                                               "How many legs has a spider?", "What is the capital of Japan?"};
   auto runs = run_batch(answer, questions, {.run = {.gen = {.temperature = 0}}});
   for (size_t i = 0; i < questions.size(); ++i) std::cout << questions[i] << runs[i]["answer"] << "\n";

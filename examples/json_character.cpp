@@ -31,8 +31,9 @@ constexpr Key<Character> kCharacter{"character"};
 
 void by_regex(State& s, const std::string& name) {
   s += name + " is a character in Harry Potter. As JSON:\n";
-  const std::string pattern = R"re(\{\n    "name": "[\w ]{1,16}",\n    "house": "(Gryffindor|Slytherin|Ravenclaw|Hufflepuff)",\n)re"
-                              R"re(    "birth_year": [0-9]{4}\n\})re";
+  const std::string pattern =
+      R"re(\{\n    "name": "[\w ]{1,16}",\n    "house": "(Gryffindor|Slytherin|Ravenclaw|Hufflepuff)",\n)re"
+      R"re(    "birth_year": [0-9]{4}\n\})re";
   s += gen("json", {.max_tokens = 128, .regex = pattern});
 }
 
@@ -42,14 +43,16 @@ void by_type(State& s, const std::string& name) {
 
 void example() {
   if (!default_backend()->capabilities().json_schema) {
-    std::cout << "skipped: the backend " << default_backend()->name() << " cannot constrain a generation. The schema would be\n"
+    std::cout << "skipped: the backend " << default_backend()->name()
+              << " cannot constrain a generation. The schema would be\n"
               << json_schema_of<Character>() << "\n";
     return;
   }
   const RunOptions options{.gen = {.temperature = 0}};
   std::cout << program(by_regex, options)("Hermione Granger")["json"] << "\n";
   const Character c = program(by_type, options)("Hermione Granger")[kCharacter];
-  std::cout << c.name << ", born in " << c.birth_year << ", wand of " << c.wand.wood << ", " << c.friends.size() << " friends\n";
+  std::cout << c.name << ", born in " << c.birth_year << ", wand of " << c.wand.wood << ", " << c.friends.size()
+            << " friends\n";
 }
 
 }  // namespace

@@ -18,9 +18,10 @@ int judge(State& s, const std::string& essay) {
   s += user("Here is an essay:\n" + essay);
   auto judges = s.fork(static_cast<int>(kDimensions.size()));
   judges += [](int i) {
-    return user(cat("Judge its ", kDimensions[static_cast<size_t>(i)], " in one sentence, then give a grade from 1 to 5.")) +
-           assistant(gen("judgement", {.max_tokens = 40, .stop = "\n"}) + "\nGrade: " +
-                     select(kGrade, {{"1", 1}, {"2", 2}, {"3", 3}, {"4", 4}, {"5", 5}}));
+    return user(cat("Judge its ", kDimensions[static_cast<size_t>(i)],
+                    " in one sentence, then give a grade from 1 to 5.")) +
+           assistant(gen("judgement", {.max_tokens = 40, .stop = "\n"}) +
+                     "\nGrade: " + select(kGrade, {{"1", 1}, {"2", 2}, {"3", 3}, {"4", 4}, {"5", 5}}));
   };
   int sum = 0;
   for (size_t i = 0; i < kDimensions.size(); ++i) {

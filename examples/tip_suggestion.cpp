@@ -12,7 +12,8 @@ void tips(State& s, const std::string& topic) {
   s += "Two tips for " + topic + ": 1. Balanced diet. 2. Regular exercise.\n\n";
   auto branches = s.fork(2);
   branches += [](int i) {
-    return cat("Now, expand tip ", i + 1, " into a short paragraph:\n") + gen("detail", {.max_tokens = 48, .stop = "\n\n"});
+    return cat("Now, expand tip ", i + 1, " into a short paragraph:\n") +
+           gen("detail", {.max_tokens = 48, .stop = "\n\n"});
   };
   // Appending a branch's variable does not wait for it; the state does, when it gets there.
   s += "Tip 1: " + branches[0]["detail"] + "\n";

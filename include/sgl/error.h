@@ -32,8 +32,8 @@ class Error : public std::runtime_error {
   Error(ErrorKind kind, const std::string& message, int status, std::string rid = {})
       : std::runtime_error(message), kind_(kind), status_(status), rid_(std::move(rid)) {}
   ErrorKind kind() const { return kind_; }
-  int status() const { return status_; }              ///< HTTP status of a remote server's answer; 0: none
-  const std::string& rid() const { return rid_; }     ///< name of the request that failed; may be empty
+  int status() const { return status_; }           ///< HTTP status of a remote server's answer; 0: none
+  const std::string& rid() const { return rid_; }  ///< name of the request that failed; may be empty
 
  private:
   ErrorKind kind_;

@@ -26,8 +26,8 @@ namespace sgl {
 
 /// What a backend can do.
 struct Capabilities {
-  bool completion = true;   ///< goes on from any text
-  bool chat = false;        ///< takes messages: gen() has to come first in an assistant turn
+  bool completion = true;  ///< goes on from any text
+  bool chat = false;       ///< takes messages: gen() has to come first in an assistant turn
   bool select = false;
   bool regex = false, json_schema = false, ebnf = false;  ///< constraints of gen()
   bool stop_regex = false, stop_token_ids = false;
@@ -45,10 +45,10 @@ struct ChatFormat {
   };
   std::string name = "default";
   std::map<std::string, Role> roles = {};
-  std::string default_system = {};      ///< put first when a conversation begins without a system turn
-  std::vector<std::string> stop = {};   ///< added to every generation's stop strings
+  std::string default_system = {};     ///< put first when a conversation begins without a system turn
+  std::vector<std::string> stop = {};  ///< added to every generation's stop strings
   std::string image_mark = "<image>";
-  bool system_in_first_user = false;    ///< LLaMA-2: an opening system turn stands inside the first user turn
+  bool system_in_first_user = false;  ///< LLaMA-2: an opening system turn stands inside the first user turn
 
   /// A format by its name in the table ("chatml", "llama-3-instruct", …). Throws NotFound with the names there are.
   static ChatFormat named(const std::string& name);
@@ -76,12 +76,12 @@ struct Prompt {
 };
 
 struct GenerateCall {
-  std::string variable = {};   ///< what the text becomes; empty: nothing
-  int state = 0;               ///< which state of the run asks: 0 is the root, branches are counted
+  std::string variable = {};  ///< what the text becomes; empty: nothing
+  int state = 0;              ///< which state of the run asks: 0 is the root, branches are counted
   Prompt prompt = {};
-  GenOptions options = {};     ///< merged with the run's and the table's: the table's members all have values
-  bool token_ends = false;     ///< wants Generated::token_ends
-  std::stop_token stop = {};   ///< asks to give up: the backend then ends the call soon, with any outcome
+  GenOptions options = {};    ///< merged with the run's and the table's: the table's members all have values
+  bool token_ends = false;    ///< wants Generated::token_ends
+  std::stop_token stop = {};  ///< asks to give up: the backend then ends the call soon, with any outcome
 };
 
 struct Generated {
@@ -126,7 +126,8 @@ class Backend {
   virtual void generate(GenerateCall call, GenerateSink sink) = 0;
   /// Never called without Capabilities::select.
   virtual void score(ScoreCall call, ScoreSink sink);
-  /// A hint: computes the prompt, so that what begins with it finds it cached. Calls `done` when the next call may come.
+  /// A hint: computes the prompt, so that what begins with it finds it cached. Calls `done` when the next call may
+  /// come.
   virtual void commit_prefix(const Prompt& prompt, std::function<void()> done) {
     (void)prompt;
     done();
@@ -151,14 +152,14 @@ struct ApiOptions {
   int attempts = 5;                ///< of a call that fails in a way that may pass: no connection, 408, 429, 5xx
   std::chrono::milliseconds retry_delay{500};  ///< before the second; then doubled each time, and spread at random
   std::chrono::milliseconds max_retry_delay{30'000};
-  std::chrono::seconds timeout{600};  ///< of one attempt
-  int max_connections = 64;           ///< calls at once; more wait
-  double max_requests_per_second = 0; ///< 0: no limit
+  std::chrono::seconds timeout{600};                ///< of one attempt
+  int max_connections = 64;                         ///< calls at once; more wait
+  double max_requests_per_second = 0;               ///< 0: no limit
   std::map<std::string, std::string> headers = {};  ///< added to every request
-  std::string extra_body = {};        ///< JSON object merged into every request's body
-  bool reasoning_model = false;       ///< sends max_completion_tokens; also by the model's name (o1, o3, gpt-5 …)
-  bool select_by_schema = false;      ///< chat: select() by a JSON Schema with an enum; nothing is scored
-  bool ebnf = false, regex = false;   ///< completion: the server takes SGLang's constraints (sgl, SGLang)
+  std::string extra_body = {};                      ///< JSON object merged into every request's body
+  bool reasoning_model = false;      ///< sends max_completion_tokens; also by the model's name (o1, o3, gpt-5 …)
+  bool select_by_schema = false;     ///< chat: select() by a JSON Schema with an enum; nothing is scored
+  bool ebnf = false, regex = false;  ///< completion: the server takes SGLang's constraints (sgl, SGLang)
 };
 
 /// An sgl or SGLang server: `url` is "http://host:port". Asks it for its model; throws Unavailable if it is not there.

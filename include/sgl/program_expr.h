@@ -49,10 +49,14 @@ template <class... Parts>
 std::string cat(const Parts&... parts) {
   std::string out;
   auto add = [&out]<class P>(const P& part) {
-    if constexpr (std::is_same_v<P, char>) out += part;
-    else if constexpr (std::is_same_v<P, bool>) out += part ? "true" : "false";
-    else if constexpr (std::is_arithmetic_v<P>) out += std::to_string(part);
-    else out += std::string_view(part);
+    if constexpr (std::is_same_v<P, char>)
+      out += part;
+    else if constexpr (std::is_same_v<P, bool>)
+      out += part ? "true" : "false";
+    else if constexpr (std::is_arithmetic_v<P>)
+      out += std::to_string(part);
+    else
+      out += std::string_view(part);
   };
   (add(parts), ...);
   return out;
@@ -77,8 +81,10 @@ Expr select_typed(std::string_view name, Choices choices, SelectOptions options)
 /// A generation whose text is a T: constrained where the backend can, parsed by s[key].
 template <class T>
 Expr gen(const Key<T>& key, GenOptions options = {}) {
-  if constexpr (std::same_as<T, std::string>) return gen(key.name, std::move(options));
-  else return lang::gen_typed(key.name, std::move(options), lang::constraint_of<T>(), lang::type_name<T>());
+  if constexpr (std::same_as<T, std::string>)
+    return gen(key.name, std::move(options));
+  else
+    return lang::gen_typed(key.name, std::move(options), lang::constraint_of<T>(), lang::type_name<T>());
 }
 
 /// The model chooses: the likeliest of `choices` is appended and becomes the variable `name`. Ties: the first. Throws

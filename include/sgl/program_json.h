@@ -66,9 +66,13 @@ std::optional<double> parse_number(std::string_view text);
 std::string_view trim(std::string_view text);
 
 template <class T>
-concept JsonStruct = requires(const T* t) { sgl_json_fields(t, [](const char*, auto) {}); };
+concept JsonStruct = requires(const T* t) {
+  sgl_json_fields(t, [](const char*, auto) {});
+};
 template <class T>
-concept NamedEnum = std::is_enum_v<T> && requires(T t) { sgl_enum_names(t); };
+concept NamedEnum = std::is_enum_v<T> && requires(T t) {
+  sgl_enum_names(t);
+};
 
 template <class T>
 struct IsVector : std::false_type {};
@@ -167,22 +171,32 @@ std::optional<T> from_json(const JsonView& json) {
 /// "int", "Person": for messages.
 template <class T>
 std::string type_name() {
-  if constexpr (std::same_as<T, std::string>) return "string";
-  else if constexpr (std::same_as<T, bool>) return "bool";
-  else if constexpr (std::integral<T>) return "integer";
-  else if constexpr (std::floating_point<T>) return "number";
-  else if constexpr (NamedEnum<T>) return "enum " + schema_of<T>();
-  else return "JSON of " + schema_of<T>();
+  if constexpr (std::same_as<T, std::string>)
+    return "string";
+  else if constexpr (std::same_as<T, bool>)
+    return "bool";
+  else if constexpr (std::integral<T>)
+    return "integer";
+  else if constexpr (std::floating_point<T>)
+    return "number";
+  else if constexpr (NamedEnum<T>)
+    return "enum " + schema_of<T>();
+  else
+    return "JSON of " + schema_of<T>();
 }
 
 template <class T>
 Constraint constraint_of() {
-  if constexpr (std::same_as<T, std::string>) return {};
-  else if constexpr (std::same_as<T, bool>) return {.regex = "(True|False)"};
+  if constexpr (std::same_as<T, std::string>)
+    return {};
+  else if constexpr (std::same_as<T, bool>)
+    return {.regex = "(True|False)"};
   // A number's regex has no trailing blanks, so a model that has written all digits must stop; the strings help one
   // that is not constrained.
-  else if constexpr (std::integral<T>) return {.regex = "[-+]?[0-9]+", .stop = {" ", "\n"}};
-  else if constexpr (std::floating_point<T>) return {.regex = R"([-+]?[0-9]*\.?[0-9]+)", .stop = {" ", "\n"}};
+  else if constexpr (std::integral<T>)
+    return {.regex = "[-+]?[0-9]+", .stop = {" ", "\n"}};
+  else if constexpr (std::floating_point<T>)
+    return {.regex = R"([-+]?[0-9]*\.?[0-9]+)", .stop = {" ", "\n"}};
   else if constexpr (NamedEnum<T>) {
     std::string regex;
     for (const auto& [name, value] : sgl_enum_names(T{})) regex += (regex.empty() ? "(" : "|") + regex_escape(name);
@@ -195,7 +209,8 @@ Constraint constraint_of() {
 /// What the text of a variable means as T; nothing if it is cut off or not of the type.
 template <class T>
 std::optional<T> parse_as(const std::string& text) {
-  if constexpr (std::same_as<T, std::string>) return text;
+  if constexpr (std::same_as<T, std::string>)
+    return text;
   else if constexpr (std::same_as<T, bool>) {
     std::string_view t = trim(text);
     if (t == "True" || t == "true") return true;
@@ -243,13 +258,13 @@ std::string json_schema_of() {
 #define SGL_JSON_FIELD(type, field) visit(#field, &type::field);
 #define SGL_ENUM_NAME(type, enumerator) std::pair<std::string_view, type>{#enumerator, type::enumerator},
 
-#define SGL_JSON(type, ...)                                    \
-  template <class Visit>                                       \
+#define SGL_JSON(type, ...)                                           \
+  template <class Visit>                                              \
   [[maybe_unused]] void sgl_json_fields(const type*, Visit&& visit) { \
-    SGL_FOR_EACH(SGL_JSON_FIELD, type, __VA_ARGS__)            \
+    SGL_FOR_EACH(SGL_JSON_FIELD, type, __VA_ARGS__)                   \
   }
 
-#define SGL_ENUM(type, ...)                                                   \
-  [[maybe_unused]] inline auto sgl_enum_names(type) {                         \
+#define SGL_ENUM(type, ...)                                                                                    \
+  [[maybe_unused]] inline auto sgl_enum_names(type) {                                                          \
     return std::to_array<std::pair<std::string_view, type>>({SGL_FOR_EACH(SGL_ENUM_NAME, type, __VA_ARGS__)}); \
   }

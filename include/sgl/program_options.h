@@ -37,25 +37,25 @@ class Strings {
 /// Options of gen(). What is not given comes from the run's GenOptions, then from the table below. The members never
 /// change their order: designated initialisers depend on it.
 struct GenOptions {
-  std::optional<int> max_tokens = {};            ///< ≥ 0; default 128
-  std::optional<int> min_tokens = {};            ///< default 0
-  std::optional<int> n = {};                     ///< samples; the variable is a list, the text takes the first; default 1
-  std::optional<double> temperature = {};        ///< ≥ 0; default 1
-  std::optional<double> top_p = {};              ///< (0, 1]; default 1
-  std::optional<int> top_k = {};                 ///< −1 (all) or ≥ 1; default −1
-  std::optional<double> min_p = {};              ///< [0, 1]; default 0
-  std::optional<double> frequency_penalty = {};  ///< [−2, 2]; default 0
-  std::optional<double> presence_penalty = {};   ///< [−2, 2]; default 0
-  std::optional<double> repetition_penalty = {}; ///< (0, 2]; default 1
-  Strings stop = {};                             ///< the text ends before it; the chat format's own are added
+  std::optional<int> max_tokens = {};      ///< ≥ 0; default 128
+  std::optional<int> min_tokens = {};      ///< default 0
+  std::optional<int> n = {};               ///< samples; the variable is a list, the text takes the first; default 1
+  std::optional<double> temperature = {};  ///< ≥ 0; default 1
+  std::optional<double> top_p = {};        ///< (0, 1]; default 1
+  std::optional<int> top_k = {};           ///< −1 (all) or ≥ 1; default −1
+  std::optional<double> min_p = {};        ///< [0, 1]; default 0
+  std::optional<double> frequency_penalty = {};   ///< [−2, 2]; default 0
+  std::optional<double> presence_penalty = {};    ///< [−2, 2]; default 0
+  std::optional<double> repetition_penalty = {};  ///< (0, 2]; default 1
+  Strings stop = {};                              ///< the text ends before it; the chat format's own are added
   std::vector<int32_t> stop_token_ids = {};
-  Strings stop_regex = {};                       ///< the text ends behind a match
-  std::string regex = {};                        ///< the whole text matches; at most one of regex, json_schema, ebnf
-  std::string json_schema = {};                  ///< the text is JSON of this JSON Schema
-  std::string ebnf = {};                         ///< the text is in the language of this grammar's `root`
+  Strings stop_regex = {};       ///< the text ends behind a match
+  std::string regex = {};        ///< the whole text matches; at most one of regex, json_schema, ebnf
+  std::string json_schema = {};  ///< the text is JSON of this JSON Schema
+  std::string ebnf = {};         ///< the text is in the language of this grammar's `root`
   std::optional<bool> ignore_eos = {};
-  std::optional<bool> return_logprob = {};       ///< fills the lists of Meta
-  std::optional<int> logprob_start_len = {};     ///< first prompt position to report; −1: none
+  std::optional<bool> return_logprob = {};    ///< fills the lists of Meta
+  std::optional<int> logprob_start_len = {};  ///< first prompt position to report; −1: none
   std::optional<int> top_logprobs_num = {};
   std::optional<int64_t> seed = {};
 };

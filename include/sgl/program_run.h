@@ -50,9 +50,10 @@ class RunCore {
   void run_here(const std::function<void(State&)>& body);  ///< throws what the body throws
   void run_in_thread(std::function<void(State&)> body);
   void keep_error(const std::function<void(State&)>& body);  ///< runs here; what it throws is kept
-  Var var(std::string_view name) const;  ///< waits until something defines it; throws NotFound when nothing can any more
-  void wait_for_body() const;                                ///< throws what the body threw
-  void sync() const;                                         ///< likewise, and what the queue threw
+  Var var(
+      std::string_view name) const;  ///< waits until something defines it; throws NotFound when nothing can any more
+  void wait_for_body() const;        ///< throws what the body threw
+  void sync() const;                 ///< likewise, and what the queue threw
   const Error* error() const;
   void cancel();
 
@@ -71,11 +72,8 @@ struct Owned {
   using Type = std::decay_t<T>;
 };
 template <class T>
-requires std::same_as<std::decay_t<T>, std::string_view> || std::same_as<std::decay_t<T>, const char*> ||
-    std::same_as<std::decay_t<T>, char*>
-struct Owned<T> {
-  using Type = std::string;
-};
+requires std::same_as<std::decay_t<T>, std::string_view> || std::same_as < std::decay_t<T>,
+const char* > || std::same_as<std::decay_t<T>, char*> struct Owned<T> { using Type = std::string; };
 template <class T>
 struct OwnedSpan {
   using Type = typename Owned<T>::Type;
@@ -89,9 +87,12 @@ using OwnedType = typename OwnedSpan<std::remove_cvref_t<T>>::Type;
 
 template <class T>
 OwnedType<T> own(T&& value) {
-  if constexpr (std::same_as<OwnedType<T>, std::decay_t<T>>) return std::forward<T>(value);
-  else if constexpr (std::same_as<OwnedType<T>, std::string>) return std::string(value);
-  else return OwnedType<T>(value.begin(), value.end());
+  if constexpr (std::same_as<OwnedType<T>, std::decay_t<T>>)
+    return std::forward<T>(value);
+  else if constexpr (std::same_as<OwnedType<T>, std::string>)
+    return std::string(value);
+  else
+    return OwnedType<T>(value.begin(), value.end());
 }
 
 template <class R>
@@ -140,8 +141,10 @@ using ResultOf = std::remove_cvref_t<std::invoke_result_t<F&, State&, A...>>;
 
 template <class R, class F, class... A>
 void call_into(Box<R>& box, F& f, State& s, A&&... args) {
-  if constexpr (std::is_void_v<R>) std::invoke(f, s, std::forward<A>(args)...);
-  else box.value.emplace(std::invoke(f, s, std::forward<A>(args)...));
+  if constexpr (std::is_void_v<R>)
+    std::invoke(f, s, std::forward<A>(args)...);
+  else
+    box.value.emplace(std::invoke(f, s, std::forward<A>(args)...));
 }
 
 // A row is one argument, or a tuple of all.
@@ -205,9 +208,7 @@ class Program {
   Program(F f, RunOptions options) : f_(std::move(f)), options_(std::move(options)) {}
   template <class... A>
   requires std::invocable<const F&, State&, A...>
-  auto operator()(A&&... args) const {
-    return run_with(options_, f_, std::forward<A>(args)...);
-  }
+  auto operator()(A&&... args) const { return run_with(options_, f_, std::forward<A>(args)...); }
   const F& body() const { return f_; }
   const RunOptions& options() const { return options_; }
 
@@ -222,14 +223,18 @@ Program<F> program(F f, RunOptions options = {}) {
 }
 
 template <lang::Body F, class... A>
-auto run(F&& f, A&&... args) { return run_with({}, f, std::forward<A>(args)...); }
+auto run(F&& f, A&&... args) {
+  return run_with({}, f, std::forward<A>(args)...);
+}
 template <class F, class... A>
 auto run(const Program<F>& p, A&&... args) {
   return p(std::forward<A>(args)...);
 }
 
 template <lang::Body F, class... A>
-auto stream(F f, A&&... args) { return stream_with({}, std::move(f), std::forward<A>(args)...); }
+auto stream(F f, A&&... args) {
+  return stream_with({}, std::move(f), std::forward<A>(args)...);
+}
 template <class F, class... A>
 auto stream(const Program<F>& p, A&&... args) {
   return stream_with(p.options(), p.body(), std::forward<A>(args)...);
@@ -278,8 +283,8 @@ auto run_batch(const Program<F>& p, Rows&& rows, BatchOptions options = {}) {
 
 /// A call that a program made, as trace() saw it.
 struct TracedCall {
-  int state = 0;          ///< 0: the root; branches are counted in the order in which they begin
-  std::string name = {};  ///< of the variable; may be empty
+  int state = 0;                          ///< 0: the root; branches are counted in the order in which they begin
+  std::string name = {};                  ///< of the variable; may be empty
   std::string prompt = {};                ///< the text before it
   GenOptions options = {};                ///< of a gen()
   std::vector<std::string> choices = {};  ///< of a select(); empty: it is a gen()

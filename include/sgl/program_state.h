@@ -50,9 +50,9 @@ class Var {
   // Each of these waits for the value and throws the error that it became instead.
   const std::string& str() const&;  ///< valid as long as this Var. A list (n > 1, join()): throws WrongType
   std::string str() &&;
-  std::vector<std::string> list() const;  ///< of a single value: that one
-  bool is_list() const;                   ///< there are several values, or they are gathered from branches
-  std::string operator[](size_t i) const; ///< element of the list; throws InvalidArgument behind its end
+  std::vector<std::string> list() const;   ///< of a single value: that one
+  bool is_list() const;                    ///< there are several values, or they are gathered from branches
+  std::string operator[](size_t i) const;  ///< element of the list; throws InvalidArgument behind its end
   /// The value as T: what select() mapped the choice to, or the parsed text. Throws WrongType if it cannot be read.
   template <class T>
   T as() const {
@@ -66,10 +66,10 @@ class Var {
     }
   }
   Meta meta() const;
-  std::string reasoning() const;  ///< what separate_reasoning() took out
+  std::string reasoning() const;                               ///< what separate_reasoning() took out
   operator std::string() const { return std::string(str()); }  // NOLINT(google-explicit-constructor)
 
-  bool ready() const;  ///< str() would not wait
+  bool ready() const;                                   ///< str() would not wait
   bool wait_for(std::chrono::milliseconds time) const;  ///< ready(), after at most `time`
   /// Null unless the value became an error. Does not wait.
   const Error* error() const;
@@ -174,7 +174,7 @@ class State {
   /// Defines a variable; the text stays as it is.
   void set(std::string_view name, std::string value);
   std::map<std::string, Var> variables() const;  ///< the newest definition of each name
-  bool contains(std::string_view name) const;  ///< something defines it; s[name].ready() says whether it is there
+  bool contains(std::string_view name) const;    ///< something defines it; s[name].ready() says whether it is there
 
   /// `n` ≥ 1 states that begin with this one's text and variables. Waits for all that was appended.
   Forks fork(int n = 1);
@@ -189,11 +189,11 @@ class State {
   /// All text added in the scope becomes the variable `name`.
   Scope capture(std::string_view name);
 
-  std::string text() const;                ///< waits for all that was appended; throws
-  std::vector<Message> messages() const;   ///< likewise: the finished turns
-  void sync() const;                       ///< likewise
-  std::string partial_text() const;        ///< the text so far
-  const Error* error() const;              ///< what poisoned the state; null: nothing. Does not wait
+  std::string text() const;               ///< waits for all that was appended; throws
+  std::vector<Message> messages() const;  ///< likewise: the finished turns
+  void sync() const;                      ///< likewise
+  std::string partial_text() const;       ///< the text so far
+  const Error* error() const;             ///< what poisoned the state; null: nothing. Does not wait
   /// All new text from here on: constants and marks of turns included. Of a stream(): as it is made.
   TextStream text_iter() const;
   /// The pieces of one variable. Waits until something defines it; without pieces if the program ends before.

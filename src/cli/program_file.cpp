@@ -73,7 +73,8 @@ class Parser {
 
   std::string name_of(const YAML::Node& node) const {
     const std::string name = scalar(node);
-    const bool good = !name.empty() && std::all_of(name.begin(), name.end(), [](unsigned char c) { return std::isalnum(c) != 0 || c == '_'; });
+    const bool good = !name.empty() && std::all_of(name.begin(), name.end(),
+                                                   [](unsigned char c) { return std::isalnum(c) != 0 || c == '_'; });
     if (!good) fail(node, fmt::format("'{}' is no name; expected letters, digits and _", name));
     return name;
   }
@@ -174,7 +175,8 @@ class Parser {
     if (n["stop_regex"]) o.stop_regex = texts(n["stop_regex"]);
     if (n["regex"]) o.regex = scalar(n["regex"]);
     if (n["ebnf"]) o.ebnf = scalar(n["ebnf"]);
-    if (n["json_schema"]) o.json_schema = n["json_schema"].IsScalar() ? n["json_schema"].Scalar() : json(n["json_schema"]).dump();
+    if (n["json_schema"])
+      o.json_schema = n["json_schema"].IsScalar() ? n["json_schema"].Scalar() : json(n["json_schema"]).dump();
   }
 
 #define SGL_OPTION_KEYS                                                                                               \
@@ -200,12 +202,16 @@ class Parser {
   }
 
   void read_arguments(const YAML::Node& node, ProgramFile& out) const {
-    if (!node.IsMap()) fail(node, "args must be a map from names to defaults; one without a default has none: 'question:'");
+    if (!node.IsMap())
+      fail(node, "args must be a map from names to defaults; one without a default has none: 'question:'");
     for (const auto& entry : node) {
       const std::string name = name_of(entry.first);
-      if (entry.second.IsNull()) out.required.push_back(name);
-      else if (entry.second.IsSequence()) out.arguments[name] = texts(entry.second);
-      else out.arguments[name] = scalar(entry.second);
+      if (entry.second.IsNull())
+        out.required.push_back(name);
+      else if (entry.second.IsSequence())
+        out.arguments[name] = texts(entry.second);
+      else
+        out.arguments[name] = scalar(entry.second);
     }
   }
 
@@ -232,21 +238,35 @@ class Parser {
     const std::string key = scalar(first);
     const YAML::Node value = item.begin()->second;
     Step out;
-    if (key == "text") out = text_step(value);
-    else if (key == "gen") out = gen_step(value);
-    else if (key == "select") out = select_step(value);
-    else if (key == "system" || key == "user" || key == "assistant") out = {.kind = Step::Kind::Turn, .name = key, .steps = content(value)};
-    else if (key == "capture") out = capture_step(value);
-    else if (key == "fork") out = fork_step(value);
-    else if (key == "for") out = for_step(value);
-    else if (key == "if") out = if_step(item);
-    else if (key == "set") out = set_step(value);
-    else if (key == "print") out = {.kind = Step::Kind::Print, .text = text_of(value)};
+    if (key == "text")
+      out = text_step(value);
+    else if (key == "gen")
+      out = gen_step(value);
+    else if (key == "select")
+      out = select_step(value);
+    else if (key == "system" || key == "user" || key == "assistant")
+      out = {.kind = Step::Kind::Turn, .name = key, .steps = content(value)};
+    else if (key == "capture")
+      out = capture_step(value);
+    else if (key == "fork")
+      out = fork_step(value);
+    else if (key == "for")
+      out = for_step(value);
+    else if (key == "if")
+      out = if_step(item);
+    else if (key == "set")
+      out = set_step(value);
+    else if (key == "print")
+      out = {.kind = Step::Kind::Print, .text = text_of(value)};
     else {
-      const std::string near = nearest(key, {"text", "gen", "select", "system", "user", "assistant", "capture", "fork", "for", "if", "set", "print"});
-      fail(first, fmt::format("unknown step '{}'; {}", key, near.empty() ? "expected one of " + std::string(kSteps) : fmt::format("did you mean '{}'?", near)));
+      const std::string near = nearest(key, {"text", "gen", "select", "system", "user", "assistant", "capture", "fork",
+                                             "for", "if", "set", "print"});
+      fail(first, fmt::format("unknown step '{}'; {}", key,
+                              near.empty() ? "expected one of " + std::string(kSteps)
+                                           : fmt::format("did you mean '{}'?", near)));
     }
-    if (item.size() > 1 && key != "if") fail(item, fmt::format("a step has one key; put '- ' before each of them ('{}' and others)", key));
+    if (item.size() > 1 && key != "if")
+      fail(item, fmt::format("a step has one key; put '- ' before each of them ('{}' and others)", key));
     out.line = first.Mark().line + 1;
     return out;
   }
@@ -275,18 +295,24 @@ class Parser {
     Step out{.kind = Step::Kind::Select};
     if (node["name"]) out.name = name_of(node["name"]);
     const YAML::Node choices = require(node, "select", "choices");
-    if (!choices.IsSequence() || choices.size() == 0) fail(choices, "choices must be a list of texts that is not empty");
+    if (!choices.IsSequence() || choices.size() == 0)
+      fail(choices, "choices must be a list of texts that is not empty");
     for (const YAML::Node& choice : choices) out.list.push_back(text_of(choice));
     out.method = node["method"] ? scalar(node["method"]) : "token_length_normalized";
-    if (out.method != "token_length_normalized" && out.method != "greedy_token_selection" && out.method != "unconditional_likelihood_normalized") {
-      fail(node["method"], fmt::format("method must be token_length_normalized, greedy_token_selection or unconditional_likelihood_normalized, got '{}'", out.method));
+    if (out.method != "token_length_normalized" && out.method != "greedy_token_selection" &&
+        out.method != "unconditional_likelihood_normalized") {
+      fail(node["method"], fmt::format("method must be token_length_normalized, greedy_token_selection or "
+                                       "unconditional_likelihood_normalized, got '{}'",
+                                       out.method));
     }
     return out;
   }
 
   Step capture_step(const YAML::Node& node) const {
     check_keys(node, "capture", {"name", "steps"});
-    return {.kind = Step::Kind::Capture, .name = name_of(require(node, "capture", "name")), .steps = steps(require(node, "capture", "steps"))};
+    return {.kind = Step::Kind::Capture,
+            .name = name_of(require(node, "capture", "name")),
+            .steps = steps(require(node, "capture", "steps"))};
   }
 
   /// What fork and for have in common: how often, and what each turn is called.
@@ -302,7 +328,8 @@ class Parser {
     if (node[count]) out.times = *number<int>(node[count]);
     const int given = (node["each"] ? 1 : 0) + (node[count] ? 1 : 0);
     if (given != 1) fail(node, fmt::format("{} needs either '{}: NUMBER' or 'each: LIST'", what, count));
-    if (node[count] && (out.times < 1 || out.times > 100'000)) fail(node[count], fmt::format("{} must be in [1, 100000], got {}", count, out.times));
+    if (node[count] && (out.times < 1 || out.times > 100'000))
+      fail(node[count], fmt::format("{} must be in [1, 100000], got {}", count, out.times));
     out.steps = steps(require(node, what, "steps"));
   }
 
@@ -311,7 +338,8 @@ class Parser {
     Step out{.kind = Step::Kind::Fork};
     read_elements(node, "fork", "branches", out);
     out.method = node["join"] ? scalar(node["join"]) : "variables";
-    if (out.method != "variables" && out.method != "text") fail(node["join"], fmt::format("join must be variables or text, got '{}'", out.method));
+    if (out.method != "variables" && out.method != "text")
+      fail(node["join"], fmt::format("join must be variables or text, got '{}'", out.method));
     return out;
   }
 
@@ -346,7 +374,8 @@ class Parser {
     return {.kind = Step::Kind::Set, .name = name_of(node.begin()->first), .text = text_of(node.begin()->second)};
   }
 
-  static constexpr const char* kSteps = "text, gen, select, system, user, assistant, capture, fork, for, if, set, print";
+  static constexpr const char* kSteps =
+      "text, gen, select, system, user, assistant, capture, fork, for, if, set, print";
   const std::string path_;
 };
 

@@ -1,8 +1,10 @@
 #pragma once
 // A program as a file, for `sgl run`: YAML, or JSON, which YAML contains. docs/language.md describes the form.
 //
-//   file ─ parse: every key is known, every value has its type, or an error with file and line ─→ Steps ─ execute ─→ State
+//   file ─ parse: every key is known, every value has its type, or an error with file and line ─→ Steps ─ execute ─→
+//   State
 
+#include <functional>
 #include <map>
 #include <string>
 #include <string_view>
@@ -16,9 +18,9 @@ namespace sgl::cli {
 /// A text with names in braces: "Q: {question}", "{tips[0]}"; "{{" and "}}" are braces.
 struct Template {
   struct Part {
-    std::string text = {};       ///< as it is, if `name` is empty
+    std::string text = {};  ///< as it is, if `name` is empty
     std::string name = {};
-    int index = -1;              ///< of an element; −1: the whole
+    int index = -1;  ///< of an element; −1: the whole
   };
   std::vector<Part> parts = {};
 };
@@ -26,18 +28,18 @@ struct Template {
 /// One step of a program.
 struct Step {
   enum class Kind { Text, Gen, Select, Turn, Capture, Fork, For, If, Set, Print } kind = Kind::Text;
-  int line = 0;                  ///< in the file, from 1
-  std::string name = {};         ///< of the variable, the turn, or what an element is called
-  Template text = {};            ///< Text, Set, Print; the value that If looks at
-  GenOptions options = {};       ///< Gen
-  std::string type = {};         ///< Gen: int, float, bool; empty: text
-  std::string reasoning = {};    ///< Gen: the model type of separate_reasoning; empty: none
+  int line = 0;                     ///< in the file, from 1
+  std::string name = {};            ///< of the variable, the turn, or what an element is called
+  Template text = {};               ///< Text, Set, Print; the value that If looks at
+  GenOptions options = {};          ///< Gen
+  std::string type = {};            ///< Gen: int, float, bool; empty: text
+  std::string reasoning = {};       ///< Gen: the model type of separate_reasoning; empty: none
   std::vector<Template> list = {};  ///< Select: the choices; Fork, For: the elements
-  std::string list_name = {};    ///< Fork, For: the variable or argument that holds the elements instead
-  int times = 0;                 ///< Fork, For: how often, if there are no elements
-  std::string method = {};       ///< Select; If: equals, contains, matches; Fork: variables, text
-  Template operand = {};         ///< If: what the value is compared with
-  bool negated = false;          ///< If
+  std::string list_name = {};       ///< Fork, For: the variable or argument that holds the elements instead
+  int times = 0;                    ///< Fork, For: how often, if there are no elements
+  std::string method = {};          ///< Select; If: equals, contains, matches; Fork: variables, text
+  Template operand = {};            ///< If: what the value is compared with
+  bool negated = false;             ///< If
   std::vector<Step> steps = {}, otherwise = {};
 };
 
@@ -49,7 +51,7 @@ struct ProgramFile {
   std::vector<std::string> required = {};       ///< arguments without one
   GenOptions options = {};                      ///< of the run
   std::vector<Step> steps = {};
-  Template output = {};                         ///< what is printed at the end; empty: the whole text
+  Template output = {};  ///< what is printed at the end; empty: the whole text
 };
 
 /// Throws InvalidArgument: "FILE:LINE: what is wrong, what was expected".
@@ -61,7 +63,6 @@ void execute(const ProgramFile& program, const std::map<std::string, Value>& arg
              const std::function<void(const std::string&)>& print);
 
 /// The text of a template after a run.
-std::string expand(const ProgramFile& program, const Template& text, const std::map<std::string, Value>& arguments,
-                   const State& state);
+std::string expand(const Template& text, const std::map<std::string, Value>& arguments, const State& state);
 
 }  // namespace sgl::cli

@@ -36,9 +36,12 @@ class Executor {
   static Expr expr(const Template& text, const State& s, const Arguments& env) {
     Expr out;
     for (const Template::Part& part : text.parts) {
-      if (part.name.empty()) out += part.text;
-      else if (env.contains(part.name) || part.index >= 0) out += value(part, s, env);
-      else out += s[part.name];
+      if (part.name.empty())
+        out += part.text;
+      else if (env.contains(part.name) || part.index >= 0)
+        out += value(part, s, env);
+      else
+        out += s[part.name];
     }
     return out;
   }
@@ -54,7 +57,8 @@ class Executor {
   /// An error that has its line already.
   class Located : public Error {
    public:
-    Located(const Error& error, const std::string& message) : Error(error.kind(), message, error.status(), error.rid()) {}
+    Located(const Error& error, const std::string& message)
+        : Error(error.kind(), message, error.status(), error.rid()) {}
   };
 
   static std::string value(const Template::Part& part, const State& s, const Arguments& env) {
@@ -63,11 +67,13 @@ class Executor {
     if (const auto* one = std::get_if<std::string>(&it->second); one != nullptr && part.index < 0) return *one;
     const auto* list = std::get_if<std::vector<std::string>>(&it->second);
     if (list == nullptr || part.index < 0) {
-      throw Error(ErrorKind::InvalidArgument, list == nullptr ? fmt::format("{} is a text, not a list", part.name)
-                                                              : fmt::format("{0} is a list; write {{{0}[0]}}, or use it in 'each'", part.name));
+      throw Error(ErrorKind::InvalidArgument,
+                  list == nullptr ? fmt::format("{} is a text, not a list", part.name)
+                                  : fmt::format("{0} is a list; write {{{0}[0]}}, or use it in 'each'", part.name));
     }
     if (static_cast<size_t>(part.index) >= list->size()) {
-      throw Error(ErrorKind::InvalidArgument, fmt::format("{}[{}]: the list has {} elements", part.name, part.index, list->size()));
+      throw Error(ErrorKind::InvalidArgument,
+                  fmt::format("{}[{}]: the list has {} elements", part.name, part.index, list->size()));
     }
     return (*list)[static_cast<size_t>(part.index)];
   }
@@ -85,10 +91,14 @@ class Executor {
 
   static Expr gen_of(const Step& step) {
     Expr out;
-    if (step.type == "int") out = gen(Key<int64_t>{step.name}, step.options);
-    else if (step.type == "float") out = gen(Key<double>{step.name}, step.options);
-    else if (step.type == "bool") out = gen(Key<bool>{step.name}, step.options);
-    else out = gen(step.name, step.options);
+    if (step.type == "int")
+      out = gen(Key<int64_t>{step.name}, step.options);
+    else if (step.type == "float")
+      out = gen(Key<double>{step.name}, step.options);
+    else if (step.type == "bool")
+      out = gen(Key<bool>{step.name}, step.options);
+    else
+      out = gen(step.name, step.options);
     return step.reasoning.empty() ? out : separate_reasoning(out, step.reasoning);
   }
 
@@ -105,14 +115,19 @@ class Executor {
     try {
       return std::regex_search(value, std::regex(operand));
     } catch (const std::regex_error& error) {
-      throw Error(ErrorKind::InvalidArgument, fmt::format("matches: '{}' is no regular expression: {}", operand, error.what()));
+      throw Error(ErrorKind::InvalidArgument,
+                  fmt::format("matches: '{}' is no regular expression: {}", operand, error.what()));
     }
   }
 
   void run(const Step& step, State& s, const Arguments& env) const {
     switch (step.kind) {
-      case Step::Kind::Text: s += expr(step.text, s, env); break;
-      case Step::Kind::Gen: s += gen_of(step); break;
+      case Step::Kind::Text:
+        s += expr(step.text, s, env);
+        break;
+      case Step::Kind::Gen:
+        s += gen_of(step);
+        break;
       case Step::Kind::Select: {
         std::vector<std::string> choices;
         for (const Template& choice : step.list) choices.push_back(text(choice, s, env));
@@ -129,7 +144,9 @@ class Executor {
         run(step.steps, s, env);
         break;
       }
-      case Step::Kind::Fork: fork(step, s, env); break;
+      case Step::Kind::Fork:
+        fork(step, s, env);
+        break;
       case Step::Kind::For:
         for (const std::string& element : elements(step, s, env)) {
           Arguments inner = env;
@@ -137,9 +154,15 @@ class Executor {
           run(step.steps, s, inner);
         }
         break;
-      case Step::Kind::If: run(holds(step, s, env) ? step.steps : step.otherwise, s, env); break;
-      case Step::Kind::Set: s.set(step.name, text(step.text, s, env)); break;
-      case Step::Kind::Print: print_(text(step.text, s, env)); break;
+      case Step::Kind::If:
+        run(holds(step, s, env) != step.negated ? step.steps : step.otherwise, s, env);
+        break;
+      case Step::Kind::Set:
+        s.set(step.name, text(step.text, s, env));
+        break;
+      case Step::Kind::Print:
+        print_(text(step.text, s, env));
+        break;
     }
   }
 
@@ -166,8 +189,10 @@ class Executor {
     for (const std::exception_ptr& e : thrown) {
       if (e) std::rethrow_exception(e);
     }
-    if (step.method == "text") forks.join_text();
-    else forks.join();
+    if (step.method == "text")
+      forks.join_text();
+    else
+      forks.join();
   }
 
   const ProgramFile& program_;
@@ -181,7 +206,7 @@ void execute(const ProgramFile& program, const Arguments& arguments, State& stat
   Executor(program, print).run(program.steps, state, arguments);
 }
 
-std::string expand(const ProgramFile&, const Template& text, const Arguments& arguments, const State& state) {
+std::string expand(const Template& text, const Arguments& arguments, const State& state) {
   return Executor::text(text, state, arguments);
 }
 

@@ -1,5 +1,6 @@
 // sgl run FILE: a program on a language model, given as a small file.
 
+#include <algorithm>
 #include <fstream>
 #include <iterator>
 #include <mutex>
@@ -38,8 +39,9 @@ bool parse(const std::vector<std::string>& arguments, World& world, RunFlags& r)
           "this process, on a server, or over an API. docs/language.md describes the file.");
   f.group("Program");
   f.positional("FILE", r.file, "the program; -: the standard input");
-  f.texts_to("--arg,-a", [&r](const std::vector<std::string>& v) { r.arguments = v; }, "NAME=VALUE",
-             "an argument of the program; may be given several times, the same name too: a list");
+  f.texts_to(
+      "--arg,-a", [&r](const std::vector<std::string>& v) { r.arguments = v; }, "NAME=VALUE",
+      "an argument of the program; may be given several times, the same name too: a list");
   f.toggle("--stream", r.stream, "print the text as it is made");
   f.toggle("--json", r.json, "print {\"text\", \"variables\", \"messages\"}");
   f.toggle("--explain", r.explain, "run without a model and list the calls that the program makes");
@@ -80,12 +82,15 @@ Arguments read_arguments(const ProgramFile& program, const std::vector<std::stri
   for (const auto& [name, value] : program.arguments) known.push_back(name);
   for (auto& [name, list] : values) {
     if (std::find(known.begin(), known.end(), name) == known.end()) {
-      throw UsageError(fmt::format("--arg: {} has no argument '{}'; it has: {}", program.path, name, fmt::join(known, ", ")));
+      throw UsageError(
+          fmt::format("--arg: {} has no argument '{}'; it has: {}", program.path, name, fmt::join(known, ", ")));
     }
     const auto it = program.arguments.find(name);
     const bool is_list = it != program.arguments.end() && std::holds_alternative<std::vector<std::string>>(it->second);
-    if (list.size() > 1 || is_list) out[name] = std::move(list);
-    else out[name] = std::move(list[0]);
+    if (list.size() > 1 || is_list)
+      out[name] = std::move(list);
+    else
+      out[name] = std::move(list[0]);
   }
   for (const std::string& name : program.required) {
     if (!out.contains(name)) throw UsageError(fmt::format("{} needs --arg {}=…", program.path, name));
@@ -105,7 +110,7 @@ Json value_of(const Var& var) { return var.is_list() ? Json(var.list()) : Json(v
 
 void print_result(const ProgramFile& program, const Arguments& arguments, const State& s, bool as_json, World& world) {
   if (!as_json) {
-    world.out << (program.output.parts.empty() ? s.text() : expand(program, program.output, arguments, s)) << '\n';
+    world.out << (program.output.parts.empty() ? s.text() : expand(program.output, arguments, s)) << '\n';
     return;
   }
   Json out{{"text", s.text()}, {"variables", Json::object()}, {"messages", Json::array()}};

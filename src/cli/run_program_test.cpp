@@ -16,7 +16,8 @@ bool has(const std::string& text, const std::string& part) { return text.find(pa
 
 /// Runs the program; every gen answers "<NAME>", or what `answers` has for it.
 struct Ran {
-  Ran(const std::string& program, std::vector<std::string> arguments = {}, std::map<std::string, std::string> answers = {}) {
+  Ran(const std::string& program, std::vector<std::string> arguments = {},
+      std::map<std::string, std::string> answers = {}) {
     TestWorld w(program);
     auto backend = std::make_shared<ScriptedBackend>([answers](const GenerateCall& call) {
       const auto it = answers.find(call.variable);
@@ -36,7 +37,7 @@ struct Ran {
 
 TEST(RunProgram, TextsGensAndVariables) {
   const Ran r(R"(
-args: {question: Why?}
+args: {question: "Why?"}
 options: {temperature: 0, max_tokens: 9}
 steps:
   - "Q: {question}\nA:"
@@ -57,7 +58,8 @@ output: "{answer} and {other}"
 }
 
 TEST(RunProgram, ArgumentsComeFromTheCommandLine) {
-  const std::string program = "args: {q: , list: [a, b]}\nsteps:\n  - '{q}'\n  - for: {each: list, as: x, steps: ['({x})']}\n";
+  const std::string program =
+      "args: {q: , list: [a, b]}\nsteps:\n  - '{q}'\n  - for: {each: list, as: x, steps: ['({x})']}\n";
   EXPECT_EQ(Ran(program, {"--arg", "q=1=2"}).out, "1=2(a)(b)\n");
   EXPECT_EQ(Ran(program, {"--arg", "q=", "--arg", "list=z"}).out, "(z)\n");
   const Ran missing(program);
@@ -118,7 +120,8 @@ steps:
   - gen: {name: n, type: int}
   - gen: {name: person, json_schema: {type: object, properties: {age: {type: integer, maximum: 5}, name: {const: "5"}}}}
   - gen: {name: a, reasoning: qwen3}
-)", {"--json"}, {{"n", "7"}, {"a", "<think>t</think>A"}});
+)",
+              {"--json"}, {{"n", "7"}, {"a", "<think>t</think>A"}});
   EXPECT_EQ(r.status, 0) << r.err;
   EXPECT_EQ(r.calls.at(0).options.regex, "[-+]?[0-9]+");
   EXPECT_EQ(r.calls.at(1).options.json_schema,

@@ -31,7 +31,8 @@ class AnthropicBackend final : public Backend {
     options.base_url = or_environment(options.base_url, "ANTHROPIC_BASE_URL", "https://api.anthropic.com");
     while (options.base_url.ends_with('/')) options.base_url.pop_back();
     options.api_key = or_environment(options.api_key, "ANTHROPIC_API_KEY");
-    if (options.model.empty()) throw Error(ErrorKind::InvalidArgument, "ApiOptions::model is empty: name the model to ask");
+    if (options.model.empty())
+      throw Error(ErrorKind::InvalidArgument, "ApiOptions::model is empty: name the model to ask");
     if (options.api_key.empty()) {
       throw Error(ErrorKind::InvalidArgument, "there is no API key: set ANTHROPIC_API_KEY or ApiOptions::api_key");
     }
@@ -60,8 +61,10 @@ Json AnthropicBackend::make_body(const GenerateCall& call) const {
   Json body{{"model", api_->options().model}, {"max_tokens", *o.max_tokens}};
   Json messages = Json::array();
   for (const Message& m : call.prompt.messages) {  // a copy of the state's: its system turn stays for the next call
-    if (m.role == "system") body["system"] = m.content;
-    else messages.push_back({{"role", m.role}, {"content", content_of(m)}});
+    if (m.role == "system")
+      body["system"] = m.content;
+    else
+      messages.push_back({{"role", m.role}, {"content", content_of(m)}});
   }
   body["messages"] = std::move(messages);
   body["temperature"] = std::min(*o.temperature, 1.0);  // the API's range ends there
@@ -113,7 +116,8 @@ void AnthropicBackend::generate(GenerateCall call, GenerateSink sink) {
           result->value.texts[0] += piece;
           if (!piece.empty()) sink.on_text(piece);
         } else if (type == "message_delta") {
-          if (event.at("delta").at("stop_reason").is_string()) meta.finish_reason = finish_of(event["delta"]["stop_reason"]);
+          if (event.at("delta").at("stop_reason").is_string())
+            meta.finish_reason = finish_of(event["delta"]["stop_reason"]);
           meta.completion_tokens = event.at("usage").value("output_tokens", 0);
         }
       },
@@ -128,6 +132,8 @@ void AnthropicBackend::generate(GenerateCall call, GenerateSink sink) {
 
 namespace sgl {
 
-std::shared_ptr<Backend> anthropic(ApiOptions options) { return std::make_shared<lang::AnthropicBackend>(std::move(options)); }
+std::shared_ptr<Backend> anthropic(ApiOptions options) {
+  return std::make_shared<lang::AnthropicBackend>(std::move(options));
+}
 
 }  // namespace sgl

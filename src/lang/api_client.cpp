@@ -106,15 +106,18 @@ void ApiClient::post(const std::string& path, Json body, std::stop_token stop,
     } else {
       out.value = Json::parse(answer.value.body, nullptr, false);
       if (out.value.is_discarded()) {
-        out.error = Error(ErrorKind::Server, "server answered 200 with a body that is no JSON: " +
-                          error_message(answer.value.body), 200, rid);
+        out.error =
+            Error(ErrorKind::Server,
+                  "server answered 200 with a body that is no JSON: " + error_message(answer.value.body), 200, rid);
       }
     }
     // What a reply lacks shows when it is read.
     try {
       done(std::move(out));
     } catch (const nlohmann::json::exception& error) {
-      done({{}, Error(ErrorKind::Server, fmt::format("server answered 200 in an unexpected form: {}", error.what()), 200, rid)});
+      done({{},
+            Error(ErrorKind::Server, fmt::format("server answered 200 in an unexpected form: {}", error.what()), 200,
+                  rid)});
     }
   });
 }
@@ -130,19 +133,24 @@ void ApiClient::stream(const std::string& path, Json body, std::stop_token stop,
     const Json event = Json::parse(data, nullptr, false);
     try {
       if (event.is_object() && event.contains("error") && !event["error"].is_null()) {
-        *failed = Error(ErrorKind::Server, "server broke the stream off: " + error_message(std::string(data)), 200, rid);
+        *failed =
+            Error(ErrorKind::Server, "server broke the stream off: " + error_message(std::string(data)), 200, rid);
       } else if (!event.is_discarded()) {
         on_event(event);
       }
     } catch (const nlohmann::json::exception& error) {
-      *failed = Error(ErrorKind::Server, fmt::format("server sent an event in an unexpected form: {}", error.what()), 200, rid);
+      *failed = Error(ErrorKind::Server, fmt::format("server sent an event in an unexpected form: {}", error.what()),
+                      200, rid);
     }
   };
   http_.send(std::move(call), [failed, done = std::move(done), rid](Outcome<HttpAnswer>&& answer) {
     Outcome<Json> out;
-    if (answer.error) out.error = std::move(answer.error);
-    else if (answer.value.status != 200) out.error = server_error(answer.value.status, answer.value.body, rid);
-    else out.error = *failed;
+    if (answer.error)
+      out.error = std::move(answer.error);
+    else if (answer.value.status != 200)
+      out.error = server_error(answer.value.status, answer.value.body, rid);
+    else
+      out.error = *failed;
     done(std::move(out));
   });
 }

@@ -43,7 +43,8 @@ Decision greedy(const ChoiceScores& scores) {
     for (size_t row : left) best = std::max(best, matrix[row][column]);
     std::erase_if(left, [&](size_t row) { return matrix[row][column] != best; });
   }
-  return {left.at(0), {{"normalized_prompt_logprobs", {means(scores.tokens)}}, {"greedy_logprob_matrix", std::move(matrix)}}};
+  return {left.at(0),
+          {{"normalized_prompt_logprobs", {means(scores.tokens)}}, {"greedy_logprob_matrix", std::move(matrix)}}};
 }
 
 Decision by_gain(const ChoiceScores& scores) {

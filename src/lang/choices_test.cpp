@@ -18,8 +18,8 @@ size_t decide(const ChoiceMethod& method, Lists tokens, Lists unconditional = {}
 
 TEST(Choices, TokenLengthNormalizedTakesTheHighestMean) {
   const auto& m = choice::token_length_normalized;
-  EXPECT_EQ(decide(m, {{-3}, {-1, -2, -0.5}}), 1);      // −3 against −3.5 / 3
-  EXPECT_EQ(decide(m, {{-1, -3}, {-2.5}}), 0);           // −2 against −2.5
+  EXPECT_EQ(decide(m, {{-3}, {-1, -2, -0.5}}), 1);          // −3 against −3.5 / 3
+  EXPECT_EQ(decide(m, {{-1, -3}, {-2.5}}), 0);              // −2 against −2.5
   EXPECT_EQ(decide(m, {{-2, -2}, {-2}, {-2, -2, -2}}), 0);  // a tie: the first
 }
 
@@ -78,7 +78,8 @@ TEST(Choices, ATypedChoiceIsAValue) {
 TEST(Choices, AnOwnMethodDecidesAndItsFailureIsTheVariables) {
   within(10s, [] {
     const ChoiceMethod last{"last", true, [](const ChoiceScores& s) { return Decision{s.tokens.size() - 1, {}}; }};
-    const ChoiceMethod broken{"broken", false, [](const ChoiceScores&) -> Decision { throw std::runtime_error("no idea"); }};
+    const ChoiceMethod broken{"broken", false,
+                              [](const ChoiceScores&) -> Decision { throw std::runtime_error("no idea"); }};
     const ChoiceMethod wild{"wild", false, [](const ChoiceScores&) { return Decision{99, {}}; }};
     auto backend = scripted({"x"});
     auto run_select = [&](const ChoiceMethod& m) {
@@ -109,7 +110,9 @@ TEST(ScoreBorder, IsBeforeAMergedTokenForAllChoices) {
 }
 
 TEST(ScoreBorder, AChoiceThatAddsNoTokenIsRefused) {
-  EXPECT_EQ(error_of([] { lang::score_border({1, 2}, {{1, 2}, {1, 2, 3}}, {"\xCD", "b"}); }).kind(),
+  EXPECT_EQ(error_of([] {
+              lang::score_border({1, 2}, {{1, 2}, {1, 2, 3}}, {"\xCD", "b"});
+            }).kind(),
             ErrorKind::InvalidArgument);
 }
 

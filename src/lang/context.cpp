@@ -36,7 +36,9 @@ constexpr size_t kShortestPrefix = 64;  // bytes; a shorter one is not worth a c
 /// Length of the text that both begin with, whole UTF-8 characters.
 size_t common_prefix(const std::string& a, const std::string& b) {
   size_t n = static_cast<size_t>(std::mismatch(a.begin(), a.end(), b.begin(), b.end()).first - a.begin());
-  auto continues = [&](const std::string& s) { return n < s.size() && (static_cast<unsigned char>(s[n]) & 0xC0) == 0x80; };
+  auto continues = [&](const std::string& s) {
+    return n < s.size() && (static_cast<unsigned char>(s[n]) & 0xC0) == 0x80;
+  };
   while (n > 0 && (continues(a) || continues(b))) --n;
   return n;
 }

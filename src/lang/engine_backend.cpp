@@ -93,7 +93,8 @@ class EngineBackend final : public Backend {
   explicit EngineBackend(std::shared_ptr<Engine> engine)
       : owned_(std::make_shared<Owned>(std::move(engine))), engine_(owned_->engine), worker_(owned_->worker) {
     if (engine_->tokenizer() == nullptr) {
-      throw Error(ErrorKind::InvalidArgument, "programs work on text: the engine must not be loaded with skip_tokenizer_init");
+      throw Error(ErrorKind::InvalidArgument,
+                  "programs work on text: the engine must not be loaded with skip_tokenizer_init");
     }
     format_ = find_format();
   }
@@ -106,8 +107,16 @@ class EngineBackend final : public Backend {
   std::string name() const override { return "engine " + engine_->info().served_model_name; }
   Capabilities capabilities() const override {
     const bool grammars = engine_->info().has_grammars;
-    return {.completion = true, .chat = false, .select = true, .regex = grammars, .json_schema = grammars,
-            .ebnf = grammars, .stop_token_ids = true, .logprobs = true, .multiple = true, .prefix_cache = true};
+    return {.completion = true,
+            .chat = false,
+            .select = true,
+            .regex = grammars,
+            .json_schema = grammars,
+            .ebnf = grammars,
+            .stop_token_ids = true,
+            .logprobs = true,
+            .multiple = true,
+            .prefix_cache = true};
   }
   const ChatFormat& chat_format() const override { return format_; }
 
@@ -241,7 +250,7 @@ void EngineBackend::score_ids(std::vector<std::vector<int32_t>> ids, size_t star
       });
     }
   } catch (const Error& error) {
-    if (sent == 0) throw;  // nothing is under way
+    if (sent == 0) throw;                                     // nothing is under way
     worker_->post([job, error, unsent = ids.size() - sent] {  // the others end first
       job->out.error = error;
       job->left -= unsent;
@@ -264,7 +273,8 @@ void EngineBackend::score(ScoreCall call, ScoreSink sink) {
 
   auto scores = std::make_shared<ChoiceScores>();
   scores->choices = std::move(call.choices);
-  for (const std::vector<int32_t>& all : ids) scores->ids.emplace_back(all.begin() + static_cast<std::ptrdiff_t>(border), all.end());
+  for (const std::vector<int32_t>& all : ids)
+    scores->ids.emplace_back(all.begin() + static_cast<std::ptrdiff_t>(border), all.end());
   auto finish = [scores, sink](std::optional<Error> error) { sink({std::move(*scores), std::move(error)}); };
   score_ids(std::move(ids), border, call.stop,
             [this, scores, finish, unconditional = call.unconditional, stop = call.stop](auto&& tokens) {
@@ -299,8 +309,9 @@ void EngineBackend::commit_prefix(const Prompt& prompt, std::function<void()> do
 std::string EngineBackend::server_info() {
   const ModelInfo& info = engine_->info();
   const EngineStats s = engine_->stats();
-  return fmt::format(R"({{"model_path":{},"context_length":{},"prompt_tokens":{},"cached_tokens":{},"generation_tokens":{}}})",
-                     json_quote(info.model_path), info.context_length, s.prompt_tokens, s.cached_tokens, s.generation_tokens);
+  return fmt::format(
+      R"({{"model_path":{},"context_length":{},"prompt_tokens":{},"cached_tokens":{},"generation_tokens":{}}})",
+      json_quote(info.model_path), info.context_length, s.prompt_tokens, s.cached_tokens, s.generation_tokens);
 }
 
 }  // namespace

@@ -1,5 +1,3 @@
-#include "sgl/program_expr.h"
-
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
@@ -15,6 +13,7 @@
 #include "lang/options.h"
 #include "lang/reasoning.h"
 #include "sgl/error.h"
+#include "sgl/program_expr.h"
 #include "sgl/program_state.h"
 
 namespace sgl {
@@ -42,7 +41,8 @@ void check_choices(const std::vector<std::string>& choices, const std::string& w
 }  // namespace
 
 Expr::Expr(const char* text) {
-  if (text == nullptr) throw Error(ErrorKind::InvalidArgument, "a null pointer cannot be appended; \"\" is an empty text");
+  if (text == nullptr)
+    throw Error(ErrorKind::InvalidArgument, "a null pointer cannot be appended; \"\" is an empty text");
   *this = make_expr(lang::Text{text});
 }
 Expr::Expr(std::string text) : Expr(make_expr(lang::Text{std::move(text)})) {}
@@ -100,7 +100,9 @@ Expr user(const Expr& content) { return role("user", content); }
 Expr assistant(const Expr& content) { return role("assistant", content); }
 
 Expr image(std::string_view path_or_bytes) { return make_expr(lang::Media{lang::encode_image(path_or_bytes)}); }
-Expr video(const std::string& path, int num_frames) { return make_expr(lang::Media{lang::encode_video(path, num_frames)}); }
+Expr video(const std::string& path, int num_frames) {
+  return make_expr(lang::Media{lang::encode_video(path, num_frames)});
+}
 
 Expr separate_reasoning(const Expr& expr, std::string_view model_type) {
   const lang::ReasoningFormat& format = lang::find_reasoning_format(model_type);
@@ -112,7 +114,8 @@ Expr separate_reasoning(const Expr& expr, std::string_view model_type) {
       continue;
     }
     if (gen->name.empty()) {
-      throw Error(ErrorKind::InvalidArgument, "separate_reasoning: a gen() in it has no name to keep the thoughts under");
+      throw Error(ErrorKind::InvalidArgument,
+                  "separate_reasoning: a gen() in it has no name to keep the thoughts under");
     }
     lang::Gen with = *gen;
     with.reasoning = &format;

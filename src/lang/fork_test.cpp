@@ -53,7 +53,10 @@ TEST(Fork, AGatheredListIsNoText) {
       EXPECT_TRUE(s["x"].is_list());
       EXPECT_EQ(error_of([&] { s["x"].str(); }).kind(), ErrorKind::WrongType);
       EXPECT_EQ(error_of([&] { s["x"].meta(); }).kind(), ErrorKind::WrongType);
-      EXPECT_EQ(error_of([&] { for (std::string_view piece : s.text_iter("x")) FAIL() << piece; }).kind(), ErrorKind::WrongType);
+      EXPECT_EQ(error_of([&] {
+                  for (std::string_view piece : s.text_iter("x")) FAIL() << piece;
+                }).kind(),
+                ErrorKind::WrongType);
       EXPECT_EQ(error_of([&] { s["x"][2]; }).kind(), ErrorKind::InvalidArgument);
       s += s["x"];
       EXPECT_EQ(error_of([&] { s.sync(); }).kind(), ErrorKind::WrongType);

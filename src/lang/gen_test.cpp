@@ -37,7 +37,8 @@ TEST(Gen, TheCallsOptionsBeatTheRunsAndThoseTheTables) {
   EXPECT_EQ(table.top_k, -1);
   EXPECT_EQ(table.n, 1);
   EXPECT_EQ(table.ignore_eos, false);
-  const GenOptions mixed = call_of(gen("x", {.max_tokens = 3, .top_k = 5}), {.max_tokens = 9, .temperature = 0}).options;
+  const GenOptions mixed =
+      call_of(gen("x", {.max_tokens = 3, .top_k = 5}), {.max_tokens = 9, .temperature = 0}).options;
   EXPECT_EQ(mixed.max_tokens, 3);
   EXPECT_EQ(mixed.temperature, 0);
   EXPECT_EQ(mixed.top_k, 5);
@@ -69,12 +70,14 @@ TEST(Gen, EveryTypeHasItsConstraint) {
   EXPECT_EQ(options(Key<bool>{"x"}).regex, "(True|False)");
   EXPECT_EQ(options(Key<Verdict>{"x"}).regex, "(yes|no|maybe)");
   EXPECT_EQ(options(Key<std::string>{"x"}).regex, "");
-  EXPECT_EQ(call_of(gen(Key<int>{"x"}, {.stop = "."})).options.stop.items(), (std::vector<std::string>{".", " ", "\n"}));
-  EXPECT_EQ(options(Key<Person>{"x"}).json_schema,
-            R"({"type":"object","properties":{"name":{"type":"string"},"age":{"type":"integer"},"height":{"type":"number"},)"
-            R"("married":{"type":"boolean"},"pets":{"type":"array","items":{"type":"object","properties":{"kind":)"
-            R"({"type":"string"},"legs":{"anyOf":[{"type":"integer"},{"type":"null"}]}},"required":["kind","legs"],)"
-            R"("additionalProperties":false}}},"required":["name","age","height","married","pets"],"additionalProperties":false})");
+  EXPECT_EQ(call_of(gen(Key<int>{"x"}, {.stop = "."})).options.stop.items(),
+            (std::vector<std::string>{".", " ", "\n"}));
+  EXPECT_EQ(
+      options(Key<Person>{"x"}).json_schema,
+      R"({"type":"object","properties":{"name":{"type":"string"},"age":{"type":"integer"},"height":{"type":"number"},)"
+      R"("married":{"type":"boolean"},"pets":{"type":"array","items":{"type":"object","properties":{"kind":)"
+      R"({"type":"string"},"legs":{"anyOf":[{"type":"integer"},{"type":"null"}]}},"required":["kind","legs"],)"
+      R"("additionalProperties":false}}},"required":["name","age","height","married","pets"],"additionalProperties":false})");
   EXPECT_EQ(json_schema_of<Verdict>(), R"({"enum":["yes","no","maybe"]})");
 }
 
@@ -136,7 +139,9 @@ TEST(Gen, TypedLists) {
 }
 
 TEST(Gen, WrongOptionsAreRefusedWhenTheExpressionIsMade) {
-  auto refused = [](const GenOptions& o) { return error_of([&] { gen("x", o); }).kind() == ErrorKind::InvalidArgument; };
+  auto refused = [](const GenOptions& o) {
+    return error_of([&] { gen("x", o); }).kind() == ErrorKind::InvalidArgument;
+  };
   EXPECT_TRUE(refused({.max_tokens = -1}));
   EXPECT_TRUE(refused({.n = 0}));
   EXPECT_TRUE(refused({.temperature = -0.1}));
@@ -151,7 +156,8 @@ TEST(Gen, WrongOptionsAreRefusedWhenTheExpressionIsMade) {
   EXPECT_TRUE(refused({.regex = "a", .json_schema = "{}"}));
   EXPECT_TRUE(refused({.json_schema = "{", .ebnf = {}}));
   EXPECT_EQ(error_of([] { gen(Key<int>{"x"}, {.regex = "a"}); }).kind(), ErrorKind::InvalidArgument);
-  EXPECT_TRUE(contains(error_of([] { gen("city", {.top_p = 2}); }).what(), "gen(\"city\"): top_p must be in (0, 1], got 2"));
+  EXPECT_TRUE(
+      contains(error_of([] { gen("city", {.top_p = 2}); }).what(), "gen(\"city\"): top_p must be in (0, 1], got 2"));
 }
 
 TEST(Gen, WhatTheBackendLacksIsRefusedWhenAppendedAndNamesBoth) {

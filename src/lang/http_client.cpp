@@ -93,8 +93,8 @@ size_t on_header(char* data, size_t, size_t n, void* user) {
   }
   constexpr std::string_view kName = "retry-after:";
   const bool is_retry = n > kName.size() && std::equal(kName.begin(), kName.end(), data, [](char a, char b) {
-    return a == std::tolower(static_cast<unsigned char>(b));
-  });
+                          return a == std::tolower(static_cast<unsigned char>(b));
+                        });
   if (!is_retry) return n;
   const std::string value(trim(line.substr(kName.size())));
   if (std::optional<int64_t> whole = parse_integer(value)) {
@@ -164,7 +164,7 @@ struct HttpClient::Impl {
 
   const ApiOptions options;
   CURLM* const multi;
-  std::mutex mutex;
+  mutable std::mutex mutex;
   std::list<std::unique_ptr<Transfer>> inbox;
   std::atomic<bool> some_stopped{false};
   // The thread's own.
@@ -210,8 +210,7 @@ void HttpClient::Impl::take_inbox() {
 
 int HttpClient::Impl::milliseconds_to_next() const {
   {
-    auto* self = const_cast<Impl*>(this);
-    std::lock_guard lock(self->mutex);
+    std::lock_guard lock(mutex);
     if (!inbox.empty()) return 0;
   }
   Clock::time_point first = Clock::now() + seconds(1);
@@ -233,7 +232,8 @@ void HttpClient::Impl::start_due() {
     std::unique_ptr<Transfer> t = std::move(*it);
     it = waiting.erase(it);
     if (options.max_requests_per_second > 0) {
-      next_start = now + std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(1 / options.max_requests_per_second));
+      next_start = now + std::chrono::duration_cast<Clock::duration>(
+                             std::chrono::duration<double>(1 / options.max_requests_per_second));
     }
     start(std::move(t));
   }

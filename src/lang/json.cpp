@@ -1,9 +1,9 @@
-#include "sgl/program_json.h"
-
 #include <charconv>
 #include <cmath>
 
 #include <nlohmann/json.hpp>
+
+#include "sgl/program_json.h"
 
 namespace sgl {
 namespace {
@@ -62,7 +62,9 @@ JsonView JsonView::at(size_t i) const { return {owner_, &as_json(value_).at(i)};
 
 namespace lang {
 
-std::string json_quote(std::string_view text) { return Json(text).dump(-1, ' ', false, Json::error_handler_t::replace); }
+std::string json_quote(std::string_view text) {
+  return Json(text).dump(-1, ' ', false, Json::error_handler_t::replace);
+}
 
 std::string regex_escape(std::string_view text) {
   std::string out;

@@ -97,8 +97,9 @@ std::string encode_video(const std::string& path, int num_frames) {
     for (std::string_view frame : split_frames(file)) frames.push_back(frame);
   }
   if (frames.empty()) {
-    throw Error(ErrorKind::InvalidArgument,
-                fmt::format("video(): {} has no PNG frames; make them with: ffmpeg -i VIDEO -c:v png -f image2pipe OUT", path));
+    throw Error(
+        ErrorKind::InvalidArgument,
+        fmt::format("video(): {} has no PNG frames; make them with: ffmpeg -i VIDEO -c:v png -f image2pipe OUT", path));
   }
   const auto n = std::min(static_cast<size_t>(num_frames), frames.size());
   std::string bytes;

@@ -18,7 +18,8 @@ namespace {
 /// Models that think before they answer: they take max_completion_tokens and no sampling parameters.
 bool thinks(const ApiOptions& options) {
   const std::string& m = options.model;
-  return options.reasoning_model || m.starts_with("o1") || m.starts_with("o3") || m.starts_with("o4") || m.starts_with("gpt-5");
+  return options.reasoning_model || m.starts_with("o1") || m.starts_with("o3") || m.starts_with("o4") ||
+         m.starts_with("gpt-5");
 }
 
 Json content_of(const Message& message) {
@@ -36,7 +37,9 @@ class OpenAiBackend final : public Backend {
  public:
   OpenAiBackend(ApiOptions options, bool chat);
 
-  std::string name() const override { return fmt::format("openai {} {}", chat_ ? "chat" : "completions", api_->options().model); }
+  std::string name() const override {
+    return fmt::format("openai {} {}", chat_ ? "chat" : "completions", api_->options().model);
+  }
   Capabilities capabilities() const override;
   const ChatFormat& chat_format() const override { return format_; }
   void generate(GenerateCall call, GenerateSink sink) override;
@@ -57,7 +60,8 @@ ApiOptions with_defaults(ApiOptions options) {
   options.base_url = or_environment(options.base_url, "OPENAI_BASE_URL", "https://api.openai.com/v1");
   while (options.base_url.ends_with('/')) options.base_url.pop_back();
   options.api_key = or_environment(options.api_key, "OPENAI_API_KEY");
-  if (options.model.empty()) throw Error(ErrorKind::InvalidArgument, "ApiOptions::model is empty: name the model to ask");
+  if (options.model.empty())
+    throw Error(ErrorKind::InvalidArgument, "ApiOptions::model is empty: name the model to ask");
   if (options.api_key.empty() && options.base_url.starts_with("https://api.openai.com")) {
     throw Error(ErrorKind::InvalidArgument, "there is no API key: set OPENAI_API_KEY or ApiOptions::api_key");
   }
@@ -69,18 +73,30 @@ OpenAiBackend::OpenAiBackend(ApiOptions given, bool chat) : chat_(chat) {
   std::vector<std::string> headers;
   if (!options.api_key.empty()) headers.push_back("Authorization: Bearer " + options.api_key);
   api_ = std::make_shared<ApiClient>(options, std::move(headers));
-  format_ = options.chat_template.empty() ? ChatFormat::for_model(options.model) : ChatFormat::named(options.chat_template);
+  format_ =
+      options.chat_template.empty() ? ChatFormat::for_model(options.model) : ChatFormat::named(options.chat_template);
   if (chat_) format_.stop.clear();  // the API ends turns by itself
 }
 
 Capabilities OpenAiBackend::capabilities() const {
   const ApiOptions& o = api_->options();
   if (chat_) {
-    return {.completion = false, .chat = true, .select = o.select_by_schema, .json_schema = true, .images = true,
-            .multiple = true, .api_speculation = true};
+    return {.completion = false,
+            .chat = true,
+            .select = o.select_by_schema,
+            .json_schema = true,
+            .images = true,
+            .multiple = true,
+            .api_speculation = true};
   }
-  return {.completion = true, .chat = false, .select = true, .regex = o.regex, .json_schema = o.regex, .ebnf = o.ebnf,
-          .multiple = true, .api_speculation = true};
+  return {.completion = true,
+          .chat = false,
+          .select = true,
+          .regex = o.regex,
+          .json_schema = o.regex,
+          .ebnf = o.ebnf,
+          .multiple = true,
+          .api_speculation = true};
 }
 
 Json OpenAiBackend::chat_messages(const Prompt& prompt) const {
@@ -92,8 +108,10 @@ Json OpenAiBackend::chat_messages(const Prompt& prompt) const {
 Json OpenAiBackend::make_body(const GenerateCall& call) const {
   const GenOptions& o = call.options;
   Json body{{"model", api_->options().model}};
-  if (chat_) body["messages"] = chat_messages(call.prompt);
-  else body["prompt"] = call.prompt.text;
+  if (chat_)
+    body["messages"] = chat_messages(call.prompt);
+  else
+    body["prompt"] = call.prompt.text;
   const bool thinking = thinks(api_->options());
   body[thinking && chat_ ? "max_completion_tokens" : "max_tokens"] = *o.max_tokens;
   if (!thinking) {
@@ -107,9 +125,10 @@ Json OpenAiBackend::make_body(const GenerateCall& call) const {
   if (o.seed) body["seed"] = *o.seed;
   if (chat_ && !o.json_schema.empty()) {
     body["response_format"] = {{"type", "json_schema"},
-                               {"json_schema", {{"name", call.variable.empty() ? "answer" : call.variable},
-                                                {"schema", Json::parse(o.json_schema)},
-                                                {"strict", true}}}};
+                               {"json_schema",
+                                {{"name", call.variable.empty() ? "answer" : call.variable},
+                                 {"schema", Json::parse(o.json_schema)},
+                                 {"strict", true}}}};
   }
   if (!chat_) {
     if (call.token_ends) body["logprobs"] = 1;
@@ -188,7 +207,8 @@ void OpenAiBackend::generate(GenerateCall call, GenerateSink sink) {
         read_usage(event, result->value.meta);
         const Json& choices = event.at("choices");
         if (choices.empty()) return;  // the event with the usage
-        if (const std::string finish = read_finish(choices[0]); !finish.empty()) result->value.meta.finish_reason = finish;
+        if (const std::string finish = read_finish(choices[0]); !finish.empty())
+          result->value.meta.finish_reason = finish;
         const Json& holder = chat ? choices[0].at("delta") : choices[0];
         const auto text = holder.find(chat ? "content" : "text");
         if (text == holder.end() || !text->is_string() || text->get_ref<const std::string&>().empty()) return;
@@ -202,8 +222,10 @@ void OpenAiBackend::generate(GenerateCall call, GenerateSink sink) {
 }
 
 void OpenAiBackend::score(ScoreCall call, ScoreSink sink) {
-  if (chat_) score_by_schema(std::move(call), std::move(sink));
-  else score_by_echo(std::move(call), std::move(sink));
+  if (chat_)
+    score_by_schema(std::move(call), std::move(sink));
+  else
+    score_by_echo(std::move(call), std::move(sink));
 }
 
 /// The chat API scores nothing, but a schema with an enum makes the model choose: that choice gets 0, the others −1.
@@ -214,7 +236,8 @@ void OpenAiBackend::score_by_schema(ScoreCall call, ScoreSink sink) {
                     {"additionalProperties", false}};
   Json body{{"model", api_->options().model},
             {"messages", chat_messages(call.prompt)},
-            {"response_format", {{"type", "json_schema"}, {"json_schema", {{"name", "choice"}, {"schema", schema}, {"strict", true}}}}}};
+            {"response_format",
+             {{"type", "json_schema"}, {"json_schema", {{"name", "choice"}, {"schema", schema}, {"strict", true}}}}}};
   if (!thinks(api_->options())) body["temperature"] = 0;
   api_->post("/chat/completions", std::move(body), std::move(call.stop),
              [sink = std::move(sink), choices = std::move(call.choices)](Outcome<Json>&& answer) {
@@ -224,7 +247,8 @@ void OpenAiBackend::score_by_schema(ScoreCall call, ScoreSink sink) {
                  const Json reply = Json::parse(text, nullptr, false);
                  const std::string chosen = reply.is_object() ? reply.value("choice", "") : "";
                  if (std::find(choices.begin(), choices.end(), chosen) == choices.end()) {
-                   out.error = Error(ErrorKind::Server, "select by schema: the model answered none of the choices: " + text);
+                   out.error =
+                       Error(ErrorKind::Server, "select by schema: the model answered none of the choices: " + text);
                  }
                  for (const std::string& c : choices) out.value.tokens.push_back({c == chosen ? 0.0 : -1.0});
                  out.value.unconditional.assign(choices.size(), {0.0});
@@ -236,22 +260,29 @@ void OpenAiBackend::score_by_schema(ScoreCall call, ScoreSink sink) {
 
 /// Number of characters of UTF-8 text, in which text_offset counts.
 size_t count_characters(const std::string& text) {
-  return static_cast<size_t>(std::count_if(text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; }));
+  return static_cast<size_t>(
+      std::count_if(text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; }));
 }
 
 /// Prompt and choice are echoed with their log-probabilities. Scores begin at the first token that reaches beyond the
 /// prompt in any of the choices. Servers that do not echo with log-probabilities refuse this, and say so.
 void OpenAiBackend::score_by_echo(ScoreCall call, ScoreSink sink) {
   if (call.unconditional) {
-    sink({{}, Error(ErrorKind::Unsupported, "select: the backend " + name() + " cannot score choices without the prompt")});
+    sink({{},
+          Error(ErrorKind::Unsupported, "select: the backend " + name() + " cannot score choices without the prompt")});
     return;
   }
   Json prompts = Json::array();
   for (const std::string& choice : call.choices) prompts.push_back(call.prompt.text + choice);
-  Json body{{"model", api_->options().model}, {"prompt", std::move(prompts)}, {"max_tokens", 0},
-            {"temperature", 0}, {"echo", true}, {"logprobs", 1}};
+  Json body{{"model", api_->options().model},
+            {"prompt", std::move(prompts)},
+            {"max_tokens", 0},
+            {"temperature", 0},
+            {"echo", true},
+            {"logprobs", 1}};
   api_->post("/completions", std::move(body), std::move(call.stop),
-             [sink = std::move(sink), choices = std::move(call.choices), prompt = count_characters(call.prompt.text)](Outcome<Json>&& answer) {
+             [sink = std::move(sink), choices = std::move(call.choices),
+              prompt = count_characters(call.prompt.text)](Outcome<Json>&& answer) {
                Outcome<ChoiceScores> out{{}, std::move(answer.error)};
                if (!out.error) {
                  std::vector<const Json*> rows;
@@ -266,12 +297,13 @@ void OpenAiBackend::score_by_echo(ScoreCall call, ScoreSink sink) {
                  }
                  for (const Json* row : rows) {
                    std::vector<double>& scores = out.value.tokens.emplace_back();
-                   for (size_t i = border; i < row->size(); ++i) scores.push_back((*row)[i].is_null() ? 0.0 : (*row)[i].get<double>());
+                   for (size_t i = border; i < row->size(); ++i)
+                     scores.push_back((*row)[i].is_null() ? 0.0 : (*row)[i].get<double>());
                  }
                  out.value.choices = choices;
                  if (out.value.tokens.size() != choices.size()) {
-                   out.error = Error(ErrorKind::Server, fmt::format("select: {} choices were sent, {} answers came", choices.size(),
-                                                                    out.value.tokens.size()));
+                   out.error = Error(ErrorKind::Server, fmt::format("select: {} choices were sent, {} answers came",
+                                                                    choices.size(), out.value.tokens.size()));
                  }
                }
                sink(std::move(out));
@@ -283,7 +315,11 @@ void OpenAiBackend::score_by_echo(ScoreCall call, ScoreSink sink) {
 
 namespace sgl {
 
-std::shared_ptr<Backend> openai_chat(ApiOptions options) { return std::make_shared<lang::OpenAiBackend>(std::move(options), true); }
-std::shared_ptr<Backend> openai(ApiOptions options) { return std::make_shared<lang::OpenAiBackend>(std::move(options), false); }
+std::shared_ptr<Backend> openai_chat(ApiOptions options) {
+  return std::make_shared<lang::OpenAiBackend>(std::move(options), true);
+}
+std::shared_ptr<Backend> openai(ApiOptions options) {
+  return std::make_shared<lang::OpenAiBackend>(std::move(options), false);
+}
 
 }  // namespace sgl

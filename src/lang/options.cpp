@@ -62,9 +62,18 @@ GenOptions merge(const GenOptions& own, const GenOptions& fallback) {
 }
 
 const GenOptions& table_of_defaults() {
-  static const GenOptions table = {.max_tokens = 128, .min_tokens = 0, .n = 1, .temperature = 1.0, .top_p = 1.0,
-                                   .top_k = -1, .min_p = 0.0, .frequency_penalty = 0.0, .presence_penalty = 0.0,
-                                   .repetition_penalty = 1.0, .ignore_eos = false, .return_logprob = false};
+  static const GenOptions table = {.max_tokens = 128,
+                                   .min_tokens = 0,
+                                   .n = 1,
+                                   .temperature = 1.0,
+                                   .top_p = 1.0,
+                                   .top_k = -1,
+                                   .min_p = 0.0,
+                                   .frequency_penalty = 0.0,
+                                   .presence_penalty = 0.0,
+                                   .repetition_penalty = 1.0,
+                                   .ignore_eos = false,
+                                   .return_logprob = false};
   return table;
 }
 
@@ -94,7 +103,8 @@ void check_options(const GenOptions& o, const std::string& what) {
     throw Error(ErrorKind::InvalidArgument, fmt::format("{}: json_schema is not JSON: {}", what, o.json_schema));
   }
   for (const std::string& stop : o.stop.items()) {
-    if (stop.empty()) throw Error(ErrorKind::InvalidArgument, what + ": a stop string is empty; it would end every text");
+    if (stop.empty())
+      throw Error(ErrorKind::InvalidArgument, what + ": a stop string is empty; it would end every text");
   }
 }
 
@@ -102,7 +112,8 @@ void check_capabilities(const GenOptions& o, const Capabilities& can, const std:
                         const std::string& what) {
   auto need = [&](bool asked, bool there, const char* thing) {
     if (asked && !there) {
-      throw Error(ErrorKind::Unsupported, fmt::format("{}: {} is not supported by the backend {}", what, thing, backend));
+      throw Error(ErrorKind::Unsupported,
+                  fmt::format("{}: {} is not supported by the backend {}", what, thing, backend));
     }
   };
   need(!o.regex.empty(), can.regex, "a regex constraint");

@@ -23,17 +23,28 @@ ApiOptions options_for(const TestServer& server) {
 }
 
 Json chat_answer(const std::string& text, const std::string& finish = "stop") {
-  return {{"id", "chatcmpl-1"}, {"object", "chat.completion"}, {"created", 1}, {"model", "test-model"},
-          {"choices", Json::array({{{"index", 0}, {"message", {{"role", "assistant"}, {"content", text}}}, {"finish_reason", finish}}})},
+  return {{"id", "chatcmpl-1"},
+          {"object", "chat.completion"},
+          {"created", 1},
+          {"model", "test-model"},
+          {"choices",
+           Json::array(
+               {{{"index", 0}, {"message", {{"role", "assistant"}, {"content", text}}}, {"finish_reason", finish}}})},
           {"usage", {{"prompt_tokens", 7}, {"completion_tokens", 3}, {"total_tokens", 10}}}};
 }
 Json completion_answer(const std::string& text) {
-  return {{"id", "cmpl-1"}, {"object", "text_completion"}, {"created", 1}, {"model", "test-model"},
+  return {{"id", "cmpl-1"},
+          {"object", "text_completion"},
+          {"created", 1},
+          {"model", "test-model"},
           {"choices", Json::array({{{"index", 0}, {"text", text}, {"finish_reason", "stop"}, {"logprobs", nullptr}}})},
           {"usage", {{"prompt_tokens", 7}, {"completion_tokens", 3}, {"total_tokens", 10}}}};
 }
 
-void ask(State& s) { s += sgl::system("Be brief.") + user("Capital of France?") + assistant(gen("a", {.max_tokens = 9, .temperature = 0, .stop = "\n"})); }
+void ask(State& s) {
+  s += sgl::system("Be brief.") + user("Capital of France?") +
+       assistant(gen("a", {.max_tokens = 9, .temperature = 0, .stop = "\n"}));
+}
 
 // ── OpenAI ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -50,8 +61,14 @@ TEST(OpenAiChat, SendsMessagesAndReadsTheAnswer) {
     EXPECT_EQ(call.path, "/v1/chat/completions");
     EXPECT_EQ(call.headers.at("authorization"), "Bearer secret");
     EXPECT_EQ(call.headers.at("content-type"), "application/json");
-    const Json expected = {{"model", "test-model"}, {"max_tokens", 9}, {"temperature", 0.0}, {"top_p", 1.0}, {"stop", {"\n"}},
-                           {"messages", {{{"role", "system"}, {"content", "Be brief."}}, {{"role", "user"}, {"content", "Capital of France?"}}}}};
+    const Json expected = {
+        {"model", "test-model"},
+        {"max_tokens", 9},
+        {"temperature", 0.0},
+        {"top_p", 1.0},
+        {"stop", {"\n"}},
+        {"messages",
+         {{{"role", "system"}, {"content", "Be brief."}}, {{"role", "user"}, {"content", "Capital of France?"}}}}};
     EXPECT_EQ(call.body, expected);
   });
 }
@@ -60,10 +77,13 @@ TEST(OpenAiChat, StreamsDeltas) {
   within(20s, [] {
     TestServer server([](const TestCall&) {
       auto chunk = [](const Json& delta, const Json& finish = nullptr) {
-        return Json{{"id", "c"}, {"choices", Json::array({{{"index", 0}, {"delta", delta}, {"finish_reason", finish}}})}}.dump();
+        return Json{{"id", "c"},
+                    {"choices", Json::array({{{"index", 0}, {"delta", delta}, {"finish_reason", finish}}})}}
+            .dump();
       };
-      return events({chunk({{"role", "assistant"}, {"content", ""}}), chunk({{"content", "Par"}}), chunk({{"content", "is"}}),
-                     chunk(Json::object(), "stop"), R"({"id":"c","choices":[],"usage":{"prompt_tokens":5,"completion_tokens":2}})", "[DONE]"});
+      return events({chunk({{"role", "assistant"}, {"content", ""}}), chunk({{"content", "Par"}}),
+                     chunk({{"content", "is"}}), chunk(Json::object(), "stop"),
+                     R"({"id":"c","choices":[],"usage":{"prompt_tokens":5,"completion_tokens":2}})", "[DONE]"});
     });
     auto live = stream_with({.backend = openai_chat(options_for(server))}, ask);
     std::vector<std::string> pieces;
@@ -81,7 +101,9 @@ TEST(OpenAiChat, ReasoningModelsSchemasSamplesPicturesAndExtras) {
   within(20s, [] {
     TestServer server([](const TestCall& call) {
       Json answer = chat_answer("{}");
-      if (call.body.contains("n")) answer["choices"].push_back({{"index", 1}, {"message", {{"role", "assistant"}, {"content", "two"}}}, {"finish_reason", "stop"}});
+      if (call.body.contains("n"))
+        answer["choices"].push_back(
+            {{"index", 1}, {"message", {{"role", "assistant"}, {"content", "two"}}}, {"finish_reason", "stop"}});
       return json(answer);
     });
     ApiOptions o = options_for(server);
@@ -90,7 +112,8 @@ TEST(OpenAiChat, ReasoningModelsSchemasSamplesPicturesAndExtras) {
     o.headers["X-Mine"] = "yes";
     run_with({.backend = openai_chat(o)}, ask).sync();
     EXPECT_EQ(server.body(0).at("max_completion_tokens"), 9);
-    EXPECT_FALSE(server.body(0).contains("temperature") || server.body(0).contains("max_tokens") || server.body(0).contains("stop"));
+    EXPECT_FALSE(server.body(0).contains("temperature") || server.body(0).contains("max_tokens") ||
+                 server.body(0).contains("stop"));
     EXPECT_EQ(server.body(0).at("service_tier"), "flex");
     EXPECT_EQ(server.calls().at(0).headers.at("x-mine"), "yes");
 
@@ -106,7 +129,8 @@ TEST(OpenAiChat, ReasoningModelsSchemasSamplesPicturesAndExtras) {
     EXPECT_EQ(content.at(1).at("image_url").at("url"), "data:image/png;base64,iVBORw0KGgotcGl4ZWxzLQ==");
     EXPECT_EQ(server.body(1).at("seed"), 5);
     EXPECT_EQ(server.body(2).at("response_format"),
-              (Json{{"type", "json_schema"}, {"json_schema", {{"name", "b"}, {"schema", {{"type", "object"}}}, {"strict", true}}}}));
+              (Json{{"type", "json_schema"},
+                    {"json_schema", {{"name", "b"}, {"schema", {{"type", "object"}}}, {"strict", true}}}}));
   });
 }
 
@@ -126,7 +150,8 @@ TEST(OpenAiCompletion, SendsTheTextAndSpeculatesWithTokens) {
     TestServer server([](const TestCall&) {
       Json answer = completion_answer("Ada\nAge: 36\nHome: ");
       answer["choices"][0]["finish_reason"] = "length";
-      answer["choices"][0]["logprobs"] = {{"tokens", {"Ada", "\n", "Age:", " 36", "\n", "Home:", " "}}, {"token_logprobs", {0, 0, 0, 0, 0, 0, 0}}};
+      answer["choices"][0]["logprobs"] = {{"tokens", {"Ada", "\n", "Age:", " 36", "\n", "Home:", " "}},
+                                          {"token_logprobs", {0, 0, 0, 0, 0, 0, 0}}};
       return json(answer);
     });
     auto r = run_with({.backend = openai(options_for(server)), .api_spec_tokens = 16}, [](State& s) {
@@ -135,7 +160,12 @@ TEST(OpenAiCompletion, SendsTheTextAndSpeculatesWithTokens) {
     EXPECT_EQ(r.text(), "Name: Ada\nAge: 36!");
     EXPECT_EQ(server.calls().size(), 1);
     EXPECT_EQ(server.calls()[0].path, "/v1/completions");
-    EXPECT_EQ(server.body(0), (Json{{"model", "test-model"}, {"prompt", "Name: "}, {"max_tokens", 16}, {"temperature", 1.0}, {"top_p", 1.0}, {"logprobs", 1}}));
+    EXPECT_EQ(server.body(0), (Json{{"model", "test-model"},
+                                    {"prompt", "Name: "},
+                                    {"max_tokens", 16},
+                                    {"temperature", 1.0},
+                                    {"top_p", 1.0},
+                                    {"logprobs", 1}}));
   });
 }
 
@@ -147,12 +177,19 @@ TEST(OpenAiCompletion, SelectsByEchoedLogProbabilities) {
       Json answer = completion_answer("");
       answer["choices"] = Json::array();
       for (double score : {-2.0, -0.5}) {
-        answer["choices"].push_back({{"index", 0}, {"text", ""}, {"finish_reason", "length"},
-                                     {"logprobs", {{"tokens", {"Sky", "? ", "x"}}, {"text_offset", {0, 3, 5}}, {"token_logprobs", {nullptr, -9.0, score}}}}});
+        answer["choices"].push_back({{"index", 0},
+                                     {"text", ""},
+                                     {"finish_reason", "length"},
+                                     {"logprobs",
+                                      {{"tokens", {"Sky", "? ", "x"}},
+                                       {"text_offset", {0, 3, 5}},
+                                       {"token_logprobs", {nullptr, -9.0, score}}}}});
       }
       return json(answer);
     });
-    auto r = run_with({.backend = openai(options_for(server))}, [](State& s) { s += "Sky? " + select("c", {"yes", "no"}); });
+    auto r = run_with({.backend = openai(options_for(server))}, [](State& s) {
+      s += "Sky? " + select("c", {"yes", "no"});
+    });
     EXPECT_EQ(r["c"], "no");
     EXPECT_EQ(r["c"].meta().scores->tokens, (std::vector<std::vector<double>>{{-2.0}, {-0.5}}));
   });
@@ -177,8 +214,12 @@ TEST(OpenAi, TheKeyAndTheModelAreAskedFor) {
 TEST(Anthropic, TheSystemTurnStandsApartAndStaysForTheNextCall) {
   within(20s, [] {
     TestServer server([](const TestCall&) {
-      return json({{"id", "msg_1"}, {"type", "message"}, {"role", "assistant"}, {"content", {{{"type", "text"}, {"text", "Paris."}}}},
-                   {"stop_reason", "end_turn"}, {"usage", {{"input_tokens", 4}, {"output_tokens", 2}}}});
+      return json({{"id", "msg_1"},
+                   {"type", "message"},
+                   {"role", "assistant"},
+                   {"content", {{{"type", "text"}, {"text", "Paris."}}}},
+                   {"stop_reason", "end_turn"},
+                   {"usage", {{"input_tokens", 4}, {"output_tokens", 2}}}});
     });
     ApiOptions o = options_for(server);
     o.base_url = server.url();
@@ -191,8 +232,12 @@ TEST(Anthropic, TheSystemTurnStandsApartAndStaysForTheNextCall) {
     EXPECT_EQ(server.calls().at(0).path, "/v1/messages");
     EXPECT_EQ(server.calls()[0].headers.at("x-api-key"), "secret");
     EXPECT_EQ(server.calls()[0].headers.at("anthropic-version"), "2023-06-01");
-    EXPECT_EQ(server.body(0), (Json{{"model", "test-model"}, {"max_tokens", 9}, {"system", "Be brief."}, {"temperature", 0.0},
-                                    {"stop_sequences", {"\n"}}, {"messages", {{{"role", "user"}, {"content", "Capital of France?"}}}}}));
+    EXPECT_EQ(server.body(0), (Json{{"model", "test-model"},
+                                    {"max_tokens", 9},
+                                    {"system", "Be brief."},
+                                    {"temperature", 0.0},
+                                    {"stop_sequences", {"\n"}},
+                                    {"messages", {{{"role", "user"}, {"content", "Capital of France?"}}}}}));
     EXPECT_EQ(server.body(1).at("system"), "Be brief.");
     EXPECT_EQ(server.body(1).at("messages").size(), 3);
   });
@@ -201,13 +246,14 @@ TEST(Anthropic, TheSystemTurnStandsApartAndStaysForTheNextCall) {
 TEST(Anthropic, Streams) {
   within(20s, [] {
     TestServer server([](const TestCall&) {
-      TestReply reply = events({R"({"type":"message_start","message":{"id":"m","usage":{"input_tokens":4}}})",
-                                R"({"type":"content_block_start","index":0,"content_block":{"type":"text","text":""}})",
-                                R"({"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"Par"}})",
-                                R"({"type":"ping"})",
-                                R"({"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"is"}})",
-                                R"({"type":"message_delta","delta":{"stop_reason":"max_tokens"},"usage":{"output_tokens":2}})",
-                                R"({"type":"message_stop"})"});
+      TestReply reply =
+          events({R"({"type":"message_start","message":{"id":"m","usage":{"input_tokens":4}}})",
+                  R"({"type":"content_block_start","index":0,"content_block":{"type":"text","text":""}})",
+                  R"({"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"Par"}})",
+                  R"({"type":"ping"})",
+                  R"({"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"is"}})",
+                  R"({"type":"message_delta","delta":{"stop_reason":"max_tokens"},"usage":{"output_tokens":2}})",
+                  R"({"type":"message_stop"})"});
       reply.body = "event: message_start\n" + reply.body;
       return reply;
     });
@@ -226,22 +272,30 @@ TEST(Anthropic, Streams) {
 
 /// Answers what a server answers besides /generate.
 TestReply native(const TestCall& call, const std::function<TestReply(const TestCall&)>& generate) {
-  if (call.path == "/get_model_info") return json({{"model_path", "some/Qwen2.5-Instruct"}, {"has_image_understanding", false}});
+  if (call.path == "/get_model_info")
+    return json({{"model_path", "some/Qwen2.5-Instruct"}, {"has_image_understanding", false}});
   if (call.path == "/server_info") return json({{"version", "x"}, {"grammar_backend", "none"}});
   if (call.path == "/generate") return generate(call);
   return {.status = 404, .body = "{}"};
 }
 Json native_answer(const std::string& text) {
-  return {{"text", text}, {"meta_info", {{"id", "r"}, {"finish_reason", {{"type", "stop"}, {"matched", 2}}}, {"prompt_tokens", 3},
-                                         {"completion_tokens", 2}, {"cached_tokens", 1}}}};
+  return {{"text", text},
+          {"meta_info",
+           {{"id", "r"},
+            {"finish_reason", {{"type", "stop"}, {"matched", 2}}},
+            {"prompt_tokens", 3},
+            {"completion_tokens", 2},
+            {"cached_tokens", 1}}}};
 }
 
 TEST(Runtime, AsksForItsModelAndSendsTheWholeText) {
   within(20s, [] {
-    TestServer server([](const TestCall& c) { return native(c, [](const TestCall&) { return json(native_answer("Paris")); }); });
+    TestServer server(
+        [](const TestCall& c) { return native(c, [](const TestCall&) { return json(native_answer("Paris")); }); });
     auto backend = runtime(server.url() + "/");
     EXPECT_EQ(backend->chat_format().name, "qwen");
-    auto r = run_with({.backend = backend}, [](State& s) { s += "Capital: " + gen("a", {.max_tokens = 4, .stop = "."}); });
+    auto r =
+        run_with({.backend = backend}, [](State& s) { s += "Capital: " + gen("a", {.max_tokens = 4, .stop = "."}); });
     EXPECT_EQ(r["a"], "Paris");
     EXPECT_EQ(r["a"].meta().cached_tokens, 1);
     EXPECT_EQ(r["a"].meta().matched, "2");
@@ -283,7 +337,8 @@ TEST(Runtime, SelectScoresFromWhereTheChoicesLeaveThePrompt) {
           Json logprobs = Json::array();
           for (size_t i = static_cast<size_t>(start); i < ids.size(); ++i) {
             // The first entry of a window is null at other servers.
-            logprobs.push_back({i == static_cast<size_t>(start) ? Json(nullptr) : Json(-ids[i] / 100.0), ids[i], nullptr});
+            logprobs.push_back(
+                {i == static_cast<size_t>(start) ? Json(nullptr) : Json(-ids[i] / 100.0), ids[i], nullptr});
           }
           return Json{{"text", ""}, {"meta_info", {{"prompt_tokens", ids.size()}, {"input_token_logprobs", logprobs}}}};
         };
@@ -315,7 +370,8 @@ TEST(Runtime, SelectScoresFromWhereTheChoicesLeaveThePrompt) {
 
 TEST(Runtime, ForksCommitTheirPrefix) {
   within(20s, [] {
-    TestServer server([](const TestCall& c) { return native(c, [](const TestCall&) { return json(native_answer("x")); }); });
+    TestServer server(
+        [](const TestCall& c) { return native(c, [](const TestCall&) { return json(native_answer("x")); }); });
     run_with({.backend = runtime(server.url())}, [](State& s) {
       s += "shared";
       auto forks = s.fork(2);
@@ -337,10 +393,14 @@ TEST(Remote, FailuresThatMayPassAreTriedAgain) {
     std::atomic<int> n{0};
     TestServer server([&](const TestCall&) -> TestReply {
       switch (n++) {
-        case 0: return json({{"error", {{"message", "slow down"}}}}, 429);
-        case 1: return {.hang_up = true};
-        case 2: return {.status = 503, .body = "busy"};
-        default: return json(chat_answer("at last"));
+        case 0:
+          return json({{"error", {{"message", "slow down"}}}}, 429);
+        case 1:
+          return {.hang_up = true};
+        case 2:
+          return {.status = 503, .body = "busy"};
+        default:
+          return json(chat_answer("at last"));
       }
     });
     EXPECT_EQ(run_with({.backend = openai_chat(options_for(server))}, ask)["a"], "at last");
@@ -367,7 +427,10 @@ TEST(Remote, OthersAreErrorsWithStatusAndMessageAtOnce) {
 TEST(Remote, AfterTheLastTryItIsAnError) {
   within(20s, [] {
     std::atomic<int> n{0};
-    TestServer server([&](const TestCall&) -> TestReply { ++n; return {.status = 500, .body = R"({"message":"broken"})"}; });
+    TestServer server([&](const TestCall&) -> TestReply {
+      ++n;
+      return {.status = 500, .body = R"({"message":"broken"})"};
+    });
     ApiOptions o = options_for(server);
     o.attempts = 3;
     auto r = run_with({.backend = openai_chat(o)}, ask);
@@ -394,7 +457,8 @@ TEST(Remote, NobodyThereIsUnavailable) {
 
 TEST(Remote, AnswersOfAnotherFormAreErrors) {
   within(20s, [] {
-    for (const char* body : {"no JSON", "{}", R"({"choices":[]})", R"({"choices":[{"message":{"content":5}}]})", "[1]"}) {
+    for (const char* body :
+         {"no JSON", "{}", R"({"choices":[]})", R"({"choices":[{"message":{"content":5}}]})", "[1]"}) {
       TestServer server([&](const TestCall&) { return TestReply{.body = body}; });
       auto r = run_with({.backend = openai_chat(options_for(server))}, ask);
       EXPECT_EQ(error_of([&] { r["a"].str(); }).kind(), ErrorKind::Server) << body;
@@ -407,7 +471,8 @@ TEST(Remote, AStreamThatBreaksOffIsAnErrorAndIsNotSentAgain) {
     std::atomic<int> n{0};
     TestServer server([&](const TestCall&) {
       ++n;
-      return events({R"({"choices":[{"index":0,"delta":{"content":"Par"}}]})", R"({"error":{"message":"out of memory","code":500}})"});
+      return events({R"({"choices":[{"index":0,"delta":{"content":"Par"}}]})",
+                     R"({"error":{"message":"out of memory","code":500}})"});
     });
     auto live = stream_with({.backend = openai_chat(options_for(server))}, ask);
     std::string text;

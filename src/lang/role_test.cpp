@@ -23,8 +23,8 @@ TEST(Role, MarksAndMessages) {
             "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nHi<|im_end|>\n"
             "<|im_start|>assistant\n Hello<|im_end|>\n<|im_start|>user\nAnd then?<|im_end|>\n");
   // Leading blanks are for the text, not for the message.
-  EXPECT_EQ(r.messages(), (std::vector<Message>{{"system", "Be brief."}, {"user", "Hi"}, {"assistant", "Hello"},
-                                                {"user", "And then?"}}));
+  EXPECT_EQ(r.messages(), (std::vector<Message>{
+                              {"system", "Be brief."}, {"user", "Hi"}, {"assistant", "Hello"}, {"user", "And then?"}}));
 }
 
 // For every format of the table: prefix + content + suffix, and the default system prompt where there is one.
@@ -36,7 +36,9 @@ TEST(Role, EveryFormatOfTheTable) {
       s += assistant(gen("a"));
       s += user("V");
     });
-    auto turn = [&](const char* role, const std::string& text) { return f.roles.at(role).prefix + text + f.roles.at(role).suffix; };
+    auto turn = [&](const char* role, const std::string& text) {
+      return f.roles.at(role).prefix + text + f.roles.at(role).suffix;
+    };
     const std::string system = f.default_system.empty() ? "" : turn("system", f.default_system);
     EXPECT_EQ(r.text(), system + turn("user", "U") + turn("assistant", "A") + turn("user", "V")) << name;
     EXPECT_EQ(r.messages().size(), f.default_system.empty() ? 3 : 4) << name;
@@ -65,21 +67,26 @@ TEST(Role, FormatsAreThePublishers) {
 }
 
 TEST(Role, TheFormatIsFoundByTheModelsPath) {
-  const std::pair<const char*, const char*> paths[] = {
-      {"deepseek-ai/DeepSeek-V3", "deepseek-v3"}, {"deepseek-ai/DeepSeek-V3-Base", "default"},
-      {"meta-llama/Llama-2-7b-chat-hf", "llama-2-chat"}, {"meta-llama/Meta-Llama-3-8B-Instruct", "llama-3-instruct"},
-      {"mistralai/Mistral-7B-Instruct-v0.3", "mistral"}, {"Qwen/Qwen2.5-0.5B-Instruct", "qwen"},
-      {"Qwen/Qwen2-VL-7B-Instruct", "qwen2-vl"}, {"google/gemma-2-2b-it", "gemma-it"},
-      {"HuggingFaceTB/SmolLM2-135M-Instruct", "smollm2"}, {"Qwen/Qwen3-0.6B", "chatml"}, {"gpt2", "default"},
-      {"databricks/dbrx-instruct", "dbrx-instruct"}, {"TinyLlama/TinyLlama-1.1B", "chatml"}};
+  const std::pair<const char*, const char*> paths[] = {{"deepseek-ai/DeepSeek-V3", "deepseek-v3"},
+                                                       {"deepseek-ai/DeepSeek-V3-Base", "default"},
+                                                       {"meta-llama/Llama-2-7b-chat-hf", "llama-2-chat"},
+                                                       {"meta-llama/Meta-Llama-3-8B-Instruct", "llama-3-instruct"},
+                                                       {"mistralai/Mistral-7B-Instruct-v0.3", "mistral"},
+                                                       {"Qwen/Qwen2.5-0.5B-Instruct", "qwen"},
+                                                       {"Qwen/Qwen2-VL-7B-Instruct", "qwen2-vl"},
+                                                       {"google/gemma-2-2b-it", "gemma-it"},
+                                                       {"HuggingFaceTB/SmolLM2-135M-Instruct", "smollm2"},
+                                                       {"Qwen/Qwen3-0.6B", "chatml"},
+                                                       {"gpt2", "default"},
+                                                       {"databricks/dbrx-instruct", "dbrx-instruct"},
+                                                       {"TinyLlama/TinyLlama-1.1B", "chatml"}};
   for (const auto& [path, name] : paths) EXPECT_EQ(ChatFormat::for_model(path).name, name) << path;
   EXPECT_EQ(error_of([] { ChatFormat::named("nonsense"); }).kind(), ErrorKind::NotFound);
 }
 
 TEST(Role, Llama2PutsTheOpeningSystemTurnIntoTheFirstUserTurn) {
-  auto r = run_with({.backend = with_format(ChatFormat::named("llama-2-chat"))}, [](State& s) {
-    s += sgl::system("S") + user("U") + assistant("A") + user("V");
-  });
+  auto r = run_with({.backend = with_format(ChatFormat::named("llama-2-chat"))},
+                    [](State& s) { s += sgl::system("S") + user("U") + assistant("A") + user("V"); });
   EXPECT_EQ(r.text(), "[INST] <<SYS>>\nS\n<</SYS>>\n\nU [/INST]A </s><s>[INST] V [/INST]");
 }
 
@@ -152,10 +159,11 @@ TEST(Role, PicturesGoWithTheTurnThatHoldsThem) {
 }
 
 TEST(Role, SeparateReasoningKeepsTheAnswerInTheTextAndTheThoughtsBesides) {
-  auto r = run_with({.backend = with_format(ChatFormat::named("chatml"), "<think>\nhm, 4\n</think>\n\nFour.")}, [](State& s) {
-    s += user("2+2?");
-    s += assistant(separate_reasoning(gen("a"), "qwen3"));
-  });
+  auto r = run_with({.backend = with_format(ChatFormat::named("chatml"), "<think>\nhm, 4\n</think>\n\nFour.")},
+                    [](State& s) {
+                      s += user("2+2?");
+                      s += assistant(separate_reasoning(gen("a"), "qwen3"));
+                    });
   EXPECT_EQ(r["a"], "Four.");
   EXPECT_EQ(r["a"].reasoning(), "hm, 4");
   EXPECT_EQ(r["a_reasoning_content"], "hm, 4");

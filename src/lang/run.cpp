@@ -1,5 +1,3 @@
-#include "sgl/program_run.h"
-
 #include <algorithm>
 #include <atomic>
 #include <condition_variable>
@@ -9,6 +7,7 @@
 #include "base/progress.h"
 #include "lang/context.h"
 #include "lang/strand.h"
+#include "sgl/program_run.h"
 
 namespace sgl::lang {
 
@@ -112,8 +111,9 @@ void run_rows(size_t rows, const BatchOptions& options, const std::function<void
   if (options.num_threads < 0) {
     throw Error(ErrorKind::InvalidArgument, "BatchOptions::num_threads must be at least 0");
   }
-  const size_t wanted = options.num_threads > 0 ? static_cast<size_t>(options.num_threads)
-                                                : std::max<size_t>(96, 16 * std::max(1U, std::thread::hardware_concurrency()));
+  const size_t wanted = options.num_threads > 0
+                            ? static_cast<size_t>(options.num_threads)
+                            : std::max<size_t>(96, 16 * std::max(1U, std::thread::hardware_concurrency()));
   const size_t num_threads = std::min(wanted, rows);
 
   std::shared_ptr<Gate> gate;

@@ -75,7 +75,8 @@ TEST(Errors, ABackendThatThrowsWhenItIsAskedIsAnErrorToo) {
 }
 
 TEST(Errors, TheBodysExceptionLeavesRunAsItIs) {
-  EXPECT_THROW(run_with({.backend = scripted({"x"})}, [](State&) { throw std::out_of_range("mine"); }), std::out_of_range);
+  EXPECT_THROW(run_with({.backend = scripted({"x"})}, [](State&) { throw std::out_of_range("mine"); }),
+               std::out_of_range);
 }
 
 TEST(Errors, AppendingAListIsAnError) {
@@ -159,7 +160,9 @@ TEST(Cancel, TheBackendMayGoWithTheLastCall) {
   within(10s, [] {
     auto backend = scripted({"x"});
     backend->set_latency(5ms);
-    { run_with({.backend = std::move(backend)}, [](State& s) { s += gen("x"); }); }
+    {
+      run_with({.backend = std::move(backend)}, [](State& s) { s += gen("x"); });
+    }
     std::this_thread::sleep_for(20ms);  // its last owner is its own thread
   });
 }
@@ -171,7 +174,9 @@ TEST(Stream, PiecesJoinToTheWholeText) {
     auto backend = scripted({"héllo wörld 😀 done"});
     backend->set_latency(1ms);
     backend->set_piece_size(1);  // also in the middle of characters
-    auto live = stream_with({.backend = backend}, [](State& s, const std::string& q) { s += "Q: " + q + "\nA: " + gen("a") + "."; }, "why?");
+    auto live = stream_with(
+        {.backend = backend}, [](State& s, const std::string& q) { s += "Q: " + q + "\nA: " + gen("a") + "."; },
+        "why?");
     std::string all, answer;
     for (std::string_view piece : live.text_iter("a")) {
       EXPECT_TRUE((static_cast<unsigned char>(piece[0]) & 0xC0) != 0x80) << "a piece begins inside of a character";
@@ -265,13 +270,14 @@ TEST(Stream, ArgumentsAreCopied) {
     auto start = [&] {
       std::string text = "a text that is longer than a small string";
       std::vector<int> numbers = {1, 2, 3};
-      return stream_with({.backend = scripted({"x"})},
-                         [door](State& s, const std::string& t, const std::vector<int>& n) {
-                           door->wait();
-                           s += t + cat(n[2]);
-                           return n.size();
-                         },
-                         std::string_view(text), std::span<int>(numbers));
+      return stream_with(
+          {.backend = scripted({"x"})},
+          [door](State& s, const std::string& t, const std::vector<int>& n) {
+            door->wait();
+            s += t + cat(n[2]);
+            return n.size();
+          },
+          std::string_view(text), std::span<int>(numbers));
     };
     auto live = start();
     door->open();
@@ -284,7 +290,8 @@ TEST(Stream, ArgumentsAreCopied) {
 
 TEST(Batch, RowsComeInTheirOrderAndTuplesAreSpread) {
   within(20s, [] {
-    auto backend = std::make_shared<ScriptedBackend>([](const GenerateCall& call) { return "<" + call.prompt.text + ">"; });
+    auto backend =
+        std::make_shared<ScriptedBackend>([](const GenerateCall& call) { return "<" + call.prompt.text + ">"; });
     backend->set_latency(1ms);
     const BatchOptions options{.num_threads = 4, .run = {.backend = backend}};
     const std::vector<std::string> rows = {"a", "b", "c", "d", "e", "f"};
@@ -293,7 +300,12 @@ TEST(Batch, RowsComeInTheirOrderAndTuplesAreSpread) {
     for (size_t i = 0; i < rows.size(); ++i) EXPECT_EQ(runs[i]["x"], "<" + rows[i] + ">");
 
     const std::vector<std::tuple<std::string, int>> pairs = {{"p", 1}, {"q", 2}};
-    auto sums = run_batch([](State& s, const std::string& q, int n) { s += q; return n * 10; }, pairs, options);
+    auto sums = run_batch(
+        [](State& s, const std::string& q, int n) {
+          s += q;
+          return n * 10;
+        },
+        pairs, options);
     EXPECT_EQ(sums[1].value(), 20);
     EXPECT_EQ(sums[1].text(), "q");
     EXPECT_TRUE(run_batch([](State&, int) {}, std::vector<int>{}, options).empty());
@@ -316,8 +328,12 @@ TEST(Batch, AFailedRowKeepsItsErrorAndLeavesTheOthersAlone) {
     for (int i : rows) {
       const Error* error = runs[static_cast<size_t>(i)].error();
       EXPECT_EQ(error != nullptr, i == 3 || i == 4) << i;
-      if (i == 3) { EXPECT_EQ(error->status(), 500); }
-      if (i == 4) { EXPECT_TRUE(contains(error->what(), "row four")); }
+      if (i == 3) {
+        EXPECT_EQ(error->status(), 500);
+      }
+      if (i == 4) {
+        EXPECT_TRUE(contains(error->what(), "row four"));
+      }
     }
   });
 }
@@ -349,7 +365,8 @@ TEST(Batch, ThePrefixOfTheFirstTwoRowsIsCommittedOnceBeforeAnyCall) {
     run_batch(body, rows, {.num_threads = 8, .precache = false, .run = {.backend = other}});
     EXPECT_TRUE(other->committed().empty());
     auto brief = scripted({"x"});
-    run_batch([](State& s, int i) { s += cat("row ", i) + gen("x"); }, rows, {.num_threads = 8, .run = {.backend = brief}});
+    run_batch([](State& s, int i) { s += cat("row ", i) + gen("x"); }, rows,
+              {.num_threads = 8, .run = {.backend = brief}});
     EXPECT_TRUE(brief->committed().empty());  // not worth a call
   });
 }
@@ -371,8 +388,8 @@ TEST(Batch, RowsWithoutACallOpenTheGate) {
 
 TEST(Batch, OneThreadIsEnough) {
   within(20s, [] {
-    auto runs = run_batch([](State& s, int i) { s += std::string(100, 'p') + cat(i) + gen("x"); }, std::vector<int>{1, 2, 3},
-                          {.num_threads = 1, .run = {.backend = scripted({"x"})}});
+    auto runs = run_batch([](State& s, int i) { s += std::string(100, 'p') + cat(i) + gen("x"); },
+                          std::vector<int>{1, 2, 3}, {.num_threads = 1, .run = {.backend = scripted({"x"})}});
     EXPECT_EQ(runs[2]["x"], "x");
   });
 }
@@ -381,7 +398,8 @@ TEST(Batch, OneThreadIsEnough) {
 // that answers from its own thread. Run under ThreadSanitizer by ./check tsan.
 TEST(Batch, AThousandProgramsOnSixtyFourThreads) {
   within(300s, [] {
-    auto backend = std::make_shared<ScriptedBackend>([](const GenerateCall& call) { return cat("[", call.prompt.text.size(), "]"); });
+    auto backend = std::make_shared<ScriptedBackend>(
+        [](const GenerateCall& call) { return cat("[", call.prompt.text.size(), "]"); });
     backend->set_latency(50us);
     std::vector<int> rows(1000);
     for (int i = 0; i < 1000; ++i) rows[static_cast<size_t>(i)] = i;
@@ -465,7 +483,10 @@ TEST(Trace, ListsTheCallsOfAProgramWithItsRealArguments) {
   EXPECT_EQ(calls[2].prompt, "Plan: tea\n{arg}");
   EXPECT_EQ(calls[2].choices, (std::vector<std::string>{"good", "bad"}));
   const std::string text = explain(calls);
-  EXPECT_TRUE(contains(text, "1. state 1: gen(\"arg\") after 18 bytes, \"Plan: tea\\nside 0: \", max_tokens 9, temperature 1, stop \"\\n\"")) << text;
+  EXPECT_TRUE(contains(
+      text,
+      "1. state 1: gen(\"arg\") after 18 bytes, \"Plan: tea\\nside 0: \", max_tokens 9, temperature 1, stop \"\\n\""))
+      << text;
   EXPECT_TRUE(contains(text, "select(\"verdict\")")) << text;
 }
 

@@ -17,11 +17,19 @@ namespace sgl::lang {
 namespace {
 
 Json sampling_params(const GenOptions& o) {
-  Json p = {{"max_new_tokens", *o.max_tokens}, {"min_new_tokens", *o.min_tokens}, {"n", *o.n},
-            {"stop", o.stop.items()}, {"stop_token_ids", o.stop_token_ids}, {"temperature", *o.temperature},
-            {"top_p", *o.top_p}, {"top_k", *o.top_k}, {"min_p", *o.min_p},
-            {"frequency_penalty", *o.frequency_penalty}, {"presence_penalty", *o.presence_penalty},
-            {"repetition_penalty", *o.repetition_penalty}, {"ignore_eos", *o.ignore_eos}};
+  Json p = {{"max_new_tokens", *o.max_tokens},
+            {"min_new_tokens", *o.min_tokens},
+            {"n", *o.n},
+            {"stop", o.stop.items()},
+            {"stop_token_ids", o.stop_token_ids},
+            {"temperature", *o.temperature},
+            {"top_p", *o.top_p},
+            {"top_k", *o.top_k},
+            {"min_p", *o.min_p},
+            {"frequency_penalty", *o.frequency_penalty},
+            {"presence_penalty", *o.presence_penalty},
+            {"repetition_penalty", *o.repetition_penalty},
+            {"ignore_eos", *o.ignore_eos}};
   if (!o.stop_regex.items().empty()) p["stop_regex"] = o.stop_regex.items();
   if (!o.regex.empty()) p["regex"] = o.regex;
   if (!o.json_schema.empty()) p["json_schema"] = o.json_schema;
@@ -124,9 +132,18 @@ RuntimeBackend::RuntimeBackend(std::string url, ApiOptions options) {
   }
   incremental_ = info.value("incremental_streaming_output", false);
   const bool grammars = !info.contains("grammar_backend") || info["grammar_backend"] != "none";
-  capabilities_ = {.completion = true, .chat = false, .select = true, .regex = grammars, .json_schema = grammars,
-                   .ebnf = grammars, .stop_regex = true, .stop_token_ids = true, .logprobs = true,
-                   .images = model.value("has_image_understanding", false), .multiple = true, .prefix_cache = true};
+  capabilities_ = {.completion = true,
+                   .chat = false,
+                   .select = true,
+                   .regex = grammars,
+                   .json_schema = grammars,
+                   .ebnf = grammars,
+                   .stop_regex = true,
+                   .stop_token_ids = true,
+                   .logprobs = true,
+                   .images = model.value("has_image_understanding", false),
+                   .multiple = true,
+                   .prefix_cache = true};
   if (!options.chat_template.empty()) {
     format_ = ChatFormat::named(options.chat_template);
   } else if (std::optional<ChatFormat> derived = derive_format()) {
@@ -139,7 +156,9 @@ RuntimeBackend::RuntimeBackend(std::string url, ApiOptions options) {
 std::string RuntimeBackend::render_tokens(Json request) {
   request["model"] = "default";
   const Json tokens = api_->fetch("/tokenize", request);
-  return api_->fetch("/detokenize", Json{{"model", "default"}, {"tokens", tokens.at("tokens")}, {"skip_special_tokens", false}})
+  return api_
+      ->fetch("/detokenize",
+              Json{{"model", "default"}, {"tokens", tokens.at("tokens")}, {"skip_special_tokens", false}})
       .at("text")
       .get<std::string>();
 }
@@ -151,7 +170,8 @@ std::optional<ChatFormat> RuntimeBackend::derive_format() {
     return ChatFormat::derive(
         [&](const ChatPrompt& chat) -> std::optional<std::string> {
           Json messages = Json::array();
-          for (const ChatMessage& m : chat.messages) messages.push_back({{"role", m.role}, {"content", m.parts.at(0).text}});
+          for (const ChatMessage& m : chat.messages)
+            messages.push_back({{"role", m.role}, {"content", m.parts.at(0).text}});
           return render_tokens({{"messages", std::move(messages)},
                                 {"add_special_tokens", false},
                                 {"add_generation_prompt", chat.add_generation_prompt}});
@@ -176,16 +196,20 @@ void RuntimeBackend::generate(GenerateCall call, GenerateSink sink) {
   if (o.top_logprobs_num) body["top_logprobs_num"] = *o.top_logprobs_num;
 
   if (!sink.on_text) {
-    api_->post("/generate", std::move(body), std::move(call.stop), [sink, rid](Outcome<Json>&& answer) {
-      Outcome<Generated> out{{}, std::move(answer.error)};
-      if (!out.error) {
-        const Json list = answer.value.is_array() ? std::move(answer.value) : Json::array({std::move(answer.value)});
-        for (const Json& sample : list) out.value.texts.push_back(sample.at("text").get<std::string>());
-        out.value.meta = read_meta(list.at(0).at("meta_info"));
-        out.error = abort_of(list.at(0).at("meta_info"), rid);
-      }
-      sink.on_done(std::move(out));
-    }, rid);
+    api_->post(
+        "/generate", std::move(body), std::move(call.stop),
+        [sink, rid](Outcome<Json>&& answer) {
+          Outcome<Generated> out{{}, std::move(answer.error)};
+          if (!out.error) {
+            const Json list =
+                answer.value.is_array() ? std::move(answer.value) : Json::array({std::move(answer.value)});
+            for (const Json& sample : list) out.value.texts.push_back(sample.at("text").get<std::string>());
+            out.value.meta = read_meta(list.at(0).at("meta_info"));
+            out.error = abort_of(list.at(0).at("meta_info"), rid);
+          }
+          sink.on_done(std::move(out));
+        },
+        rid);
     return;
   }
   body["stream"] = true;
@@ -262,45 +286,49 @@ void RuntimeBackend::score_from(const std::shared_ptr<Scoring>& job, int prompt_
             {"sampling_params", {{"max_new_tokens", 0}, {"temperature", 0}}},
             {"return_logprob", true},
             {"logprob_start_len", start}};
-  api_->post("/generate", std::move(body), job->call.stop, [this, job, start, prompt_tokens, margin](Outcome<Json>&& answer) {
-    if (answer.error) {
-      job->sink({{}, std::move(answer.error)});
-      return;
-    }
-    std::vector<std::vector<TokenScore>> windows;
-    std::vector<std::vector<int32_t>> ids;
-    for (const Json& one : answer.value) {
-      windows.push_back(read_scores(one.at("meta_info"), "input_token_logprobs"));
-      std::vector<int32_t>& list = ids.emplace_back();
-      for (const TokenScore& t : windows.back()) list.push_back(t.id);
-    }
-    std::vector<int32_t> prompt_ids;
-    if (!job->call.prompt.text.empty()) {
-      prompt_ids = std::move(ids.front());
-      ids.erase(ids.begin());
-      windows.erase(windows.begin());
-    } else if (ids.size() > 1 && std::all_of(ids.begin(), ids.end(), [&](const auto& l) { return !l.empty() && l[0] == ids[0][0]; })) {
-      prompt_ids = {ids[0][0]};  // what the tokenizer puts before every text
-    }
-    size_t border = 0;
-    try {
-      border = score_border(prompt_ids, ids, job->call.choices);
-    } catch (const Error& error) {
-      job->sink({{}, error});
-      return;
-    }
-    if (border == 0 && start > 0) {
-      score_from(job, prompt_tokens, margin * 8);
-      return;
-    }
-    for (size_t i = 0; i < ids.size(); ++i) {
-      std::vector<double>& row = job->scores.tokens.emplace_back();
-      for (size_t j = border; j < windows[i].size(); ++j) row.push_back(windows[i][j].logprob.value_or(0));
-      job->scores.ids.emplace_back(ids[i].begin() + static_cast<std::ptrdiff_t>(border), ids[i].end());
-    }
-    if (job->call.unconditional) score_alone(job);
-    else job->sink({std::move(job->scores), std::nullopt});
-  });
+  api_->post(
+      "/generate", std::move(body), job->call.stop, [this, job, start, prompt_tokens, margin](Outcome<Json>&& answer) {
+        if (answer.error) {
+          job->sink({{}, std::move(answer.error)});
+          return;
+        }
+        std::vector<std::vector<TokenScore>> windows;
+        std::vector<std::vector<int32_t>> ids;
+        for (const Json& one : answer.value) {
+          windows.push_back(read_scores(one.at("meta_info"), "input_token_logprobs"));
+          std::vector<int32_t>& list = ids.emplace_back();
+          for (const TokenScore& t : windows.back()) list.push_back(t.id);
+        }
+        std::vector<int32_t> prompt_ids;
+        if (!job->call.prompt.text.empty()) {
+          prompt_ids = std::move(ids.front());
+          ids.erase(ids.begin());
+          windows.erase(windows.begin());
+        } else if (ids.size() > 1 && std::all_of(ids.begin(), ids.end(),
+                                                 [&](const auto& l) { return !l.empty() && l[0] == ids[0][0]; })) {
+          prompt_ids = {ids[0][0]};  // what the tokenizer puts before every text
+        }
+        size_t border = 0;
+        try {
+          border = score_border(prompt_ids, ids, job->call.choices);
+        } catch (const Error& error) {
+          job->sink({{}, error});
+          return;
+        }
+        if (border == 0 && start > 0) {
+          score_from(job, prompt_tokens, margin * 8);
+          return;
+        }
+        for (size_t i = 0; i < ids.size(); ++i) {
+          std::vector<double>& row = job->scores.tokens.emplace_back();
+          for (size_t j = border; j < windows[i].size(); ++j) row.push_back(windows[i][j].logprob.value_or(0));
+          job->scores.ids.emplace_back(ids[i].begin() + static_cast<std::ptrdiff_t>(border), ids[i].end());
+        }
+        if (job->call.unconditional)
+          score_alone(job);
+        else
+          job->sink({std::move(job->scores), std::nullopt});
+      });
 }
 
 void RuntimeBackend::score_alone(const std::shared_ptr<Scoring>& job) {
@@ -312,7 +340,8 @@ void RuntimeBackend::score_alone(const std::shared_ptr<Scoring>& job) {
     if (!answer.error) {
       for (const Json& one : answer.value) {
         std::vector<double>& row = job->scores.unconditional.emplace_back();
-        for (const TokenScore& t : read_scores(one.at("meta_info"), "input_token_logprobs")) row.push_back(t.logprob.value_or(0));
+        for (const TokenScore& t : read_scores(one.at("meta_info"), "input_token_logprobs"))
+          row.push_back(t.logprob.value_or(0));
       }
     }
     job->sink({std::move(job->scores), std::move(answer.error)});

@@ -17,8 +17,9 @@ size_t score_border(const std::vector<int32_t>& prompt, const std::vector<std::v
   }
   for (size_t i = 0; i < ids.size(); ++i) {
     if (ids[i].size() <= border) {
-      throw Error(ErrorKind::InvalidArgument,
-                  fmt::format("select: the choice \"{}\" adds no token to the prompt, so it cannot be scored", choices[i]));
+      throw Error(
+          ErrorKind::InvalidArgument,
+          fmt::format("select: the choice \"{}\" adds no token to the prompt, so it cannot be scored", choices[i]));
     }
   }
   return border;

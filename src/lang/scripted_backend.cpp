@@ -82,8 +82,10 @@ struct ScriptedBackend::Impl {
 
   /// Now, or on the timer's thread after the latency.
   void later(std::function<void()> job) {
-    if (timer) timer->at(Clock::now() + latency, std::move(job));
-    else job();
+    if (timer)
+      timer->at(Clock::now() + latency, std::move(job));
+    else
+      job();
   }
 
   /// Whether the call was given up.
@@ -125,13 +127,27 @@ ScriptedBackend::ScriptedBackend(std::vector<std::string> answers, Capabilities 
 ScriptedBackend::~ScriptedBackend() { lang::destroy_owner(std::move(impl_)); }
 
 Capabilities ScriptedBackend::all() {
-  return {.completion = true, .chat = false, .select = true, .regex = true, .json_schema = true, .ebnf = true,
-          .stop_regex = true, .stop_token_ids = true, .logprobs = true, .images = true, .multiple = true,
-          .prefix_cache = true, .api_speculation = true};
+  return {.completion = true,
+          .chat = false,
+          .select = true,
+          .regex = true,
+          .json_schema = true,
+          .ebnf = true,
+          .stop_regex = true,
+          .stop_token_ids = true,
+          .logprobs = true,
+          .images = true,
+          .multiple = true,
+          .prefix_cache = true,
+          .api_speculation = true};
 }
 
 Capabilities ScriptedBackend::chat() {
-  return {.completion = false, .chat = true, .json_schema = true, .images = true, .multiple = true,
+  return {.completion = false,
+          .chat = true,
+          .json_schema = true,
+          .images = true,
+          .multiple = true,
           .api_speculation = true};
 }
 

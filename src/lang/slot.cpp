@@ -63,8 +63,10 @@ void Slot::when_ready(std::function<void()> job) {
       if (left->fetch_sub(1) == 1) job();
     };
     for (const std::shared_ptr<Slot>& part : parts_) {
-      if (part) part->when_ready(count);
-      else count();
+      if (part)
+        part->when_ready(count);
+      else
+        count();
     }
     return;
   }
@@ -83,7 +85,8 @@ bool Slot::ready() const { return wait_for(std::chrono::milliseconds(0)); }
 bool Slot::wait_for(std::chrono::milliseconds time) const {
   const auto deadline = std::chrono::steady_clock::now() + time;
   for (const std::shared_ptr<Slot>& part : parts_) {
-    const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now());
+    const auto left =
+        std::chrono::duration_cast<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now());
     if (part && !part->wait_for(std::max(left, std::chrono::milliseconds(0)))) return false;
   }
   if (is_list()) return true;
@@ -100,13 +103,14 @@ const Error* Slot::error() const {
 }
 
 void Slot::throw_error() const {
-  throw Error(error_->kind(), fmt::format("reading \"{}\": {}", name_, error_->what()), error_->status(), error_->rid());
+  throw Error(error_->kind(), fmt::format("reading \"{}\": {}", name_, error_->what()), error_->status(),
+              error_->rid());
 }
 
 void Slot::wait(std::unique_lock<std::mutex>& lock) const {
   if (is_list()) {
-    throw Error(ErrorKind::WrongType, fmt::format("reading \"{}\": it is a list of {} values; use list() or [i]", name_,
-                                                  parts_.size()));
+    throw Error(ErrorKind::WrongType,
+                fmt::format("reading \"{}\": it is a list of {} values; use list() or [i]", name_, parts_.size()));
   }
   changed_.wait(lock, [&] { return ended_; });
   if (error_) throw_error();

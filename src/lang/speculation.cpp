@@ -62,8 +62,10 @@ void Surplus::drop(size_t bytes) {
 
 void Surplus::skip(std::string_view constant) {
   if (text_.empty()) return;
-  if (text_.starts_with(constant)) drop(constant.size());
-  else clear();
+  if (text_.starts_with(constant))
+    drop(constant.size());
+  else
+    clear();
 }
 
 std::optional<std::string> Surplus::take(const std::vector<std::string>& stops, int max_tokens) {
@@ -73,9 +75,12 @@ std::optional<std::string> Surplus::take(const std::vector<std::string>& stops, 
   if (!stop && asked_ == limit && asked_ > 0) {
     // The call was for this gen alone: all of it, however it ended.
   } else if (!ends_.empty()) {
-    if (limit == 0) size = 0;
-    else if (ends_.size() >= limit && ends_[limit - 1] <= size) size = ends_[limit - 1];
-    else if (!stop && !ended_) return std::nullopt;  // the gen's text goes on behind what is here
+    if (limit == 0)
+      size = 0;
+    else if (ends_.size() >= limit && ends_[limit - 1] <= size)
+      size = ends_[limit - 1];
+    else if (!stop && !ended_)
+      return std::nullopt;  // the gen's text goes on behind what is here
   } else if (size > limit || (!stop && !ended_)) {
     return std::nullopt;
   }

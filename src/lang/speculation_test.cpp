@@ -1,6 +1,7 @@
 // API speculative execution: fewer calls, the same variables, and never a silent guess.
 
 #include "lang/speculation.h"
+
 #include "lang/test_programs.h"
 
 namespace sgl {
@@ -34,7 +35,8 @@ TEST(ChatSpeculation, OneCallBringsAllFields) {
 }
 
 TEST(ChatSpeculation, AReplyThatDoesNotMatchIsAskedForAgain) {
-  auto backend = chat_api({"Sure! Title: Dune", "Title: Dune\nBy: nobody", "Title: Emma\nAuthor: Jane Austen\nYear: 1815"});
+  auto backend =
+      chat_api({"Sure! Title: Dune", "Title: Dune\nBy: nobody", "Title: Emma\nAuthor: Jane Austen\nYear: 1815"});
   auto r = run_with({.backend = backend, .api_spec_tokens = 64}, novel);
   EXPECT_EQ(r["title"], "Emma");  // nothing of the failed tries is left
   EXPECT_EQ(r["year"], "1815");
@@ -55,9 +57,8 @@ TEST(ChatSpeculation, AfterThreeTriesItIsAnErrorAndNothingHangs) {
 
 TEST(ChatSpeculation, ATurnWithoutAGenMakesNoCall) {
   auto backend = chat_api({"never"});
-  auto r = run_with({.backend = backend, .api_spec_tokens = 64}, [](State& s) {
-    s += user("Hi") + assistant("I say " + Expr("hello."));
-  });
+  auto r = run_with({.backend = backend, .api_spec_tokens = 64},
+                    [](State& s) { s += user("Hi") + assistant("I say " + Expr("hello.")); });
   EXPECT_EQ(r.messages()[1].content, "I say hello.");
   EXPECT_TRUE(backend->calls().empty());
 }
@@ -75,7 +76,8 @@ TEST(ChatSpeculation, GensThatDifferInMoreThanStopAndLengthAreRefused) {
 
 TEST(ChatSpeculation, ProgramsOfABatchDoNotMix) {
   auto backend = std::make_shared<ScriptedBackend>(
-      [](const GenerateCall& call) { return "Word: " + call.prompt.messages.at(0).content + "!\nEnd: yes"; }, ScriptedBackend::chat());
+      [](const GenerateCall& call) { return "Word: " + call.prompt.messages.at(0).content + "!\nEnd: yes"; },
+      ScriptedBackend::chat());
   backend->set_latency(1ms);
   std::vector<std::string> rows;
   for (int i = 0; i < 50; ++i) rows.push_back(cat("w", i));
@@ -90,7 +92,8 @@ TEST(ChatSpeculation, ProgramsOfABatchDoNotMix) {
 
 TEST(ChatSpeculation, StreamsAndForksDoWithout) {
   auto backend = chat_api({"plain"});
-  auto live = stream_with({.backend = backend, .api_spec_tokens = 64}, [](State& s) { s += user("Hi") + assistant(gen("x")); });
+  auto live =
+      stream_with({.backend = backend, .api_spec_tokens = 64}, [](State& s) { s += user("Hi") + assistant(gen("x")); });
   EXPECT_EQ(live["x"].str(), "plain");
   EXPECT_EQ(backend->calls().at(0).options.max_tokens, 128);
 }
@@ -108,7 +111,8 @@ TEST(ChatSpeculation, WithATwoHundredMillisecondApiOneCallTakesAThirdOfTheTime) 
 // ── Completion ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 void fields(State& s) {
-  s += "Name: " + gen("name", {.stop = "\n"}) + "\nAge: " + gen("age", {.stop = "\n"}) + "\nHome: " + gen("home", {.stop = "\n"});
+  s += "Name: " + gen("name", {.stop = "\n"}) + "\nAge: " + gen("age", {.stop = "\n"}) +
+       "\nHome: " + gen("home", {.stop = "\n"});
 }
 
 TEST(CompletionSpeculation, TheSurplusServesTheNextGens) {
@@ -164,7 +168,8 @@ TEST(MatchPattern, Cases) {
   using Texts = std::vector<std::string>;
   EXPECT_EQ(lang::match_pattern(Parts{kGen}, "a\nb"), Texts{"a"});
   EXPECT_EQ(lang::match_pattern(Parts{kGen}, "a"), Texts{"a"});  // the last may run to the end
-  EXPECT_EQ(lang::match_pattern(Parts{{.text = "A: "}, kGen, {.text = "\nB: "}, kGen}, "A: x\nB: y"), (Texts{"x", "y"}));
+  EXPECT_EQ(lang::match_pattern(Parts{{.text = "A: "}, kGen, {.text = "\nB: "}, kGen}, "A: x\nB: y"),
+            (Texts{"x", "y"}));
   EXPECT_EQ(lang::match_pattern(Parts{{.text = "A: "}, kGen}, " A: x"), std::nullopt);
   EXPECT_EQ(lang::match_pattern(Parts{kGen, {.text = "\nB: "}, kGen}, "x y z"), std::nullopt);
   // Without a stop string the constant behind it ends a gen.

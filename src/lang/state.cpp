@@ -1,5 +1,3 @@
-#include "sgl/program_state.h"
-
 #include <exception>
 #include <ostream>
 
@@ -8,6 +6,7 @@
 #include "lang/node.h"
 #include "lang/slot.h"
 #include "lang/strand.h"
+#include "sgl/program_state.h"
 
 namespace sgl {
 
@@ -72,8 +71,8 @@ namespace lang {
 
 void throw_wrong_type(const Var& var, const std::string& type) {
   const bool cut = !var.slot()->is_list() && var.slot()->meta().finish_reason == "length";
-  throw Error(ErrorKind::WrongType, fmt::format("reading \"{}\": expected {}, got \"{}\"{}", var.name(), type, var.str(),
-                                                cut ? "; it was cut off by max_tokens" : ""));
+  throw Error(ErrorKind::WrongType, fmt::format("reading \"{}\": expected {}, got \"{}\"{}", var.name(), type,
+                                                var.str(), cut ? "; it was cut off by max_tokens" : ""));
 }
 
 }  // namespace lang
@@ -96,7 +95,8 @@ State& State::operator+=(const Expr& expr) {
 
 Var State::operator[](std::string_view name) const {
   std::shared_ptr<Slot> slot = strand_->find(name);
-  if (!slot) throw Error(ErrorKind::NotFound, fmt::format("reading \"{}\": nothing defines a variable of this name", name));
+  if (!slot)
+    throw Error(ErrorKind::NotFound, fmt::format("reading \"{}\": nothing defines a variable of this name", name));
   return Var(std::move(slot));
 }
 

@@ -46,7 +46,9 @@ TEST(State, TwoGenerationsOfOneNameAreTwoDefinitions) {
 
 TEST(State, AVariableOutlivesItsState) {
   std::optional<Var> kept;
-  { kept = run_with({.backend = scripted({"late"})}, [](State& s) { s += gen("x"); })["x"]; }
+  {
+    kept = run_with({.backend = scripted({"late"})}, [](State& s) { s += gen("x"); })["x"];
+  }
   EXPECT_EQ(*kept, "late");
 }
 

@@ -113,7 +113,9 @@ class Strand : public std::enable_shared_from_this<Strand> {
   void selected(const Op& op, Outcome<ChoiceScores>&& outcome);
 
   // API speculation (speculation.h).
-  bool speculates_turn() const { return api_spec_tokens_ > 0 && !context_->capabilities.completion && role_ == "assistant"; }
+  bool speculates_turn() const {
+    return api_spec_tokens_ > 0 && !context_->capabilities.completion && role_ == "assistant";
+  }
   bool speculates_text() const { return api_spec_tokens_ > 0 && context_->capabilities.completion; }
   void generate_from_surplus(Op op, const Gen& gen, Lock& lock);
   void send_turn(const std::string& role, int attempt, Lock& lock);
@@ -136,8 +138,8 @@ class Strand : public std::enable_shared_from_this<Strand> {
   std::shared_ptr<Slot> pending_;  ///< what the call in flight defines
   std::optional<std::stop_source> stop_;
 
-  std::string text_, partial_;     ///< partial_: pieces of the call in flight
-  std::string utf8_;               ///< the beginning of a character that a piece ended in
+  std::string text_, partial_;  ///< partial_: pieces of the call in flight
+  std::string utf8_;            ///< the beginning of a character that a piece ended in
   std::optional<ReasoningSplitter> splitter_;
   Variables variables_;
   std::vector<Message> messages_;
@@ -145,8 +147,8 @@ class Strand : public std::enable_shared_from_this<Strand> {
   size_t role_begin_ = 0, fork_begin_ = 0;
   std::vector<std::string> images_, turn_images_;
   std::vector<Capture> captures_;
-  std::vector<Op> pattern_;        ///< of a turn that is tried with one call
-  Surplus surplus_;                ///< text that a call brought beyond its gen
+  std::vector<Op> pattern_;  ///< of a turn that is tried with one call
+  Surplus surplus_;          ///< text that a call brought beyond its gen
 };
 
 }  // namespace sgl::lang

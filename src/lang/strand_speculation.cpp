@@ -75,11 +75,12 @@ void Strand::send_turn(const std::string& role, int attempt, Lock& lock) {
     if (gen == nullptr) continue;
     GenOptions options = shared_options(options_of(*gen));
     if (shared && !same(*shared, options)) {
-      fail_locked(Error(ErrorKind::InvalidArgument,
-                        fmt::format("{}: with api_spec_tokens the gens of a turn are one call, so they may differ in stop "
-                                    "and max_tokens only",
-                                    call_name("gen", gen->name))),
-                  lock);
+      fail_locked(
+          Error(ErrorKind::InvalidArgument,
+                fmt::format("{}: with api_spec_tokens the gens of a turn are one call, so they may differ in stop "
+                            "and max_tokens only",
+                            call_name("gen", gen->name))),
+          lock);
       return;
     }
     shared = std::move(options);
@@ -113,8 +114,10 @@ void Strand::turn_came(const std::string& role, int attempt, Outcome<Generated>&
     std::vector<PatternPart> parts;
     for (const Op& op : pattern_) {
       if (const auto* text = std::get_if<Text>(&op.node->what); text != nullptr && !text->text.empty()) {
-        if (!parts.empty() && !parts.back().is_gen) parts.back().text += text->text;
-        else parts.push_back({.is_gen = false, .text = text->text});
+        if (!parts.empty() && !parts.back().is_gen)
+          parts.back().text += text->text;
+        else
+          parts.push_back({.is_gen = false, .text = text->text});
       } else if (const auto* gen = std::get_if<Gen>(&op.node->what)) {
         parts.push_back({.is_gen = true, .text = {}, .stop = options_of(*gen).stop.items()});
       }
@@ -126,12 +129,13 @@ void Strand::turn_came(const std::string& role, int attempt, Outcome<Generated>&
       return;
     }
     if (!texts) {
-      fail_locked(Error(ErrorKind::Aborted,
-                        fmt::format("an assistant turn with api_spec_tokens = {}: none of {} replies followed the pattern "
-                                    "of its constants; show the model examples of it, or turn speculation off. The last "
-                                    "reply: {}",
-                                    api_spec_tokens_, kMostTries, reply.substr(0, 200))),
-                  lock);
+      fail_locked(
+          Error(ErrorKind::Aborted,
+                fmt::format("an assistant turn with api_spec_tokens = {}: none of {} replies followed the pattern "
+                            "of its constants; show the model examples of it, or turn speculation off. The last "
+                            "reply: {}",
+                            api_spec_tokens_, kMostTries, reply.substr(0, 200))),
+          lock);
       return;
     }
     const std::vector<Op> pattern = std::exchange(pattern_, {});

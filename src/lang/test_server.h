@@ -123,7 +123,8 @@ class TestServer {
       }
     }
     socket.non_blocking(false);
-    std::string out = fmt::format("HTTP/1.1 {} X\r\nConnection: close\r\nContent-Length: {}\r\n", reply.status, reply.body.size());
+    std::string out =
+        fmt::format("HTTP/1.1 {} X\r\nConnection: close\r\nContent-Length: {}\r\n", reply.status, reply.body.size());
     for (const std::string& header : reply.headers) out += header + "\r\n";
     out += "\r\n" + reply.body;
     boost::asio::write(socket, boost::asio::buffer(out), error);

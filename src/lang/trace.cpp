@@ -22,7 +22,9 @@ class Recorder final : public Backend {
     Outcome<Generated> out;
     out.value.texts.assign(static_cast<size_t>(call.options.n.value_or(1)), text);
     out.value.meta.finish_reason = "stop";
-    add({.state = call.state, .name = std::move(call.variable), .prompt = std::move(call.prompt.text),
+    add({.state = call.state,
+         .name = std::move(call.variable),
+         .prompt = std::move(call.prompt.text),
          .options = std::move(call.options)});
     if (sink.on_text) sink.on_text(text);
     sink.on_done(std::move(out));
@@ -33,7 +35,9 @@ class Recorder final : public Backend {
     out.value.choices = call.choices;
     out.value.tokens.assign(call.choices.size(), {0.0});
     out.value.unconditional = out.value.tokens;
-    add({.state = call.state, .name = std::move(call.variable), .prompt = std::move(call.prompt.text),
+    add({.state = call.state,
+         .name = std::move(call.variable),
+         .prompt = std::move(call.prompt.text),
          .choices = std::move(call.choices)});
     sink(std::move(out));
   }
@@ -57,7 +61,9 @@ class Recorder final : public Backend {
 }  // namespace
 
 std::shared_ptr<Backend> make_recorder() { return std::make_shared<Recorder>(); }
-std::vector<TracedCall> recorded_calls(const Backend& recorder) { return dynamic_cast<const Recorder&>(recorder).calls(); }
+std::vector<TracedCall> recorded_calls(const Backend& recorder) {
+  return dynamic_cast<const Recorder&>(recorder).calls();
+}
 
 }  // namespace lang
 
@@ -78,12 +84,14 @@ std::string explain(const std::vector<TracedCall>& calls) {
                        lang::call_name(is_gen ? "gen" : "select", c.name), c.prompt.size(), cut ? "…" : "",
                        lang::json_quote(prompt));
     if (is_gen) {
-      out += fmt::format(", max_tokens {}, temperature {}", c.options.max_tokens.value_or(0), c.options.temperature.value_or(1));
+      out += fmt::format(", max_tokens {}, temperature {}", c.options.max_tokens.value_or(0),
+                         c.options.temperature.value_or(1));
       for (const std::string& stop : c.options.stop.items()) out += ", stop " + lang::json_quote(stop);
       if (!c.options.regex.empty()) out += ", regex " + c.options.regex;
       if (!c.options.json_schema.empty()) out += ", json_schema " + c.options.json_schema;
     }
-    for (const std::string& choice : c.choices) out += (&choice == &c.choices[0] ? ", of " : " | ") + lang::json_quote(choice);
+    for (const std::string& choice : c.choices)
+      out += (&choice == &c.choices[0] ? ", of " : " | ") + lang::json_quote(choice);
     out += "\n";
   }
   return out;

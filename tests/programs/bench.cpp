@@ -19,7 +19,9 @@ using Clock = std::chrono::steady_clock;
 
 namespace {
 
-double milliseconds_since(Clock::time_point start) { return std::chrono::duration<double, std::milli>(Clock::now() - start).count(); }
+double milliseconds_since(Clock::time_point start) {
+  return std::chrono::duration<double, std::milli>(Clock::now() - start).count();
+}
 
 class NullBackend final : public Backend {
  public:
@@ -53,12 +55,14 @@ void overhead() {
     times.push_back(milliseconds_since(start));
   }
   std::sort(times.begin(), times.end());
-  std::printf("1,000 constants and 10 gens: %.3f ms (median of %zu), %.3f ms (best)\n", times[times.size() / 2], times.size(), times[0]);
+  std::printf("1,000 constants and 10 gens: %.3f ms (median of %zu), %.3f ms (best)\n", times[times.size() / 2],
+              times.size(), times[0]);
 
   const double before = resident_mb();
   std::vector<Run<void>> live;
   for (int i = 0; i < 10'000; ++i) {
-    live.push_back(run_with(options, [](State& s) { s += "a state with some text, a variable and a backend " + gen("x"); }));
+    live.push_back(
+        run_with(options, [](State& s) { s += "a state with some text, a variable and a backend " + gen("x"); }));
   }
   std::printf("10,000 live states: %.1f MB\n", resident_mb() - before);
 }
@@ -66,7 +70,8 @@ void overhead() {
 std::string chronicle(int lines) {
   std::string out;
   for (int i = 0; i < lines; ++i) {
-    out += cat("In ", 1900 + i, " the village of Larn had ", 400 + i * 7, " inhabitants, and the harvest was ", i % 3 == 0 ? "poor" : "good", ".\n");
+    out += cat("In ", 1900 + i, " the village of Larn had ", 400 + i * 7, " inhabitants, and the harvest was ",
+               i % 3 == 0 ? "poor" : "good", ".\n");
   }
   return out;
 }
@@ -76,7 +81,10 @@ void fork_of_16(const RunOptions& options) {
   run_with(options, [](State& s) {
     s += chronicle(36);  // some 1,000 tokens
     auto forks = s.fork(16);
-    forks += [](int i) { return cat("Question ", i, ": how many lived there in ", 1900 + 2 * i, "?\nAnswer:") + gen("a", {.max_tokens = 8}); };
+    forks += [](int i) {
+      return cat("Question ", i, ": how many lived there in ", 1900 + 2 * i, "?\nAnswer:") +
+             gen("a", {.max_tokens = 8});
+    };
     forks.join();
   });
 }
@@ -85,7 +93,8 @@ void few_shot_64(const RunOptions& options) {
   const std::string shots = chronicle(24);
   std::vector<int> rows(64);
   for (size_t i = 0; i < rows.size(); ++i) rows[i] = static_cast<int>(i);
-  run_batch([&](State& s, int i) { s += shots + cat("In ", 1930 + i, " the village") + gen("a", {.max_tokens = 8}); }, rows, {.run = options});
+  run_batch([&](State& s, int i) { s += shots + cat("In ", 1930 + i, " the village") + gen("a", {.max_tokens = 8}); },
+            rows, {.run = options});
 }
 
 void tree_of_thought(const RunOptions& options) {
@@ -97,7 +106,8 @@ void tree_of_thought(const RunOptions& options) {
     for (State& plan : plans) {
       ways.push_back(plan.fork(3));
       ways.back() += [](int i) {
-        return cat("\nWay ", i, ":") + gen("way", {.max_tokens = 12, .ignore_eos = true}) + "\nGrade:" + select("grade", {" 1", " 2", " 3", " 4", " 5"});
+        return cat("\nWay ", i, ":") + gen("way", {.max_tokens = 12, .ignore_eos = true}) +
+               "\nGrade:" + select("grade", {" 1", " 2", " 3", " 4", " 5"});
       };
     }
     for (Forks& fork : ways) fork.join();
@@ -126,10 +136,14 @@ struct Cost {
 
 void sharing(const std::string& model) {
   const std::vector<std::pair<const char*, std::function<void(const RunOptions&)>>> workloads = {
-      {"fork of 16 on 1,000 tokens", fork_of_16}, {"64-row few-shot batch", few_shot_64}, {"tree of thought, 4 × 3", tree_of_thought}, {"8 agents of 6 turns", agents}};
+      {"fork of 16 on 1,000 tokens", fork_of_16},
+      {"64-row few-shot batch", few_shot_64},
+      {"tree of thought, 4 × 3", tree_of_thought},
+      {"8 agents of 6 turns", agents}};
   std::vector<std::vector<Cost>> costs(workloads.size());
   for (const bool cached : {false, true}) {
-    auto e = std::make_shared<Engine>(EngineOptions{.model_path = model, .disable_radix_cache = !cached, .decode_log_interval = 0});
+    auto e = std::make_shared<Engine>(
+        EngineOptions{.model_path = model, .disable_radix_cache = !cached, .decode_log_interval = 0});
     const RunOptions options{.backend = engine(e), .gen = {.temperature = 0}};
     for (size_t i = 0; i < workloads.size(); ++i) {
       e->flush_cache(5);
@@ -138,15 +152,19 @@ void sharing(const std::string& model) {
       workloads[i].second(options);
       const double seconds = milliseconds_since(start) / 1000;
       const EngineStats after = e->stats();
-      costs[i].push_back({seconds, (after.prompt_tokens - after.cached_tokens) - (before.prompt_tokens - before.cached_tokens)});
+      costs[i].push_back(
+          {seconds, (after.prompt_tokens - after.cached_tokens) - (before.prompt_tokens - before.cached_tokens)});
       std::fprintf(stderr, "%s, cache %s: %.2f s\n", workloads[i].first, cached ? "on" : "off", seconds);
     }
   }
-  std::printf("| Program | independent: time | prefill tokens | as a program: time | prefill tokens | faster |\n|---|---|---|---|---|---|\n");
+  std::printf(
+      "| Program | independent: time | prefill tokens | as a program: time | prefill tokens | faster "
+      "|\n|---|---|---|---|---|---|\n");
   for (size_t i = 0; i < workloads.size(); ++i) {
     const Cost &off = costs[i][0], &on = costs[i][1];
-    std::printf("| %s | %.2f s | %lld | %.2f s | %lld | %.1f× |\n", workloads[i].first, off.seconds, static_cast<long long>(off.prefill), on.seconds,
-                static_cast<long long>(on.prefill), off.seconds / on.seconds);
+    std::printf("| %s | %.2f s | %lld | %.2f s | %lld | %.1f× |\n", workloads[i].first, off.seconds,
+                static_cast<long long>(off.prefill), on.seconds, static_cast<long long>(on.prefill),
+                off.seconds / on.seconds);
   }
 }
 
@@ -155,8 +173,10 @@ void sharing(const std::string& model) {
 int main(int argc, char** argv) {
   const std::string what = argc > 1 ? argv[1] : "overhead";
   try {
-    if (what == "sharing") sharing(argc > 2 ? argv[2] : "");
-    else overhead();
+    if (what == "sharing")
+      sharing(argc > 2 ? argv[2] : "");
+    else
+      overhead();
   } catch (const std::exception& error) {
     std::cerr << "program_bench: " << error.what() << std::endl;
     return 1;

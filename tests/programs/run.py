@@ -115,6 +115,13 @@ class Programs(unittest.TestCase):
         self.compare(run([ARGS.results, "runtime", self.url, "--templates"]), self.reference, 40)
 
 
+class Wire(unittest.TestCase):
+    def test_openais_own_types_accept_what_is_sent_and_write_what_is_read(self):
+        if ARGS.venv is None:
+            self.skipTest("no --venv")
+        self.assertGreaterEqual(run([make_venv(ARGS.venv.resolve()), HERE / "openai_wire.py", ARGS.results])["requests"], 40)
+
+
 def main():
     global ARGS
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
