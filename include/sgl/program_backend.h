@@ -114,6 +114,9 @@ struct GenerateSink {
 };
 using ScoreSink = std::function<void(Outcome<ChoiceScores>&&)>;
 
+// In a namespace of its own: the engine has a class of this name for its devices, and one program holds both.
+namespace programs {
+
 /// Thread: every function may be called from any thread, and returns without waiting for the model.
 class Backend {
  public:
@@ -137,6 +140,9 @@ class Backend {
   /// Waits. Facts of the server as JSON; "{}" if there are none.
   virtual std::string server_info() { return "{}"; }
 };
+
+}  // namespace programs
+using programs::Backend;
 
 /// The model in this process. Throws what Engine's constructor throws.
 std::shared_ptr<Backend> engine(EngineOptions options);

@@ -100,6 +100,8 @@ class Maybe {
   std::variant<T, Error> value_;
 };
 
+namespace programs {
+
 /// New text as it comes; `for (std::string_view piece : s.text_iter("x"))`. Pieces are whole UTF-8 characters and
 /// live until the next step. begin() and ++ wait, and throw the error that ended the text.
 class TextStream {
@@ -132,6 +134,9 @@ class TextStream {
   std::function<bool(std::string&)> next_;
   std::string piece_;
 };
+
+}  // namespace programs
+using programs::TextStream;
 
 /// A handle of a prompt under construction.
 class State {
