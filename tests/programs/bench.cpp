@@ -1,7 +1,8 @@
 // What programs cost, and what they gain. Not a test: prints a table.
 //
 //   program_bench overhead              the language alone, on a backend that does nothing
-//   program_bench sharing [MODEL]       programs with shared prefixes against the same requests without a prefix cache
+//   program_bench sharing [MODEL [NAME]]   programs with shared prefixes against the same requests without a prefix
+//                                          cache; NAME: only those whose names begin so
 
 #include <algorithm>
 #include <chrono>
@@ -130,41 +131,42 @@ void agents(const RunOptions& options) {
 }
 
 struct Cost {
-  double seconds;
-  int64_t prefill;
+  double seconds = 0;
+  int64_t prefill = 0;
 };
 
-void sharing(const std::string& model) {
-  const std::vector<std::pair<const char*, std::function<void(const RunOptions&)>>> workloads = {
+Cost measure(const std::shared_ptr<Engine>& e, const std::function<void(const RunOptions&)>& workload) {
+  const RunOptions options{.backend = engine(e), .gen = {.temperature = 0}};
+  e->flush_cache(5);
+  const EngineStats before = e->stats();
+  const auto start = Clock::now();
+  workload(options);
+  const double seconds = milliseconds_since(start) / 1000;
+  const EngineStats after = e->stats();
+  return {seconds, (after.prompt_tokens - after.cached_tokens) - (before.prompt_tokens - before.cached_tokens)};
+}
+
+/// `only`: the beginning of a workload's name.
+void sharing(const std::string& model, const std::string& only) {
+  const std::vector<std::pair<std::string, std::function<void(const RunOptions&)>>> workloads = {
       {"fork of 16 on 1,000 tokens", fork_of_16},
       {"64-row few-shot batch", few_shot_64},
       {"tree of thought, 4 × 3", tree_of_thought},
       {"8 agents of 6 turns", agents}};
-  std::vector<std::vector<Cost>> costs(workloads.size());
-  for (const bool cached : {false, true}) {
-    auto e = std::make_shared<Engine>(
-        EngineOptions{.model_path = model, .disable_radix_cache = !cached, .decode_log_interval = 0});
-    const RunOptions options{.backend = engine(e), .gen = {.temperature = 0}};
-    for (size_t i = 0; i < workloads.size(); ++i) {
-      e->flush_cache(5);
-      const EngineStats before = e->stats();
-      const auto start = Clock::now();
-      workloads[i].second(options);
-      const double seconds = milliseconds_since(start) / 1000;
-      const EngineStats after = e->stats();
-      costs[i].push_back(
-          {seconds, (after.prompt_tokens - after.cached_tokens) - (before.prompt_tokens - before.cached_tokens)});
-      std::fprintf(stderr, "%s, cache %s: %.2f s\n", workloads[i].first, cached ? "on" : "off", seconds);
-    }
-  }
-  std::printf(
-      "| Program | independent: time | prefill tokens | as a program: time | prefill tokens | faster "
-      "|\n|---|---|---|---|---|---|\n");
-  for (size_t i = 0; i < workloads.size(); ++i) {
-    const Cost &off = costs[i][0], &on = costs[i][1];
-    std::printf("| %s | %.2f s | %lld | %.2f s | %lld | %.1f× |\n", workloads[i].first, off.seconds,
+  auto load = [&](bool cached) {
+    return std::make_shared<Engine>(EngineOptions{
+        .model_path = model, .max_total_tokens = 65536, .disable_radix_cache = !cached, .decode_log_interval = 0});
+  };
+  const std::shared_ptr<Engine> without = load(false), with = load(true);
+  std::printf("| Program | Independent requests | | As a program | | |\n|---|---|---|---|---|---|\n");
+  std::printf("| | time | prefill tokens | time | prefill tokens | faster |\n");
+  for (const auto& [name, workload] : workloads) {
+    if (!name.starts_with(only)) continue;
+    const Cost off = measure(without, workload), on = measure(with, workload);
+    std::printf("| %s | %.2f s | %lld | %.2f s | %lld | %.1f× |\n", name.c_str(), off.seconds,
                 static_cast<long long>(off.prefill), on.seconds, static_cast<long long>(on.prefill),
                 off.seconds / on.seconds);
+    std::fflush(stdout);
   }
 }
 
@@ -174,7 +176,7 @@ int main(int argc, char** argv) {
   const std::string what = argc > 1 ? argv[1] : "overhead";
   try {
     if (what == "sharing")
-      sharing(argc > 2 ? argv[2] : "");
+      sharing(argc > 2 ? argv[2] : "", argc > 3 ? argv[3] : "");
     else
       overhead();
   } catch (const std::exception& error) {

@@ -6,35 +6,26 @@ usage: run.py --program build/release/sgl --results build/release/tests/program_
 Without --venv the comparison with SGLang's front end is left out. The environment is made once.
 """
 import argparse
-import contextlib
 import json
 import os
 import shutil
-import signal
-import socket
 import subprocess
 import sys
-import tempfile
-import time
 import unittest
-import urllib.error
-import urllib.request
 import venv
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent))
+
+from server_process import ServerProcess  # noqa: E402
+
 ARGS = None
 
 # Where SGLang's front end gives something else on purpose; docs/language.md says why.
 #   copy       its variables come back as lists of one, here as plain values
 #   unnamed    a generation without a name is kept under None there, so reference.py names it
 DIFFERENT_VARIABLES = {"copy", "unnamed"}
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
 
 
 def make_venv(directory):
@@ -54,7 +45,7 @@ def make_venv(directory):
 
 
 def run(command):
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=900, check=False,
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=False,
                           env=dict(os.environ, no_proxy="127.0.0.1"))
     if done.returncode != 0:
         raise AssertionError(f"{command} ended with status {done.returncode}:\n{done.stderr[-4000:]}")
@@ -66,28 +57,13 @@ class Programs(unittest.TestCase):
 
     @classmethod
     def setUpClass(cls):
-        port = free_port()
-        cls.url = f"http://127.0.0.1:{port}"
-        cls.log = tempfile.TemporaryFile("w+")
-        cls.server = subprocess.Popen([ARGS.program, "serve", "--port", str(port), "--decode-log-interval", "0"],
-                                      stdout=cls.log, stderr=cls.log)
-        deadline = time.time() + 300
-        while True:
-            with contextlib.suppress(urllib.error.URLError, ConnectionError):
-                urllib.request.urlopen(cls.url + "/health", timeout=60).read()
-                break
-            if cls.server.poll() is not None or time.time() > deadline:
-                cls.server.kill()
-                cls.log.seek(0)
-                raise RuntimeError("the server did not start:\n" + cls.log.read())
-            time.sleep(0.05)
+        cls.server = ServerProcess(ARGS.program, "--decode-log-interval", "0")
+        cls.url = cls.server.url
         cls.runtime = run([ARGS.results, "runtime", cls.url])
 
     @classmethod
     def tearDownClass(cls):
-        cls.server.send_signal(signal.SIGTERM)
-        cls.server.wait(timeout=60)
-        cls.log.close()
+        cls.server.stop()
 
     def compare(self, ours, theirs, expected, what=("text", "vars", "messages")):
         self.assertGreaterEqual(len(theirs), expected)
