@@ -41,14 +41,15 @@ EXTRA_HEADERS = {"cli": ["checkpoint/hub.h", "bench/bench.h", "grammar/grammar.h
                          "grammar/token_vocabulary.h", "text/tokenizer_json.h"]}
 
 # A public header that only its owner and the folders above that may include. Those not named here are for all.
-PUBLIC_OWNERS = {"engine.h": "engine", "program.h": "lang"}
+PUBLIC_OWNERS = {"engine.h": "engine",
+                 **{f"program{part}.h": "lang" for part in ("", "_backend", "_expr", "_json", "_options", "_run", "_state")}}
 ABOVE = {"engine": ["engine", "lang", "server", "python", "bench", "cli"], "lang": ["lang", "python", "cli"]}
 
 # What CMakeLists.txt may link to a folder besides its layers: the public headers' implementation.
 LINKED_BEHIND_PUBLIC = {"lang": ["engine"], "server": ["engine"], "python": ["engine"], "bench": ["engine"],
                         "cli": ["engine", "quant", "bench", "grammar"]}
 
-THIRD_PARTY = re.compile(r"(boost|nlohmann|fmt|spdlog|CLI|simdjson|gtest|gmock|benchmark|curl|openssl)([./]|$)"
+THIRD_PARTY = re.compile(r"(boost|nlohmann|fmt|spdlog|CLI|simdjson|yaml-cpp|gtest|gmock|benchmark|curl|openssl)([./]|$)"
                          r"|(pcre2|utf8proc|xxhash|zlib|zconf|lzma|immintrin|x86intrin|arm_neon)\.h$")
 CUDA = re.compile(r"(cuda|cublas|cudnn|curand|nccl|nvtx|cooperative_groups|cutlass|cute|cub|thrust|flashinfer)\w*([./]|$)")
 PLATFORM = re.compile(r"(sys/|netinet/|arpa/|net/|mach/|windows\.h$|winsock2\.h$"

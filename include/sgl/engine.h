@@ -61,6 +61,7 @@ struct ModelInfo {
   std::optional<float> temperature{}, top_p{}, min_p{}, repetition_penalty{};
   std::optional<int> top_k{};
   bool has_chat_template = false;
+  bool has_grammars = false;  ///< generations can be constrained by regex, json_schema and ebnf
 };
 
 /// A snapshot of the engine's state.

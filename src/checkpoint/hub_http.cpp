@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
-#include <cstdlib>
 #include <filesystem>
 #include <mutex>
 #include <random>
@@ -17,6 +16,7 @@
 
 #include "base/file.h"
 #include "base/file_writer.h"
+#include "base/http.h"
 #include "sgl/error.h"
 
 namespace sgl::hub {
@@ -47,10 +47,6 @@ std::optional<int64_t> parse_int(std::string_view s) {
   auto [end, error] = std::from_chars(s.data(), s.data() + s.size(), value);
   if (error != std::errc() || end != s.data() + s.size() || value < 0) return std::nullopt;
   return value;
-}
-
-bool retryable(long status) {
-  return status == 408 || status == 425 || status == 429 || (status >= 500 && status != 501 && status != 505);
 }
 
 using UrlPtr = std::unique_ptr<CURLU, decltype(&curl_url_cleanup)>;
@@ -138,14 +134,6 @@ size_t on_data(char* data, size_t, size_t n, void* user) {
   }
 }
 
-/// The system's certificates unless the environment names others; libcurl itself does not look there.
-const char* ca_bundle() {
-  for (const char* name : {"SSL_CERT_FILE", "CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE"}) {
-    if (const char* path = std::getenv(name); path != nullptr && *path != '\0') return path;
-  }
-  return nullptr;
-}
-
 /// First byte of a "bytes 5-9/10" answer; nullopt if it is malformed.
 std::optional<int64_t> range_start(std::string_view content_range) {
   if (!content_range.starts_with("bytes ")) return std::nullopt;
@@ -209,7 +197,7 @@ void HttpClient::Impl::perform(const std::string& url, const std::vector<std::st
   curl_easy_setopt(c, CURLOPT_HEADERDATA, &hop);
   curl_easy_setopt(c, CURLOPT_WRITEFUNCTION, on_data);
   curl_easy_setopt(c, CURLOPT_WRITEDATA, &hop);
-  if (const char* path = ca_bundle()) curl_easy_setopt(c, CURLOPT_CAINFO, path);
+  if (const char* path = ca_bundle_from_environment()) curl_easy_setopt(c, CURLOPT_CAINFO, path);
 
   hop.result = curl_easy_perform(c);
   hop.detail = detail[0] != '\0' ? detail.data() : curl_easy_strerror(hop.result);
@@ -247,7 +235,7 @@ bool HttpClient::Impl::may_retry(int attempt, const Hop& hop) const {
   if (attempt >= options.attempts) return false;
   switch (hop.result) {
     case CURLE_OK:
-      return retryable(hop.status);
+      return is_passing_failure(hop.status);
     case CURLE_URL_MALFORMAT:
     case CURLE_UNSUPPORTED_PROTOCOL:
     case CURLE_PEER_FAILED_VERIFICATION:

@@ -4,6 +4,7 @@
 //   main ── run ──┬── serve     flags → ServerOptions → run_server
 //                 ├── generate  a prompt or JSONL → the same requests as /generate → JSONL
 //                 ├── chat      lines → one conversation → streamed answers
+//                 ├── run       a program file → steps on a state → its text
 //                 ├── bench     ops, latency, throughput, serving → tables and JSON
 //                 └── grammar   a schema, pattern or EBNF file → what it accepts, its masks, their speed, its automaton
 //
@@ -19,6 +20,7 @@
 
 #include "server/engine_api.h"
 #include "server/server.h"
+#include "sgl/program_backend.h"
 
 namespace sgl::cli {
 
@@ -32,6 +34,7 @@ struct World {
   int columns = 100;  ///< for help texts
   std::function<std::shared_ptr<EngineApi>(const EngineOptions&)> load;
   std::function<int(const ServerOptions&)> serve;
+  std::function<std::shared_ptr<Backend>(const EngineOptions&)> load_backend = {};  ///< of programs; empty: sgl::engine
 };
 
 /// The command line is wrong: the message says how. Ends the program with status 2.
@@ -47,6 +50,7 @@ int run(const std::vector<std::string>& arguments, World& world);
 int serve(const std::vector<std::string>& arguments, World& world);
 int generate(const std::vector<std::string>& arguments, World& world);
 int chat(const std::vector<std::string>& arguments, World& world);
+int run_program(const std::vector<std::string>& arguments, World& world);
 int bench(const std::vector<std::string>& arguments, World& world);
 int grammar(const std::vector<std::string>& arguments, World& world);
 

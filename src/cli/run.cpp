@@ -22,6 +22,7 @@ Commands:
   serve      an HTTP server: OpenAI's API, and SGLang's own
   generate   a prompt, or a file of them, in; answers out
   chat       a conversation in this terminal
+  run        a program of generations, choices and branches, from a file
   bench      how fast this machine, the engine or a server is
   grammar    what a JSON schema, a pattern or an EBNF grammar accepts, and how fast
 
@@ -39,12 +40,12 @@ struct Command {
   const char* name;
   int (*run)(const std::vector<std::string>&, World&);
 };
-constexpr Command kCommands[] = {
-    {"serve", serve}, {"generate", generate}, {"chat", chat}, {"bench", bench}, {"grammar", grammar}};
+constexpr Command kCommands[] = {{"serve", serve},     {"generate", generate}, {"chat", chat},
+                                 {"run", run_program}, {"bench", bench},       {"grammar", grammar}};
 
 int dispatch(const std::vector<std::string>& arguments, World& world) {
   if (arguments.empty()) {
-    throw UsageError("a command is missing: serve, generate, chat, bench or grammar; sgl --help says more");
+    throw UsageError("a command is missing: serve, generate, chat, run, bench or grammar; sgl --help says more");
   }
   const std::string& first = arguments[0];
   if (first == "--version" || first == "version") {

@@ -37,6 +37,10 @@ int http_status(ErrorKind kind) {
       return 503;
     case ErrorKind::CorruptFile:
     case ErrorKind::Internal:
+    case ErrorKind::WrongType:
+    case ErrorKind::Aborted:
+    case ErrorKind::Cancelled:
+    case ErrorKind::Server:
       break;
   }
   return 500;

@@ -1,0 +1,62 @@
+#pragma once
+// What an expression is made of. Immutable once made, shared by all expressions that hold it.
+
+#include <memory>
+#include <string>
+#include <string_view>
+#include <typeindex>
+#include <variant>
+#include <vector>
+
+#include "sgl/program_expr.h"
+
+namespace sgl::lang {
+
+class Slot;
+struct ReasoningFormat;
+
+struct Text {
+  std::string text;
+};
+struct Reference {
+  std::shared_ptr<Slot> slot;
+};
+struct Gen {
+  std::string name;
+  GenOptions options;
+  std::string type;  ///< of a typed one, for messages; empty: text
+  const ReasoningFormat* reasoning = nullptr;
+};
+struct Select {
+  std::string name;
+  Choices choices;
+  ChoiceMethod method;
+};
+struct RoleBegin {
+  std::string role;
+};
+struct RoleEnd {
+  std::string role;
+};
+struct CaptureBegin {
+  std::string name;
+};
+struct CaptureEnd {
+  std::string name;
+};
+struct Media {
+  std::string base64;
+};
+/// Asks the backend to compute the text so far; what fork() does.
+struct Commit {};
+
+struct Node {
+  std::variant<Text, Reference, Gen, Select, RoleBegin, RoleEnd, CaptureBegin, CaptureEnd, Media, Commit> what;
+};
+
+template <class T>
+Expr make_expr(T what) {
+  return Expr(std::make_shared<const Node>(Node{std::move(what)}));
+}
+
+}  // namespace sgl::lang

@@ -1,0 +1,181 @@
+// API speculative execution: fewer calls, the same variables, and never a silent guess.
+
+#include "lang/speculation.h"
+
+#include "lang/test_programs.h"
+
+namespace sgl {
+namespace {
+
+std::shared_ptr<ScriptedBackend> chat_api(std::vector<std::string> answers) {
+  auto backend = std::make_shared<ScriptedBackend>(std::move(answers), ScriptedBackend::chat());
+  backend->set_format(ChatFormat::named("chatml"));  // with a stop string, which must not disturb
+  return backend;
+}
+
+void novel(State& s) {
+  s += user("Recommend a novel.");
+  s += assistant("Title: " + gen("title", {.stop = "\n"}) + "\nAuthor: " + gen("author", {.stop = "\n"}) +
+                 "\nYear: " + gen("year", {.stop = {"\n", "."}}));
+}
+
+TEST(ChatSpeculation, OneCallBringsAllFields) {
+  auto backend = chat_api({"Title: Dune\nAuthor: Frank Herbert\nYear: 1965."});
+  auto r = run_with({.backend = backend, .api_spec_tokens = 64}, novel);
+  EXPECT_EQ(r["title"], "Dune");
+  EXPECT_EQ(r["author"], "Frank Herbert");
+  EXPECT_EQ(r["year"], "1965");
+  ASSERT_EQ(backend->calls().size(), 1);
+  const GenerateCall call = backend->calls()[0];
+  EXPECT_EQ(call.options.max_tokens, 64);
+  EXPECT_TRUE(call.options.stop.items().empty());
+  EXPECT_EQ(call.prompt.messages, (std::vector<Message>{{"user", "Recommend a novel."}}));
+  EXPECT_EQ(r.messages()[1].content, "Title: Dune\nAuthor: Frank Herbert\nYear: 1965");
+  EXPECT_TRUE(contains(r.text(), "Author: Frank Herbert\nYear: 1965<|im_end|>\n"));
+}
+
+TEST(ChatSpeculation, AReplyThatDoesNotMatchIsAskedForAgain) {
+  auto backend =
+      chat_api({"Sure! Title: Dune", "Title: Dune\nBy: nobody", "Title: Emma\nAuthor: Jane Austen\nYear: 1815"});
+  auto r = run_with({.backend = backend, .api_spec_tokens = 64}, novel);
+  EXPECT_EQ(r["title"], "Emma");  // nothing of the failed tries is left
+  EXPECT_EQ(r["year"], "1815");
+  EXPECT_EQ(backend->calls().size(), 3);
+}
+
+TEST(ChatSpeculation, AfterThreeTriesItIsAnErrorAndNothingHangs) {
+  within(10s, [] {
+    auto backend = chat_api({"no"});
+    backend->set_latency(1ms);
+    auto r = run_with({.backend = backend, .api_spec_tokens = 64}, novel);
+    const Error error = error_of([&] { r["title"].str(); });
+    EXPECT_EQ(error.kind(), ErrorKind::Aborted);
+    EXPECT_EQ(error_of([&] { r.sync(); }).kind(), ErrorKind::Aborted);
+    EXPECT_EQ(backend->calls().size(), 3);
+  });
+}
+
+TEST(ChatSpeculation, ATurnWithoutAGenMakesNoCall) {
+  auto backend = chat_api({"never"});
+  auto r = run_with({.backend = backend, .api_spec_tokens = 64},
+                    [](State& s) { s += user("Hi") + assistant("I say " + Expr("hello.")); });
+  EXPECT_EQ(r.messages()[1].content, "I say hello.");
+  EXPECT_TRUE(backend->calls().empty());
+}
+
+TEST(ChatSpeculation, GensThatDifferInMoreThanStopAndLengthAreRefused) {
+  within(10s, [] {
+    auto backend = chat_api({"a b"});
+    auto r = run_with({.backend = backend, .api_spec_tokens = 64}, [](State& s) {
+      s += user("Hi") + assistant(gen("x", {.temperature = 0}) + " " + gen("y", {.temperature = 1}));
+    });
+    EXPECT_EQ(error_of([&] { r["y"].str(); }).kind(), ErrorKind::InvalidArgument);
+    EXPECT_TRUE(backend->calls().empty());
+  });
+}
+
+TEST(ChatSpeculation, ProgramsOfABatchDoNotMix) {
+  auto backend = std::make_shared<ScriptedBackend>(
+      [](const GenerateCall& call) { return "Word: " + call.prompt.messages.at(0).content + "!\nEnd: yes"; },
+      ScriptedBackend::chat());
+  backend->set_latency(1ms);
+  std::vector<std::string> rows;
+  for (int i = 0; i < 50; ++i) rows.push_back(cat("w", i));
+  auto runs = run_batch(
+      [](State& s, const std::string& word) {
+        s += user(word) + assistant("Word: " + gen("w", {.stop = "!"}) + "!\nEnd: " + gen("e"));
+      },
+      rows, {.num_threads = 8, .run = {.backend = backend, .api_spec_tokens = 32}});
+  for (size_t i = 0; i < rows.size(); ++i) EXPECT_EQ(runs[i]["w"], rows[i]);
+  EXPECT_EQ(backend->calls().size(), rows.size());
+}
+
+TEST(ChatSpeculation, StreamsAndForksDoWithout) {
+  auto backend = chat_api({"plain"});
+  auto live =
+      stream_with({.backend = backend, .api_spec_tokens = 64}, [](State& s) { s += user("Hi") + assistant(gen("x")); });
+  EXPECT_EQ(live["x"].str(), "plain");
+  EXPECT_EQ(backend->calls().at(0).options.max_tokens, 128);
+}
+
+TEST(ChatSpeculation, WithATwoHundredMillisecondApiOneCallTakesAThirdOfTheTime) {
+  auto backend = chat_api({"Title: Dune\nAuthor: Frank Herbert\nYear: 1965."});
+  backend->set_latency(200ms);
+  const auto start = std::chrono::steady_clock::now();
+  auto r = run_with({.backend = backend, .api_spec_tokens = 64}, novel);
+  EXPECT_EQ(r["year"], "1965");
+  EXPECT_EQ(backend->calls().size(), 1);
+  EXPECT_LT(std::chrono::steady_clock::now() - start, 590ms);  // three calls cannot take less than 600 ms
+}
+
+// ── Completion ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+void fields(State& s) {
+  s += "Name: " + gen("name", {.stop = "\n"}) + "\nAge: " + gen("age", {.stop = "\n"}) +
+       "\nHome: " + gen("home", {.stop = "\n"});
+}
+
+TEST(CompletionSpeculation, TheSurplusServesTheNextGens) {
+  auto backend = scripted({"Ada\nAge: 36\nHome: London\nJob: none"});
+  auto r = run_with({.backend = backend, .api_spec_tokens = 64}, fields);
+  EXPECT_EQ(r["name"], "Ada");
+  EXPECT_EQ(r["age"], "36");
+  EXPECT_EQ(r["home"], "London");
+  EXPECT_EQ(r.text(), "Name: Ada\nAge: 36\nHome: London");
+  ASSERT_EQ(backend->calls().size(), 1);
+  EXPECT_EQ(backend->calls()[0].options.max_tokens, 128);  // the larger of the gen's own and 64
+  EXPECT_TRUE(backend->calls()[0].options.stop.items().empty());
+}
+
+TEST(CompletionSpeculation, WhatIsMatchedStaysAndTheNextCallGoesOnFromThere) {
+  auto backend = scripted({"Ada\nAge: 36\nTown: London", "Rome\nmore"});
+  auto r = run_with({.backend = backend, .api_spec_tokens = 64}, fields);
+  EXPECT_EQ(r["age"], "36");
+  EXPECT_EQ(r["home"], "Rome");
+  ASSERT_EQ(backend->calls().size(), 2);
+  EXPECT_EQ(backend->calls()[1].prompt.text, "Name: Ada\nAge: 36\nHome: ");
+}
+
+TEST(CompletionSpeculation, AStopStringThatIsNowhereAsksForTheGenAlone) {
+  // The text is longer than what the gen may have at most, and tokens cannot be counted in it.
+  auto backend = scripted({"a text that goes on without end", "a te"});
+  auto r = run_with({.backend = backend, .api_spec_tokens = 64},
+                    [](State& s) { s += gen("x", {.max_tokens = 4, .stop = "\n"}); });
+  EXPECT_EQ(r["x"], "a te");
+  ASSERT_EQ(backend->calls().size(), 2);
+  EXPECT_EQ(backend->calls()[1].options.max_tokens, 4);
+}
+
+TEST(Surplus, CountsTokensWhereTheirEndsAreKnown) {
+  lang::Surplus surplus;
+  surplus.set({.texts = {"one two three"}, .token_ends = {3, 7, 13}, .meta = {.finish_reason = "length"}}, 3);
+  EXPECT_EQ(surplus.take({"\n"}, 2), "one two");
+  EXPECT_EQ(surplus.take({"\n"}, 5), std::nullopt);  // how the text goes on is not known
+  EXPECT_EQ(surplus.take({"ee"}, 5), " thr");
+}
+
+TEST(Surplus, ATextWithFewerBytesThanTokensAllowedIsShortEnough) {
+  lang::Surplus surplus;
+  surplus.set({.texts = {"abc"}, .meta = {.finish_reason = "stop"}}, 64);
+  EXPECT_EQ(surplus.take({}, 3), "abc");
+  EXPECT_TRUE(surplus.empty());
+}
+
+using Parts = std::vector<lang::PatternPart>;
+const lang::PatternPart kGen{.is_gen = true, .stop = {"\n"}};
+
+TEST(MatchPattern, Cases) {
+  using Texts = std::vector<std::string>;
+  EXPECT_EQ(lang::match_pattern(Parts{kGen}, "a\nb"), Texts{"a"});
+  EXPECT_EQ(lang::match_pattern(Parts{kGen}, "a"), Texts{"a"});  // the last may run to the end
+  EXPECT_EQ(lang::match_pattern(Parts{{.text = "A: "}, kGen, {.text = "\nB: "}, kGen}, "A: x\nB: y"),
+            (Texts{"x", "y"}));
+  EXPECT_EQ(lang::match_pattern(Parts{{.text = "A: "}, kGen}, " A: x"), std::nullopt);
+  EXPECT_EQ(lang::match_pattern(Parts{kGen, {.text = "\nB: "}, kGen}, "x y z"), std::nullopt);
+  // Without a stop string the constant behind it ends a gen.
+  EXPECT_EQ(lang::match_pattern(Parts{{.is_gen = true}, {.text = ", "}, {.is_gen = true}}, "x, y"), (Texts{"x", "y"}));
+  EXPECT_EQ(lang::match_pattern(Parts{{.is_gen = true}, {.text = "."}}, "x"), std::nullopt);
+}
+
+}  // namespace
+}  // namespace sgl

@@ -1,0 +1,158 @@
+// A state's part in API speculation: which calls it makes and where their texts go.
+
+#include <algorithm>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "lang/options.h"
+#include "lang/strand.h"
+
+namespace sgl::lang {
+namespace {
+
+/// Options that one call for several gens cannot give to each.
+GenOptions shared_options(GenOptions options) {
+  options.stop = Strings::none();
+  options.max_tokens.reset();
+  return options;
+}
+
+bool same(const GenOptions& a, const GenOptions& b) {
+  return a.min_tokens == b.min_tokens && a.n == b.n && a.temperature == b.temperature && a.top_p == b.top_p &&
+         a.top_k == b.top_k && a.min_p == b.min_p && a.frequency_penalty == b.frequency_penalty &&
+         a.presence_penalty == b.presence_penalty && a.repetition_penalty == b.repetition_penalty &&
+         a.stop_token_ids == b.stop_token_ids && a.stop_regex.items() == b.stop_regex.items() && a.regex == b.regex &&
+         a.json_schema == b.json_schema && a.ebnf == b.ebnf && a.ignore_eos == b.ignore_eos && a.seed == b.seed;
+}
+
+}  // namespace
+
+void Strand::generate_from_surplus(Op op, const Gen& gen, Lock& lock) {
+  const GenOptions options = options_of(gen);
+  if (!surplus_.empty()) {
+    if (std::optional<std::string> text = surplus_.take(options.stop.items(), *options.max_tokens)) {
+      deliver(op, gen, {std::move(*text)}, {}, lock);
+      return;
+    }
+    surplus_.clear();
+  }
+  GenerateCall call{.variable = gen.name, .state = number_, .prompt = prompt(), .options = options, .token_ends = true};
+  call.options.stop = Strings::none();
+  call.options.max_tokens = std::max(*options.max_tokens, api_spec_tokens_);
+  const int asked = *call.options.max_tokens;
+  auto on_done = [self = shared_from_this(), op, options, asked](Outcome<Generated>&& outcome) {
+    if (outcome.error) {
+      self->poison(*outcome.error);
+      return;
+    }
+    const Gen& what = std::get<Gen>(op.node->what);
+    {
+      Lock held(self->mutex_);
+      if (self->error_) return;
+      const Meta meta = outcome.value.meta;
+      self->surplus_.set(std::move(outcome.value), asked);
+      if (std::optional<std::string> text = self->surplus_.take(options.stop.items(), *options.max_tokens)) {
+        self->deliver(op, what, {std::move(*text)}, meta, held);
+      } else {
+        // Where the gen ends cannot be told from this text: ask for the gen alone.
+        self->surplus_.clear();
+        GenerateCall plain{.variable = what.name, .state = self->number_, .prompt = self->prompt(), .options = options};
+        self->send_generate(
+            op, std::move(plain), [self, op](Outcome<Generated>&& o) { self->generated(op, std::move(o)); }, held);
+        return;
+      }
+    }
+    self->resume();
+  };
+  send_generate(std::move(op), std::move(call), std::move(on_done), lock);
+}
+
+void Strand::send_turn(const std::string& role, int attempt, Lock& lock) {
+  std::optional<GenOptions> shared;
+  for (const Op& op : pattern_) {
+    const auto* gen = std::get_if<Gen>(&op.node->what);
+    if (gen == nullptr) continue;
+    GenOptions options = shared_options(options_of(*gen));
+    if (shared && !same(*shared, options)) {
+      fail_locked(
+          Error(ErrorKind::InvalidArgument,
+                fmt::format("{}: with api_spec_tokens the gens of a turn are one call, so they may differ in stop "
+                            "and max_tokens only",
+                            call_name("gen", gen->name))),
+          lock);
+      return;
+    }
+    shared = std::move(options);
+  }
+  if (!shared) {  // constants only: no call
+    const std::vector<Op> pattern = std::exchange(pattern_, {});
+    role_.clear();  // the pattern's nodes run as they would elsewhere
+    for (const Op& op : pattern) step(op, lock);
+    role_ = role;
+    finish_role(role);
+    return;
+  }
+  GenerateCall call{.variable = {}, .state = number_, .prompt = prompt(), .options = std::move(*shared)};
+  call.options.max_tokens = api_spec_tokens_;
+  send_generate(
+      Op{make_expr(RoleEnd{role}).nodes()[0], nullptr, nullptr}, std::move(call),
+      [self = shared_from_this(), role, attempt](Outcome<Generated>&& outcome) {
+        self->turn_came(role, attempt, std::move(outcome));
+      },
+      lock);
+}
+
+void Strand::turn_came(const std::string& role, int attempt, Outcome<Generated>&& outcome) {
+  {
+    Lock lock(mutex_);
+    if (error_) return;
+    if (outcome.error) {
+      fail_locked(*outcome.error, lock);
+      return;
+    }
+    std::vector<PatternPart> parts;
+    for (const Op& op : pattern_) {
+      if (const auto* text = std::get_if<Text>(&op.node->what); text != nullptr && !text->text.empty()) {
+        if (!parts.empty() && !parts.back().is_gen)
+          parts.back().text += text->text;
+        else
+          parts.push_back({.is_gen = false, .text = text->text});
+      } else if (const auto* gen = std::get_if<Gen>(&op.node->what)) {
+        parts.push_back({.is_gen = true, .text = {}, .stop = options_of(*gen).stop.items()});
+      }
+    }
+    const std::string reply = outcome.value.texts.empty() ? "" : outcome.value.texts[0];
+    std::optional<std::vector<std::string>> texts = match_pattern(parts, reply);
+    if (!texts && attempt < kMostTries) {
+      send_turn(role, attempt + 1, lock);
+      return;
+    }
+    if (!texts) {
+      fail_locked(
+          Error(ErrorKind::Aborted,
+                fmt::format("an assistant turn with api_spec_tokens = {}: none of {} replies followed the pattern "
+                            "of its constants; show the model examples of it, or turn speculation off. The last "
+                            "reply: {}",
+                            api_spec_tokens_, kMostTries, reply.substr(0, 200))),
+          lock);
+      return;
+    }
+    const std::vector<Op> pattern = std::exchange(pattern_, {});
+    role_.clear();
+    size_t next = 0;
+    for (const Op& op : pattern) {
+      if (const auto* gen = std::get_if<Gen>(&op.node->what)) {
+        deliver(op, *gen, {std::move((*texts)[next++])}, outcome.value.meta, lock);
+      } else {
+        step(op, lock);
+      }
+      if (error_) return;
+    }
+    role_ = role;
+    finish_role(role);
+  }
+  resume();
+}
+
+}  // namespace sgl::lang
