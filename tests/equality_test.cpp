@@ -4,10 +4,12 @@
 
 #include <algorithm>
 #include <bit>
+#include <chrono>
 #include <condition_variable>
 #include <cstdlib>
 #include <mutex>
 #include <random>
+#include <thread>
 
 #include <gtest/gtest.h>
 
@@ -197,6 +199,26 @@ TEST(Equality, StreamedIsWhole) {
   std::unique_lock lock(mutex);
   done.wait(lock, [&] { return ended == whole.size(); });
   expect_equal(whole);
+}
+
+TEST(EngineLife, EndsAnEngineWhileItsRequestsRun) {
+  std::vector<FinishReason> ends(8);
+  for (int round = 0; round < 3; ++round) {
+    EngineOptions o = options();
+    o.threads = 2;
+    Engine engine(o);
+    for (size_t i = 0; i < ends.size(); ++i) {
+      Request r = requests()[0];
+      r.sampling.ignore_eos = true;
+      r.sampling.max_new_tokens = 2000;
+      engine.submit(r, [&, i](Output&& piece) { ends[i] = piece.finish; });
+    }
+    while (engine.stats().running == 0) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  for (const FinishReason& end : ends) {
+    EXPECT_EQ(end.type, FinishReason::Type::Abort);
+    EXPECT_EQ(end.status, 503);
+  }
 }
 
 TEST(Equality, ASharedPrefixOf64RequestsIsComputedOnce) {

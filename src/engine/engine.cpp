@@ -89,6 +89,7 @@ class Engine::Impl {
     scheduler_ = std::make_unique<Scheduler>(std::move(c), [this](Plan plan) { return runner_->run(std::move(plan)); });
     scheduler_->start();
   }
+  ~Impl() { scheduler_.reset(); }  // first: its thread uses all the others
 
   std::vector<std::unique_ptr<Sequence>> prepare(Request& request, const OutputCallback& on_output) {
     if (request.rid.empty()) request.rid = random_rid();
