@@ -1,5 +1,7 @@
 // The engine in this process: texts go in as they are, choices are scored by token ids in one batch, and branches share
-// what the radix cache holds. Pieces come on the scheduler's thread and are handed to a worker.
+// what the radix cache holds. Pieces come on the scheduler's thread and are handed to a worker. What a call reports to
+// owns the program, and with it perhaps this backend and its engine, so the worker must be the one to let go of it: on
+// the scheduler's thread the engine would wait for itself.
 
 #include <algorithm>
 #include <atomic>
@@ -195,7 +197,8 @@ void EngineBackend::generate(GenerateCall call, GenerateSink sink) {
       std::lock_guard lock(job->mutex);
       job->abort.reset();
     }
-    job->sink.on_done(std::move(job->out));
+    const GenerateSink last = std::move(job->sink);  // the scheduler's thread may hold the job longer
+    last.on_done(std::move(job->out));
   };
   std::lock_guard lock(job->mutex);  // the end waits until the abort is registered
   engine_->submit(std::move(request), [worker = worker_, on_piece](Output&& piece) {
@@ -232,7 +235,8 @@ void EngineBackend::score_ids(std::vector<std::vector<int32_t>> ids, size_t star
       std::lock_guard lock(job->mutex);
       job->abort.reset();
     }
-    job->done(std::move(job->out));
+    const auto last = std::move(job->done);
+    last(std::move(job->out));
   };
   std::lock_guard lock(job->mutex);
   size_t sent = 0;
@@ -254,7 +258,9 @@ void EngineBackend::score_ids(std::vector<std::vector<int32_t>> ids, size_t star
     worker_->post([job, error, unsent = ids.size() - sent] {  // the others end first
       job->out.error = error;
       job->left -= unsent;
-      if (job->left == 0) job->done(std::move(job->out));
+      if (job->left > 0) return;
+      const auto last = std::move(job->done);
+      last(std::move(job->out));
     });
   }
   job->abort.emplace(stop, Abort{engine_, rid});
