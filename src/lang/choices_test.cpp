@@ -76,7 +76,7 @@ TEST(Choices, ATypedChoiceIsAValue) {
 }
 
 TEST(Choices, AnOwnMethodDecidesAndItsFailureIsTheVariables) {
-  within(10s, [] {
+  within_patience([] {
     const ChoiceMethod last{"last", true, [](const ChoiceScores& s) { return Decision{s.tokens.size() - 1, {}}; }};
     const ChoiceMethod broken{"broken", false,
                               [](const ChoiceScores&) -> Decision { throw std::runtime_error("no idea"); }};

@@ -49,7 +49,7 @@ void ask(State& s) {
 // ── OpenAI ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 TEST(OpenAiChat, SendsMessagesAndReadsTheAnswer) {
-  within(20s, [] {
+  within_patience([] {
     TestServer server([](const TestCall&) { return json(chat_answer("Paris.")); });
     auto r = run_with({.backend = openai_chat(options_for(server))}, ask);
     EXPECT_EQ(r["a"], "Paris.");
@@ -74,7 +74,7 @@ TEST(OpenAiChat, SendsMessagesAndReadsTheAnswer) {
 }
 
 TEST(OpenAiChat, StreamsDeltas) {
-  within(20s, [] {
+  within_patience([] {
     TestServer server([](const TestCall&) {
       auto chunk = [](const Json& delta, const Json& finish = nullptr) {
         return Json{{"id", "c"},
@@ -98,7 +98,7 @@ TEST(OpenAiChat, StreamsDeltas) {
 }
 
 TEST(OpenAiChat, ReasoningModelsSchemasSamplesPicturesAndExtras) {
-  within(20s, [] {
+  within_patience([] {
     TestServer server([](const TestCall& call) {
       Json answer = chat_answer("{}");
       if (call.body.contains("n"))
@@ -135,7 +135,7 @@ TEST(OpenAiChat, ReasoningModelsSchemasSamplesPicturesAndExtras) {
 }
 
 TEST(OpenAiChat, SelectBySchemaIfAskedFor) {
-  within(20s, [] {
+  within_patience([] {
     TestServer server([](const TestCall&) { return json(chat_answer(R"({"choice":"no"})")); });
     ApiOptions o = options_for(server);
     auto body = [](State& s) { s += user("Is it?") + assistant(select("c", {"yes", "no"})); };
@@ -146,7 +146,7 @@ TEST(OpenAiChat, SelectBySchemaIfAskedFor) {
 }
 
 TEST(OpenAiCompletion, SendsTheTextAndSpeculatesWithTokens) {
-  within(20s, [] {
+  within_patience([] {
     TestServer server([](const TestCall&) {
       Json answer = completion_answer("Ada\nAge: 36\nHome: ");
       answer["choices"][0]["finish_reason"] = "length";
@@ -170,7 +170,7 @@ TEST(OpenAiCompletion, SendsTheTextAndSpeculatesWithTokens) {
 }
 
 TEST(OpenAiCompletion, SelectsByEchoedLogProbabilities) {
-  within(20s, [] {
+  within_patience([] {
     TestServer server([](const TestCall& call) {
       EXPECT_EQ(call.body.at("prompt"), (Json{"Sky? yes", "Sky? no"}));
       EXPECT_EQ(call.body.at("echo"), true);
@@ -212,7 +212,7 @@ TEST(OpenAi, TheKeyAndTheModelAreAskedFor) {
 // ── Anthropic ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 TEST(Anthropic, TheSystemTurnStandsApartAndStaysForTheNextCall) {
-  within(20s, [] {
+  within_patience([] {
     TestServer server([](const TestCall&) {
       return json({{"id", "msg_1"},
                    {"type", "message"},
@@ -244,7 +244,7 @@ TEST(Anthropic, TheSystemTurnStandsApartAndStaysForTheNextCall) {
 }
 
 TEST(Anthropic, Streams) {
-  within(20s, [] {
+  within_patience([] {
     TestServer server([](const TestCall&) {
       TestReply reply =
           events({R"({"type":"message_start","message":{"id":"m","usage":{"input_tokens":4}}})",
@@ -289,7 +289,7 @@ Json native_answer(const std::string& text) {
 }
 
 TEST(Runtime, AsksForItsModelAndSendsTheWholeText) {
-  within(20s, [] {
+  within_patience([] {
     TestServer server(
         [](const TestCall& c) { return native(c, [](const TestCall&) { return json(native_answer("Paris")); }); });
     auto backend = runtime(server.url() + "/");
@@ -311,7 +311,7 @@ TEST(Runtime, AsksForItsModelAndSendsTheWholeText) {
 }
 
 TEST(Runtime, StreamsOfCumulativeTextsGiveTheNewParts) {
-  within(20s, [] {
+  within_patience([] {
     TestServer server([](const TestCall& c) {
       return native(c, [](const TestCall&) {
         auto event = [](const std::string& t) { return native_answer(t).dump(); };
@@ -328,7 +328,7 @@ TEST(Runtime, StreamsOfCumulativeTextsGiveTheNewParts) {
 
 // Tokens are characters; a choice's score is set by its characters.
 TEST(Runtime, SelectScoresFromWhereTheChoicesLeaveThePrompt) {
-  within(20s, [] {
+  within_patience([] {
     const std::string prompt(20, 'p');
     int batches = 0;
     TestServer server([&](const TestCall& c) {
@@ -369,7 +369,7 @@ TEST(Runtime, SelectScoresFromWhereTheChoicesLeaveThePrompt) {
 }
 
 TEST(Runtime, ForksCommitTheirPrefix) {
-  within(20s, [] {
+  within_patience([] {
     TestServer server(
         [](const TestCall& c) { return native(c, [](const TestCall&) { return json(native_answer("x")); }); });
     run_with({.backend = runtime(server.url())}, [](State& s) {
@@ -389,7 +389,7 @@ TEST(Runtime, ForksCommitTheirPrefix) {
 // ── What goes wrong ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 TEST(Remote, FailuresThatMayPassAreTriedAgain) {
-  within(20s, [] {
+  within_patience([] {
     std::atomic<int> n{0};
     TestServer server([&](const TestCall&) -> TestReply {
       switch (n++) {
@@ -409,7 +409,7 @@ TEST(Remote, FailuresThatMayPassAreTriedAgain) {
 }
 
 TEST(Remote, OthersAreErrorsWithStatusAndMessageAtOnce) {
-  within(20s, [] {
+  within_patience([] {
     std::atomic<int> n{0};
     TestServer server([&](const TestCall&) {
       ++n;
@@ -425,7 +425,7 @@ TEST(Remote, OthersAreErrorsWithStatusAndMessageAtOnce) {
 }
 
 TEST(Remote, AfterTheLastTryItIsAnError) {
-  within(20s, [] {
+  within_patience([] {
     std::atomic<int> n{0};
     TestServer server([&](const TestCall&) -> TestReply {
       ++n;
@@ -440,7 +440,7 @@ TEST(Remote, AfterTheLastTryItIsAnError) {
 }
 
 TEST(Remote, NobodyThereIsUnavailable) {
-  within(20s, [] {
+  within_patience([] {
     std::string url;
     {
       TestServer server([](const TestCall&) { return TestReply{}; });
@@ -456,7 +456,7 @@ TEST(Remote, NobodyThereIsUnavailable) {
 }
 
 TEST(Remote, AnswersOfAnotherFormAreErrors) {
-  within(20s, [] {
+  within_patience([] {
     for (const char* body :
          {"no JSON", "{}", R"({"choices":[]})", R"({"choices":[{"message":{"content":5}}]})", "[1]"}) {
       TestServer server([&](const TestCall&) { return TestReply{.body = body}; });
@@ -467,7 +467,7 @@ TEST(Remote, AnswersOfAnotherFormAreErrors) {
 }
 
 TEST(Remote, AStreamThatBreaksOffIsAnErrorAndIsNotSentAgain) {
-  within(20s, [] {
+  within_patience([] {
     std::atomic<int> n{0};
     TestServer server([&](const TestCall&) {
       ++n;
@@ -486,20 +486,20 @@ TEST(Remote, AStreamThatBreaksOffIsAnErrorAndIsNotSentAgain) {
 }
 
 TEST(Remote, ADroppedRunHangsUp) {
-  within(20s, [] {
-    TestServer server([](const TestCall&) { return TestReply{.body = chat_answer("late").dump(), .delay = 10s}; });
+  within_patience([] {
+    TestServer server([](const TestCall&) { return TestReply{.body = chat_answer("late").dump(), .delay = 1h}; });
     auto backend = openai_chat(options_for(server));
     {
       auto r = run_with({.backend = backend}, ask);
-      while (server.calls().empty()) std::this_thread::sleep_for(1ms);
+      EXPECT_TRUE(eventually([&] { return !server.calls().empty(); }));
     }
-    while (server.hung_up() == 0) std::this_thread::sleep_for(1ms);
+    EXPECT_TRUE(eventually([&] { return server.hung_up() == 1; }));
   });
 }
 
 TEST(Remote, ATimeoutIsUnavailable) {
-  within(20s, [] {
-    TestServer server([](const TestCall&) { return TestReply{.body = "{}", .delay = 5s}; });
+  within_patience([] {
+    TestServer server([](const TestCall&) { return TestReply{.body = "{}", .delay = 1h}; });
     ApiOptions o = options_for(server);
     o.timeout = 1s;
     o.attempts = 1;
@@ -509,13 +509,14 @@ TEST(Remote, ATimeoutIsUnavailable) {
 }
 
 TEST(Remote, ManyCallsAtOnceButNoMoreThanAllowed) {
-  within(60s, [] {
+  within_patience([] {
     std::atomic<int> now{0}, most{0};
     TestServer server([&](const TestCall&) {
       const int n = ++now;
       for (int m = most; n > m && !most.compare_exchange_weak(m, n);) {
       }
-      std::this_thread::sleep_for(20ms);
+      EXPECT_TRUE(eventually([&] { return most > 1; }));
+      std::this_thread::sleep_for(5ms);  // for more than are allowed, if they come
       --now;
       return json(chat_answer("x"));
     });
@@ -525,12 +526,11 @@ TEST(Remote, ManyCallsAtOnceButNoMoreThanAllowed) {
     auto runs = run_batch([](State& s, int) { ask(s); }, rows, {.run = {.backend = openai_chat(o)}});
     for (auto& r : runs) EXPECT_EQ(r["a"], "x");
     EXPECT_LE(most, 4);
-    EXPECT_GE(most, 2);
   });
 }
 
 TEST(Remote, CallsASecondAreLimited) {
-  within(60s, [] {
+  within_patience([] {
     TestServer server([](const TestCall&) { return json(chat_answer("x")); });
     ApiOptions o = options_for(server);
     o.max_requests_per_second = 50;

@@ -44,7 +44,7 @@ TEST(ChatSpeculation, AReplyThatDoesNotMatchIsAskedForAgain) {
 }
 
 TEST(ChatSpeculation, AfterThreeTriesItIsAnErrorAndNothingHangs) {
-  within(10s, [] {
+  within_patience([] {
     auto backend = chat_api({"no"});
     backend->set_latency(1ms);
     auto r = run_with({.backend = backend, .api_spec_tokens = 64}, novel);
@@ -64,7 +64,7 @@ TEST(ChatSpeculation, ATurnWithoutAGenMakesNoCall) {
 }
 
 TEST(ChatSpeculation, GensThatDifferInMoreThanStopAndLengthAreRefused) {
-  within(10s, [] {
+  within_patience([] {
     auto backend = chat_api({"a b"});
     auto r = run_with({.backend = backend, .api_spec_tokens = 64}, [](State& s) {
       s += user("Hi") + assistant(gen("x", {.temperature = 0}) + " " + gen("y", {.temperature = 1}));
@@ -98,14 +98,12 @@ TEST(ChatSpeculation, StreamsAndForksDoWithout) {
   EXPECT_EQ(backend->calls().at(0).options.max_tokens, 128);
 }
 
-TEST(ChatSpeculation, WithATwoHundredMillisecondApiOneCallTakesAThirdOfTheTime) {
+TEST(ChatSpeculation, OneCallFillsThreeVariablesOfAnApiThatAnswersLater) {
   auto backend = chat_api({"Title: Dune\nAuthor: Frank Herbert\nYear: 1965."});
-  backend->set_latency(200ms);
-  const auto start = std::chrono::steady_clock::now();
+  backend->set_latency(1ms);
   auto r = run_with({.backend = backend, .api_spec_tokens = 64}, novel);
   EXPECT_EQ(r["year"], "1965");
   EXPECT_EQ(backend->calls().size(), 1);
-  EXPECT_LT(std::chrono::steady_clock::now() - start, 590ms);  // three calls cannot take less than 600 ms
 }
 
 // ── Completion ───────────────────────────────────────────────────────────────────────────────────────────────────────

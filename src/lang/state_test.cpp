@@ -6,7 +6,7 @@ namespace sgl {
 namespace {
 
 TEST(State, AppendDoesNotWaitAndReadingDoes) {
-  within(10s, [] {
+  within_patience([] {
     auto door = std::make_shared<Door>();
     auto r = run_with({.backend = behind(door, "Paris")}, [&](State& s) {
       s += "Capital of France? ";
@@ -70,7 +70,7 @@ TEST(State, SetDefinesAVariableAndLeavesTheText) {
 }
 
 TEST(State, AVariableInAnExpressionMakesTheStateWaitAndNotTheBody) {
-  within(10s, [] {
+  within_patience([] {
     auto door = std::make_shared<Door>();
     auto slow = run_with({.backend = behind(door, "late")}, [](State& s) { s += gen("x"); });
     auto r = run_with({.backend = scripted({"B"})}, [&](State& s) {
@@ -84,7 +84,7 @@ TEST(State, AVariableInAnExpressionMakesTheStateWaitAndNotTheBody) {
 }
 
 TEST(State, ALongChainOfWaitingStatesDoesNotNest) {
-  within(60s, [] {
+  within_patience([] {
     auto door = std::make_shared<Door>();
     auto first = run_with({.backend = behind(door, "x")}, [](State& s) { s += gen("v"); });
     auto r = run_with({.backend = scripted({"y"})}, [&](State& root) {
@@ -127,12 +127,12 @@ TEST(State, MetaTellsHowAGenerationEnded) {
 }
 
 TEST(State, WaitForGivesUpAfterItsTime) {
-  within(10s, [] {
+  within_patience([] {
     auto door = std::make_shared<Door>();
     auto r = run_with({.backend = behind(door, "x")}, [](State& s) { s += gen("x"); });
     EXPECT_FALSE(r["x"].wait_for(5ms));
     door->open();
-    EXPECT_TRUE(r["x"].wait_for(5s));
+    EXPECT_TRUE(r["x"].wait_for(kPatience));
   });
 }
 

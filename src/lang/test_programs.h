@@ -17,16 +17,17 @@
 
 #include <gtest/gtest.h>
 
+#include "base/eventually.h"
 #include "sgl/program.h"
 
 namespace sgl {
 
 /// Runs `body`; a test that hangs ends the program with a message instead.
-inline void within(std::chrono::milliseconds time, const std::function<void()>& body) {
+inline void within_patience(const std::function<void()>& body) {
   std::promise<void> done;
   std::jthread watch([&, ended = done.get_future()]() mutable {
-    if (ended.wait_for(time) == std::future_status::timeout) {
-      std::cerr << "this test did not end within " << time.count() << " ms" << std::endl;
+    if (ended.wait_for(kPatience) == std::future_status::timeout) {
+      std::cerr << "this test did not end within " << kPatience.count() << " s" << std::endl;
       std::abort();
     }
   });

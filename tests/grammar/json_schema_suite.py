@@ -117,7 +117,7 @@ def ask(program, schema, lines, *flags):
         file.flush()
         run = subprocess.run([program, "grammar", "--json-schema", file.name, "--accepts", "-", *flags],
                              input="".join(json.dumps(line) + "\n" for line in lines), capture_output=True, text=True,
-                             timeout=120, check=False)
+                             timeout=3600, check=False)
     if run.returncode == 2:
         return None, run.stderr.strip()
     if run.returncode != 0:

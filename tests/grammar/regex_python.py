@@ -112,7 +112,7 @@ def strings_for(pattern, rng):
 def ask(program, pattern, strings):
     # A pattern that begins with '-' needs the form with '='.
     run = subprocess.run([program, "grammar", f"--regex={pattern}", "--accepts", "-"],
-                         input="".join(json.dumps(s) + "\n" for s in strings), capture_output=True, text=True, timeout=60, check=False)
+                         input="".join(json.dumps(s) + "\n" for s in strings), capture_output=True, text=True, timeout=3600, check=False)
     return run.returncode, run.stdout.split(), run.stderr.strip()
 
 
