@@ -72,12 +72,12 @@ class Automaton {
   TermId literal(std::string_view text);
   TermId cat(TermId a, TermId b);
   TermId cat(std::initializer_list<TermId> terms);
-  TermId alt(std::vector<TermId> items);
+  TermId alt(const std::vector<TermId>& items);
   TermId repeat(TermId a, uint64_t min, uint64_t max);
   TermId star(TermId a) { return repeat(a, 0, kUnbounded); }
   TermId optional(TermId a) { return alt({kEpsilon, a}); }
   /// Requires: every rule called inside is regular (its calls are not nested) and without And and Not.
-  TermId both(std::vector<TermId> items);
+  TermId both(const std::vector<TermId>& items);
   TermId negate(TermId a);
   TermId any_bytes();
 
@@ -152,7 +152,7 @@ class Automaton {
   uint32_t bounds_index(uint64_t min, uint64_t max);
   void merge_bytes(std::vector<TermId>& items);
   void merge_items(std::vector<TermId>& items, int depth);
-  TermId alt_at(std::vector<TermId> items, int depth);
+  TermId alt_at(const std::vector<TermId>& items, int depth);
   TermId frame(TermId a, TermId rest);
   TermId join_frames(TermId b, TermId rest);
   void flatten(TermId id, std::vector<TermId>& out) const;

@@ -262,7 +262,7 @@ TermId Automaton::negate(TermId a) {
   return make(Kind::Not, a, 0);
 }
 
-TermId Automaton::both(std::vector<TermId> items) {
+TermId Automaton::both(const std::vector<TermId>& items) {
   std::vector<TermId> flat;
   TermId all = any_bytes();
   for (TermId id : items) {
@@ -324,9 +324,9 @@ void Automaton::flatten(TermId id, std::vector<TermId>& out) const {
   }
 }
 
-TermId Automaton::alt(std::vector<TermId> items) { return alt_at(std::move(items), 0); }
+TermId Automaton::alt(const std::vector<TermId>& items) { return alt_at(items, 0); }
 
-TermId Automaton::alt_at(std::vector<TermId> items, int depth) {
+TermId Automaton::alt_at(const std::vector<TermId>& items, int depth) {
   std::vector<TermId> flat;
   for (TermId id : items) flatten(id, flat);
   std::sort(flat.begin(), flat.end());
@@ -399,11 +399,11 @@ void Automaton::merge_items(std::vector<TermId>& items, int depth) {
   auto a_of = [&](TermId id) { return terms_[id].a; };
   auto b_of = [&](TermId id) { return terms_[id].b; };
   group(Kind::Frame, b_of, a_of,
-        [&](TermId rest, std::vector<TermId> heads) { return frame(alt_at(std::move(heads), depth + 1), rest); });
+        [&](TermId rest, std::vector<TermId> heads) { return frame(alt_at(heads, depth + 1), rest); });
   group(Kind::Frame, a_of, b_of,
-        [&](TermId head, std::vector<TermId> rests) { return frame(head, alt_at(std::move(rests), depth + 1)); });
+        [&](TermId head, std::vector<TermId> rests) { return frame(head, alt_at(rests, depth + 1)); });
   group(Kind::Cat, a_of, b_of,
-        [&](TermId head, std::vector<TermId> rests) { return cat(head, alt_at(std::move(rests), depth + 1)); });
+        [&](TermId head, std::vector<TermId> rests) { return cat(head, alt_at(rests, depth + 1)); });
   if (changed) {
     std::sort(items.begin(), items.end());
     items.erase(std::unique(items.begin(), items.end()), items.end());
@@ -482,7 +482,7 @@ TermId Automaton::clamp(TermId id, uint64_t n) {
   } else {
     std::vector<TermId> list(items(id).begin(), items(id).end());
     for (TermId& item : list) item = clamp(item, n);
-    result = alt(std::move(list));
+    result = alt(list);
   }
   clamped_[key] = result;
   return result;

@@ -212,7 +212,7 @@ TermId Automaton::rebuild(TermId id, const std::vector<char>& alive, std::unorde
     case Kind::Alt: {
       std::vector<TermId> list(items(id).begin(), items(id).end());
       for (TermId& item : list) item = rebuild(item, alive, memo);
-      result = alt(std::move(list));
+      result = alt(list);
       break;
     }
     case Kind::Repeat: {

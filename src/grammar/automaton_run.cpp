@@ -107,7 +107,7 @@ void Automaton::push_frames(TermId derived, TermId rest, std::vector<TermId>& ou
     out.push_back(frame(derived, rest));
   } else {
     list.erase(first_frame, list.end());
-    if (!list.empty()) out.push_back(frame(alt(std::move(list)), rest));
+    if (!list.empty()) out.push_back(frame(alt(list), rest));
   }
 }
 
@@ -160,7 +160,7 @@ TermId Automaton::derive(TermId id, unsigned c) {
     }
   }
   if (out.size() == 1) return out[0];
-  return alt(std::move(out));
+  return alt(out);
 }
 
 TermId Automaton::derive_bool(TermId id, unsigned c) {
@@ -175,7 +175,7 @@ TermId Automaton::derive_bool(TermId id, unsigned c) {
     }
     if (item == kNone) return kNone;
   }
-  return both(std::move(list));
+  return both(list);
 }
 
 // Whether an And or a Not matches any text: a search for a nullable derivative, depth first since long texts are often

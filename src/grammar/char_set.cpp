@@ -188,7 +188,7 @@ TermId utf8_tail(Automaton& a, uint32_t low, uint32_t high, int tail) {
     options.push_back(a.cat(a.byte_range(0x80 | (top & 0x3F), 0x80 | (last & 0x3F)), utf8_tail(a, from, to, tail - 1)));
     top = last + 1;
   }
-  return a.alt(std::move(options));
+  return a.alt(options);
 }
 
 TermId utf8_term(Automaton& a, const CharSet& set) {
@@ -213,10 +213,10 @@ TermId utf8_term(Automaton& a, const CharSet& set) {
     }
   }
   std::map<TermId, ByteSet> by_tail;
-  for (auto& [lead, tails] : by_lead) by_tail[a.alt(std::move(tails))].set(lead);
+  for (auto& [lead, tails] : by_lead) by_tail[a.alt(tails)].set(lead);
   std::vector<TermId> options;
   for (const auto& [tail, leads] : by_tail) options.push_back(a.cat(a.bytes(leads), tail));
-  return a.alt(std::move(options));
+  return a.alt(options);
 }
 
 // Four hexadecimal digits, in either case, of a number in the ranges.
@@ -242,7 +242,7 @@ TermId hex_term(Automaton& a, const std::vector<CharSet::Range>& ranges, int dig
   }
   std::vector<TermId> options;
   for (const auto& [tail, set] : by_tail) options.push_back(a.cat(a.bytes(set), tail));
-  return a.alt(std::move(options));
+  return a.alt(options);
 }
 
 constexpr std::pair<char32_t, char> kShortEscapes[] = {{'"', '"'},  {'\\', '\\'}, {'/', '/'},  {'\b', 'b'},
@@ -282,7 +282,7 @@ TermId escape_term(Automaton& a, const CharSet& set, bool all) {
   for (const auto& [second, first] : pairs) {
     options.push_back(a.cat({u, hex_term(a, first, 4), a.literal("\\u"), hex_term(a, second, 4)}));
   }
-  return a.cat(a.byte_range('\\', '\\'), a.alt(std::move(options)));
+  return a.cat(a.byte_range('\\', '\\'), a.alt(options));
 }
 
 }  // namespace

@@ -145,7 +145,7 @@ class Reader {
       if (!take(U'|')) break;
       options.push_back(sequence(depth));
     }
-    return a_.alt(std::move(options));
+    return a_.alt(options);
   }
 
   TermId sequence(int depth) {

@@ -325,7 +325,7 @@ TEST(GrammarMatcher, GoesOnWhenStatesAreForgotten) {
 }
 
 TEST(GrammarCompiler, KeepsGrammarsByTextInBoundedMemory) {
-  GrammarCompiler compiler(test_vocabulary(), size_t{2} << 20);
+  GrammarCompiler compiler(test_vocabulary(), size_t{64} << 10);
   auto first = compiler.compile({GrammarKind::Regex, "[a-z]+", {}});
   EXPECT_EQ(first, compiler.compile({GrammarKind::Regex, "[a-z]+", {}}));
   EXPECT_NE(first, compiler.compile({GrammarKind::Ebnf, "root ::= [a-z]+", {}}));

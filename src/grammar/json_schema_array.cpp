@@ -170,8 +170,7 @@ TermId SchemaCompiler::unique_term(const JsonValue& schema, const Demand& items,
       if ((set >> i & 1) == 0)
         options.push_back(automaton_.cat(terms[i], automaton_.call(rules[set | size_t{1} << i])));
     }
-    TermId more =
-        automaton_.cat(set == 0 ? kEpsilon : automaton_.cat(mark(","), space_), automaton_.alt(std::move(options)));
+    TermId more = automaton_.cat(set == 0 ? kEpsilon : automaton_.cat(mark(","), space_), automaton_.alt(options));
     automaton_.define(rules[set], count >= min ? automaton_.alt({mark("]"), more}) : more);
   }
   return automaton_.cat({mark("["), space_, automaton_.call(rules[0])});
@@ -248,7 +247,7 @@ TermId SchemaCompiler::contains_term(const Facts& facts, TermId, const Demand& i
               automaton_.cat({comma, match, space_, automaton_.call(rules[next][std::min(m + 1, most_matching)])}));
         }
       }
-      automaton_.define(rules[n][m], automaton_.alt(std::move(options)));
+      automaton_.define(rules[n][m], automaton_.alt(options));
     }
   }
   return automaton_.cat({mark("["), space_, automaton_.call(rules[0][0])});

@@ -82,7 +82,7 @@ TermId SchemaCompiler::value_of(Demand demand) {
   } else {
     for (const Facts& facts : expand(demand)) options.push_back(build(facts));
   }
-  TermId body = automaton_.alt(std::move(options));
+  TermId body = automaton_.alt(options);
   automaton_.define(rule, body);
   automaton_.set_stable(rule, automaton_.term(body).stable);
   --depth_;
@@ -196,7 +196,7 @@ TermId SchemaCompiler::build(const Facts& facts) {
       values_from_ = nullptr;
       if (fits) options.push_back(constant(*value));
     }
-    return automaton_.alt(std::move(options));
+    return automaton_.alt(options);
   }
   bool integer = false, no_integer = false;
   unsigned types = types_of(facts, integer, no_integer);
@@ -212,7 +212,7 @@ TermId SchemaCompiler::build(const Facts& facts) {
   if ((types & kString) != 0) options.push_back(build_string(facts));
   if ((types & kArray) != 0) options.push_back(build_array(facts));
   if ((types & kObject) != 0) options.push_back(build_object(facts));
-  return automaton_.alt(std::move(options));
+  return automaton_.alt(options);
 }
 
 TermId SchemaCompiler::any_value() {
@@ -344,7 +344,7 @@ TermId SchemaCompiler::build_number(const Facts& facts, bool integer, bool no_in
   std::vector<TermId> all = multiples;
   all.push_back(number_term(automaton_, range));
   for (TermId t : excluded) all.push_back(automaton_.negate(t));
-  TermId term = automaton_.both(std::move(all));
+  TermId term = automaton_.both(all);
   RuleId rule = automaton_.new_rule("number", true, automaton_.term(term).stable);
   automaton_.define(rule, term);
   return automaton_.call(rule);
@@ -442,9 +442,9 @@ TermId SchemaCompiler::format_term(const JsonValue& schema, const FormatRegex& f
       all = {std::max(all.first, range.first), std::min(all.second, range.second)};
     }
     lengths = {std::min(lengths.first, all.first), std::max(lengths.second, all.second)};
-    options.push_back(automaton_.both(std::move(parts)));
+    options.push_back(automaton_.both(parts));
   }
-  return automaton_.alt(std::move(options));
+  return automaton_.alt(options);
 }
 
 TermId SchemaCompiler::string_content(const Facts& facts) {
@@ -520,7 +520,7 @@ TermId SchemaCompiler::string_content(const Facts& facts) {
     parts.push_back(automaton_.repeat(chars_.of(CharSet::all(), spelling_), min, max));
   }
   for (TermId t : excluded) parts.push_back(automaton_.negate(t));
-  return automaton_.both(std::move(parts));
+  return automaton_.both(parts);
 }
 
 TermId SchemaCompiler::build_string(const Facts& facts) { return string_rule(string_content(facts)); }
@@ -538,7 +538,7 @@ TermId SchemaCompiler::name_content(const Demand& demand) {
       options.push_back(string_content(facts));
     }
   }
-  return automaton_.alt(std::move(options));
+  return automaton_.alt(options);
 }
 
 }  // namespace sgl::grammar

@@ -241,11 +241,11 @@ TermId SchemaCompiler::other_member(const Facts& facts, const std::vector<std::s
       if (!name_demand.empty()) parts.push_back(name_content(name_demand));
       for (const std::string& name : names) parts.push_back(automaton_.negate(chars_.text(name, spelling_)));
       parts.push_back(automaton_.star(chars_.of(CharSet::all(), spelling_)));
-      key = string_rule(automaton_.both(std::move(parts)));
+      key = string_rule(automaton_.both(parts));
     }
     options.push_back(automaton_.cat({key, space_, mark(":"), space_, value_of(std::move(demand)), space_}));
   }
-  return automaton_.alt(std::move(options));
+  return automaton_.alt(options);
 }
 
 // Any string but these: along their trie every other character leads out of it.
@@ -279,7 +279,7 @@ TermId SchemaCompiler::other_names_below(const std::vector<std::string>& names, 
   }
   options.push_back(automaton_.cat(chars_.of(~taken, spelling_), any));
   if (!ends) options.push_back(kEpsilon);
-  return automaton_.alt(std::move(options));
+  return automaton_.alt(options);
 }
 
 // rest(i): what follows a member, when the members before i are done: the end, or a comma and next(i).
@@ -303,7 +303,7 @@ TermId SchemaCompiler::object_term(const Members& m) {
       options.push_back(automaton_.cat(list[i].term, automaton_.call(rest[i + 1])));
       if (!list[i].required) options.push_back(automaton_.call(next[i + 1]));
     }
-    automaton_.define(next[i], automaton_.alt(std::move(options)));
+    automaton_.define(next[i], automaton_.alt(options));
     std::vector<TermId> ways = {automaton_.call(next[i])};
     if (m.other != kNone) ways.push_back(automaton_.cat(m.other, automaton_.call(rest[i])));
     TermId more = automaton_.cat(comma, automaton_.alt(ways));
@@ -312,7 +312,7 @@ TermId SchemaCompiler::object_term(const Members& m) {
   std::vector<TermId> first = {automaton_.call(next[0])};
   if (m.other != kNone) first.push_back(automaton_.cat(m.other, automaton_.call(rest[0])));
   if (may_end_at_once) first.push_back(close);
-  return automaton_.cat({mark("{"), space_, automaton_.alt(std::move(first))});
+  return automaton_.cat({mark("{"), space_, automaton_.alt(first)});
 }
 
 // Several chains, or members that are counted: a rule for each combination of places in the chains and the count.
@@ -361,7 +361,7 @@ TermId SchemaCompiler::interleaved_object_term(const Members& m) {
         }
       }
       if (m.other != kNone) ways.push_back(automaton_.cat(m.other, automaton_.call(rest[state][after])));
-      TermId more = c < m.max ? automaton_.alt(std::move(ways)) : kNone;
+      TermId more = c < m.max ? automaton_.alt(ways) : kNone;
       more = automaton_.cat(c == 0 ? kEpsilon : comma, more);
       automaton_.define(rest[state][c], may_end ? automaton_.alt({close, more}) : more);
     }

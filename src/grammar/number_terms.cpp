@@ -41,7 +41,7 @@ class Builder {
       options.push_back(whole(0, first, true, false, false));
       options.push_back(
           a_.cat({digits('1', '9'), a_.repeat(digits('0', '9'), first, kUnbounded), fraction(false, false)}));
-      return a_.alt(std::move(options));
+      return a_.alt(options);
     }
     size_t last = high_->value.whole.size();
     for (size_t length = first; length <= last; ++length) {
@@ -54,7 +54,7 @@ class Builder {
       }
       options.push_back(whole(0, length, low, high, !low));
     }
-    return a_.alt(std::move(options));
+    return a_.alt(options);
   }
 
   // d(.ddd)?e±ddd in the range.
@@ -67,7 +67,7 @@ class Builder {
           a_.cat({a_.literal("0"), a_.optional(a_.cat(a_.literal("."), a_.repeat(a_.literal("0"), 1, kUnbounded))),
                   exponent(std::nullopt, std::nullopt)}));
     }
-    if (m.high && m.high->value.is_zero()) return a_.alt(std::move(options));
+    if (m.high && m.high->value.is_zero()) return a_.alt(options);
     TermId mantissa =
         a_.cat(digits('1', '9'), a_.optional(a_.cat(a_.literal("."), a_.repeat(digits('0', '9'), 1, kUnbounded))));
     std::optional<long> low, high;
@@ -89,7 +89,7 @@ class Builder {
       std::optional<long> before = high ? std::optional(*high - 1) : std::nullopt;
       if (!after || !before || *after <= *before) options.push_back(a_.cat(mantissa, exponent(after, before)));
     }
-    return a_.alt(std::move(options));
+    return a_.alt(options);
   }
 
   // Any spelling with an exponent that is an integer for sure: the exponent makes up for the fraction.
@@ -103,7 +103,7 @@ class Builder {
       options.push_back(a_.cat({whole_part, a_.literal("."), a_.repeat(digits('0', '9'), n, n), zeros,
                                 exponent(static_cast<long>(n), std::nullopt)}));
     }
-    return a_.alt(std::move(options));
+    return a_.alt(options);
   }
 
   // d·10^e between whole numbers; the upper one is given.
@@ -120,7 +120,7 @@ class Builder {
       }
       if (first) options.push_back(a_.cat(digits(d, d), exponent(first, last)));
     }
-    return a_.alt(std::move(options));
+    return a_.alt(options);
   }
 
   TermId exponent(std::optional<long> low, std::optional<long> high) {
@@ -140,7 +140,7 @@ class Builder {
     if (!low || -*low >= second) {
       options.push_back(a_.cat(a_.literal("-"), magnitude(second, low ? std::optional(-*low) : std::nullopt)));
     }
-    return a_.cat(a_.bytes(e), a_.alt(std::move(options)));
+    return a_.cat(a_.bytes(e), a_.alt(options));
   }
 
  private:
@@ -193,7 +193,7 @@ class Builder {
       --free_to;
     }
     if (free_from <= free_to) options.push_back(a_.cat(digits(free_from, free_to), rest(false, false)));
-    return a_.alt(std::move(options));
+    return a_.alt(options);
   }
 
   // The point and what follows it, or nothing.
@@ -336,7 +336,7 @@ TermId number_term(Automaton& a, const NumberRange& range) {
   if (range.high && (range.high->value.negative || range.high->value.is_zero())) down.low = magnitude(*range.high);
   if (range.low && range.low->value.is_zero()) down.high = Bound{};
   if (any_negative) add(down, a.literal("-"));
-  return a.alt(std::move(options));
+  return a.alt(options);
 }
 
 namespace {
@@ -360,7 +360,7 @@ TermId scientific_multiple(Automaton& a, int p, size_t q) {
         if (f == 0) options.push_back(a.cat(digit(d), a.call(rules[0][next])));
         if (f < kMostFractionDigits) digits.push_back(a.cat(digit(d), a.call(rules[f + 1][next])));
       }
-      TermId more = a.alt(std::move(digits));
+      TermId more = a.alt(digits);
       options.push_back(f == 0 ? a.cat(a.literal("."), more) : more);
       int64_t value = r;
       for (size_t i = 0; i < q; ++i) value = value * 10 % p;
@@ -370,12 +370,12 @@ TermId scientific_multiple(Automaton& a, int p, size_t q) {
         value = value * 10 % p;
       }
       if (value == 0) options.push_back(builder.exponent(base + kEnough, std::nullopt));
-      a.define(rules[f][static_cast<size_t>(r)], a.alt(std::move(options)));
+      a.define(rules[f][static_cast<size_t>(r)], a.alt(options));
     }
   }
   std::vector<TermId> starts;
   for (int d = 0; d < 10; ++d) starts.push_back(a.cat(digit(d), a.call(rules[0][static_cast<size_t>(d % p)])));
-  return a.alt(std::move(starts));
+  return a.alt(starts);
 }
 
 }  // namespace
@@ -422,7 +422,7 @@ TermId multiple_term(Automaton& a, const Decimal& divisor) {
           after_point.push_back(a.cat(digit(d), a.call(rules[1][static_cast<size_t>((r * 10 + d) % p)])));
         }
         if (q == 0 && r == 0) after_point.push_back(a.repeat(a.literal("0"), 1, kUnbounded));
-        options.push_back(a.cat(a.literal("."), a.alt(std::move(after_point))));
+        options.push_back(a.cat(a.literal("."), a.alt(after_point)));
       } else if (place < q) {
         for (int d = 0; d < 10; ++d) {
           options.push_back(a.cat(digit(d), a.call(rules[place + 1][static_cast<size_t>((r * 10 + d) % p)])));
@@ -431,14 +431,14 @@ TermId multiple_term(Automaton& a, const Decimal& divisor) {
         options.push_back(zeros);
       }
       if (ends(place, r)) options.push_back(kEpsilon);
-      a.define(rules[place][static_cast<size_t>(r)], a.alt(std::move(options)));
+      a.define(rules[place][static_cast<size_t>(r)], a.alt(options));
     }
   }
   // A number: an optional sign, then a digit at least.
   std::vector<TermId> starts;
   for (int d = 0; d < 10; ++d) starts.push_back(a.cat(digit(d), a.call(rules[0][static_cast<size_t>(d % p)])));
   if (p <= kMostScientificResidues) starts.push_back(scientific_multiple(a, p, q));
-  return a.cat(a.optional(a.literal("-")), a.alt(std::move(starts)));
+  return a.cat(a.optional(a.literal("-")), a.alt(starts));
 }
 
 }  // namespace sgl::grammar

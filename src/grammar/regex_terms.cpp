@@ -41,7 +41,7 @@ class Builder {
           }
         }
         for (int s : {0, 1}) {
-          for (int e : {0, 1}) p.of[s][e] = a_.alt(std::move(options[s][e]));
+          for (int e : {0, 1}) p.of[s][e] = a_.alt(options[s][e]);
         }
         break;
       }
@@ -84,7 +84,7 @@ class Builder {
     }
     Parts p;
     for (int s : {0, 1}) {
-      for (int e : {0, 1}) p.of[s][e] = a_.alt(std::move(options[s][e]));
+      for (int e : {0, 1}) p.of[s][e] = a_.alt(options[s][e]);
     }
     return p;
   }

@@ -104,7 +104,7 @@ class TagCompiler {
     if (type == "sequence" || type == "or") {
       std::vector<TermId> parts;
       for (const JsonValue& element : list(format, "elements").items) parts.push_back(format_term(element, depth + 1));
-      if (type == "or") return a_.alt(std::move(parts));
+      if (type == "or") return a_.alt(parts);
       TermId t = kEpsilon;
       for (size_t i = parts.size(); i-- > 0;) t = a_.cat(parts[i], t);
       return t;
@@ -117,7 +117,7 @@ class TagCompiler {
     if (type == "tags_with_separator") {
       std::vector<TermId> options;
       for (const Tag& tag : read_tags(format, depth)) options.push_back(tag_term(tag));
-      TermId one = a_.alt(std::move(options));
+      TermId one = a_.alt(options);
       TermId all = flag(format, "stop_after_first")
                        ? one
                        : a_.cat(one, a_.star(a_.cat(a_.literal(string(format, "separator")), one)));
@@ -161,7 +161,7 @@ class TagCompiler {
         options.push_back(a_.cat(tag_term(rest), stop ? kEpsilon : a_.call(again)));
       }
       if (options.empty()) fail(fmt::format("no tag begins with the trigger '{}'", trigger));
-      after.push_back(a_.alt(std::move(options)));
+      after.push_back(a_.alt(options));
     }
     TermId free = text_until(triggers, after, true);
     a_.define(again, free);
@@ -207,7 +207,7 @@ class TagCompiler {
         options.push_back(a_.cat(chars_.of(CharSet::of(c), Spelling::Plain), next));
       }
       if (may_end) options.push_back(kEpsilon);
-      a_.define(rule, a_.alt(std::move(options)));
+      a_.define(rule, a_.alt(options));
     }
     return a_.call(states[U""]);
   }
