@@ -122,7 +122,8 @@ void write_flags(JsonWriter& w, const ServerOptions& server, const EngineOptions
   optional_field(w, "max_total_tokens", o.max_total_tokens);
   w.field("mem_fraction_static", o.mem_fraction_static).field("page_size", o.page_size);
   w.field("max_running_requests", o.max_running_requests).field("max_queued_requests", o.max_queued_requests);
-  w.field("chunked_prefill_size", o.chunked_prefill_size).field("schedule_policy", o.schedule_policy);
+  w.field("chunked_prefill_size", o.chunked_prefill_size).field("max_prefill_tokens", o.max_prefill_tokens);
+  w.field("schedule_policy", o.schedule_policy);
   w.field("schedule_conservativeness", o.schedule_conservativeness);
   w.field("disable_radix_cache", o.disable_radix_cache).field("random_seed", o.random_seed);
   w.field("decode_log_interval", o.decode_log_interval);
