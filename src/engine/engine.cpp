@@ -152,6 +152,7 @@ void Engine::Impl::load() {
   const ModelConfig& c = checkpoint_->config();
   check_architecture(c.architecture);
 
+  if (options_.max_running_requests <= 0) options_.max_running_requests = kDefaultRunningRequests;
   const int context = served_context(options_, c);
   const KvGeometry geometry = kv_geometry(options_, c);
   const MemoryPlan memory = plan_memory(options_, *checkpoint_, geometry, context, available_memory());
@@ -183,7 +184,6 @@ void Engine::Impl::load() {
   eos_ids_ = end_ids(c, text_.tokenizer.get());
   runner_ = std::make_unique<Runner>(*backend_, *model_, *kv_, eos_ids_);
 
-  if (options_.max_running_requests <= 0) options_.max_running_requests = kDefaultRunningRequests;
   options_.context_length = context;
   options_.max_total_tokens = memory.num_pages * geometry.page_size;
   if (options_.served_model_name.empty()) {
