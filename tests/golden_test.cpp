@@ -16,6 +16,7 @@
 
 #include "cache/kv_pool.h"
 #include "checkpoint/checkpoint.h"
+#include "golden_gguf.h"
 #include "models/registry.h"
 #include "ops/backend.h"
 
@@ -59,7 +60,8 @@ struct Variant {
   const char* name;
   BackendOptions backend;
   DType kv;
-  double bound;  ///< on the largest absolute error of a logit; the golden logits are of order 1
+  double bound;       ///< on the largest absolute error of a logit; the golden logits are of order 1
+  bool gguf = false;  ///< the same model as a GGUF file
 };
 
 // One sequence on pages that lie in reverse, computed in the pieces that extend() is given.
@@ -119,6 +121,8 @@ struct Score {
 Score score(const std::string& model, const Variant& setup) {
   Score s;
   auto checkpoint = Checkpoint::open(kGolden + model);
+  testing::TemporaryDirectory folder;
+  if (setup.gguf) checkpoint = Checkpoint::open(folder.write("model.gguf", testing::as_gguf(*checkpoint)));
   Expected expected(kGolden + model + "/expected.safetensors");
   OneSequence seq(*checkpoint, setup);
   for (int i = 0; expected.has(fmt::format("input_ids.{}", i)); ++i) {
@@ -147,6 +151,7 @@ TEST(Golden, LogitsAndGreedyTokensOfEveryArchitecture) {
   // float32 throughout: what is left is the order of additions. float16 KV: 11 significant bits on keys and values.
   const Variant setups[] = {
       {"ref, float32", {.device = "ref", .threads = 1, .quantize_activations = false}, DType::F32, 2e-4},
+      {"ref, float32 GGUF", {.device = "ref", .threads = 1, .quantize_activations = false}, DType::F32, 2e-4, true},
       {"cpu, float32", {.device = "cpu", .threads = 2, .quantize_activations = false}, DType::F32, 2e-4},
       {"cpu, float16 KV", {.device = "cpu", .threads = 2, .quantize_activations = true}, DType::F16, 1e-2},
       {"cpu, bfloat16 KV", {.device = "cpu", .threads = 2, .quantize_activations = true}, DType::BF16, 4e-2},

@@ -40,7 +40,8 @@ struct EngineOptions {
   int page_size = 16;                         ///< tokens a KV page
   int max_running_requests = 0;               ///< 0: chosen
   int max_queued_requests = 4096;             ///< beyond: ResourceExhausted
-  int chunked_prefill_size = 512;             ///< tokens a step may compute; −1: no chunking
+  int chunked_prefill_size = 512;             ///< tokens a step may compute; −1: prompts are not cut
+  int max_prefill_tokens = 16384;             ///< tokens of prompts that one step computes together
   std::string schedule_policy = "lpm";        ///< lpm, fcfs, dfs-weight, random
   double schedule_conservativeness = 1.0;
   bool disable_radix_cache = false;

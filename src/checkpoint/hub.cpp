@@ -61,6 +61,13 @@ std::optional<std::string> resolve_local(const std::string& path) {
   return resolve_directory(directory, path.substr(colon + 1));
 }
 
+[[noreturn]] void refuse_offline(const HubId& id, const HubOptions& options) {
+  throw Error(ErrorKind::Unavailable,
+              fmt::format("{} is no local path and not in the hub cache {}, and HF_HUB_OFFLINE forbids to download it; "
+                          "unset that, or check the name",
+                          id.repo, options.hub_cache));
+}
+
 std::string resolve_hub(HubId id, const HubOptions& options) {
   if (!options.revision.empty()) {
     std::optional<HubId> with = hub::parse_hub_id(id.repo + "@" + options.revision);
@@ -72,13 +79,7 @@ std::string resolve_hub(HubId id, const HubOptions& options) {
     id.revision = with->revision;
   }
   if (std::optional<std::string> here = hub::find_in_cache(id, options)) return *here;
-  if (options.offline) {
-    throw Error(
-        ErrorKind::Unavailable,
-        fmt::format("{} is no local path and not in the hub cache {}, and HF_HUB_OFFLINE forbids to download it; "
-                    "unset that, or check the name",
-                    id.repo, options.hub_cache));
-  }
+  if (options.offline) refuse_offline(id, options);
   return hub::download_repo(id, options);
 }
 
@@ -95,6 +96,16 @@ std::string resolve_model(const std::string& model_path, const HubOptions& optio
   } catch (const fs::filesystem_error& e) {
     throw Error(ErrorKind::ResourceExhausted, fmt::format("cannot look for the model '{}': {}", model_path, e.what()));
   }
+}
+
+std::string resolve_tokenizer(const std::string& path, const HubOptions& options) {
+  std::error_code error;
+  if (fs::exists(path, error)) return path;
+  if (looks_like_path(path)) throw Error(ErrorKind::NotFound, fmt::format("there is no file or folder {}", path));
+  const HubId id = *hub::parse_hub_id(path);
+  if (std::optional<std::string> here = hub::find_tokenizer_in_cache(id, options)) return *here;
+  if (options.offline) refuse_offline(id, options);
+  return hub::download_tokenizer(id, options);
 }
 
 }  // namespace sgl

@@ -36,4 +36,9 @@ struct HubOptions {
 /// (network, offline), CorruptFile (checksum), ResourceExhausted (disk), Unsupported (no usable format).
 std::string resolve_model(const std::string& model_path, const HubOptions& options = HubOptions::from_environment());
 
+/// Finds a tokenizer: a directory or a .gguf file as it is; of a hub id org/name[@revision] the directory in the local
+/// cache, where its tokenizer and configuration, and nothing else, are downloaded to if need be. Throws as
+/// resolve_model.
+std::string resolve_tokenizer(const std::string& path, const HubOptions& options = HubOptions::from_environment());
+
 }  // namespace sgl

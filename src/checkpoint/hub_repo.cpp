@@ -98,7 +98,10 @@ std::optional<std::string> model_in_directory(const std::string& directory, cons
   return (fs::path(directory) / choose_gguf(names, selector, directory).files.front()).string();
 }
 
-std::optional<std::string> find_in_cache(const HubId& id, const HubOptions& options) {
+namespace {
+
+/// The snapshot that the id means, whatever it holds.
+std::optional<fs::path> snapshot_in_cache(const HubId& id, const HubOptions& options) {
   fs::path repo = fs::path(options.hub_cache) / folder_name(id);
   std::string commit = revision_of(id);
   std::error_code error;
@@ -110,16 +113,31 @@ std::optional<std::string> find_in_cache(const HubId& id, const HubOptions& opti
   if (!is_safe_name(commit) || commit.find('/') != std::string::npos) return std::nullopt;
   fs::path snapshot = repo / "snapshots" / commit;
   if (!fs::is_directory(snapshot, error)) return std::nullopt;
-  std::vector<std::string> names = list_files(snapshot.string());
+  return snapshot;
+}
+
+}  // namespace
+
+std::optional<std::string> find_in_cache(const HubId& id, const HubOptions& options) {
+  const std::optional<fs::path> snapshot = snapshot_in_cache(id, options);
+  if (!snapshot) return std::nullopt;
+  std::vector<std::string> names = list_files(snapshot->string());
   if (!id.selector.empty()) {
     try {
-      return model_in_directory(snapshot.string(), names, id.selector);
+      return model_in_directory(snapshot->string(), names, id.selector);
     } catch (const Error& e) {
       if (e.kind() == ErrorKind::NotFound) return std::nullopt;
       throw;
     }
   }
-  return model_in_directory(snapshot.string(), names, id.selector);
+  return model_in_directory(snapshot->string(), names, id.selector);
+}
+
+std::optional<std::string> find_tokenizer_in_cache(const HubId& id, const HubOptions& options) {
+  const std::optional<fs::path> snapshot = snapshot_in_cache(id, options);
+  std::error_code error;
+  if (!snapshot || !fs::exists(*snapshot / "tokenizer.json", error)) return std::nullopt;
+  return snapshot->string();
 }
 
 namespace {
@@ -137,16 +155,13 @@ class RepoDownload {
   RepoDownload(const HubId& id, const HubOptions& options)
       : id_(id), options_(options), client_(options), root_(fs::path(options.hub_cache) / folder_name(id)) {}
 
-  std::string run() {
-    list();
-    std::vector<std::string> names;
-    for (const auto& [name, file] : files_) names.push_back(name);
+  /// Everything that serving needs.
+  std::string model() {
+    const std::vector<std::string> names = list();
     std::vector<std::string> weights;
     if (id_.selector.empty() && !safetensors_without_index(names).empty()) {
       // Small files first: weights that are there then mean that all is there, and the index names the weights.
-      std::vector<std::string> side;
-      std::copy_if(names.begin(), names.end(), std::back_inserter(side), is_side_file);
-      fetch_all(side, "configuration");
+      fetch_side_files(names);
       weights = files_.count(kIndex) != 0 ? shards() : safetensors_without_index(names);
     } else if (!gguf_models(names).empty()) {
       weights = choose_gguf(names, id_.selector, id_.repo).files;
@@ -156,11 +171,7 @@ class RepoDownload {
           fmt::format("{} on the hub has neither .safetensors nor .gguf files; only these can be served", id_.repo));
     }
     fetch_all(weights, "weights");
-    fs::path ref = root_ / "refs" / revision_of(id_);
-    if (revision_of(id_) != commit_) {
-      make_folder(ref.parent_path().string());
-      write_file(ref.string(), commit_);
-    }
+    write_ref();
     std::optional<std::string> model = find_in_cache(id_, options_);
     if (!model) {
       throw Error(ErrorKind::Unsupported,
@@ -171,8 +182,31 @@ class RepoDownload {
     return *model;
   }
 
+  /// The files beside the weights.
+  std::string tokenizer() {
+    fetch_side_files(list());
+    write_ref();
+    std::optional<std::string> tokenizer = find_tokenizer_in_cache(id_, options_);
+    if (!tokenizer) {
+      throw Error(ErrorKind::Unsupported,
+                  fmt::format("{} on the hub has no tokenizer.json; other tokenizer files are not read", id_.repo));
+    }
+    return *tokenizer;
+  }
+
  private:
-  void list();
+  std::vector<std::string> list();
+  void fetch_side_files(const std::vector<std::string>& names) {
+    std::vector<std::string> side;
+    std::copy_if(names.begin(), names.end(), std::back_inserter(side), is_side_file);
+    fetch_all(side, "configuration");
+  }
+  void write_ref() const {
+    fs::path ref = root_ / "refs" / revision_of(id_);
+    if (revision_of(id_) == commit_) return;
+    make_folder(ref.parent_path().string());
+    write_file(ref.string(), commit_);
+  }
   std::vector<std::string> shards() const;
   void fetch_all(const std::vector<std::string>& names, const char* what);
   void fetch(const RemoteFile& file, Progress& progress, int64_t before);
@@ -218,8 +252,8 @@ RemoteFile parse_file(const Json& j, const std::string& repo) {
   return f;
 }
 
-/// Asks the hub for the commit and the files.
-void RepoDownload::list() {
+/// Asks the hub for the commit and the files; returns their names.
+std::vector<std::string> RepoDownload::list() {
   std::string url =
       fmt::format("{}/api/models/{}/revision/{}?blobs=true", options_.endpoint, id_.repo, url_encode(revision_of(id_)));
   Response r = client_.get(url, options_.token, "application/json", kMaxListing);
@@ -238,6 +272,9 @@ void RepoDownload::list() {
     RemoteFile f = parse_file(sibling, id_.repo);
     files_[f.name] = f;
   }
+  std::vector<std::string> names;
+  for (const auto& [name, file] : files_) names.push_back(name);
+  return names;
 }
 
 std::vector<std::string> RepoDownload::shards() const {
@@ -362,6 +399,10 @@ void RepoDownload::refuse(const Response& r, const std::string& what) const {
 
 }  // namespace
 
-std::string download_repo(const HubId& id, const HubOptions& options) { return RepoDownload(id, options).run(); }
+std::string download_repo(const HubId& id, const HubOptions& options) { return RepoDownload(id, options).model(); }
+
+std::string download_tokenizer(const HubId& id, const HubOptions& options) {
+  return RepoDownload(id, options).tokenizer();
+}
 
 }  // namespace sgl::hub

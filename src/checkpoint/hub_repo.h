@@ -32,4 +32,8 @@ std::optional<std::string> find_in_cache(const HubId& id, const HubOptions& opti
 /// Downloads what serving needs, and returns it as find_in_cache() would. Throws as resolve_model().
 std::string download_repo(const HubId& id, const HubOptions& options);
 
+/// The same for what stands beside the weights: a directory with a tokenizer.json.
+std::optional<std::string> find_tokenizer_in_cache(const HubId& id, const HubOptions& options);
+std::string download_tokenizer(const HubId& id, const HubOptions& options);
+
 }  // namespace sgl::hub

@@ -71,6 +71,21 @@ TEST_F(Hub, ACachedModelNeedsNoRequest) {
   EXPECT_EQ(server_.requests().size(), requests);
 }
 
+TEST_F(Hub, ATokenizerComesWithoutWeights) {
+  std::string dir = resolve_tokenizer("org/model", options_);
+  EXPECT_EQ(dir, folder_ / ("hub/models--org--model/snapshots/" + hub_.commit));
+  EXPECT_EQ(read_text(dir + "/tokenizer.json"), hub_.files["tokenizer.json"]);
+  EXPECT_FALSE(fs::exists(dir + "/model.safetensors"));
+  options_.offline = true;
+  EXPECT_EQ(resolve_tokenizer("org/model", options_), dir);
+  EXPECT_EQ(resolve_tokenizer(dir, options_), dir);
+  EXPECT_EQ(error("org/model").kind(), ErrorKind::Unavailable) << "the weights are not there";
+  EXPECT_THROW(resolve_tokenizer("org/other", options_), Error);
+  EXPECT_THROW(resolve_tokenizer("./nowhere", options_), Error);
+  options_.offline = false;
+  EXPECT_EQ(resolve("org/model"), dir);
+}
+
 TEST_F(Hub, AModelThatIsNotWholeIsCompleted) {
   std::string dir = resolve("org/model");
   fs::remove(dir + "/model.safetensors");

@@ -22,12 +22,16 @@ void add_model_flags(Flags& f, EngineOptions& o) {
       "--model-path,--model", o.model_path, "MODEL",
       "a directory, a .gguf file, or a hub id: org/name[@revision][:FILE-OR-QUANT]; without it SmolLM2-135M-Instruct, "
       "downloaded once");
-  f.text("--tokenizer-path", o.tokenizer_path, "PATH", "where the tokenizer is, if not with the model");
+  f.text("--tokenizer-path", o.tokenizer_path, "PATH",
+         "where the tokenizer is, if not with the model: a directory, a .gguf file, or a hub id");
   f.toggle("--skip-tokenizer-init", o.skip_tokenizer_init, "no tokenizer: token ids in, token ids out");
   f.choice("--load-format", o.load_format, {"auto", "safetensors", "gguf", "dummy"},
            "form of the weights; dummy: random ones, from a config alone (default: auto)");
   f.text("--revision", o.revision, "NAME", "branch, tag or commit of a hub model (default: main)");
-  f.text("--chat-template", o.chat_template, "FILE", "a Jinja chat template instead of the model's own");
+  f.text(
+      "--chat-template", o.chat_template, "FILE-OR-NAME",
+      "a Jinja chat template instead of the model's own, or the name of a built-in one (chatml, llama-3, gemma, …; a "
+      "wrong name lists them)");
   f.integer("--context-length", o.context_length, 1, kMaxInt, "tokens a request may have (default: the model's)");
   f.toggle("--allow-auto-truncate", o.allow_auto_truncate, "cut prompts that are too long instead of refusing them");
   f.text("--json-model-override-args", o.json_model_override_args, "JSON", "object merged over the model's config");
@@ -45,7 +49,10 @@ void add_compute_flags(Flags& f, EngineOptions& o) {
       },
       "auto|cpu|ref", "ref: plain loops, slow, to compare with (default: auto, that is cpu)");
   f.text("--dtype", o.dtype, "TYPE", "auto, or float32: exact, activations are never quantized (default: auto)");
-  f.text("--kv-cache-dtype", o.kv_cache_dtype, "TYPE", "numbers in the KV cache (default: auto)");
+  f.text(
+      "--kv-cache-dtype", o.kv_cache_dtype, "TYPE",
+      "numbers in the KV cache: auto, float32, float16 or bfloat16 (default: auto, that is float16, and float32 with "
+      "--dtype float32)");
   f.integer("--threads", o.threads, 0, 4096, "compute threads; 0: as the machine suggests (default: 0)");
   f.integer("--random-seed", o.random_seed, 0, kMaxInt64,
             "of requests without a seed of their own; 0: random (default: 0)");
@@ -64,6 +71,8 @@ void add_scheduler_flags(Flags& f, EngineOptions& o) {
             "requests that wait; more are refused with 503 (default: 4096)");
   f.integer("--chunked-prefill-size", o.chunked_prefill_size, -1, kMaxInt,
             "tokens that one step computes; -1: prompts are never cut (default: 512)");
+  f.integer("--max-prefill-tokens", o.max_prefill_tokens, 1, kMaxInt,
+            "tokens of prompts that one step computes together (default: 16384)");
   f.choice(
       "--schedule-policy", o.schedule_policy, {"lpm", "fcfs", "dfs-weight", "random"},
       "which waiting request runs next: longest cached prefix, first come, shared prefixes together (default: lpm)");
@@ -167,21 +176,18 @@ const std::vector<ForeignFlag>& foreign_flags() {
       {"--lora-paths", true, nullptr},
       {"--max-lora-rank", true, nullptr},
       {"--max-loras-per-batch", true, nullptr},
-      {"--max-prefill-tokens", true, nullptr},
       {"--mm-attention-backend", true, nullptr},
       {"--nnodes", true, "1"},
       {"--node-rank", true, "0"},
       {"--num-continuous-decode-steps", true, "1"},
       {"--pipeline-parallel-size", true, "1"},
       {"--pp-size", true, "1"},
-      {"--preferred-sampling-params", true, nullptr},
       {"--prefill-attention-backend", true, nullptr},
       {"--priority-scheduling-preemption-threshold", true, nullptr},
       {"--quantization", true, nullptr},
       {"--radix-eviction-policy", true, "lru"},
       {"--reasoning-parser", true, nullptr},
       {"--sampling-backend", true, nullptr},
-      {"--sampling-defaults", true, "model"},
       {"--sleep-on-idle", false, ""},  // an idle engine always sleeps
       {"--speculative-accept-threshold-acc", true, nullptr},
       {"--speculative-accept-threshold-single", true, nullptr},

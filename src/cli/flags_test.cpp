@@ -55,9 +55,26 @@ TEST(Flags, EveryServeFlagLandsInItsField) {
   EXPECT_TRUE(o.engine.allow_auto_truncate);
   EXPECT_EQ(o.engine.json_model_override_args, "{\"a\": 1}");
 
-  o = serve_options({"--host", "0.0.0.0", "--port", "8080", "--api-key", "secret", "--stream-interval", "4",
-                     "--incremental-streaming-output", "--skip-server-warmup", "--tokenizer-worker-num", "3",
-                     "--log-level", "debug", "--decode-log-interval", "7"});
+  o = serve_options({"--host",
+                     "0.0.0.0",
+                     "--port",
+                     "8080",
+                     "--api-key",
+                     "secret",
+                     "--stream-interval",
+                     "4",
+                     "--incremental-streaming-output",
+                     "--skip-server-warmup",
+                     "--tokenizer-worker-num",
+                     "3",
+                     "--log-level",
+                     "debug",
+                     "--decode-log-interval",
+                     "7",
+                     "--sampling-defaults",
+                     "openai",
+                     "--preferred-sampling-params",
+                     "{}"});
   EXPECT_EQ(o.http.host, "0.0.0.0");
   EXPECT_EQ(o.http.port, 8080);
   EXPECT_EQ(o.api_key, "secret");
@@ -67,6 +84,8 @@ TEST(Flags, EveryServeFlagLandsInItsField) {
   EXPECT_EQ(o.workers, 3);
   EXPECT_EQ(o.log_level, "debug");
   EXPECT_EQ(o.engine.decode_log_interval, 7);
+  EXPECT_EQ(o.sampling_defaults, "openai");
+  EXPECT_EQ(o.preferred_sampling_params, "{}");
 
   o = serve_options({"--device",
                      "ref",
@@ -90,6 +109,8 @@ TEST(Flags, EveryServeFlagLandsInItsField) {
                      "10",
                      "--chunked-prefill-size",
                      "-1",
+                     "--max-prefill-tokens",
+                     "11",
                      "--schedule-policy",
                      "dfs-weight",
                      "--schedule-conservativeness",
@@ -106,6 +127,7 @@ TEST(Flags, EveryServeFlagLandsInItsField) {
   EXPECT_EQ(o.engine.max_running_requests, 9);
   EXPECT_EQ(o.engine.max_queued_requests, 10);
   EXPECT_EQ(o.engine.chunked_prefill_size, -1);
+  EXPECT_EQ(o.engine.max_prefill_tokens, 11);
   EXPECT_EQ(o.engine.schedule_policy, "dfs-weight");
   EXPECT_DOUBLE_EQ(o.engine.schedule_conservativeness, 1.5);
   EXPECT_TRUE(o.engine.disable_radix_cache);

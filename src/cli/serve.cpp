@@ -23,6 +23,11 @@ bool parse_serve(const std::vector<std::string>& arguments, World& world, Server
   f.integer("--stream-interval", o.stream_interval, 1, kMaxInt, "tokens between two events of a stream (default: 1)");
   f.toggle("--incremental-streaming-output", o.incremental_streaming_output,
            "/generate streams what is new, not everything so far");
+  f.choice("--sampling-defaults", o.sampling_defaults, {"model", "openai"},
+           "where OpenAI's routes have what a request leaves open: the model's generation config, or OpenAI's own "
+           "(default: model)");
+  f.text("--preferred-sampling-params", o.preferred_sampling_params, "JSON",
+         "sampling_params of /generate where a request leaves them open");
   f.toggle("--skip-server-warmup", o.skip_server_warmup, "no request of its own before it is ready");
   f.integer("--tokenizer-worker-num", o.workers, 1, 1024, "threads that read JSON and tokenize (default: 2)");
   add_compute_flags(f, o.engine);

@@ -82,6 +82,7 @@ class Engine::Impl {
     c.max_running_requests = options_.max_running_requests;
     c.max_queued_requests = options_.max_queued_requests;
     c.chunked_prefill_size = options_.chunked_prefill_size;
+    c.max_prefill_tokens = options_.max_prefill_tokens;
     c.conservativeness = options_.schedule_conservativeness;
     c.use_radix_cache = !options_.disable_radix_cache;
     c.decode_log_interval = options_.decode_log_interval;
@@ -144,10 +145,14 @@ void Engine::Impl::load() {
   HubOptions hub = HubOptions::from_environment();
   hub.revision = options_.revision;
   const std::string path = resolve_model(options_.model_path, hub);
+  if (!options_.tokenizer_path.empty() && !options_.skip_tokenizer_init) {
+    options_.tokenizer_path = resolve_tokenizer(options_.tokenizer_path);
+  }
   checkpoint_ = Checkpoint::open(path, options_.load_format, options_.json_model_override_args);
   const ModelConfig& c = checkpoint_->config();
   check_architecture(c.architecture);
 
+  if (options_.max_running_requests <= 0) options_.max_running_requests = kDefaultRunningRequests;
   const int context = served_context(options_, c);
   const KvGeometry geometry = kv_geometry(options_, c);
   const MemoryPlan memory = plan_memory(options_, *checkpoint_, geometry, context, available_memory());
@@ -179,7 +184,6 @@ void Engine::Impl::load() {
   eos_ids_ = end_ids(c, text_.tokenizer.get());
   runner_ = std::make_unique<Runner>(*backend_, *model_, *kv_, eos_ids_);
 
-  if (options_.max_running_requests <= 0) options_.max_running_requests = kDefaultRunningRequests;
   options_.context_length = context;
   options_.max_total_tokens = memory.num_pages * geometry.page_size;
   if (options_.served_model_name.empty()) {

@@ -4,17 +4,21 @@
 
 #include <fmt/format.h>
 
+#include "engine/plan.h"
 #include "sgl/error.h"
 
 namespace sgl {
 namespace {
 
-constexpr double kGiB = 1024.0 * 1024 * 1024;
+constexpr double kMiB = 1024.0 * 1024, kGiB = 1024 * kMiB;
 constexpr int64_t kDefaultPoolBytes = int64_t{8} << 30;
-constexpr int64_t kScratchBytes = int64_t{64} << 20;  ///< activations, logits, buffers
+constexpr int64_t kProgramBytes = int64_t{32} << 20;  ///< tokenizer, cache tree, threads, HTTP
 constexpr int kSmallestUsefulTokens = 512;            ///< a pool below this (or below the context) serves nobody
 
-std::string gib(int64_t bytes) { return fmt::format("{:.2f} GiB", static_cast<double>(bytes) / kGiB); }
+std::string size_text(int64_t bytes) {
+  const auto b = static_cast<double>(bytes);
+  return b < kGiB ? fmt::format("{:.0f} MiB", b / kMiB) : fmt::format("{:.2f} GiB", b / kGiB);
+}
 
 int64_t weight_bytes(const Checkpoint& checkpoint) {
   int64_t total = 0;
@@ -22,10 +26,25 @@ int64_t weight_bytes(const Checkpoint& checkpoint) {
   return total;
 }
 
+// What the largest step computes beside the KV cache: a block's float32 activations for all of its tokens
+// (nn/layers.cpp) and the logits of the rows that want them.
+int64_t scratch_bytes(const EngineOptions& o, const ModelConfig& c, int context_length) {
+  const int64_t running = o.max_running_requests;
+  const int64_t prompt_tokens =
+      o.chunked_prefill_size > 0 ? o.chunked_prefill_size : std::max<int64_t>(context_length, o.max_prefill_tokens);
+  const int64_t heads = int64_t{c.num_heads} * c.head_dim, kv_heads = int64_t{c.num_kv_heads} * c.head_dim;
+  const int64_t floats_per_token =
+      int64_t{6} * c.hidden_size + 2 * (heads + kv_heads) + int64_t{3} * c.intermediate_size;
+  const int64_t activations = (prompt_tokens + running) * floats_per_token * 4;
+  const int64_t logits = (kMostScoredRows + running) * c.vocab_size * 4;
+  return (activations + logits) / 4 * 5 + kProgramBytes;  // the arena keeps a quarter in reserve
+}
+
 }  // namespace
 
 std::string MemoryPlan::describe() const {
-  return fmt::format("weights {}, KV pool {}, free {}", gib(weight_bytes), gib(pool_bytes), gib(available));
+  return fmt::format("weights {}, KV pool {}, computing up to {}, free {}", size_text(weight_bytes),
+                     size_text(pool_bytes), size_text(scratch_bytes), size_text(available));
 }
 
 DType parse_kv_dtype(const std::string& name, const std::string& dtype, const std::string& device) {
@@ -43,7 +62,8 @@ MemoryPlan plan_memory(const EngineOptions& options, const Checkpoint& checkpoin
   plan.available = available;
   plan.weight_bytes = weight_bytes(checkpoint);
   const int64_t page = geometry.page_bytes();
-  const int64_t room = available > 0 ? available - plan.weight_bytes - kScratchBytes : kDefaultPoolBytes;
+  plan.scratch_bytes = scratch_bytes(options, checkpoint.config(), context_length);
+  const int64_t room = available > 0 ? available - plan.weight_bytes - plan.scratch_bytes : kDefaultPoolBytes;
   const int64_t smallest = (std::min(context_length, kSmallestUsefulTokens) + geometry.page_size) / geometry.page_size;
 
   if (options.max_total_tokens) {
@@ -56,6 +76,7 @@ MemoryPlan plan_memory(const EngineOptions& options, const Checkpoint& checkpoin
     int64_t bytes = std::min(room / 4, kDefaultPoolBytes);
     if (options.mem_fraction_static > 0) {
       bytes = static_cast<int64_t>(options.mem_fraction_static * static_cast<double>(available)) - plan.weight_bytes;
+      if (available > 0) bytes = std::min(bytes, room);
     }
     // A short context needs no large pool, but at least the smallest useful one is tried.
     plan.num_pages = std::clamp<int64_t>(bytes / page, smallest, INT32_MAX);
@@ -65,10 +86,10 @@ MemoryPlan plan_memory(const EngineOptions& options, const Checkpoint& checkpoin
     throw Error(
         ErrorKind::ResourceExhausted,
         fmt::format(
-            "too little memory: weights need {}, the KV pool of {} tokens needs {}, activations about {}; {} are "
+            "too little memory: weights need {}, the KV pool of {} tokens needs {}, computing takes about {}; {} are "
             "free. Take a smaller model or a smaller --max-total-tokens (now {}).",
-            gib(plan.weight_bytes), plan.num_pages * geometry.page_size, gib(plan.pool_bytes), gib(kScratchBytes),
-            gib(available),
+            size_text(plan.weight_bytes), plan.num_pages * geometry.page_size, size_text(plan.pool_bytes),
+            size_text(plan.scratch_bytes), size_text(available),
             options.max_total_tokens ? std::to_string(*options.max_total_tokens) : "chosen by the program"));
   }
   return plan;

@@ -14,6 +14,7 @@ struct MemoryPlan {
   int64_t available = 0;     ///< what the machine has free, in bytes; 0: unknown
   int64_t weight_bytes = 0;  ///< estimated
   int64_t pool_bytes = 0;
+  int64_t scratch_bytes = 0;  ///< estimated: activations and logits of the largest step, and the program itself
   int64_t num_pages = 0;
   std::string describe() const;
 };
@@ -22,8 +23,8 @@ struct MemoryPlan {
 DType parse_kv_dtype(const std::string& name, const std::string& dtype, const std::string& device);
 
 /// Decides the pool's size: --max-total-tokens, or the share --mem-fraction-static of the memory less the weights, or a
-/// quarter of the free memory up to 8 GiB. Throws ResourceExhausted, with the numbers, when weights and the smallest
-/// useful pool do not fit.
+/// quarter of the free memory up to 8 GiB. Throws ResourceExhausted, with the numbers, when weights, what a step
+/// computes and the smallest useful pool do not fit. Requires: options.max_running_requests is resolved.
 MemoryPlan plan_memory(const EngineOptions& options, const Checkpoint& checkpoint, const KvGeometry& geometry,
                        int context_length, int64_t available);
 

@@ -8,6 +8,9 @@
 
 namespace sgl {
 
+/// Scored positions of prompts need a row of logits each, which are large: 128 · 262k · 4 bytes is 128 MiB.
+inline constexpr int kMostScoredRows = 128;
+
 struct Plan {
   /// Computes tokens [seq->computed, seq->computed + q_len). Decode is q_len 1; a chunk of a prompt is any other
   /// length.

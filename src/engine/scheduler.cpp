@@ -23,9 +23,6 @@ constexpr double kRetractionMargin = 20;
 // A request waits for another one's prefix only if that saves at least this many tokens.
 constexpr int kWorthWaiting = 32;
 
-// Scored prompt positions need a row of logits each, so their chunks are kept small: 64 · 262k · 4 bytes is 64 MiB.
-constexpr int kMostScoredRows = 64;
-
 double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
 RadixTree::Key key_of(const Sequence& seq, int tokens) {
@@ -221,10 +218,12 @@ void Scheduler::apply(const Abort& abort) {
 Plan Scheduler::make_plan() {
   Plan plan;
   plan_decode(plan);
-  // However many rows decode, prompts get on by at least a page a step.
-  int budget = config_.chunked_prefill_size > 0
-                   ? std::max(config_.chunked_prefill_size - plan.num_tokens(), config_.page_size)
-                   : 1 << 30;
+  Budget budget{.tokens = config_.max_prefill_tokens};
+  if (config_.chunked_prefill_size > 0) {
+    // However many rows decode, prompts get on by at least a page a step.
+    const int chunk = std::max(config_.chunked_prefill_size - plan.num_tokens(), config_.page_size);
+    budget.tokens = std::min(budget.tokens, chunk);
+  }
   plan_prefill(plan, budget);
   admit_waiting(plan, budget);
   return plan;
@@ -245,11 +244,12 @@ void Scheduler::plan_decode(Plan& plan) {
 }
 
 // Then prompts that are partly computed, oldest first. Their pages were counted at admission but are taken as they go.
-void Scheduler::plan_prefill(Plan& plan, int& budget) {
-  for (size_t i = 0; i < running_.size() && budget > 0; ++i) {
+void Scheduler::plan_prefill(Plan& plan, Budget& budget) {
+  for (size_t i = 0; i < running_.size() && budget.tokens > 0; ++i) {
     Sequence& seq = *running_[i];
     if (!seq.prefilling()) continue;
-    int n = chunk_of(seq, budget);
+    const int n = chunk_of(seq, seq.computed, budget);
+    if (n == 0) continue;
     while (!grow_pages(seq, n)) {
       // Never take pages from a row that this plan already computes: those stand before `seq` or decode.
       Sequence* newest = running_.back().get();
@@ -259,21 +259,20 @@ void Scheduler::plan_prefill(Plan& plan, int& budget) {
       retract_newest();
       if (newest == &seq) return;
     }
-    plan.rows.push_back({&seq, n});
-    budget -= n;
+    add_prefill(plan, seq, n, budget);
   }
 }
 
-void Scheduler::admit_waiting(Plan& plan, int& budget) {
-  if (waiting_.empty() || batch_full_ || budget <= 0) return;
+void Scheduler::admit_waiting(Plan& plan, Budget& budget) {
+  if (waiting_.empty() || batch_full_ || budget.tokens <= 0) return;
   if (static_cast<int>(running_.size()) >= config_.max_running_requests) return;
   order_waiting(waiting_, config_.use_radix_cache ? config_.policy : Policy::Fcfs, tree_, rng_);
   std::deque<std::unique_ptr<Sequence>> rest;
-  while (!waiting_.empty() && budget > 0 && static_cast<int>(running_.size()) < config_.max_running_requests) {
+  while (!waiting_.empty() && budget.tokens > 0 && static_cast<int>(running_.size()) < config_.max_running_requests) {
     std::unique_ptr<Sequence> seq = std::move(waiting_.front());
     waiting_.pop_front();
     const int matched = config_.use_radix_cache ? tree_.match_length(key_of(*seq, most_cached_tokens(*seq))) : 0;
-    if (waits_for_prefix(*seq, matched)) {
+    if (waits_for_prefix(*seq, matched) || chunk_of(*seq, matched, budget) == 0) {
       rest.push_back(std::move(seq));
       continue;
     }
@@ -282,9 +281,7 @@ void Scheduler::admit_waiting(Plan& plan, int& budget) {
       batch_full_ = !running_.empty();
       break;
     }
-    const int n = chunk_of(*seq, budget);
-    plan.rows.push_back({seq.get(), n});
-    budget -= n;
+    add_prefill(plan, *seq, chunk_of(*seq, seq->computed, budget), budget);
     running_.push_back(std::move(seq));
   }
   while (!rest.empty()) {
@@ -294,7 +291,7 @@ void Scheduler::admit_waiting(Plan& plan, int& budget) {
 }
 
 // Locks the cached prefix and takes pages for the first chunk, if the pool can be expected to hold the whole request.
-bool Scheduler::admit(Sequence& seq, int budget) {
+bool Scheduler::admit(Sequence& seq, const Budget& budget) {
   const int size = static_cast<int>(seq.tokens.size());
   RadixTree::Match match;
   if (config_.use_radix_cache) match = tree_.match(key_of(seq, most_cached_tokens(seq)));
@@ -308,7 +305,7 @@ bool Scheduler::admit(Sequence& seq, int budget) {
   seq.lock = std::move(match.lock);
   seq.tree_pages = static_cast<int>(seq.pages.size());
   seq.computed = matched;
-  if (!grow_pages(seq, chunk_of(seq, budget))) {
+  if (!grow_pages(seq, chunk_of(seq, matched, budget))) {
     release(seq);
     return false;
   }
@@ -338,10 +335,23 @@ bool Scheduler::waits_for_prefix(const Sequence& seq, int matched) const {
   return false;
 }
 
-int Scheduler::chunk_of(const Sequence& seq, int budget) const {
-  int n = std::min(seq.remaining(), budget);
-  if (seq.logprob_start >= 0) n = std::min(n, kMostScoredRows);
-  return n;
+// How many of its tokens this step may compute if `computed` are already; 0: none, its turn comes in a later step.
+int Scheduler::chunk_of(const Sequence& seq, int computed, const Budget& budget) const {
+  int n = static_cast<int>(seq.tokens.size()) - computed;
+  if (config_.chunked_prefill_size > 0) {
+    n = std::min(n, budget.tokens);
+  } else if (n > budget.tokens && budget.begun) {
+    return 0;  // prompts are not cut, and this one is too long to go with the others
+  }
+  if (seq.logprob_start < 0) return n;
+  return std::min(n, std::max(first_scored_position(seq) - computed, 0) + budget.scored);
+}
+
+void Scheduler::add_prefill(Plan& plan, Sequence& seq, int n, Budget& budget) {
+  plan.rows.push_back({&seq, n});
+  budget.tokens -= n;
+  budget.begun = true;
+  if (seq.logprob_start >= 0) budget.scored -= std::max(seq.computed + n - first_scored_position(seq), 0);
 }
 
 // What running requests are expected to generate yet.

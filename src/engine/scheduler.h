@@ -36,7 +36,8 @@ struct SchedulerConfig {
   int64_t num_pages = 0;
   int max_running_requests = 64;
   int max_queued_requests = 4096;
-  int chunked_prefill_size = 512;  ///< tokens a step may compute; ≤ 0: no limit
+  int chunked_prefill_size = 512;  ///< tokens a step may compute; ≤ 0: prompts are not cut
+  int max_prefill_tokens = 16384;  ///< tokens of prompts in a step; a longer prompt that is not cut has one for itself
   double conservativeness = 1.0;
   bool use_radix_cache = true;
   int decode_log_interval = 40;
@@ -80,13 +81,21 @@ class Scheduler {
   void drain_inbox();
   void apply(const Abort& abort);
 
+  // What prompts may still take of a step.
+  struct Budget {
+    int tokens = 0;
+    int scored = kMostScoredRows;  ///< positions whose log-probabilities are asked for
+    bool begun = false;            ///< a prompt is in the plan
+  };
+
   Plan make_plan();
   void plan_decode(Plan& plan);
-  void plan_prefill(Plan& plan, int& budget);
-  void admit_waiting(Plan& plan, int& budget);
-  bool admit(Sequence& seq, int budget);
+  void plan_prefill(Plan& plan, Budget& budget);
+  void admit_waiting(Plan& plan, Budget& budget);
+  bool admit(Sequence& seq, const Budget& budget);
   bool waits_for_prefix(const Sequence& seq, int matched) const;
-  int chunk_of(const Sequence& seq, int budget) const;
+  int chunk_of(const Sequence& seq, int computed, const Budget& budget) const;
+  void add_prefill(Plan& plan, Sequence& seq, int n, Budget& budget);
   bool grow_pages(Sequence& seq, int tokens);
   bool take_pages(int n, std::vector<PageId>& out);
   void retract_newest();

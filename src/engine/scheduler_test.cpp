@@ -8,6 +8,7 @@
 
 #include <gtest/gtest.h>
 
+#include "engine/runner.h"
 #include "sgl/error.h"
 
 namespace sgl {
@@ -32,8 +33,10 @@ class FakeModel {
     Step step;
     max_tokens = std::max(max_tokens, plan.num_tokens());
     ++steps;
+    int scored = 0;
     for (const Plan::Row& row : plan.rows) {
       Sequence& seq = *row.seq;
+      if (seq.logprob_start >= 0) scored += std::max(seq.computed + row.q_len - first_scored_position(seq), 0);
       EXPECT_GE(row.q_len, 1);
       const int end = seq.computed + row.q_len;
       EXPECT_LE(end, static_cast<int>(seq.tokens.size()));
@@ -49,11 +52,12 @@ class FakeModel {
         result.next.token = next_token(seq.tokens, seq.tokens.size());
       }
     }
+    max_scored = std::max(max_scored, scored);
     step.plan = std::move(plan);
     return step;
   }
 
-  int corrupt = 0, max_tokens = 0, steps = 0;
+  int corrupt = 0, max_tokens = 0, max_scored = 0, steps = 0;
   int64_t computed_tokens = 0;
 
  private:
@@ -164,6 +168,24 @@ TEST(Scheduler, ChunksStayWithinTheBudgetAndGiveTheSameTokens) {
     }
     EXPECT_EQ(h.model.corrupt, 0);
   }
+}
+
+TEST(Scheduler, UncutPromptsShareAStepUpToTheMostTokens) {
+  Harness h({.page_size = 4, .num_pages = 1024, .chunked_prefill_size = -1, .max_prefill_tokens = 100});
+  for (int i = 0; i < 5; ++i) h.submit("r", numbers(i == 2 ? 300 : 45, 150 * i), 3);
+  h.run_until_idle();
+  EXPECT_EQ(h.model.max_tokens, 300 + 2) << "the long one alone, beside rows that decode";
+  for (auto& r : h.results) EXPECT_EQ(r->ids, expected_output(r->prompt, 3));
+  EXPECT_EQ(h.model.steps, 5) << "prompts: 45 + 45, 300, 45 + 45; then the last ones' second and third token";
+}
+
+TEST(Scheduler, AStepScoresBoundedlyManyPositions) {
+  Harness h({.page_size = 4, .num_pages = 1024, .chunked_prefill_size = 1024, .max_prefill_tokens = 4096});
+  for (int i = 0; i < 6; ++i) h.submit("r", numbers(100, 150 * i), 2, "", /*logprob_start=*/i % 2 == 0 ? 0 : 60);
+  h.run_until_idle();
+  EXPECT_LE(h.model.max_scored, kMostScoredRows + 6);
+  EXPECT_GT(h.model.max_scored, kMostScoredRows - 6);
+  for (auto& r : h.results) EXPECT_EQ(r->ids, expected_output(r->prompt, 2));
 }
 
 TEST(Scheduler, SharedPrefixSubmittedAtOnceIsComputedOnce) {

@@ -122,12 +122,15 @@ void write_flags(JsonWriter& w, const ServerOptions& server, const EngineOptions
   optional_field(w, "max_total_tokens", o.max_total_tokens);
   w.field("mem_fraction_static", o.mem_fraction_static).field("page_size", o.page_size);
   w.field("max_running_requests", o.max_running_requests).field("max_queued_requests", o.max_queued_requests);
-  w.field("chunked_prefill_size", o.chunked_prefill_size).field("schedule_policy", o.schedule_policy);
+  w.field("chunked_prefill_size", o.chunked_prefill_size).field("max_prefill_tokens", o.max_prefill_tokens);
+  w.field("schedule_policy", o.schedule_policy);
   w.field("schedule_conservativeness", o.schedule_conservativeness);
   w.field("disable_radix_cache", o.disable_radix_cache).field("random_seed", o.random_seed);
   w.field("decode_log_interval", o.decode_log_interval);
   w.field("host", server.http.host).field("port", server.http.port).field("log_level", server.log_level);
   w.field("skip_server_warmup", server.skip_server_warmup).field("stream_interval", server.stream_interval);
+  w.field("sampling_defaults", server.sampling_defaults)
+      .field("preferred_sampling_params", server.preferred_sampling_params);
   w.field("incremental_streaming_output", server.incremental_streaming_output);
 }
 
@@ -213,11 +216,14 @@ void handle_model(Service& service, const HttpRequest& request, const std::share
 void handle_model_info(Service& service, const HttpRequest& /*request*/, const std::shared_ptr<Responder>& responder) {
   const auto engine = service.require_engine();
   const ModelInfo& info = engine->info();
+  const std::string& preferred = service.options().preferred_sampling_params;
   std::string body;
   JsonWriter w(body);
   w.begin_object();
   w.field("model_path", info.model_path).field("served_model_name", info.served_model_name);
-  w.field("tokenizer_path", info.tokenizer_path).field("is_generation", true).null_field("preferred_sampling_params");
+  w.field("tokenizer_path", info.tokenizer_path).field("is_generation", true);
+  optional_field(w, "preferred_sampling_params",
+                 preferred.empty() ? std::nullopt : std::optional<std::string>(preferred));
   w.field("weight_version", "default").field("load_format", info.load_format).null_field("reasoning_parser");
   w.null_field("tool_call_parser").field("disaggregation_mode", "null");
   w.field("has_image_understanding", false)

@@ -306,9 +306,14 @@ Call parse_generate(const Json& body, EngineApi& engine, const ServerOptions& op
   refuse_unsupported(f);
 
   StreamFields stream{.stream_interval = options.stream_interval};
+  const Json preferred = read_preferred_sampling(options.preferred_sampling_params);
+  const auto read_sampling = [&](const Json& value, const std::string& name) {
+    Json params = preferred;
+    params.update(Fields(value, name).json());
+    return read_sampling_params(Fields(params, name), stream);
+  };
   const auto sampling = for_each_prompt<SamplingParams>(
-      f, "sampling_params", count, {},
-      [&](const Json& value, const std::string& name) { return read_sampling_params(Fields(value, name), stream); });
+      f, "sampling_params", count, read_sampling(Json::object(), "sampling_params"), read_sampling);
   const auto logprobs = for_each_prompt<bool>(f, "return_logprob", count, false, read_bool);
   const auto starts = for_each_prompt<int>(f, "logprob_start_len", count, -1, read_small_integer);
   const auto tops = for_each_prompt<int>(f, "top_logprobs_num", count, 0, read_small_integer);

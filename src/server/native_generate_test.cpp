@@ -6,6 +6,7 @@
 
 #include <gtest/gtest.h>
 
+#include "server/sampling_fields.h"
 #include "server/test_service.h"
 
 namespace sgl {
@@ -207,6 +208,24 @@ TEST(Generate, IncrementalStreamsSendDeltas) {
   EXPECT_EQ(text, kReply);
   EXPECT_EQ(ids, 15U);
   EXPECT_EQ(t.ok("/generate", R"({"text":"a"})")["text"], kReply) << "an answer that is not streamed stays whole";
+}
+
+TEST(Generate, PreferredSamplingParamsStandWhereARequestLeavesThemOpen) {
+  ServerOptions options;
+  options.preferred_sampling_params = R"({"temperature":0.25,"top_k":7})";
+  TestService t(options);
+  t.ok("/generate", R"({"text":"a"})");
+  EXPECT_EQ(t.engine->last().sampling.temperature, 0.25F);
+  EXPECT_EQ(t.engine->last().sampling.top_k, 7);
+  t.ok("/generate", R"({"text":["a","b"],"sampling_params":[null,{"top_k":3,"min_p":0.5}]})");
+  EXPECT_EQ(t.engine->last().sampling.temperature, 0.25F);
+  EXPECT_EQ(t.engine->last().sampling.top_k, 3);
+  EXPECT_EQ(t.engine->last().sampling.min_p, 0.5F);
+  EXPECT_EQ(t.ok("/generate", R"({"text":"a","sampling_params":{"temperature":null}})").count("text"), 1U);
+  EXPECT_EQ(t.engine->last().sampling.temperature, 1.0F) << "null is the default of the table";
+  for (const char* bad : {"{", "[]", R"({"temperatur":1})", R"({"top_k":"x"})"}) {
+    EXPECT_THROW(read_preferred_sampling(bad), Error) << bad;
+  }
 }
 
 TEST(Generate, BatchedStreamsTellTheirEventsApart) {

@@ -299,7 +299,7 @@ Call parse_chat(const Json& body, const EngineApi& engine, const ServerOptions& 
 
   Request r;
   r.prompt = read_chat_prompt(body);
-  r.sampling = read_openai_sampling(f, engine.info(), stream);
+  r.sampling = read_openai_sampling(f, sampling_defaults(engine, options), stream);
   r.sampling.max_new_tokens = read_token_count(f, {"max_new_tokens", "max_tokens", "max_completion_tokens"});
   check_samples(1, r.sampling.n);
   r.return_logprob = f.boolean("logprobs").value_or(false);

@@ -49,6 +49,15 @@ TEST(Chat, DefaultsComeFromTheModelAndTheLengthIsUnlimited) {
   EXPECT_EQ(t.engine->last().sampling.top_k, -1);
 }
 
+TEST(Chat, DefaultsMayBeOpenAisOwn) {
+  ServerOptions options;
+  options.sampling_defaults = "openai";
+  TestService t(options);
+  t.ok(kChat, user());
+  EXPECT_EQ(t.engine->last().sampling.temperature, 1.0F);
+  EXPECT_EQ(t.engine->last().sampling.top_k, -1);
+}
+
 TEST(Chat, EveryFieldArrives) {
   TestService t;
   t.ok(kChat, user(R"("max_tokens":5,"max_completion_tokens":6,"min_tokens":1,"stop":"x","seed":-3,"temperature":0.25,

@@ -56,6 +56,10 @@ void refuse_unsupported_openai(const Fields& f) {
   }
 }
 
+const ModelInfo* sampling_defaults(const EngineApi& engine, const ServerOptions& options) {
+  return options.sampling_defaults == "model" ? &engine.info() : nullptr;
+}
+
 void write_usage(JsonWriter& w, const Usage& usage) {
   w.begin_object()
       .field("prompt_tokens", usage.prompt_tokens)

@@ -10,6 +10,7 @@
 #include "server/json_reader.h"
 #include "server/json_writer.h"
 #include "server/sampling_fields.h"
+#include "server/server.h"
 #include "sgl/engine.h"
 #include "sgl/request.h"
 
@@ -34,6 +35,9 @@ OpenAiForm read_form(const Fields& fields, const ModelInfo& info, std::string_vi
 /// service_tier, prediction, …) and what nobody knows is ignored, as SGLang does: OpenAI's own server refuses unknown
 /// fields, but clients of such servers send each other's extensions.
 void refuse_unsupported_openai(const Fields& fields);
+
+/// Where sampling fields that a request does not give come from, as --sampling-defaults says; null: the table.
+const ModelInfo* sampling_defaults(const EngineApi& engine, const ServerOptions& options);
 
 /// Token counts of a call. Prompts count once however many samples they have.
 struct Usage {

@@ -240,7 +240,7 @@ Call parse_completions(const Json& body, const EngineApi& engine, const ServerOp
   OpenAiForm form = read_form(f, engine.info(), "cmpl-");
   auto prompts = read_prompts(f);
 
-  SamplingParams sampling = read_openai_sampling(f, engine.info(), stream);
+  SamplingParams sampling = read_openai_sampling(f, sampling_defaults(engine, options), stream);
   sampling.max_new_tokens = read_token_count(f, {"max_new_tokens", "max_tokens"}).value_or(kDefaultMaxTokens);
   check_samples(prompts.size(), sampling.n);
   if (f.small_integer("best_of").value_or(sampling.n) != sampling.n) {

@@ -133,13 +133,27 @@ SamplingParams read_sampling_params(const Fields& f, StreamFields& stream) {
   return s;
 }
 
-SamplingParams read_openai_sampling(const Fields& f, const ModelInfo& info, StreamFields& stream) {
+Json read_preferred_sampling(const std::string& text) {
+  if (text.empty()) return Json::object();
+  try {
+    Json params = parse_json(text);
+    StreamFields stream;
+    read_sampling_params(Fields(params, "sampling_params"), stream);
+    return params;
+  } catch (const Error& e) {
+    throw Error(ErrorKind::InvalidArgument, fmt::format("--preferred-sampling-params: {}", e.what()));
+  }
+}
+
+SamplingParams read_openai_sampling(const Fields& f, const ModelInfo* defaults, StreamFields& stream) {
   SamplingParams s;
-  set(s.temperature, info.temperature);
-  set(s.top_p, info.top_p);
-  set(s.top_k, info.top_k);
-  set(s.min_p, info.min_p);
-  set(s.repetition_penalty, info.repetition_penalty);
+  if (defaults != nullptr) {
+    set(s.temperature, defaults->temperature);
+    set(s.top_p, defaults->top_p);
+    set(s.top_k, defaults->top_k);
+    set(s.min_p, defaults->min_p);
+    set(s.repetition_penalty, defaults->repetition_penalty);
+  }
   read_shared(f, s, stream);
   if (const auto seed = f.integer("seed")) s.seed = *seed;
   set(s.min_new_tokens, read_token_count(f, {"min_new_tokens", "min_tokens"}));

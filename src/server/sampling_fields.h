@@ -22,9 +22,14 @@ struct StreamFields {
 /// fields are Unsupported unless null or empty.
 SamplingParams read_sampling_params(const Fields& fields, StreamFields& stream);
 
+/// The object that --preferred-sampling-params names; an empty one for an empty text. Throws InvalidArgument, naming
+/// the flag, for what read_sampling_params() would not take.
+Json read_preferred_sampling(const std::string& text);
+
 /// The sampling fields at the top level of an OpenAI request, SGLang's extra ones included; but for the number of new
-/// tokens, which the routes name differently. What is not given comes from the model's generation config.
-SamplingParams read_openai_sampling(const Fields& fields, const ModelInfo& info, StreamFields& stream);
+/// tokens, which the routes name differently. What is not given comes from `defaults`, the model's generation config,
+/// if there are any.
+SamplingParams read_openai_sampling(const Fields& fields, const ModelInfo* defaults, StreamFields& stream);
 
 /// Throws InvalidArgument if a call of `prompts` prompts with `n` samples each is out of bounds. Called before anything
 /// is made for each of them.

@@ -15,6 +15,7 @@
 #include "server/http_server.h"
 #include "server/json_writer.h"
 #include "server/routes.h"
+#include "server/sampling_fields.h"
 #include "server/server.h"
 #include "server/service.h"
 #include "sgl/error.h"
@@ -113,7 +114,8 @@ double seconds_since(Clock::time_point start) { return std::chrono::duration<dou
 int serve(const ServerOptions& options, const std::function<std::shared_ptr<EngineApi>()>& load,
           const std::function<void(int)>& on_listening) {
   const auto start = Clock::now();
-  Service service(options);  // outlives the HTTP server, whose requests refer to it
+  read_preferred_sampling(options.preferred_sampling_params);  // a mistake in it shows now, not in every request
+  Service service(options);                                    // outlives the HTTP server, whose requests refer to it
   HttpServer http(options.http, [&service](HttpRequest&& request, const std::shared_ptr<Responder>& responder) {
     dispatch(service, std::move(request), responder);
   });

@@ -27,6 +27,8 @@ struct ServerOptions {
   bool skip_server_warmup = false;
   bool incremental_streaming_output = false;  ///< /generate streams deltas instead of everything so far
   int stream_interval = 1;                    ///< tokens between two events of a stream
+  std::string sampling_defaults = "model";    ///< of OpenAI's routes: the model's generation config, or "openai": none
+  std::string preferred_sampling_params;      ///< a JSON object: what /generate's sampling_params are where not given
   int workers = 2;                            ///< threads for JSON and tokenizing
   std::string log_level = "info";
 };

@@ -1,0 +1,88 @@
+#include "engine/memory_plan.h"
+
+#include <string>
+
+#include <gtest/gtest.h>
+
+#include "sgl/error.h"
+
+namespace sgl {
+namespace {
+
+constexpr int64_t kMiB = int64_t{1} << 20;
+
+// A model of the 135M class, whose weights are one tensor of 100 MiB that nobody reads.
+class FakeCheckpoint final : public Checkpoint {
+ public:
+  FakeCheckpoint() {
+    config_.hidden_size = 576;
+    config_.num_heads = 9;
+    config_.num_kv_heads = 3;
+    config_.head_dim = 64;
+    config_.intermediate_size = 1536;
+    config_.vocab_size = 49152;
+    weights_.data = {reinterpret_cast<const std::byte*>(this), static_cast<size_t>(100 * kMiB)};
+  }
+  const ModelConfig& config() const override { return config_; }
+  const FileTensor* find(std::string_view) const override { return &weights_; }
+  std::vector<std::string_view> names() const override { return {"w"}; }
+  std::string format() const override { return "dummy"; }
+  std::string directory() const override { return {}; }
+  void release(const FileTensor&) const override {}
+
+ private:
+  ModelConfig config_;
+  FileTensor weights_;
+};
+
+// 23,040 bytes a token, 360 KiB a page.
+constexpr KvGeometry kGeometry = {
+    .num_layers = 30, .num_kv_heads = 3, .head_dim = 64, .dtype = DType::F16, .page_size = 16};
+
+MemoryPlan plan(int64_t available_mib, void (*change)(EngineOptions&) = nullptr) {
+  EngineOptions o;
+  o.max_running_requests = 64;
+  if (change != nullptr) change(o);
+  return plan_memory(o, FakeCheckpoint(), kGeometry, 8192, available_mib * kMiB);
+}
+
+TEST(MemoryPlan, TakesAQuarterOfWhatIsFreeForThePool) {
+  const MemoryPlan p = plan(4000);
+  EXPECT_EQ(p.weight_bytes, 100 * kMiB);
+  EXPECT_NEAR(static_cast<double>(p.pool_bytes), static_cast<double>((4000 - 100) * kMiB - p.scratch_bytes) / 4, kMiB);
+  EXPECT_EQ(p.pool_bytes, p.num_pages * kGeometry.page_bytes());
+}
+
+TEST(MemoryPlan, ComputingIsCountedByChunkAndVocabulary) {
+  // (512 + 64) · 9,600 floats a token and (128 + 64) · 49,152 logits, a quarter in reserve, and the program.
+  EXPECT_NEAR(static_cast<double>(plan(4000).scratch_bytes) / kMiB, (21.1 + 36.0) * 1.25 + 32, 1);
+  EXPECT_GT(plan(9000, [](EngineOptions& o) { o.chunked_prefill_size = -1; }).scratch_bytes, 800 * kMiB);
+}
+
+TEST(MemoryPlan, AShareOfTheMemoryHoldsWeightsAndPool) {
+  const MemoryPlan half = plan(4000, [](EngineOptions& o) { o.mem_fraction_static = 0.5; });
+  EXPECT_NEAR(static_cast<double>(half.weight_bytes + half.pool_bytes), 2000.0 * kMiB, kMiB);
+  const MemoryPlan all = plan(4000, [](EngineOptions& o) { o.mem_fraction_static = 1.0; });
+  EXPECT_LE(all.weight_bytes + all.pool_bytes + all.scratch_bytes, 4000 * kMiB) << "what is left over computes";
+}
+
+TEST(MemoryPlan, TooLittleIsSaidWithNumbers) {
+  auto message = [](int64_t mib, void (*change)(EngineOptions&)) -> std::string {
+    try {
+      plan(mib, change);
+    } catch (const Error& e) {
+      EXPECT_EQ(e.kind(), ErrorKind::ResourceExhausted);
+      return e.what();
+    }
+    return "no error";
+  };
+  std::string text = message(200, nullptr);
+  EXPECT_NE(text.find("weights need 100 MiB"), std::string::npos) << text;
+  EXPECT_NE(text.find("200 MiB are free"), std::string::npos) << text;
+  text = message(4000, [](EngineOptions& o) { o.max_total_tokens = 1'000'000; });
+  EXPECT_NE(text.find("21.46 GiB"), std::string::npos) << text;
+  EXPECT_NE(text.find("--max-total-tokens (now 1000000)"), std::string::npos) << text;
+}
+
+}  // namespace
+}  // namespace sgl
