@@ -27,7 +27,7 @@ const char* name(Arithmetic kind) {
 RoofKernels kernels_of(CpuIsa isa) {
 #if defined(__x86_64__)
   if (isa == CpuIsa::Avx2) return avx2::roof_kernels();
-  if (isa != CpuIsa::Generic) return avx512::roof_kernels();
+  if (isa == CpuIsa::Avx512) return avx512::roof_kernels();
 #else
   (void)isa;
 #endif
@@ -88,12 +88,12 @@ Roofs measure_roofs(ThreadPool& pool, int64_t largest) {
   Roofs roofs;
   RoofKernels widest{};
   for (CpuIsa isa : available_isas()) {
+    if (isa > CpuIsa::Avx512) break;  // those have no wider vectors
     widest = kernels_of(isa);
-    const std::string int8_name =
-        isa == CpuIsa::Generic || isa == CpuIsa::Avx2 ? std::string(sgl::name(isa)) : "avx512-vnni";
-    roofs.units.push_back(
-        {std::string(sgl::name(isa)), Arithmetic::Float32, measure_unit(pool, widest.float_fmas, widest.float_ops)});
-    roofs.units.push_back({int8_name, Arithmetic::Int8, measure_unit(pool, widest.int8_dots, widest.int8_ops)});
+    const std::string unit(sgl::name(isa));
+    roofs.units.push_back({unit, Arithmetic::Float32, measure_unit(pool, widest.float_fmas, widest.float_ops)});
+    roofs.units.push_back({isa == CpuIsa::Avx512 ? unit + "-vnni" : unit, Arithmetic::Int8,
+                           measure_unit(pool, widest.int8_dots, widest.int8_ops)});
   }
   const CpuUnits have = cpu_units();
   auto add = [&](bool there, const char* unit, Arithmetic kind, UnitLoop loop) {

@@ -1,5 +1,8 @@
 #include "bench/roofs.h"
 
+#include <set>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -54,7 +57,11 @@ TEST(Roofs, AreMeasured) {
   const Roofs r = measure_roofs(pool, /*largest=*/int64_t{1} << 20);
   ASSERT_EQ(r.read.size(), 2U);
   for (const auto& [bytes, speed] : r.read) EXPECT_GT(speed, 1e6);
-  for (const Roofs::Unit& u : r.units) EXPECT_GT(u.ops_s, 1e6) << u.name;
+  std::set<std::pair<std::string, Arithmetic>> units;
+  for (const Roofs::Unit& u : r.units) {
+    EXPECT_GT(u.ops_s, 1e6) << u.name;
+    EXPECT_TRUE(units.emplace(u.name, u.kind).second) << u.name << " is there twice";
+  }
   EXPECT_NE(r.best(Arithmetic::Float32), nullptr);
   EXPECT_NE(r.best(Arithmetic::Int8), nullptr);
 }
