@@ -1,0 +1,188 @@
+#include "server/tool_parser.h"
+
+#include <algorithm>
+
+namespace sgl {
+
+using Where = CallPattern::Where;
+using Kind = AnswerPiece::Kind;
+
+ToolParser::ToolParser(const ToolFormat& format, const std::vector<Tool>& tools, Options options)
+    : format_(format), tools_(tools), options_(options) {
+  for (const CallPattern& pattern : format.patterns) {
+    if (pattern.after_name.empty()) {
+      openings_.push_back({pattern.where, std::string(pattern.head), nullptr});
+    } else {
+      for (const Tool& tool : tools) {
+        openings_.push_back(
+            {pattern.where, std::string(pattern.head) + tool.name + std::string(pattern.after_name), &tool});
+      }
+    }
+    if (pattern.where == Where::Anywhere) first_bytes_ += pattern.head.front();
+  }
+}
+
+void ToolParser::push(std::string_view text, std::vector<AnswerPiece>& out) {
+  held_ += text;
+  run(false, out);
+}
+
+void ToolParser::finish(std::vector<AnswerPiece>& out) { run(true, out); }
+
+void ToolParser::run(bool ended, std::vector<AnswerPiece>& out) {
+  while (!held_.empty()) {
+    if (!(body_ != nullptr ? read_body(ended, out) : read_text(ended, out))) return;
+  }
+}
+
+// False: it needs more text, or all of it has been given out.
+bool ToolParser::read_text(bool ended, std::vector<AnswerPiece>& out) {
+  if (behind_call_) {
+    bool moved = false;
+    if (!read_behind_call(ended, moved)) return false;
+    if (moved) return true;
+  }
+  if (at_start_) {
+    const TagMatch match = match_openings(Where::Start, 0);
+    if (match == TagMatch::Yes) return true;
+    if (match == TagMatch::Partial && !ended) return false;
+    at_start_ = false;
+  }
+  size_t at = held_.find_first_of(first_bytes_);
+  for (; at != std::string::npos; at = held_.find_first_of(first_bytes_, at + 1)) {
+    const TagMatch match = match_openings(Where::Anywhere, at);
+    if (match == TagMatch::No || (match == TagMatch::Partial && ended)) continue;
+    // The white space before it is held, too: it is dropped with the tag.
+    const size_t text = space_before(held_, at);
+    append_text(out, Kind::Content, std::string_view(held_).substr(0, text));
+    held_.erase(0, text);
+    opening_begin_ -= std::min(opening_begin_, text);
+    body_begin_ -= std::min(body_begin_, text);
+    return match == TagMatch::Yes;
+  }
+  const size_t text = ended ? held_.size() : space_before(held_, held_.size());
+  append_text(out, Kind::Content, std::string_view(held_).substr(0, text));
+  held_.erase(0, text);
+  return false;
+}
+
+// Drops tails, finds the next call. False: it needs more text. `moved`: there is something new to read.
+bool ToolParser::read_behind_call(bool ended, bool& moved) {
+  const size_t at = skip_space(held_);
+  bool partial = at == held_.size();
+  for (std::string_view tail : format_.tails) {
+    size_t length = 0;
+    const TagMatch match = match_tag(std::string_view(held_).substr(at), tail, length);
+    if (match == TagMatch::Yes) {
+      held_.erase(0, at + length);
+      moved = true;
+      return true;
+    }
+    partial = partial || match == TagMatch::Partial;
+  }
+  for (auto [where, from] : {std::pair(Where::AfterCall, size_t{0}), std::pair(Where::Anywhere, at)}) {
+    const TagMatch match = match_openings(where, from);
+    if (match == TagMatch::Yes) {
+      moved = true;
+      return true;
+    }
+    partial = partial || match == TagMatch::Partial;
+  }
+  if (partial && !ended) return false;
+  behind_call_ = false;
+  if (at == held_.size()) held_.clear();  // white space at the end
+  moved = held_.empty();
+  return true;
+}
+
+// Begins the body of the opening that stands at `at`.
+TagMatch ToolParser::match_openings(Where where, size_t at) {
+  TagMatch best = TagMatch::No;
+  for (const Opening& opening : openings_) {
+    if (opening.where != where) continue;
+    size_t length = 0;
+    const TagMatch match = match_tag(std::string_view(held_).substr(at), opening.tag, length);
+    if (match == TagMatch::Yes) {
+      begin_body(opening, at, length);
+      return match;
+    }
+    if (match == TagMatch::Partial) best = match;
+  }
+  return best;
+}
+
+void ToolParser::begin_body(const Opening& opening, size_t begin, size_t length) {
+  body_ = make_call_reader(format_.body, opening.tool);
+  where_ = opening.where;
+  opening_begin_ = begin;
+  body_begin_ = begin + length;
+  call_sent_ = false;
+  sent_ = 0;
+}
+
+bool ToolParser::is_tool(const std::string& name) const {
+  return std::any_of(tools_.begin(), tools_.end(), [&](const Tool& tool) { return tool.name == name; });
+}
+
+bool ToolParser::read_body(bool ended, std::vector<AnswerPiece>& out) {
+  Scan result = body_->scan(std::string_view(held_).substr(body_begin_));
+  if (result == Scan::Done && !is_tool(body_->name())) result = Scan::Broken;
+  if (result == Scan::Done || (options_.constrained && result == Scan::More && is_tool(body_->name()))) send_call(out);
+
+  if (result == Scan::More && !ended) return false;
+  if (!call_sent_ && result == Scan::Broken) {
+    give_back(out);
+    return true;
+  }
+  if (!call_sent_ && result == Scan::More) {  // cut off in the middle
+    append_text(out, Kind::Content, held_);
+    held_.clear();
+  } else {
+    // Also where a call that has been given out turned out broken: it ends there.
+    held_.erase(0, result == Scan::More ? held_.size() : body_begin_ + body_->position());
+    behind_call_ = true;
+    at_start_ = false;
+    if (call_sent_) ++calls_;
+  }
+  body_.reset();
+  return true;
+}
+
+// What is known of the call and has not been given out.
+void ToolParser::send_call(std::vector<AnswerPiece>& out) {
+  const std::string& arguments = body_->arguments();
+  if (arguments.empty()) return;
+  if (!call_sent_) out.push_back({Kind::Call, body_->name(), calls_});
+  call_sent_ = true;
+  append_text(out, Kind::Arguments, std::string_view(arguments).substr(sent_), calls_);
+  sent_ = arguments.size();
+}
+
+// The opening was none. What comes behind its first byte is read again.
+void ToolParser::give_back(std::vector<AnswerPiece>& out) {
+  body_.reset();
+  switch (where_) {
+    case Where::Start:
+      at_start_ = false;
+      break;
+    case Where::AfterCall:
+      behind_call_ = false;
+      break;
+    case Where::Anywhere:
+      behind_call_ = at_start_ = false;
+      append_text(out, Kind::Content, std::string_view(held_).substr(0, opening_begin_ + 1));
+      held_.erase(0, opening_begin_ + 1);
+      break;
+  }
+}
+
+std::vector<AnswerPiece> parse_tool_calls(const ToolFormat& format, const std::vector<Tool>& tools,
+                                          std::string_view text) {
+  std::vector<AnswerPiece> out;
+  ToolParser parser(format, tools, {});
+  parser.push(text, out);
+  parser.finish(out);
+  return out;
+}
+
+}  // namespace sgl
