@@ -87,8 +87,11 @@ Scan JsonScanner::step(char c) {
 }
 
 Scan JsonScanner::begin_value(char c) {
-  if (open_.empty() && c != '{') return Scan::Broken;
-  if (open_.size() == 1 && open_[0] == '{') members_.back().begin = at_;
+  if (open_.empty() && c != outermost_) return Scan::Broken;
+  if (open_.size() == 1) {
+    if (outermost_ == '[') members_.emplace_back();
+    members_.back().begin = at_;
+  }
   switch (c) {
     case '{':
     case '[':
@@ -158,6 +161,24 @@ bool JsonScanner::step_number(char c) {
 bool JsonScanner::number_may_end() const {
   return digits_ == Digits::Zero || digits_ == Digits::Integer || digits_ == Digits::Fraction ||
          digits_ == Digits::Power;
+}
+
+std::string_view json_member_text(std::string_view object, std::string_view key) {
+  JsonScanner scanner;
+  std::string_view found;
+  if (scanner.scan(object) != Scan::Done) return found;
+  for (const JsonScanner::Member& m : scanner.members()) {
+    if (m.key == key) found = object.substr(m.begin, m.end - m.begin);
+  }
+  return found;
+}
+
+std::vector<std::string_view> json_item_texts(std::string_view array) {
+  JsonScanner scanner('[');
+  std::vector<std::string_view> items;
+  if (scanner.scan(array) != Scan::Done) return items;
+  for (const JsonScanner::Member& m : scanner.members()) items.push_back(array.substr(m.begin, m.end - m.begin));
+  return items;
 }
 
 }  // namespace sgl

@@ -1,6 +1,6 @@
 #pragma once
-// Reads one JSON object that comes in pieces, byte by byte: says where it ends, where it can be no JSON any more, and
-// where the values of its members stand. Each byte is looked at once.
+// Reads one JSON object or array that comes in pieces, byte by byte: says where it ends, where it can be no JSON any
+// more, and where the values of its members stand. Each byte is looked at once.
 
 #include <cstddef>
 #include <string>
@@ -18,16 +18,19 @@ enum class Scan {
 
 class JsonScanner {
  public:
-  /// Of the outermost object.
+  /// Of the outermost object or array.
   struct Member {
-    std::string key;  ///< as written, without the quotes
+    std::string key;  ///< as written, without the quotes; of an array empty
     size_t begin = kOpen, end = kOpen;
     static constexpr size_t kOpen = static_cast<size_t>(-1);  ///< not reached yet
   };
 
-  /// Reads on. `text` is what it was in the last call and more: white space, and the object.
+  /// `outermost`: the bracket that the text must begin with.
+  explicit JsonScanner(char outermost = '{') : outermost_(outermost) {}
+
+  /// Reads on. `text` is what it was in the last call and more: white space, and the object or array.
   Scan scan(std::string_view text);
-  /// How much has been read; when Done, the object ends there.
+  /// How much has been read; when Done, it ends there.
   size_t position() const { return at_; }
   const std::vector<Member>& members() const { return members_; }
 
@@ -42,6 +45,7 @@ class JsonScanner {
   bool step_number(char c);  ///< false: the number has ended before `c`
   bool number_may_end() const;
 
+  char outermost_;
   size_t at_ = 0;
   Expect expect_ = Expect::Value;
   Digits digits_ = Digits::Minus;
@@ -51,5 +55,11 @@ class JsonScanner {
   bool in_key_ = false;
   std::vector<Member> members_;
 };
+
+/// The text of a member's value as it stands in an object's text, the last one of that name; empty if there is none.
+/// Unlike values, texts keep the order of members.
+std::string_view json_member_text(std::string_view object, std::string_view key);
+/// The texts of an array's items.
+std::vector<std::string_view> json_item_texts(std::string_view array);
 
 }  // namespace sgl

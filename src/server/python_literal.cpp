@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "server/json_reader.h"
+#include "server/json_scanner.h"
 #include "server/json_writer.h"
 #include "server/tag_text.h"
 
@@ -104,7 +105,9 @@ class Reader {
     } else if (token == "None" || token == "null") {
       out_ += "null";
     } else {
-      if (!Json::accept(token)) return false;  // what is left is a number
+      // What is left is a number, of any size.
+      const std::string item = '[' + std::string(token) + ']';
+      if (token.empty() || JsonScanner('[').scan(item) != Scan::Done) return false;
       out_ += token;
     }
     return true;

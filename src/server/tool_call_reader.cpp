@@ -158,12 +158,7 @@ class TagsReader final : public ToolCallReader {
     const auto properties = parameters_.find("properties");
     if (properties == parameters_.end() || !properties->is_object()) return true;
     const auto schema = properties->find(key_);
-    if (schema == properties->end() || !schema->is_object()) return true;
-    const auto type = schema->find("type");
-    if (type != schema->end()) return *type == "string";
-    const auto values = schema->find("enum");
-    return values != schema->end() && values->is_array() &&
-           std::all_of(values->begin(), values->end(), [](const Json& v) { return v.is_string(); });
+    return schema == properties->end() || is_text_parameter(*schema);
   }
 
   const Json& parameters_;

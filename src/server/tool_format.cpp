@@ -1,5 +1,6 @@
 #include "server/tool_format.h"
 
+#include <algorithm>
 #include <utility>
 
 namespace sgl {
@@ -121,6 +122,15 @@ constexpr std::string_view kByTemplate[] = {"deepseekv3", "deepseekv31", "qwen3_
                                             "llama3",     "mistral",     "pythonic"};
 
 }  // namespace
+
+bool is_text_parameter(const Json& schema) {
+  if (!schema.is_object()) return false;
+  const auto type = schema.find("type");
+  if (type != schema.end()) return *type == "string";
+  const auto values = schema.find("enum");
+  return values != schema.end() && values->is_array() &&
+         std::all_of(values->begin(), values->end(), [](const Json& v) { return v.is_string(); });
+}
 
 const std::vector<ToolFormat>& tool_formats() {
   static const std::vector<ToolFormat> kFormats = make_formats();

@@ -14,6 +14,7 @@ namespace sgl {
 struct Tool {
   std::string name;
   Json parameters;      ///< the JSON Schema of its arguments; null: it takes none
+  std::string schema;   ///< the same as the client wrote it: its members are in order; empty: none
   bool strict = false;  ///< its calls must follow the schema
 };
 
@@ -51,6 +52,9 @@ struct ToolFormat {
   bool special_tokens = false;
   std::string_view template_mark;  ///< a chat template that mentions this is of a model that writes this format
 };
+
+/// CallBody::Tags: whether a parameter with this schema is written as plain text, not as JSON.
+bool is_text_parameter(const Json& schema);
 
 const std::vector<ToolFormat>& tool_formats();
 /// By a name of SGLang's, several of which may mean one format; null if there is none.

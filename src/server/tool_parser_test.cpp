@@ -17,9 +17,9 @@ const std::vector<Tool>& tools() {
   static const std::vector<Tool> kTools = {
       {"weather", Json::parse(R"({"type":"object","properties":{"city":{"type":"string"},"days":{"type":"integer"},
           "hours":{"type":"array"},"units":{"enum":["C","F"]},"rain":{"type":"boolean"}}})"),
-       false},
-      {"time", {}, false},
-      {"time_zone", {}, false}};
+       "", false},
+      {"time", {}, "", false},
+      {"time_zone", {}, "", false}};
   return kTools;
 }
 
@@ -292,8 +292,8 @@ TEST(ToolFormat, IsChosenByTheChatTemplate) {
 
 TEST(PythonLiteral, BecomesJson) {
   const auto json = [](std::string_view text) { return python_literal_to_json(text).value_or("none"); };
-  EXPECT_EQ(json(R"({'a': (1, -2.5e3), "b": [True, None, false,]})"),
-            R"({"a": [1, -2.5e3], "b": [true, null, false]})");
+  EXPECT_EQ(json(R"({'a': (1, -2.5e3, 1e999), "b": [True, None, false,]})"),
+            R"({"a": [1, -2.5e3, 1e999], "b": [true, null, false]})");
   EXPECT_EQ(json(R"('it\'s \x41\u00e4\U0001f600\ud83d\ude00\n\d')"), R"("it's Aä😀😀\n\\d")");
   for (const char* wrong : {"", "abc", "1 2", "[1", "{1: 2}", "'a", "01", ".5", "'\\ud800'", "1_000", "f(x)"}) {
     EXPECT_EQ(json(wrong), "none") << wrong;
