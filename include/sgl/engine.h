@@ -45,6 +45,9 @@ struct EngineOptions {
   std::string schedule_policy = "lpm";        ///< lpm, fcfs, dfs-weight, random
   double schedule_conservativeness = 1.0;
   bool disable_radix_cache = false;
+  bool disable_jump_forward = false;             ///< text that a grammar forces is sampled token by token
+  bool constrained_json_any_whitespace = false;  ///< JSON of grammars may have white space; false: compact
+  int constrained_json_max_whitespace = 64;      ///< of it, characters in a row
   int64_t random_seed = 0;
   int decode_log_interval = 40;  ///< steps between two log lines; 0: none
 };
@@ -62,7 +65,7 @@ struct ModelInfo {
   std::optional<float> temperature{}, top_p{}, min_p{}, repetition_penalty{};
   std::optional<int> top_k{};
   bool has_chat_template = false;
-  bool has_grammars = false;  ///< generations can be constrained by regex, json_schema and ebnf
+  bool has_grammars = false;  ///< generations can be constrained by regex, json_schema, ebnf and structural_tag
 };
 
 /// A snapshot of the engine's state.
@@ -96,9 +99,9 @@ class Engine {
   /// drain().
   std::string submit(Request request, OutputCallback on_output);
 
-  /// Ends the request called `rid`, or the batch of "rid_0", "rid_1", …, and with it all whose rid begins so; each gets a
-  /// last piece with FinishReason::Abort. A rid that none of them has, or an empty one, is ignored. Their pages are free
-  /// within one step.
+  /// Ends the request called `rid`, or the batch of "rid_0", "rid_1", …, and with it all whose rid begins so; each gets
+  /// a last piece with FinishReason::Abort. A rid that none of them has, or an empty one, is ignored. Their pages are
+  /// free within one step.
   void abort(const std::string& rid);
   void abort_all();
 

@@ -59,6 +59,21 @@ int room_for_output(const Request& request, std::vector<int32_t>& tokens, const 
   return wanted ? std::min(*wanted, room) : room;
 }
 
+// Text that the grammar forces before anything is sampled is computed together with the prompt. Not where the output
+// might end in it: what ends an output is decided when it is sampled.
+void begin_with_forced(Sequence& seq) {
+  if (!seq.constraint) return;
+  OutputConstraint ahead = *seq.constraint;
+  std::optional<OutputConstraint::Jump> jump = ahead.jump({});
+  if (!jump || static_cast<int>(jump->ids.size()) >= seq.max_new_tokens || !seq.sampling.stop.empty()) return;
+  const auto& stops = seq.sampling.stop_token_ids;
+  if (std::find_first_of(jump->ids.begin(), jump->ids.end(), stops.begin(), stops.end()) != jump->ids.end()) return;
+  seq.constraint = std::move(ahead);
+  for (int32_t id : jump->ids) seq.append_forced(id, seq.early);
+  seq.text.append_text(jump->text, seq.early.text);
+  seq.text.resume(jump->ids);
+}
+
 }  // namespace
 
 int AdmissionLimits::max_request_len() const {
@@ -99,7 +114,8 @@ void check_sampling(const SamplingParams& s, int vocab_size, bool has_tokenizer)
 
 std::vector<std::unique_ptr<Sequence>> make_sequences(const Request& request, std::vector<int32_t> tokens,
                                                       const OutputCallback& on_output, const Tokenizer* tokenizer,
-                                                      const AdmissionLimits& limits, uint64_t fallback_seed) {
+                                                      const AdmissionLimits& limits, uint64_t fallback_seed,
+                                                      const std::optional<OutputConstraint>& constraint) {
   const SamplingParams& s = request.sampling;
   check_sampling(s, limits.vocab_size, tokenizer != nullptr);
   if (tokens.empty()) refuse("the prompt is empty; it must hold at least one token");
@@ -145,6 +161,8 @@ std::vector<std::unique_ptr<Sequence>> make_sequences(const Request& request, st
     if (tokenizer != nullptr) {
       seq->text = TextStream(*tokenizer, s.stop, s.skip_special_tokens, s.no_stop_trim);
     }
+    seq->constraint = constraint;
+    begin_with_forced(*seq);
     sequences.push_back(std::move(seq));
   }
   return sequences;

@@ -4,17 +4,41 @@
 #include <string_view>
 #include <utility>
 
+#include "text/unicode.h"
+
 namespace sgl {
 
 TextStream::TextStream(const Tokenizer& tokenizer, std::vector<std::string> stop, bool skip_special_tokens,
                        bool keep_stop)
-    : stop_(std::move(stop)), keep_stop_(keep_stop) {
+    : tokenizer_(&tokenizer), skip_special_tokens_(skip_special_tokens), stop_(std::move(stop)), keep_stop_(keep_stop) {
   detokenizer_.emplace(tokenizer, skip_special_tokens);
 }
 
 std::optional<std::string> TextStream::append(int32_t token, std::string& shown) {
   if (!detokenizer_) return std::nullopt;
   held_ += detokenizer_->append(std::span(&token, 1));
+  return take_stop(shown);
+}
+
+std::optional<std::string> TextStream::append_text(std::string_view text, std::string& shown) {
+  if (!detokenizer_) return std::nullopt;
+  if (!std::exchange(flushed_, true)) held_ += detokenizer_->flush();
+  partial_ += text;
+  const size_t whole = partial_.size() - incomplete_utf8_tail(partial_);
+  held_.append(partial_, 0, whole);
+  partial_.erase(0, whole);
+  return take_stop(shown);
+}
+
+void TextStream::resume(std::span<const int32_t> output) {
+  if (!detokenizer_) return;
+  detokenizer_.emplace(*tokenizer_, skip_special_tokens_, output);
+  flushed_ = false;
+  partial_.clear();
+}
+
+// Shows what may be shown, and ends the text at the first stop string in it.
+std::optional<std::string> TextStream::take_stop(std::string& shown) {
   // What was shown before cannot be part of a match: it was not the beginning of any stop string.
   size_t first = std::string::npos;
   const std::string* match = nullptr;
@@ -52,7 +76,8 @@ void TextStream::release_all_but_possible_stop(std::string& shown) {
 void TextStream::finish(std::string& shown) {
   if (!detokenizer_) return;
   shown += held_;
-  shown += detokenizer_->flush();
+  if (!flushed_) shown += detokenizer_->flush();
+  if (!partial_.empty()) shown += kReplacementCharacter;
   held_.clear();
   detokenizer_.reset();
 }

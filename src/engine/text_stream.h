@@ -3,7 +3,9 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "sgl/tokenizer.h"
@@ -23,13 +25,23 @@ class TextStream {
   /// or after it with keep_stop, and nothing more may be appended.
   std::optional<std::string> append(int32_t token, std::string& shown);
 
+  /// Takes text that the next output tokens stand for, instead of the tokens: whole characters, or the beginning of one
+  /// whose rest comes with the next call. Then resume() with all output tokens before append() again.
+  std::optional<std::string> append_text(std::string_view text, std::string& shown);
+  void resume(std::span<const int32_t> output);
+
   /// The text has ended: appends what was held back.
   void finish(std::string& shown);
 
  private:
+  std::optional<std::string> take_stop(std::string& shown);
   void release_all_but_possible_stop(std::string& shown);
 
-  std::optional<IncrementalDetokenizer> detokenizer_;
+  const Tokenizer* tokenizer_ = nullptr;
+  bool skip_special_tokens_ = true;
+  std::optional<IncrementalDetokenizer> detokenizer_;  ///< none: there is no text, or it has ended
+  bool flushed_ = false;                               ///< the detokenizer gave all it had
+  std::string partial_;                                ///< the beginning of a character
   std::vector<std::string> stop_;
   bool keep_stop_ = false;
   std::string held_;  ///< decoded, not shown yet: a proper prefix of a stop string

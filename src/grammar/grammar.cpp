@@ -196,6 +196,13 @@ bool GrammarMatcher::complete() const {
   return ended_ || core_->automaton.accepts(state_);
 }
 
+bool GrammarMatcher::must_end() const {
+  if (ended_) return true;
+  refresh();
+  Use use(*core_);
+  return core_->automaton.must_end(state_);
+}
+
 void GrammarMatcher::rollback(size_t steps) {
   SGL_ASSERT(steps <= history_.size(), "cannot roll back more steps than were accepted");
   if (steps == 0) return;

@@ -112,6 +112,8 @@ class GrammarMatcher {
   /// Whether the text may end here, or has.
   bool complete() const;
   bool ended() const { return ended_; }
+  /// Whether nothing but the end may come.
+  bool must_end() const;
   /// Undoes the last `steps` accepted tokens or texts. Requires: as many were accepted.
   void rollback(size_t steps);
   size_t steps() const { return history_.size(); }

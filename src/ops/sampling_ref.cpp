@@ -32,8 +32,15 @@ void adjust_logits(float* logits, int64_t vocab, const SampleRow& row) {
   for (auto [id, add] : row.bias) logits[id] += add;
   for (int32_t id : row.banned) logits[id] = -INFINITY;
   if (row.allowed != nullptr) {
-    for (int64_t i = 0; i < vocab; ++i) {
-      if ((row.allowed[i / 32] >> (i % 32) & 1U) == 0) logits[i] = -INFINITY;
+    // Most words allow all or nothing.
+    for (int64_t begin = 0; begin < vocab; begin += 32) {
+      const uint32_t word = row.allowed[begin / 32];
+      const int64_t end = std::min(begin + 32, vocab);
+      if (word == 0) {
+        std::fill(logits + begin, logits + end, -INFINITY);
+      } else if (word != ~0U) {
+        for (int64_t i = begin; i < end; ++i) logits[i] = (word >> (i - begin) & 1U) != 0 ? logits[i] : -INFINITY;
+      }
     }
   }
 }

@@ -77,9 +77,10 @@ void read_shared(const Fields& f, SamplingParams& s, StreamFields& stream) {
     throw Error(ErrorKind::Unsupported, fmt::format("{}: beam search is not supported", f.name("beam_width")));
   }
   refuse_field(f, "stop_regex", "stopping at a regular expression is not supported yet");
-  for (std::string_view grammar : {"regex", "json_schema", "ebnf", "structural_tag"}) {
-    refuse_field(f, grammar, "constrained decoding is not supported yet");
-  }
+  set(s.regex, f.string("regex"));
+  set(s.ebnf, f.string("ebnf"));
+  set(s.json_schema, f.string("json_schema"));
+  set(s.structural_tag, f.string("structural_tag"));
   refuse_field(f, "watermark", "watermarks are not supported");
 }
 
