@@ -191,7 +191,6 @@ const std::vector<ForeignFlag>& foreign_flags() {
       {"--priority-scheduling-preemption-threshold", true, nullptr},
       {"--quantization", true, nullptr},
       {"--radix-eviction-policy", true, "lru"},
-      {"--reasoning-parser", true, nullptr},
       {"--sampling-backend", true, nullptr},
       {"--sleep-on-idle", false, ""},  // an idle engine always sleeps
       {"--speculative-accept-threshold-acc", true, nullptr},
@@ -203,7 +202,6 @@ const std::vector<ForeignFlag>& foreign_flags() {
       {"--speculative-num-steps", true, nullptr},
       {"--tensor-parallel-size", true, "1"},
       {"--tokenizer-mode", true, "auto"},
-      {"--tool-call-parser", true, nullptr},
       {"--torch-compile-max-bs", true, nullptr},
       {"--tp-size", true, "1"},
       {"--trust-remote-code", false, ""},  // nothing in a model is ever run

@@ -168,12 +168,19 @@ TEST(Flags, AnUnknownFlagNamesTheNearest) {
 }
 
 TEST(Flags, FlagsThatAreNotSupportedYetSaySo) {
-  for (const Words& flags :
-       {Words{"--tp", "2"}, Words{"--tp-size=2"}, Words{"--quantization", "fp8"}, Words{"--enable-lora"},
-        Words{"--speculative-algorithm", "EAGLE"}, Words{"--reasoning-parser", "qwen3"}}) {
+  for (const Words& flags : {Words{"--tp", "2"}, Words{"--tp-size=2"}, Words{"--quantization", "fp8"},
+                             Words{"--enable-lora"}, Words{"--speculative-algorithm", "EAGLE"}}) {
     EXPECT_TRUE(has(usage_error(flags), "not supported yet")) << flags[0];
   }
   EXPECT_TRUE(has(usage_error({"--tp", "2"}), "--tp-size 2"));
+}
+
+TEST(Flags, ParsersAreNamedAsSglangNamesThem) {
+  EXPECT_EQ(serve_options({"--tool-call-parser", "qwen25"}).tool_call_parser, "qwen25");
+  EXPECT_EQ(serve_options({"--reasoning-parser", "qwen3"}).reasoning_parser, "qwen3");
+  EXPECT_EQ(serve_options({"--reasoning-parser", "<a>,</a>"}).reasoning_parser, "<a>,</a>");
+  EXPECT_TRUE(has(usage_error({"--tool-call-parser", "qwen3"}), "one of auto, hermes"));
+  EXPECT_TRUE(has(usage_error({"--reasoning-parser", "hermes"}), "one of deepseek-r1"));
 }
 
 TEST(Flags, FlagsThatAskForWhatIsDoneAnywayAreAccepted) {

@@ -2,9 +2,14 @@
 
 #include <limits>
 
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
 #include "cli/cli.h"
 #include "cli/flags.h"
 #include "cli/serve_flags.h"
+#include "server/reasoning_parser.h"
+#include "server/tool_format.h"
 
 namespace sgl::cli {
 
@@ -28,6 +33,31 @@ bool parse_serve(const std::vector<std::string>& arguments, World& world, Server
            "(default: model)");
   f.text("--preferred-sampling-params", o.preferred_sampling_params, "JSON",
          "sampling_params of /generate where a request leaves them open");
+  const std::string tool_parsers = fmt::format("auto, {}", fmt::join(tool_parser_names(), ", "));
+  f.text_to(
+      "--tool-call-parser",
+      [&o, &tool_parsers](const std::string& name) {
+        if (name != "auto" && find_tool_format(name) == nullptr) {
+          throw UsageError(fmt::format("--tool-call-parser must be one of {}, got {}", tool_parsers, name));
+        }
+        o.tool_call_parser = name;
+      },
+      "NAME",
+      fmt::format("how the model writes calls of tools: {} (default: auto, as its chat template says)", tool_parsers));
+  const std::string reasoning_parsers =
+      fmt::format("{}, or two tags: '<think>,</think>'", fmt::join(reasoning_parser_names(), ", "));
+  f.text_to(
+      "--reasoning-parser",
+      [&o, &reasoning_parsers](const std::string& name) {
+        if (!find_reasoning_tags(name)) {
+          throw UsageError(fmt::format("--reasoning-parser must be one of {}; got {}", reasoning_parsers, name));
+        }
+        o.reasoning_parser = name;
+      },
+      "NAME",
+      fmt::format(
+          "how the model marks its thinking, which becomes reasoning_content: {} (default: it stays in the text)",
+          reasoning_parsers));
   f.toggle("--skip-server-warmup", o.skip_server_warmup, "no request of its own before it is ready");
   f.integer("--tokenizer-worker-num", o.workers, 1, 1024, "threads that read JSON and tokenize (default: 2)");
   add_compute_flags(f, o.engine);

@@ -10,6 +10,7 @@
 
 #include "grammar/grammar.h"
 #include "server/answer_parser.h"
+#include "server/structural_tags.h"
 
 namespace sgl {
 namespace {
@@ -17,7 +18,7 @@ namespace {
 using Calls = ToolConstraint::Calls;
 
 Tool tool(const std::string& name, const std::string& schema, bool strict) {
-  return {name, schema.empty() ? Json() : Json::parse(schema), schema, strict};
+  return {name, "", schema.empty() ? Json() : Json::parse(schema), strict};
 }
 
 const std::vector<Tool>& tools() {
@@ -98,7 +99,7 @@ TEST(ToolConstraint, RequiredCallsAreWrittenAsTheParserReadsThem) {
     const auto text = [&](const std::string& calls) { return c.before + calls + c.after; };
     const std::string weather = c.weather[0], time = c.time, two = weather + c.separator + time;
 
-    const Grammar some = compile(tool_structural_tag(format, tools(), {Calls::Some, true}, nullptr));
+    const Grammar some = compile(tool_structural_tag(format, tools(), {Calls::Some, true}, "", nullptr));
     EXPECT_TRUE(some.matches(text(weather)));
     EXPECT_TRUE(some.matches(text(c.weather[1])));
     EXPECT_TRUE(some.matches(text(time)));
@@ -108,8 +109,8 @@ TEST(ToolConstraint, RequiredCallsAreWrittenAsTheParserReadsThem) {
     EXPECT_FALSE(some.matches("Hello"));
     EXPECT_FALSE(some.matches(text(two) + " Hello"));
 
-    EXPECT_FALSE(compile(tool_structural_tag(format, tools(), {Calls::Some, false}, nullptr)).matches(text(two)));
-    const Grammar one = compile(tool_structural_tag(format, {tools()[1]}, {Calls::One, true}, nullptr));
+    EXPECT_FALSE(compile(tool_structural_tag(format, tools(), {Calls::Some, false}, "", nullptr)).matches(text(two)));
+    const Grammar one = compile(tool_structural_tag(format, {tools()[1]}, {Calls::One, true}, "", nullptr));
     EXPECT_TRUE(one.matches(text(time)));
     EXPECT_FALSE(one.matches(text(weather)));
     EXPECT_FALSE(one.matches(text(time + c.separator + time)));
@@ -121,7 +122,7 @@ TEST(ToolConstraint, StrictCallsInFreeTextFollowTheirSchema) {
     SCOPED_TRACE(c.format);
     const ToolFormat& format = *find_tool_format(c.format);
     const auto text = [&](const std::string& calls) { return c.before + calls + c.after; };
-    const Grammar free = compile(tool_structural_tag(format, tools(), {Calls::Free, true}, nullptr));
+    const Grammar free = compile(tool_structural_tag(format, tools(), {Calls::Free, true}, "", nullptr));
     EXPECT_TRUE(free.matches("Hello, <b>you</b>!"));
     EXPECT_TRUE(free.matches(""));
     EXPECT_TRUE(free.matches(text(c.weather[0])));
@@ -130,14 +131,14 @@ TEST(ToolConstraint, StrictCallsInFreeTextFollowTheirSchema) {
     if (format.trigger.empty()) continue;
     EXPECT_TRUE(free.matches("I look. " + text(c.time) + " So."));
     EXPECT_FALSE(free.matches("I look. " + text(c.weather[2]) + " So."));
-    const Grammar single = compile(tool_structural_tag(format, tools(), {Calls::Free, false}, nullptr));
+    const Grammar single = compile(tool_structural_tag(format, tools(), {Calls::Free, false}, "", nullptr));
     EXPECT_FALSE(single.matches(text(std::string(c.time) + c.separator + c.time)));
   }
 }
 
 TEST(ToolConstraint, ArgumentsOfToolsThatAreNotStrictAreFree) {
   const ToolFormat& hermes = *find_tool_format("hermes");
-  const Grammar free = compile(tool_structural_tag(hermes, tools(), {Calls::Free, true}, nullptr));
+  const Grammar free = compile(tool_structural_tag(hermes, tools(), {Calls::Free, true}, "", nullptr));
   EXPECT_TRUE(free.matches("<tool_call>\n{\"name\": \"time\", \"arguments\": {\"any\":[1]}}\n</tool_call>"));
   EXPECT_FALSE(free.matches("<tool_call>\n{\"name\": \"time\", \"arguments\": {\"any\":]}}\n</tool_call>"));
 }
@@ -145,15 +146,36 @@ TEST(ToolConstraint, ArgumentsOfToolsThatAreNotStrictAreFree) {
 TEST(ToolConstraint, CallsComeBehindTheThinking) {
   const ToolFormat& llama = *find_tool_format("llama3");
   const std::string call = R"({"name": "time", "parameters": {}})";
-  const ReasoningFormat qwen = *find_reasoning_format("qwen3"), r1 = *find_reasoning_format("deepseek-r1");
-  const Grammar may = compile(tool_structural_tag(llama, tools(), {Calls::Some, true}, &qwen));
+  const ReasoningTags qwen = *find_reasoning_tags("qwen3"), r1 = *find_reasoning_tags("deepseek-r1");
+  const Grammar may = compile(tool_structural_tag(llama, tools(), {Calls::Some, true}, "", &qwen));
   EXPECT_TRUE(may.matches("<think>\nhm {\n</think>\n\n" + call));
   EXPECT_TRUE(may.matches(call));
   EXPECT_FALSE(may.matches("hm</think>" + call));
   EXPECT_FALSE(may.matches("<think>hm</think>" + call + " so"));
-  const Grammar must = compile(tool_structural_tag(llama, tools(), {Calls::Some, true}, &r1));
+  const Grammar must = compile(tool_structural_tag(llama, tools(), {Calls::Some, true}, "", &r1));
   EXPECT_TRUE(must.matches("hm {\n</think>\n\n" + call));
   EXPECT_FALSE(must.matches(call));
+}
+
+TEST(ToolConstraint, AnAnswerWithoutCallsFollowsItsOwnGrammar) {
+  const ToolFormat& llama = *find_tool_format("llama3");
+  SamplingParams sampling;
+  sampling.json_schema = R"({"type":"object","properties":{"a":{"const":1}},"required":["a"]})";
+  const Grammar both = compile(tool_structural_tag(llama, tools(), {}, tags::of_grammar(sampling), nullptr));
+  EXPECT_TRUE(both.matches(R"({"a":1})"));
+  EXPECT_FALSE(both.matches(R"({"a":2})"));
+  EXPECT_TRUE(both.matches(R"({"name": "time", "parameters": {"b":[]}})"));
+  EXPECT_FALSE(both.matches("Hello"));
+  for (auto field :
+       {&SamplingParams::regex, &SamplingParams::ebnf, &SamplingParams::json_schema, &SamplingParams::structural_tag}) {
+    SamplingParams one;
+    one.*field = field == &SamplingParams::regex         ? "\\[1\\]"
+                 : field == &SamplingParams::ebnf        ? "root ::= \"[1]\""
+                 : field == &SamplingParams::json_schema ? "$$ANY$$"
+                                                         : R"({"format":{"type":"const_string","value":"[1]"}})";
+    EXPECT_TRUE(compile(tags::whole(after_thinking(*find_reasoning_tags("qwen3"), tags::of_grammar(one))))
+                    .matches("<think>hm</think>\n\n[1]"));
+  }
 }
 
 TEST(ToolConstraint, WhatAFormatCannotBeHeldToIsRefused) {
@@ -161,7 +183,8 @@ TEST(ToolConstraint, WhatAFormatCannotBeHeldToIsRefused) {
   const std::string any = R"({"anyOf":[{"required":["a"]}],"properties":{"a":{"type":"string"}}})";
   const auto refusal = [](const char* format, const std::string& schema) -> std::string {
     try {
-      compile(tool_structural_tag(*find_tool_format(format), {tool("f", schema, true)}, {Calls::Some, true}, nullptr));
+      compile(
+          tool_structural_tag(*find_tool_format(format), {tool("f", schema, true)}, {Calls::Some, true}, "", nullptr));
     } catch (const Error& e) {
       return e.what();
     }
@@ -217,7 +240,7 @@ TEST(ToolConstraint, WhateverTheGrammarLetsThroughTheParserReads) {
     format->tools = tools();
     const auto grammar = std::make_shared<const Grammar>(
         GrammarSpec{GrammarKind::StructuralTag,
-                    tool_structural_tag(*format->tools_format, tools(), {Calls::Some, true}, nullptr)},
+                    tool_structural_tag(*format->tools_format, tools(), {Calls::Some, true}, "", nullptr)},
         vocabulary);
     int texts = 0;
     for (int round = 0; round < 60; ++round) {

@@ -14,7 +14,7 @@ namespace sgl {
 
 /// What is looked for in the texts of a request. Shared by its samples.
 struct AnswerFormat {
-  std::optional<ReasoningFormat> reasoning;  ///< none: thinking stays in the text
+  std::optional<ReasoningTags> reasoning;    ///< none: thinking stays in the text
   bool stream_reasoning = true;              ///< false: the thinking comes in one piece when it is over
   const ToolFormat* tools_format = nullptr;  ///< null: calls stay in the text
   std::vector<Tool> tools;

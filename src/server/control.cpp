@@ -224,8 +224,11 @@ void handle_model_info(Service& service, const HttpRequest& /*request*/, const s
   w.field("tokenizer_path", info.tokenizer_path).field("is_generation", true);
   optional_field(w, "preferred_sampling_params",
                  preferred.empty() ? std::nullopt : std::optional<std::string>(preferred));
-  w.field("weight_version", "default").field("load_format", info.load_format).null_field("reasoning_parser");
-  w.null_field("tool_call_parser").field("disaggregation_mode", "null");
+  w.field("weight_version", "default").field("load_format", info.load_format);
+  const auto or_null = [](const std::string& name) { return name.empty() ? std::nullopt : std::optional(name); };
+  optional_field(w, "reasoning_parser", or_null(service.options().reasoning_parser));
+  optional_field(w, "tool_call_parser", or_null(service.options().tool_call_parser));
+  w.field("disaggregation_mode", "null");
   w.field("has_image_understanding", false)
       .field("has_audio_understanding", false)
       .field("model_type", info.model_type);

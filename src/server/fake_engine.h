@@ -52,6 +52,7 @@ class ByteTokenizer final : public Tokenizer {
   std::optional<int32_t> bos_id() const override { return kBos; }
   const std::vector<int32_t>& eos_ids() const override { return eos_; }
   const std::string& chat_template() const override { return template_; }
+  void set_chat_template(const std::string& source) { template_ = source; }
 
  private:
   std::vector<int32_t> eos_{kEos};
@@ -98,6 +99,8 @@ class FakeEngine final : public EngineApi {
     step_time_ = t;
   }
   void set_tokenizer(bool present) { has_tokenizer_ = present; }
+  /// Before the engine is given to a service. Nothing is rendered with it.
+  void set_chat_template(const std::string& source) { tokenizer_.set_chat_template(source); }
   /// The next step ends all requests with this.
   void fail_with(int status, const std::string& message) {
     std::lock_guard lock(mutex_);

@@ -163,22 +163,4 @@ bool JsonScanner::number_may_end() const {
          digits_ == Digits::Power;
 }
 
-std::string_view json_member_text(std::string_view object, std::string_view key) {
-  JsonScanner scanner;
-  std::string_view found;
-  if (scanner.scan(object) != Scan::Done) return found;
-  for (const JsonScanner::Member& m : scanner.members()) {
-    if (m.key == key) found = object.substr(m.begin, m.end - m.begin);
-  }
-  return found;
-}
-
-std::vector<std::string_view> json_item_texts(std::string_view array) {
-  JsonScanner scanner('[');
-  std::vector<std::string_view> items;
-  if (scanner.scan(array) != Scan::Done) return items;
-  for (const JsonScanner::Member& m : scanner.members()) items.push_back(array.substr(m.begin, m.end - m.begin));
-  return items;
-}
-
 }  // namespace sgl

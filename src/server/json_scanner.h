@@ -56,10 +56,4 @@ class JsonScanner {
   std::vector<Member> members_;
 };
 
-/// The text of a member's value as it stands in an object's text, the last one of that name; empty if there is none.
-/// Unlike values, texts keep the order of members.
-std::string_view json_member_text(std::string_view object, std::string_view key);
-/// The texts of an array's items.
-std::vector<std::string_view> json_item_texts(std::string_view array);
-
 }  // namespace sgl

@@ -74,14 +74,5 @@ TEST(JsonScanner, NestsBeyondTheLimitAreBroken) {
   EXPECT_EQ(scanner.scan("{\"a\":" + std::string(1000, '[')), Scan::Broken);
 }
 
-TEST(JsonScanner, TextsOfMembersAndItemsKeepTheirOrder) {
-  const std::string text = R"({"tools": [ {"z":1,"a":2}, [3], 4 ], "x": 5, "x": 6})";
-  EXPECT_EQ(json_member_text(text, "x"), "6");
-  EXPECT_EQ(json_member_text(text, "y"), "");
-  EXPECT_EQ(json_item_texts(json_member_text(text, "tools")),
-            (std::vector<std::string_view>{R"({"z":1,"a":2})", "[3]", "4"}));
-  EXPECT_TRUE(json_item_texts("[]").empty());
-}
-
 }  // namespace
 }  // namespace sgl

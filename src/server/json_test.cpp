@@ -62,6 +62,12 @@ TEST(JsonReader, DeepNestsAndMassesOfValuesAreRefusedBeforeParsing) {
   std::string many = "[0";
   for (int64_t i = 0; i < kMostJsonValues; ++i) many += ",0";
   EXPECT_NE(message_of([&] { parse_json(many + "]"); }).find("more than"), std::string::npos);
+  // Members are kept in order, and looked for one by one.
+  std::string object = "{\"k\":0";
+  for (int i = 0; i < 16'000; ++i) object += ",\"k" + std::to_string(i) + "\":0";
+  EXPECT_EQ(parse_json(object + "}").size(), 16'001U);
+  for (int i = 16'000; i < 20'000; ++i) object += ",\"k" + std::to_string(i) + "\":0";
+  EXPECT_NE(message_of([&] { parse_json(object + "}"); }).find("too many members"), std::string::npos);
   // Brackets in strings do not count.
   EXPECT_EQ(parse_json("\"" + std::string(1000, '[') + "\\\"[[\"").get<std::string>().size(), 1003U);
 }

@@ -8,8 +8,11 @@
 
 #include <fmt/format.h>
 
+#include "server/chat_reply.h"
 #include "server/openai_common.h"
-#include "server/token_text.h"
+#include "server/openai_tools.h"
+#include "server/structural_tags.h"
+#include "server/tool_constraint.h"
 
 namespace sgl {
 namespace {
@@ -17,169 +20,6 @@ namespace {
 constexpr int kMostTopLogprobs = 20;  // OpenAI's limit
 
 [[noreturn]] void refuse(const std::string& message) { throw Error(ErrorKind::InvalidArgument, message); }
-
-// ── Answers ──────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-class ChatReply final : public Reply {
- public:
-  ChatReply(OpenAiForm form, const Tokenizer* tokenizer) : form_(std::move(form)), tokenizer_(tokenizer) {
-    choices_.resize(static_cast<size_t>(form_.n));
-    counts_.resize(choices_.size());
-  }
-
-  void add(size_t /*request*/, Output&& piece) override {
-    const size_t index = static_cast<size_t>(piece.index);
-    counts_[index].update(piece);
-    if (form_.stream) {
-      add_chunks(index, piece);
-      return;
-    }
-    Choice& c = choices_[index];
-    c.text += piece.text;
-    append_logprobs(c.logprobs, piece);
-    c.finish = std::move(piece.finish);
-  }
-
-  void take_events(std::string& out) override {
-    out += events_;
-    events_.clear();
-  }
-
-  void take_closing_events(std::string& out) override {
-    if (!form_.include_usage) return;
-    JsonWriter w = begin_chunk(out);
-    w.begin_array().end_array().key("usage");
-    write_usage(w, total_usage(counts_, form_.n));
-    end_chunk(w, out);
-  }
-
-  std::string body() override {
-    std::string out;
-    JsonWriter w(out);
-    w.begin_object().field("id", form_.id).field("object", "chat.completion").field("created", form_.created);
-    w.field("model", form_.model).key("choices").begin_array();
-    for (size_t i = 0; i < choices_.size(); ++i) {
-      const Choice& c = choices_[i];
-      w.begin_object().field("index", i).key("message").begin_object();
-      w.field("role", "assistant").field("content", c.text).null_field("reasoning_content").null_field("tool_calls");
-      w.end_object().key("logprobs");
-      write_logprobs(w, c.logprobs);
-      w.key("finish_reason");
-      write_finish_reason(w, c.finish);
-      w.key("matched_stop");
-      write_matched_stop(w, c.finish);
-      w.end_object();
-    }
-    w.end_array().key("usage");
-    write_usage(w, total_usage(counts_, form_.n));
-    w.end_object();
-    return out;
-  }
-
- private:
-  struct Choice {
-    bool role_sent = false;
-    std::string text;
-    std::vector<PositionLogprobs> logprobs;
-    FinishReason finish;
-  };
-
-  // First the role, then text, last the reason of the end: each in a chunk of its own.
-  void add_chunks(size_t index, const Output& piece) {
-    Choice& c = choices_[index];
-    static const std::vector<PositionLogprobs> kNone;
-    if (!c.role_sent) {
-      c.role_sent = true;
-      chunk(index, [](JsonWriter& w) { w.field("role", "assistant").field("content", ""); }, kNone, {});
-    }
-    if (!piece.text.empty() || (form_.logprobs && !piece.logprobs.empty())) {
-      chunk(index, [&](JsonWriter& w) { w.field("content", piece.text); }, piece.logprobs, {});
-    }
-    if (piece.finish.type != FinishReason::Type::Running)
-      chunk(
-          index, [](JsonWriter&) {}, kNone, piece.finish);
-  }
-
-  template <typename Delta>
-  void chunk(size_t index, Delta delta, const std::vector<PositionLogprobs>& logprobs, const FinishReason& finish) {
-    JsonWriter w = begin_chunk(events_);
-    w.begin_array().begin_object().field("index", index).key("delta").begin_object();
-    delta(w);
-    w.end_object().key("logprobs");
-    if (logprobs.empty()) {
-      w.null();
-    } else {
-      write_logprobs(w, logprobs);
-    }
-    w.key("finish_reason");
-    write_finish_reason(w, finish);
-    w.key("matched_stop");
-    write_matched_stop(w, finish);
-    w.end_object().end_array();
-    if (form_.continuous_usage) {
-      w.key("usage");
-      write_usage(w, total_usage(counts_, form_.n));
-    } else if (form_.include_usage) {
-      w.null_field("usage");
-    }
-    end_chunk(w, events_);
-  }
-
-  // Up to the key "choices".
-  JsonWriter begin_chunk(std::string& out) const {
-    out += "data: ";
-    JsonWriter w(out);
-    w.begin_object().field("id", form_.id).field("object", "chat.completion.chunk").field("created", form_.created);
-    w.field("model", form_.model).key("choices");
-    return w;
-  }
-  static void end_chunk(JsonWriter& w, std::string& out) {
-    w.end_object();
-    out += "\n\n";
-  }
-
-  void write_token(JsonWriter& w, const TokenLogprob& t) const {
-    const std::string text = token_text(tokenizer_, t.id);
-    w.field("token", text);
-    w.key("logprob");
-    if (t.logprob) {
-      w.value(*t.logprob);
-    } else {
-      w.null();
-    }
-    w.key("bytes").begin_array();
-    for (char byte : text) w.value(static_cast<unsigned char>(byte));
-    w.end_array();
-  }
-
-  void write_logprobs(JsonWriter& w, const std::vector<PositionLogprobs>& positions) const {
-    if (!form_.logprobs) {
-      w.null();
-      return;
-    }
-    w.begin_object().key("content").begin_array();
-    for (const PositionLogprobs& p : positions) {
-      w.begin_object();
-      write_token(w, p.token);
-      w.key("top_logprobs").begin_array();
-      for (const TokenLogprob& t : p.top) {
-        w.begin_object();
-        write_token(w, t);
-        w.end_object();
-      }
-      w.end_array().end_object();
-    }
-    w.end_array().null_field("refusal").end_object();
-  }
-
-  const OpenAiForm form_;
-  const Tokenizer* const tokenizer_;
-  std::vector<Choice> choices_;
-  std::vector<SampleCounts> counts_;
-  std::string events_;
-};
-
-// ── Requests ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 ContentPart read_part(const Json& value, const std::string& name) {
   const Fields part(value, name);
@@ -291,16 +131,64 @@ ChatPrompt read_chat_prompt(const Json& body) {
   return chat;
 }
 
-Call parse_chat(const Json& body, const EngineApi& engine, const ServerOptions& options) {
+namespace {
+
+// Whether and where the thinking begins, as the prompt leaves it.
+std::optional<ReasoningTags> reasoning_of(const Fields& f, const ChatPrompt& chat, const ChatFormats& formats) {
+  std::optional<ReasoningTags> reasoning = formats.reasoning;
+  if (!reasoning || chat.continue_final_message) return std::nullopt;
+  if (const Json* given = f.find("chat_template_kwargs")) {
+    // The names that publishers gave the switch: Qwen and others, DeepSeek.
+    const Fields kwargs(*given, "chat_template_kwargs");
+    if (kwargs.find("enable_thinking") != nullptr && *kwargs.find("enable_thinking") == false) {
+      reasoning->begins_inside = false;
+    }
+    if (const Json* thinking = kwargs.find("thinking"); thinking != nullptr && thinking->is_boolean()) {
+      reasoning->begins_inside = thinking->get<bool>();
+    }
+  }
+  return reasoning;
+}
+
+// Joins what tools, response_format and thinking ask of the text to one grammar. Returns whether calls follow it.
+bool set_grammar(SamplingParams& s, const ToolFields& tools, const ToolFormat& format,
+                 const std::optional<ReasoningTags>& reasoning) {
+  int grammars = 0;
+  for (const std::string* g : {&s.regex, &s.json_schema, &s.ebnf, &s.structural_tag}) grammars += g->empty() ? 0 : 1;
+  if (grammars > 1) return false;  // the engine refuses it
+  const bool has_grammar = grammars == 1;
+  // With a grammar for the answer in words, calls stay possible only beside it.
+  const bool with_tools = tools.constrained() || (!tools.callable.empty() && has_grammar);
+  if (!with_tools && !(has_grammar && reasoning)) return false;
+  const std::string content = tags::of_grammar(s);
+  const ReasoningTags* thinking = reasoning ? &*reasoning : nullptr;
+  s.regex = s.json_schema = s.ebnf = "";
+  s.structural_tag = with_tools ? tool_structural_tag(format, tools.callable, tools.constraint, content, thinking)
+                                : tags::whole(after_thinking(*thinking, content));
+  return with_tools;
+}
+
+}  // namespace
+
+Call parse_chat(const Json& body, const EngineApi& engine, const ServerOptions& options, const ChatFormats& formats) {
   const Fields f(body);
   refuse_unsupported_openai(f);
   StreamFields stream{.stream_interval = options.stream_interval};
   OpenAiForm form = read_form(f, engine.info(), "chatcmpl-");
 
   Request r;
-  r.prompt = read_chat_prompt(body);
+  ChatPrompt chat = read_chat_prompt(body);
+  const ToolFields tools = read_tool_fields(f);
+  const std::optional<ReasoningTags> reasoning = reasoning_of(f, chat, formats);
+  if (!formats.template_knows_tools) {
+    explain_tools(chat, tools.offered, *formats.tools);
+  } else if (!tools.offered.empty()) {
+    chat.tools_json = tools_json(tools.offered);
+  }
+  r.prompt = std::move(chat);
   r.sampling = read_openai_sampling(f, sampling_defaults(engine, options), stream);
   read_response_format(f, r.sampling);
+  const bool constrained = set_grammar(r.sampling, tools, *formats.tools, reasoning);
   r.sampling.max_new_tokens = read_token_count(f, {"max_new_tokens", "max_tokens", "max_completion_tokens"});
   check_samples(1, r.sampling.n);
   r.return_logprob = f.boolean("logprobs").value_or(false);
@@ -313,6 +201,17 @@ Call parse_chat(const Json& body, const EngineApi& engine, const ServerOptions& 
   r.logprob_start_len = -1;
   r.cache_namespace = read_cache_namespace(f);
 
+  auto answer = std::make_shared<AnswerFormat>();
+  if (f.boolean("separate_reasoning").value_or(true)) answer->reasoning = reasoning;
+  answer->stream_reasoning = f.boolean("stream_reasoning").value_or(true);
+  if (!tools.callable.empty()) {
+    answer->tools_format = formats.tools;
+    answer->tools = tools.callable;
+    answer->tool_options.constrained = constrained;
+    if (formats.tools->special_tokens) r.sampling.skip_special_tokens = false;
+  }
+  if (answer->reasoning && answer->reasoning->special_tokens) r.sampling.skip_special_tokens = false;
+
   form.n = r.sampling.n;
   form.logprobs = r.return_logprob;
   r.rid = f.string("rid").value_or("").empty() ? form.id : engine_rid(form.id);
@@ -322,7 +221,7 @@ Call parse_chat(const Json& body, const EngineApi& engine, const ServerOptions& 
   call.stream = form.stream;
   call.stream_interval = stream.stream_interval;
   call.requests.push_back(std::move(r));
-  call.reply = std::make_unique<ChatReply>(std::move(form), engine.tokenizer());
+  call.reply = make_chat_reply(std::move(form), std::move(answer), engine.tokenizer());
   return call;
 }
 

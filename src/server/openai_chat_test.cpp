@@ -274,9 +274,9 @@ TEST(Chat, BadMessagesAreNamed) {
 TEST(Chat, WhatWouldChangeTheAnswerIsRefusedAndTheRestIgnored) {
   TestService t;
   for (const char* field :
-       {R"("tools":[{"type":"function","function":{"name":"f"}}])", R"("functions":[{"name":"f"}])",
-        R"("tool_choice":"required")", R"("audio":{"voice":"x"})", R"("modalities":["text","audio"])",
-        R"("web_search_options":{"a":1})", R"("lora_path":"x")", R"("return_hidden_states":true)"}) {
+       {R"("functions":[{"name":"f"}])", R"("function_call":{"name":"f"})", R"("audio":{"voice":"x"})",
+        R"("modalities":["text","audio"])", R"("web_search_options":{"a":1})", R"("lora_path":"x")",
+        R"("return_hidden_states":true)"}) {
     const std::string message = t.refusal(kChat, user(field));
     EXPECT_NE(message.find("support"), std::string::npos) << field << ": " << message;
   }

@@ -28,20 +28,15 @@ OpenAiForm read_form(const Fields& f, const ModelInfo& info, std::string_view id
 }
 
 void refuse_unsupported_openai(const Fields& f) {
-  refuse_field(f, "tools", "tool calling is not supported yet");
-  refuse_field(f, "functions", "function calling is not supported yet");
+  refuse_field(f, "functions", "the old form of tools is not supported; use tools");
   refuse_field(f, "audio", "audio output is not supported");
   refuse_field(f, "web_search_options", "web search is not supported");
   refuse_field(f, "lora_path", "LoRA adapters are not supported yet");
   refuse_field(f, "session_params", "sessions are not supported yet");
   refuse_field(f, "return_hidden_states", "hidden states are not supported yet");
   refuse_field(f, "custom_logit_processor", "custom logit processors are not supported");
-  // Without tools, "none" and "auto" ask for nothing.
-  for (std::string_view key : {"tool_choice", "function_call"}) {
-    const Json* choice = f.find(key);
-    if (choice != nullptr && *choice != "none" && *choice != "auto") {
-      throw Error(ErrorKind::Unsupported, fmt::format("{}: tool calling is not supported yet", key));
-    }
+  if (const Json* choice = f.find("function_call"); choice != nullptr && *choice != "none" && *choice != "auto") {
+    throw Error(ErrorKind::Unsupported, "function_call: the old form of tool_choice is not supported; use tool_choice");
   }
   if (const auto modalities = f.strings("modalities")) {
     for (const std::string& m : *modalities) {

@@ -235,6 +235,7 @@ std::string echo_of(const decltype(Request::prompt)& prompt, const Tokenizer* to
 Call parse_completions(const Json& body, const EngineApi& engine, const ServerOptions& options) {
   const Fields f(body);
   refuse_unsupported_openai(f);
+  refuse_field(f, "tools", "tools are supported by /v1/chat/completions");
   refuse_field(f, "suffix", "insertion between a prompt and a suffix is not supported");
   StreamFields stream{.stream_interval = options.stream_interval};
   OpenAiForm form = read_form(f, engine.info(), "cmpl-");

@@ -24,13 +24,13 @@ constexpr Row kRows[] = {
 
 }  // namespace
 
-std::optional<ReasoningFormat> find_reasoning_format(std::string_view name) {
+std::optional<ReasoningTags> find_reasoning_tags(std::string_view name) {
   for (const Row& row : kRows) {
-    if (name == row.name) return ReasoningFormat{row.begin, row.end, row.begins_inside};
+    if (name == row.name) return ReasoningTags{row.begin, row.end, row.begins_inside, row.begin[0] == '['};
   }
   const size_t comma = name.find(',');
   if (comma == std::string_view::npos || comma == 0 || comma + 1 == name.size()) return std::nullopt;
-  return ReasoningFormat{std::string(name.substr(0, comma)), std::string(name.substr(comma + 1)), false};
+  return ReasoningTags{std::string(name.substr(0, comma)), std::string(name.substr(comma + 1))};
 }
 
 std::vector<std::string> reasoning_parser_names() {

@@ -13,20 +13,21 @@
 
 namespace sgl {
 
-struct ReasoningFormat {
+struct ReasoningTags {
   std::string begin, end;  ///< the tags
   /// The prompt ends with the begin tag: the text begins inside of the thinking (and may repeat the tag).
   bool begins_inside = false;
+  bool special_tokens = false;  ///< the tags are special tokens, which the text must show
 };
 
 /// By a name of SGLang's --reasoning-parser, or a pair of tags with a comma in between: "<think>,</think>".
-std::optional<ReasoningFormat> find_reasoning_format(std::string_view name);
+std::optional<ReasoningTags> find_reasoning_tags(std::string_view name);
 std::vector<std::string> reasoning_parser_names();
 
 class ReasoningParser {
  public:
   /// Keeps a reference to `format`.
-  explicit ReasoningParser(const ReasoningFormat& format) : format_(format) {}
+  explicit ReasoningParser(const ReasoningTags& format) : format_(format) {}
 
   /// Appends the thinking in `text`, which continues the model's text, to `out`, and the rest to `answer`.
   void push(std::string_view text, std::vector<AnswerPiece>& out, std::string& answer);
@@ -39,7 +40,7 @@ class ReasoningParser {
   bool read_start(bool ended);
   bool read_thinking(bool ended, std::vector<AnswerPiece>& out);
 
-  const ReasoningFormat& format_;
+  const ReasoningTags& format_;
   At at_ = At::Start;
   std::string held_;
 };

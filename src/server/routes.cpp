@@ -41,7 +41,8 @@ void generate(Service& service, const HttpRequest& request, const std::shared_pt
 
 void chat(Service& service, const HttpRequest& request, const std::shared_ptr<Responder>& responder) {
   const auto engine = service.require_engine();
-  start_generation(service, parse_chat(parse_json(request.body), *engine, service.options()), responder);
+  start_generation(service, parse_chat(parse_json(request.body), *engine, service.options(), service.chat_formats()),
+                   responder);
 }
 
 void completions(Service& service, const HttpRequest& request, const std::shared_ptr<Responder>& responder) {

@@ -29,6 +29,8 @@ struct ServerOptions {
   int stream_interval = 1;                    ///< tokens between two events of a stream
   std::string sampling_defaults = "model";    ///< of OpenAI's routes: the model's generation config, or "openai": none
   std::string preferred_sampling_params;      ///< a JSON object: what /generate's sampling_params are where not given
+  std::string tool_call_parser;               ///< how the model writes calls of tools; empty: as its template does
+  std::string reasoning_parser;               ///< how the model marks its thinking; empty: it stays in the text
   int workers = 2;                            ///< threads for JSON and tokenizing
   std::string log_level = "info";
 };

@@ -25,11 +25,18 @@ std::shared_ptr<EngineApi> Service::require_engine() const {
 }
 
 void Service::set_engine(std::shared_ptr<EngineApi> engine) {
+  ChatFormats formats = engine != nullptr ? choose_chat_formats(options_, *engine) : chat_formats();
   {
     std::lock_guard lock(mutex_);
+    chat_formats_ = std::move(formats);
     engine_.swap(engine);
   }
   // The former engine, if it was the last reference, ends here, without the lock.
+}
+
+ChatFormats Service::chat_formats() const {
+  std::lock_guard lock(mutex_);
+  return chat_formats_;
 }
 
 int64_t unix_time() {

@@ -7,6 +7,7 @@
 #include <mutex>
 #include <string>
 
+#include "server/chat_formats.h"
 #include "server/engine_api.h"
 #include "server/server.h"
 #include "server/worker_pool.h"
@@ -36,7 +37,10 @@ class Service {
   std::shared_ptr<EngineApi> engine() const;
   /// The same, but throws Unavailable while there is none.
   std::shared_ptr<EngineApi> require_engine() const;
+  /// Throws InvalidArgument where the options name parsers that there are not.
   void set_engine(std::shared_ptr<EngineApi> engine);
+  /// Of the engine's model. Requires: there was an engine.
+  ChatFormats chat_formats() const;
 
   /// Shared with what the engine may still hold when the service has gone; then its jobs are dropped.
   const std::shared_ptr<WorkerPool>& workers() const { return workers_; }
@@ -48,6 +52,7 @@ class Service {
   std::atomic<State> state_{State::Starting};
   mutable std::mutex mutex_;
   std::shared_ptr<EngineApi> engine_;
+  ChatFormats chat_formats_;
   const std::shared_ptr<WorkerPool> workers_;
 };
 

@@ -5,53 +5,13 @@
 #include <string_view>
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
-#include "server/json_scanner.h"
-#include "server/json_writer.h"
+#include "server/structural_tags.h"
 
 namespace sgl {
 namespace {
 
 constexpr std::string_view kNoArguments = R"({"type":"object","properties":{},"additionalProperties":false})";
-
-// ── Formats of structural tags, as JSON texts ────────────────────────────────────────────────────────────────────────
-
-std::string quoted(std::string_view text) {
-  std::string out;
-  append_json_string(out, text);
-  return out;
-}
-std::string join(const std::vector<std::string>& formats) { return fmt::format("[{}]", fmt::join(formats, ",")); }
-
-std::string constant(std::string_view text) {
-  return fmt::format(R"({{"type":"const_string","value":{}}})", quoted(text));
-}
-std::string regex(std::string_view pattern) {
-  return fmt::format(R"({{"type":"regex","pattern":{}}})", quoted(pattern));
-}
-std::string json_schema(std::string_view schema) {
-  return fmt::format(R"({{"type":"json_schema","json_schema":{}}})", schema);
-}
-std::string sequence(const std::vector<std::string>& formats) {
-  return fmt::format(R"({{"type":"sequence","elements":{}}})", join(formats));
-}
-std::string either(const std::vector<std::string>& formats) {
-  return fmt::format(R"({{"type":"or","elements":{}}})", join(formats));
-}
-std::string optional(const std::string& format) { return either({constant(""), format}); }
-std::string tag(std::string_view begin, const std::string& content, std::string_view end) {
-  return fmt::format(R"({{"type":"tag","begin":{},"content":{},"end":{}}})", quoted(begin), content, quoted(end));
-}
-const char* const kAnyText = R"({"type":"any_text"})";
-std::string text_without(std::string_view excluded) {
-  return fmt::format(R"({{"type":"any_text","excludes":[{}]}})", quoted(excluded));
-}
-// Text in which `trigger` begins `rest`.
-std::string text_with(std::string_view trigger, const std::string& rest, bool once) {
-  return fmt::format(R"({{"type":"triggered_tags","triggers":[{}],"tags":[{}],"stop_after_first":{}}})",
-                     quoted(trigger), tag(trigger, rest, ""), once);
-}
 
 // ── Arguments ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -72,14 +32,16 @@ std::string object_schema(const Tool& tool) {
   const bool names_all =
       p.contains("properties") &&
       std::none_of(std::begin(kOpen), std::end(kOpen), [&](std::string_view key) { return p.contains(key); });
-  if (!names_all) return tool.schema;
-  return R"({"additionalProperties":false,)" + tool.schema.substr(tool.schema.find('{') + 1);
+  if (!names_all) return p.dump();
+  Json closed = p;
+  closed["additionalProperties"] = false;
+  return closed.dump();
 }
 
 // One parameter of a call whose arguments are no JSON object.
 struct Parameter {
   std::string name;
-  std::string schema;  ///< text
+  std::string schema;  ///< text, with the definitions that it may refer to
   const Json* json = nullptr;
   bool required = false;
 };
@@ -102,20 +64,14 @@ std::vector<Parameter> read_parameters(const ToolFormat& format, const Tool& too
       refuse(tool, format, fmt::format("{} beside properties", quote(key)));
     }
   }
-  std::string definitions;
-  for (std::string_view key : {"$defs", "definitions"}) {
-    const std::string_view text = json_member_text(tool.schema, key);
-    if (!text.empty()) definitions += fmt::format("{}:{},", quoted(key), text);
-  }
-  const std::string_view properties = json_member_text(tool.schema, "properties");
-  JsonScanner scanner;
-  scanner.scan(properties);
-  for (const JsonScanner::Member& m : scanner.members()) {
-    Parameter& p = out.emplace_back();
-    p.name = Json::parse('"' + m.key + '"').get<std::string>();
-    p.schema = properties.substr(m.begin, m.end - m.begin);
-    p.json = &tool.parameters.at("properties").at(p.name);
-    if (!definitions.empty() && p.json->is_object() && !p.json->empty()) p.schema.insert(1, definitions);
+  if (const auto properties = tool.parameters.find("properties"); properties != tool.parameters.end()) {
+    for (const auto& [name, schema] : properties->items()) {
+      Json alone = schema;
+      for (const char* key : {"$defs", "definitions"}) {
+        if (alone.is_object() && tool.parameters.contains(key)) alone[key] = tool.parameters[key];
+      }
+      out.push_back({name, alone.dump(), &schema});
+    }
   }
   if (const auto required = tool.parameters.find("required"); required != tool.parameters.end()) {
     for (const Json& name : *required) {
@@ -131,14 +87,14 @@ std::vector<Parameter> read_parameters(const ToolFormat& format, const Tool& too
 // city="Paris", days=3
 std::string python_arguments(const std::vector<Parameter>& parameters) {
   const auto argument = [](const Parameter& p, std::string_view before) {
-    return sequence({constant(fmt::format("{}{}=", before, p.name)), json_schema(p.schema)});
+    return tags::sequence({tags::constant(fmt::format("{}{}=", before, p.name)), tags::json_schema(p.schema)});
   };
   // What may follow once there is an argument.
   const auto following = [&](size_t from) {
     std::vector<std::string> out;
     for (size_t i = from; i < parameters.size(); ++i) {
       const std::string next = argument(parameters[i], ", ");
-      out.push_back(parameters[i].required ? next : optional(next));
+      out.push_back(parameters[i].required ? next : tags::optional(next));
     }
     return out;
   };
@@ -146,37 +102,37 @@ std::string python_arguments(const std::vector<Parameter>& parameters) {
   for (size_t i = 0; i < parameters.size(); ++i) {
     std::vector<std::string> all = following(i + 1);
     all.insert(all.begin(), argument(parameters[i], ""));
-    first.push_back(sequence(all));
+    first.push_back(tags::sequence(all));
     if (parameters[i].required) return first[0];
   }
-  first.push_back(constant(""));
-  return either(first);
+  first.push_back(tags::constant(""));
+  return tags::either(first);
 }
 
 // A value between <parameter=NAME>\n and \n</parameter>\n.
 std::string tagged_value(const ToolFormat& format, const Tool& tool, const Parameter& p) {
-  if (!is_text_parameter(*p.json)) return json_schema(p.schema);
+  if (!is_text_parameter(*p.json)) return tags::json_schema(p.schema);
   if (const auto values = p.json->find("enum"); values != p.json->end()) {
     std::vector<std::string> all;
-    for (const Json& v : *values) all.push_back(constant(v.is_string() ? v.get<std::string>() : v.dump()));
-    return either(all);
+    for (const Json& v : *values) all.push_back(tags::constant(v.is_string() ? v.get<std::string>() : v.dump()));
+    return tags::either(all);
   }
   for (std::string_view key :
        {"pattern", "minLength", "maxLength", "const", "allOf", "anyOf", "oneOf", "not", "$ref"}) {
     if (p.json->contains(key)) refuse(tool, format, fmt::format("{} of {}, a text", key, quote(p.name)));
   }
-  return text_without("</parameter>");
+  return tags::text_without("</parameter>");
 }
 
 std::string tagged_arguments(const ToolFormat& format, const Tool& tool) {
   std::vector<std::string> all;
   for (const Parameter& p : read_parameters(format, tool)) {
     // No tag of the format's: up to its end a tag takes any text, "</parameter>" too if no line ends before it.
-    const std::string one = sequence({constant(fmt::format("<parameter={}>\n", p.name)), tagged_value(format, tool, p),
-                                      constant("\n</parameter>\n")});
-    all.push_back(p.required ? one : optional(one));
+    const std::string one = tags::sequence({tags::constant(fmt::format("<parameter={}>\n", p.name)),
+                                            tagged_value(format, tool, p), tags::constant("\n</parameter>\n")});
+    all.push_back(p.required ? one : tags::optional(one));
   }
-  return sequence(all);
+  return tags::sequence(all);
 }
 
 std::string arguments(const ToolFormat& format, const Tool& tool, bool any) {
@@ -188,7 +144,7 @@ std::string arguments(const ToolFormat& format, const Tool& tool, bool any) {
     case CallBody::Object:
       break;
   }
-  return json_schema(any ? R"({"type":"object"})" : object_schema(tool));
+  return tags::json_schema(any ? R"({"type":"object"})" : object_schema(tool));
 }
 
 // ── Calls ────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -197,48 +153,49 @@ std::string arguments(const ToolFormat& format, const Tool& tool, bool any) {
 std::string calls(const ToolFormat& format, const std::vector<Tool>& tools, bool strict_only, bool one,
                   size_t skipped) {
   const ToolFormat::Writing& w = format.writing;
-  std::vector<std::string> tags;
+  std::vector<std::string> each;
   for (const Tool& tool : tools) {
     const std::string begin = fmt::format("{}{}{}", w.call_begin, tool.name, w.after_name);
-    tags.push_back(tag(begin.substr(w.begin.empty() ? skipped : 0),
-                       arguments(format, tool, strict_only && !tool.strict), w.call_end));
+    each.push_back(tags::tag(begin.substr(w.begin.empty() ? skipped : 0),
+                             arguments(format, tool, strict_only && !tool.strict), w.call_end));
   }
-  const std::string all = fmt::format(
-      R"({{"type":"tags_with_separator","tags":{},"separator":{},"at_least_one":true,"stop_after_first":{}}})",
-      join(tags), quoted(w.separator), one);
+  const std::string all = tags::separated(each, w.separator, one);
   if (w.begin.empty()) return all;
-  return sequence({constant(w.begin.substr(skipped)), all, constant(w.end)});
+  return tags::sequence({tags::constant(w.begin.substr(skipped)), all, tags::constant(w.end)});
 }
 
 }  // namespace
 
-std::string after_thinking(const ReasoningFormat& thinking, const std::string& inner) {
-  const std::string thought = tag("", kAnyText, thinking.end), space = regex("\\s*");
-  if (thinking.begins_inside) return sequence({thought, space, inner});
-  return either({inner, sequence({space, constant(thinking.begin), thought, space, inner})});
+std::string after_thinking(const ReasoningTags& thinking, const std::string& inner) {
+  const std::string thought = tags::tag("", tags::any_text(), thinking.end), space = tags::regex("\\s{0,4}");
+  if (thinking.begins_inside) return tags::sequence({thought, space, inner});
+  return tags::either({inner, tags::sequence({space, tags::constant(thinking.begin), thought, space, inner})});
 }
 
 std::string tool_structural_tag(const ToolFormat& format, const std::vector<Tool>& tools, ToolConstraint constraint,
-                                const ReasoningFormat* thinking) {
+                                const std::string& content, const ReasoningTags* thinking) {
   const bool free = constraint.calls == ToolConstraint::Calls::Free;
   const bool one = !constraint.parallel || constraint.calls == ToolConstraint::Calls::One;
   std::string out;
   if (!free) {
     out = calls(format, tools, false, one, 0);
+  } else if (!content.empty()) {
+    out = tags::either({calls(format, tools, true, one, 0), content});
   } else if (!format.trigger.empty()) {
     // Where each call has its own tags, the text goes on behind each of them.
     const bool one_each = one || format.writing.begin.empty();
-    out = text_with(format.trigger, calls(format, tools, true, one_each, format.trigger.size()), one);
+    out = tags::triggered(format.trigger, calls(format, tools, true, one_each, format.trigger.size()), one);
   } else {
     // The whole text is calls, or begins like none and has none behind.
     const char* first = format.body == CallBody::Python ? "\\s*([^\\s\\[<]|<[^|])" : "\\s*([^\\s{<]|<[^|])";
     const auto tagged = std::find_if(format.patterns.begin(), format.patterns.end(),
                                      [](const CallPattern& p) { return p.where == CallPattern::Where::Anywhere; });
-    out = either({calls(format, tools, true, one, 0), regex("\\s*<?"),
-                  sequence({regex(first), text_without(tagged->head.substr(0, tagged->head.find(' ')))})});
+    out = tags::either(
+        {calls(format, tools, true, one, 0), tags::regex("\\s*<?"),
+         tags::sequence({tags::regex(first), tags::text_without(tagged->head.substr(0, tagged->head.find(' ')))})});
   }
   if (thinking != nullptr) out = after_thinking(*thinking, out);
-  return fmt::format(R"({{"type":"structural_tag","format":{}}})", out);
+  return tags::whole(out);
 }
 
 }  // namespace sgl

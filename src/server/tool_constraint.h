@@ -23,9 +23,9 @@ struct ToolConstraint {
 /// that it names. `thinking`, if not null: what may or must come first. Requires: tools are not empty. Throws
 /// Unsupported, naming the tool, for schemas that the format cannot be held to.
 std::string tool_structural_tag(const ToolFormat& format, const std::vector<Tool>& tools, ToolConstraint constraint,
-                                const ReasoningFormat* thinking);
+                                const std::string& content, const ReasoningTags* thinking);
 
 /// A format of structural tags that is `inner` after the thinking.
-std::string after_thinking(const ReasoningFormat& thinking, const std::string& inner);
+std::string after_thinking(const ReasoningTags& thinking, const std::string& inner);
 
 }  // namespace sgl

@@ -13,8 +13,8 @@ namespace sgl {
 /// A function that the model may call.
 struct Tool {
   std::string name;
+  std::string description;
   Json parameters;      ///< the JSON Schema of its arguments; null: it takes none
-  std::string schema;   ///< the same as the client wrote it: its members are in order; empty: none
   bool strict = false;  ///< its calls must follow the schema
 };
 

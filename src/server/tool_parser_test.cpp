@@ -15,11 +15,11 @@ namespace {
 
 const std::vector<Tool>& tools() {
   static const std::vector<Tool> kTools = {
-      {"weather", Json::parse(R"({"type":"object","properties":{"city":{"type":"string"},"days":{"type":"integer"},
+      {"weather", "", Json::parse(R"({"type":"object","properties":{"city":{"type":"string"},"days":{"type":"integer"},
           "hours":{"type":"array"},"units":{"enum":["C","F"]},"rain":{"type":"boolean"}}})"),
-       "", false},
-      {"time", {}, "", false},
-      {"time_zone", {}, "", false}};
+       false},
+      {"time", "", {}, false},
+      {"time_zone", "", {}, false}};
   return kTools;
 }
 
@@ -220,7 +220,7 @@ TEST(AnswerParser, AnyCutGivesTheSameAnswer) {
     format->tools = tools();
     format->tool_options.constrained = rng() % 2 == 0;
     format->stream_reasoning = rng() % 2 == 0;
-    if (rng() % 2 == 0) format->reasoning = ReasoningFormat{"<think>", "</think>", rng() % 2 == 0};
+    if (rng() % 2 == 0) format->reasoning = ReasoningTags{"<think>", "</think>", rng() % 2 == 0};
     const std::string text = random_text(rng, format->tools_format->body == CallBody::Python);
 
     std::vector<AnswerPiece> whole, pieces;
@@ -262,7 +262,7 @@ TEST(AnswerParser, AnyCutGivesTheSameAnswer) {
 TEST(ReasoningParser, SeparatesTheThinking) {
   const auto separated = [](std::string_view name, std::string_view text) {
     auto format = std::make_shared<AnswerFormat>();
-    format->reasoning = find_reasoning_format(name);
+    format->reasoning = find_reasoning_tags(name);
     std::vector<AnswerPiece> out;
     AnswerParser(format).push(text, true, out);
     return words(out);
@@ -275,8 +275,8 @@ TEST(ReasoningParser, SeparatesTheThinking) {
   EXPECT_EQ(separated("deepseek-r1", "<think>\nhm</think>Yes."), "(hm)|Yes.");
   EXPECT_EQ(separated("deepseek-r1", "hm, and so on </thi"), "(hm, and so on </thi)") << "cut off";
   EXPECT_EQ(separated("<a>,</a>", "<a>hm</a>Yes."), "(hm)|Yes.");
-  EXPECT_FALSE(find_reasoning_format("nonsense"));
-  EXPECT_FALSE(find_reasoning_format(",</a>"));
+  EXPECT_FALSE(find_reasoning_tags("nonsense"));
+  EXPECT_FALSE(find_reasoning_tags(",</a>"));
 }
 
 TEST(ToolFormat, IsChosenByTheChatTemplate) {
