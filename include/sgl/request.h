@@ -17,6 +17,7 @@ struct SamplingParams {
   std::optional<int> max_new_tokens = 128;  ///< ≥ 0; nullopt: up to the context's end; 0: prefill only
   int min_new_tokens = 0;                   ///< until then EOS and stop_token_ids cannot be sampled; ≤ max_new_tokens
   std::vector<std::string> stop{};          ///< ≤ 32; searched in the decoded output; trimmed from the text
+  std::vector<std::string> stop_regex{};    ///< ≤ 32 patterns of ≤ 256 bytes; the text ends behind the first match
   std::vector<int32_t> stop_token_ids{};
   bool no_stop_trim = false;              ///< keep the stop string or stop token in the text
   bool ignore_eos = false;                ///< EOS ids and stop_token_ids do not end the text

@@ -42,6 +42,8 @@ struct GrammarOptions {
   bool compact = true;
   /// Not compact: at most so many characters of white space in a row; unlimited if not set.
   std::optional<uint32_t> max_whitespace = {};
+  /// Regex: the text holds a match, as Python's re.search finds it, instead of being one.
+  bool search = false;
   /// Objects whose schema has `properties` and does not speak of additional ones have no others.
   bool closed_objects = false;
 

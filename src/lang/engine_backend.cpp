@@ -38,6 +38,7 @@ SamplingParams sampling_of(const GenOptions& o) {
   p.max_new_tokens = o.max_tokens;
   p.min_new_tokens = o.min_tokens.value_or(0);
   p.stop = o.stop.items();
+  p.stop_regex = o.stop_regex.items();
   p.stop_token_ids = o.stop_token_ids;
   p.ignore_eos = o.ignore_eos.value_or(false);
   p.temperature = static_cast<float>(o.temperature.value_or(1));
@@ -111,6 +112,7 @@ class EngineBackend final : public Backend {
             .regex = grammars,
             .json_schema = grammars,
             .ebnf = grammars,
+            .stop_regex = true,
             .stop_token_ids = true,
             .logprobs = true,
             .multiple = true,
