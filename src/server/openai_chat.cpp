@@ -180,11 +180,7 @@ Call parse_chat(const Json& body, const EngineApi& engine, const ServerOptions& 
   ChatPrompt chat = read_chat_prompt(body);
   const ToolFields tools = read_tool_fields(f);
   const std::optional<ReasoningTags> reasoning = reasoning_of(f, chat, formats);
-  if (!formats.template_knows_tools) {
-    explain_tools(chat, tools.offered, *formats.tools);
-  } else if (!tools.offered.empty()) {
-    chat.tools_json = tools_json(tools.offered);
-  }
+  give_tools(chat, tools.offered, formats);
   r.prompt = std::move(chat);
   r.sampling = read_openai_sampling(f, sampling_defaults(engine, options), stream);
   read_response_format(f, r.sampling);

@@ -92,52 +92,6 @@ std::string written_arguments(const ToolFormat& format, const std::string& json)
   return out;
 }
 
-}  // namespace
-
-bool ToolFields::constrained() const {
-  return !callable.empty() && (constraint.calls != ToolConstraint::Calls::Free ||
-                               std::any_of(callable.begin(), callable.end(), [](const Tool& t) { return t.strict; }));
-}
-
-ToolFields read_tool_fields(const Fields& f) {
-  ToolFields out;
-  out.offered = read_tools(f);
-  out.constraint.parallel = f.boolean("parallel_tool_calls").value_or(true);
-  const Json* choice = f.find("tool_choice");
-  const bool by_name = choice != nullptr && choice->is_object();
-  if (choice != nullptr && !by_name && *choice != "none" && *choice != "auto" && *choice != "required") {
-    const std::string expected = "\"none\", \"auto\", \"required\" or an object that names a function";
-    if (!choice->is_string()) {
-      throw ValidationError(fmt::format("tool_choice must be {}, got {}", expected, describe(*choice)));
-    }
-    refuse(fmt::format("tool_choice must be {}, got {}", expected, describe(*choice)));
-  }
-  if (choice != nullptr && *choice == "none") {
-    out.offered.clear();  // what the model does not know of it does not call
-    return out;
-  }
-  if (out.offered.empty()) {
-    if (by_name || (choice != nullptr && *choice == "required"))
-      refuse("tool_choice: there are no tools to choose from");
-    return out;
-  }
-  out.callable = out.offered;
-  if (choice != nullptr && *choice == "required") out.constraint.calls = ToolConstraint::Calls::Some;
-  if (by_name) {
-    const Fields named(*choice, "tool_choice");
-    if (named.string("type").value_or("function") != "function") {
-      throw Error(ErrorKind::Unsupported, fmt::format("tool_choice.type: only \"function\" is supported, got {}",
-                                                      describe(*named.find("type"))));
-    }
-    const Fields function(named.require("function", "an object with the function's name"), "tool_choice.function");
-    const std::string name = required_string(function, "name", "the function's name");
-    std::erase_if(out.callable, [&](const Tool& tool) { return tool.name != name; });
-    if (out.callable.empty()) refuse(fmt::format("tool_choice.function.name {} is none of the tools", quote(name)));
-    out.constraint.calls = ToolConstraint::Calls::One;
-  }
-  return out;
-}
-
 std::string tools_json(const std::vector<Tool>& tools) {
   Json out = Json::array();
   for (const Tool& tool : tools) {
@@ -190,6 +144,60 @@ void explain_tools(ChatPrompt& chat, const std::vector<Tool>& tools, const ToolF
     first.parts.push_back({ContentPart::Type::Text, "\n" + text});
   } else {
     first.parts.insert(first.parts.begin(), {ContentPart::Type::Text, text + "\n"});
+  }
+}
+
+}  // namespace
+
+bool ToolFields::constrained() const {
+  return !callable.empty() && (constraint.calls != ToolConstraint::Calls::Free ||
+                               std::any_of(callable.begin(), callable.end(), [](const Tool& t) { return t.strict; }));
+}
+
+ToolFields read_tool_fields(const Fields& f) {
+  ToolFields out;
+  out.offered = read_tools(f);
+  out.constraint.parallel = f.boolean("parallel_tool_calls").value_or(true);
+  const Json* choice = f.find("tool_choice");
+  const bool by_name = choice != nullptr && choice->is_object();
+  if (choice != nullptr && !by_name && *choice != "none" && *choice != "auto" && *choice != "required") {
+    const std::string expected = "\"none\", \"auto\", \"required\" or an object that names a function";
+    if (!choice->is_string()) {
+      throw ValidationError(fmt::format("tool_choice must be {}, got {}", expected, describe(*choice)));
+    }
+    refuse(fmt::format("tool_choice must be {}, got {}", expected, describe(*choice)));
+  }
+  if (choice != nullptr && *choice == "none") {
+    out.offered.clear();  // what the model does not know of it does not call
+    return out;
+  }
+  if (out.offered.empty()) {
+    if (by_name || (choice != nullptr && *choice == "required"))
+      refuse("tool_choice: there are no tools to choose from");
+    return out;
+  }
+  out.callable = out.offered;
+  if (choice != nullptr && *choice == "required") out.constraint.calls = ToolConstraint::Calls::Some;
+  if (by_name) {
+    const Fields named(*choice, "tool_choice");
+    if (named.string("type").value_or("function") != "function") {
+      throw Error(ErrorKind::Unsupported, fmt::format("tool_choice.type: only \"function\" is supported, got {}",
+                                                      describe(*named.find("type"))));
+    }
+    const Fields function(named.require("function", "an object with the function's name"), "tool_choice.function");
+    const std::string name = required_string(function, "name", "the function's name");
+    std::erase_if(out.callable, [&](const Tool& tool) { return tool.name != name; });
+    if (out.callable.empty()) refuse(fmt::format("tool_choice.function.name {} is none of the tools", quote(name)));
+    out.constraint.calls = ToolConstraint::Calls::One;
+  }
+  return out;
+}
+
+void give_tools(ChatPrompt& chat, const std::vector<Tool>& tools, const ChatFormats& formats) {
+  if (!formats.template_knows_tools) {
+    explain_tools(chat, tools, *formats.tools);
+  } else if (!tools.empty()) {
+    chat.tools_json = tools_json(tools);
   }
 }
 

@@ -3,6 +3,7 @@
 
 #include <vector>
 
+#include "server/chat_formats.h"
 #include "server/json_reader.h"
 #include "server/tool_constraint.h"
 #include "server/tool_format.h"
@@ -22,11 +23,9 @@ struct ToolFields {
 /// Throws ValidationError or InvalidArgument naming the field, Unsupported for tools that are no functions.
 ToolFields read_tool_fields(const Fields& fields);
 
-/// The tools' JSON as OpenAI has it, for the chat template.
-std::string tools_json(const std::vector<Tool>& tools);
-
-/// For chat templates that know no tools: writes into the conversation what tools there are and how to call them, what
-/// has been called, and what came back. The model has never seen the like in training, but may understand.
-void explain_tools(ChatPrompt& chat, const std::vector<Tool>& tools, const ToolFormat& format);
+/// Puts the tools into the prompt. A chat template that knows tools gets them as OpenAI's JSON. For others the
+/// conversation says what there is and how to call it, what has been called and what came back: the model has never
+/// seen the like in training, but may understand.
+void give_tools(ChatPrompt& chat, const std::vector<Tool>& tools, const ChatFormats& formats);
 
 }  // namespace sgl

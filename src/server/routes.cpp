@@ -16,6 +16,7 @@
 #include "server/native_generate.h"
 #include "server/openai_chat.h"
 #include "server/openai_completions.h"
+#include "server/parse_routes.h"
 #include "server/text_routes.h"
 
 namespace sgl {
@@ -63,6 +64,8 @@ constexpr Route kRoutes[] = {
     {"/tokenize", kPost, handle_tokenize, kOpenAi, Lane::Request, true},
     {"/v1/detokenize", kPost, handle_detokenize, kOpenAi, Lane::Request, true},
     {"/detokenize", kPost, handle_detokenize, kOpenAi, Lane::Request, true},
+    {"/parse_function_call", kPost, handle_parse_function_call, kNative, Lane::Request},
+    {"/separate_reasoning", kPost, handle_separate_reasoning, kNative, Lane::Request},
     // Information
     {"/", kGet, handle_root},
     {"/health", kGet, handle_health},
@@ -97,8 +100,6 @@ constexpr Route kRoutes[] = {
     {"/v1/score", kPost, nullptr, kOpenAi},
     {"/v1/rerank", kPost, nullptr, kOpenAi},
     {"/v1/classify", kPost, nullptr, kOpenAi},
-    {"/parse_function_call", kPost, nullptr},
-    {"/separate_reasoning", kPost, nullptr},
     {"/vertex_generate", kPost, nullptr},
     {"/metrics", kGet, nullptr},
     {"/start_profile", kGet | kPost, nullptr},

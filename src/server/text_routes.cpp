@@ -9,6 +9,7 @@
 #include "server/json_reader.h"
 #include "server/json_writer.h"
 #include "server/openai_chat.h"
+#include "server/openai_tools.h"
 
 namespace sgl {
 namespace {
@@ -58,7 +59,9 @@ void handle_tokenize(Service& service, const HttpRequest& request, const std::sh
   bool as_list = false;
   if (chat) {
     Request r;
-    r.prompt = read_chat_prompt(body);
+    ChatPrompt prompt = read_chat_prompt(body);
+    give_tools(prompt, read_tool_fields(f).offered, service.chat_formats());
+    r.prompt = std::move(prompt);
     all.push_back(engine->tokenize(r));
   } else {
     as_list = f.find("prompt")->is_array();

@@ -26,8 +26,9 @@ namespace sgl {
 class ToolParser {
  public:
   struct Options {
-    /// The text is constrained to well-formed calls: name and arguments are given out while they are written. Otherwise
-    /// a call is held back until it is complete, since a broken one is text.
+    /// The text is constrained to well-formed calls: name and arguments of the first one are given out while they are
+    /// written. Any other call is held back until it is complete, since a broken one, or one that the limit on tokens
+    /// cuts off, is text.
     bool constrained = false;
   };
   /// Keeps references to `format` and `tools`.

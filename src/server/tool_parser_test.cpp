@@ -138,7 +138,7 @@ TEST(ToolParser, ACallBehindABrokenOneIsFound) {
   EXPECT_EQ(parsed("llama3", R"({"a": 1} <|python_tag|>{"name": "time"})"), R"({"a": 1}|0:time({}))");
 }
 
-TEST(ToolParser, AConstrainedCallIsGivenOutWhileItIsWritten) {
+TEST(ToolParser, AConstrainedFirstCallIsGivenOutWhileItIsWritten) {
   const std::string text = "<tool_call>\n{\"name\": \"weather\", \"arguments\": {\"city\":\"Paris\"}}\n</tool_call>";
   ToolParser parser(*find_tool_format("hermes"), tools(), {.constrained = true});
   std::vector<AnswerPiece> out;
@@ -155,6 +155,13 @@ TEST(ToolParser, AConstrainedCallIsGivenOutWhileItIsWritten) {
   cut.push(text.substr(0, text.find("Paris")), part);
   cut.finish(part);
   EXPECT_EQ(words(part), "0:weather({\"city\":\")");
+
+  // Of several calls only the first can be cut off: small models repeat calls until the limit.
+  ToolParser several(*find_tool_format("hermes"), tools(), {.constrained = true});
+  std::vector<AnswerPiece> calls;
+  several.push(text + "\n" + text.substr(0, text.find("Paris")), calls);
+  several.finish(calls);
+  EXPECT_EQ(words(calls), R"(0:weather({"city":"Paris"})|)" + ("\n" + text.substr(0, text.find("Paris"))));
 }
 
 // Texts made of scraps that formats are made of, so that much is almost right.

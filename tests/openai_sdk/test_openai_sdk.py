@@ -116,6 +116,76 @@ class StructuredOutput(SdkTest):
         self.assertIn("uniqueItems", caught.exception.message)
 
 
+class Tools(SdkTest):
+    """The model is small and its template knows no tools: what is sure is what the grammar makes sure."""
+
+    TOOLS = [
+        {"type": "function", "function": {"name": "weather", "description": "Weather of a city", "parameters": {
+            "type": "object", "properties": {"city": {"type": "string", "maxLength": 20},
+                                             "unit": {"enum": ["celsius", "fahrenheit"]}},
+            "required": ["city", "unit"]}}},
+        {"type": "function", "function": {"name": "add", "description": "Adds numbers", "parameters": {
+            "type": "object", "properties": {"a": {"type": "integer", "minimum": -999, "maximum": 999},
+                                             "b": {"type": "integer", "minimum": -999, "maximum": 999}},
+            "required": ["a", "b"]}}},
+    ]
+    NAMED = {"type": "function", "function": {"name": "add"}}
+
+    def check(self, call):
+        self.assertTrue(call.id.startswith("call_"))
+        arguments = json.loads(call.function.arguments)
+        self.assertEqual(list(arguments), {"weather": ["city", "unit"], "add": ["a", "b"]}[call.function.name])
+
+    def ask(self, text="What is 3 + 4?", **options):
+        return self.chat(text, max_tokens=200, tools=self.TOOLS, **options)
+
+    def test_required_and_named_calls_follow_their_schemas_at_any_temperature(self):
+        def answer(i):
+            choice = self.NAMED if i % 2 else "required"
+            return self.ask(tool_choice=choice, parallel_tool_calls=i % 4 == 0, temperature=(0, 0.7, 1.5)[i % 3], seed=i)
+        with ThreadPoolExecutor(16) as pool:
+            for i, whole in enumerate(pool.map(answer, range(48))):
+                choice = whole.choices[0]
+                self.assertGreaterEqual(len(choice.message.tool_calls), 1)
+                for call in choice.message.tool_calls:
+                    self.check(call)
+                if i % 4:
+                    self.assertEqual(len(choice.message.tool_calls), 1)
+                    self.assertEqual(choice.finish_reason, "tool_calls")
+                    self.assertIsNone(choice.message.content)
+                if i % 2:
+                    self.assertEqual(choice.message.tool_calls[0].function.name, "add")
+
+    def test_streamed_calls_are_the_whole_ones(self):
+        for options in ({"tool_choice": "required"}, {"tool_choice": self.NAMED}, {}):
+            whole = self.ask(temperature=0.7, seed=3, **options).choices[0]
+            text, calls, reason = "", [], None
+            for chunk in self.ask(temperature=0.7, seed=3, stream=True, **options):
+                delta = chunk.choices[0].delta
+                text += delta.content or ""
+                reason = chunk.choices[0].finish_reason or reason
+                for call in delta.tool_calls or []:
+                    if call.id:
+                        calls.append([call.function.name, ""])
+                    calls[call.index][1] += call.function.arguments
+            self.assertEqual(text, whole.message.content or "")
+            self.assertEqual(reason, whole.finish_reason)
+            self.assertEqual(calls, [[c.function.name, c.function.arguments] for c in whole.message.tool_calls or []])
+
+    def test_what_a_call_gave_can_be_sent_back(self):
+        call = self.ask(tool_choice=self.NAMED).choices[0].message
+        messages = user("What is 3 + 4?") + [call, {"role": "tool", "tool_call_id": call.tool_calls[0].id, "content": "7"}]
+        answer = self.client.chat.completions.create(model=self.model, messages=messages, tools=self.TOOLS,
+                                                     tool_choice="none", temperature=0, max_tokens=8)
+        self.assertTrue(answer.choices[0].message.content)
+        self.assertIsNone(answer.choices[0].message.tool_calls)
+
+    def test_a_tool_that_is_not_there_cannot_be_chosen(self):
+        with self.assertRaises(openai.BadRequestError) as caught:
+            self.ask(tool_choice={"type": "function", "function": {"name": "subtract"}})
+        self.assertIn("tool_choice.function.name", caught.exception.message)
+
+
 class Chat(SdkTest):
     def test_an_answer_has_its_role_reason_and_usage(self):
         answer = self.chat("What is the capital of France?")
