@@ -67,12 +67,23 @@ struct Case {
   bool free = false;
 };
 
-// Random grammars, the wizard, and free requests among them.
+// First wizards, whose text is at least 40 tokens; then random grammars, more wizards, and free requests among them.
+constexpr size_t kWizards = 12;
 const std::vector<Case>& cases() {
   static const std::vector<Case> all = [] {
     std::vector<Case> made;
+    while (made.size() < kWizards) {
+      Case& c = made.emplace_back();
+      c.grammar = {GrammarKind::JsonSchema, kWizard, {}};
+      set_grammar(c.request.sampling, c.grammar);
+      c.request.prompt = std::to_string(made.size()) + ". A wizard as an object of JSON: ";
+      c.request.sampling.temperature = 0.7F;
+      c.request.sampling.max_new_tokens = 96;
+      c.request.sampling.seed = static_cast<int64_t>(made.size());
+      c.request.return_logprob = true;
+    }
     RandomGrammar grammars(test_seed());
-    while (made.size() < num_cases()) {
+    while (made.size() < kWizards + num_cases()) {
       Case c;
       c.free = grammars.pick(5) == 0;
       c.grammar = grammars.pick(6) == 0 ? GrammarSpec{GrammarKind::JsonSchema, kWizard, {}} : grammars.next();
@@ -183,7 +194,7 @@ TEST(Constrained, AloneIsAnyBatchAndCachedIsColdAndWholeIsChunked) {
 TEST(Constrained, RetractedIsNot) {
   EngineOptions o = options();
   o.schedule_policy = "fcfs";
-  o.max_total_tokens = 512;
+  o.max_total_tokens = 512;  // 32 pages: the wizards' prompts fit together, but not their 4 pages each in the end
   o.context_length = 512;
   o.schedule_conservativeness = 0.05;
   std::vector<Request> all = requests();

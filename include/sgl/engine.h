@@ -97,7 +97,7 @@ class Engine {
   /// Starts a request and returns its rid; `on_output` gets its pieces. Tokenizes and checks on the calling thread.
   /// Throws InvalidArgument (nothing is started then), ResourceExhausted when the queue is full, Unavailable after
   /// drain().
-  std::string submit(Request request, OutputCallback on_output);
+  std::string submit(Request request, const OutputCallback& on_output);
 
   /// Ends the request called `rid`, or the batch of "rid_0", "rid_1", …, and with it all whose rid begins so; each gets
   /// a last piece with FinishReason::Abort. A rid that none of them has, or an empty one, is ignored. Their pages are

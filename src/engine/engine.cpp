@@ -263,7 +263,7 @@ std::vector<Output> Engine::generate(std::vector<Request> requests) {
   return results;
 }
 
-std::string Engine::submit(Request request, OutputCallback on_output) {
+std::string Engine::submit(Request request, const OutputCallback& on_output) {
   auto sequences = impl_->prepare(request, on_output);
   impl_->scheduler_->submit(std::move(sequences));
   return request.rid;
