@@ -37,8 +37,10 @@ Linear::Linear(const Loader& w, const std::vector<std::string>& names, int64_t i
     : weight_(w.matrix(with_suffix(names, ".weight"), in, outs, layout)),
       bias_(w.merged_vector(with_suffix(names, ".bias"), outs)) {}
 
-Tensor Linear::operator()(Ctx& cx, Tensor x) const {
-  Tensor y = cx.arena.alloc(DType::F32, {x.rows(), weight_.out});
+Tensor Linear::operator()(Ctx& cx, Tensor x) const { return (*this)(cx, x, cx.activations); }
+
+Tensor Linear::operator()(Ctx& cx, Tensor x, DType type) const {
+  Tensor y = cx.arena.alloc(type, {x.rows(), weight_.out});
   cx.ops.linear(y, x, weight_, bias_.tensor);
   return y;
 }
@@ -47,7 +49,7 @@ RmsNorm::RmsNorm(const Loader& w, const ModelConfig& c, int64_t n)
     : weight_(w.vector("weight", n, c.norm_plus_one ? 1.0F : 0.0F)), eps_(c.norm_eps) {}
 
 Tensor RmsNorm::operator()(Ctx& cx, Tensor x) const {
-  Tensor y = cx.arena.alloc(DType::F32, {x.rows(), x.cols()});
+  Tensor y = cx.arena.alloc(cx.activations, {x.rows(), x.cols()});
   cx.ops.rms_norm(y, x, weight_.tensor, eps_);
   return y;
 }
@@ -55,7 +57,7 @@ Tensor RmsNorm::operator()(Ctx& cx, Tensor x) const {
 void RmsNorm::in_place(Ctx& cx, Tensor x) const { cx.ops.rms_norm(x, x, weight_.tensor, eps_); }
 
 Tensor RmsNorm::after_add(Ctx& cx, Tensor h, Tensor x) const {
-  Tensor y = cx.arena.alloc(DType::F32, {h.rows(), h.cols()});
+  Tensor y = cx.arena.alloc(cx.activations, {h.rows(), h.cols()});
   cx.ops.add_rms_norm(y, h, x, weight_.tensor, eps_);
   return y;
 }
@@ -64,7 +66,7 @@ LayerNorm::LayerNorm(const Loader& w, const ModelConfig& c, int64_t n)
     : weight_(w.vector("weight", n)), bias_(w.vector("bias", n)), eps_(c.norm_eps) {}
 
 Tensor LayerNorm::operator()(Ctx& cx, Tensor x) const {
-  Tensor y = cx.arena.alloc(DType::F32, {x.rows(), x.cols()});
+  Tensor y = cx.arena.alloc(cx.activations, {x.rows(), x.cols()});
   cx.ops.layer_norm(y, x, weight_.tensor, bias_.tensor, eps_);
   return y;
 }
@@ -112,7 +114,7 @@ Tensor Attention::operator()(Ctx& cx, Tensor x) const {
   }
   const KvView kv = cx.kv.layer(layer_);
   cx.ops.store_kv(kv, k, v, cx.batch);
-  Tensor out = cx.arena.alloc(DType::F32, {x.rows(), nq});
+  Tensor out = cx.arena.alloc(cx.activations, {x.rows(), nq});
   cx.ops.attention(out, q, kv, cx.batch, options_);
   return o_(cx, out);
 }
@@ -125,7 +127,7 @@ GatedMlp::GatedMlp(const Loader& w, const ModelConfig& c)
 
 Tensor GatedMlp::operator()(Ctx& cx, Tensor x) const {
   Tensor gate_up = gate_up_(cx, x);
-  Tensor y = cx.arena.alloc(DType::F32, {x.rows(), gate_up.cols() / 2});
+  Tensor y = cx.arena.alloc(cx.activations, {x.rows(), gate_up.cols() / 2});
   cx.ops.gated_act(y, gate_up, act_);
   return down_(cx, y);
 }

@@ -16,8 +16,9 @@ class Linear {
   /// `w` is the place of the layer's own names: `names` + ".weight" and, where the checkpoint has it, ".bias".
   Linear(const Loader& w, const std::vector<std::string>& names, int64_t in, const std::vector<int64_t>& outs,
          MatrixLayout layout = MatrixLayout::OutIn);
-  /// [n, in] → [n, out]
+  /// [n, in] → [n, out], in the step's activation type or another.
   Tensor operator()(Ctx& cx, Tensor x) const;
+  Tensor operator()(Ctx& cx, Tensor x, DType type) const;
   int64_t out() const { return weight_.out; }
 
  private:
