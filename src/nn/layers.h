@@ -19,6 +19,10 @@ class Linear {
   /// [n, in] → [n, out], in the step's activation type or another.
   Tensor operator()(Ctx& cx, Tensor x) const;
   Tensor operator()(Ctx& cx, Tensor x, DType type) const;
+  /// h += what it makes of x.
+  void add_to(Ctx& cx, Tensor h, Tensor x) const;
+  /// [n, in] → [n, out / 2]: act of the first half of the columns, times the second.
+  Tensor gated(Ctx& cx, Tensor x, Act act) const;
   int64_t out() const { return weight_.out; }
 
  private:
@@ -83,6 +87,8 @@ class GatedMlp {
  public:
   GatedMlp(const Loader& w, const ModelConfig& c);
   Tensor operator()(Ctx& cx, Tensor x) const;
+  /// h += what it makes of x.
+  void add_to(Ctx& cx, Tensor h, Tensor x) const;
 
  private:
   Linear gate_up_, down_;
@@ -93,7 +99,8 @@ class GatedMlp {
 class Mlp {
  public:
   Mlp(const Loader& w, const ModelConfig& c, const std::string& up, const std::string& down, MatrixLayout layout);
-  Tensor operator()(Ctx& cx, Tensor x) const;
+  /// h += what it makes of x.
+  void add_to(Ctx& cx, Tensor h, Tensor x) const;
 
  private:
   Linear up_, down_;

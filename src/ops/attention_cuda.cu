@@ -4,10 +4,10 @@
 // group, head r % group. So the keys of a tile serve all of them, and a single token of a model with grouped heads is
 // still several rows for the tensor cores.
 //
-// Prefill: 8 warps with 16 rows each walk over the positions in tiles that they share, two in shared memory. Decode: 4
-// warps have the same 16 rows, and every fourth 16 positions each; they need no barrier before the end. Parts of a long
-// sequence are computed by several blocks, cut at fixed positions, and combined afterwards by the sums of their
-// exponents.
+// Prefill: warps with 16 or 32 rows each walk over the positions in tiles that they share, two in shared memory.
+// Decode: 4 warps have the same 16 rows, and every fourth 16 positions each; they need no barrier before the end. Parts
+// of a long sequence are computed by several blocks, cut at fixed positions, and combined afterwards by the sums of
+// their exponents.
 
 #include <cstdint>
 
@@ -30,6 +30,7 @@ struct Params {
   const AttentionItem* items;
   float* partial;
   float* partial_sums;
+  unsigned* counters;
   int partial_rows;
   int kv_heads, group, page_shift, window;
   Scores scores;
@@ -49,6 +50,7 @@ Params<T> params_of(const AttentionCall& c) {
   p.items = c.items;
   p.partial = c.partial;
   p.partial_sums = c.partial + int64_t{c.num_slots} * c.kv.num_kv_heads * c.partial_rows * c.kv.head_dim;
+  p.counters = c.counters;
   p.partial_rows = c.partial_rows;
   p.kv_heads = c.kv.num_kv_heads;
   p.group = c.options.num_heads / c.kv.num_kv_heads;
@@ -70,13 +72,13 @@ __device__ Row row_of(const Params<T>& p, const BatchSeq& seq, int r) {
   return {seq.q_begin + token, seq.kv_len - seq.q_len + token, static_cast<int>(blockIdx.y) * p.group + r % p.group};
 }
 
-// What rows first + {lane/4, lane/4 + 8} see.
-template <typename T>
-__device__ Visible visible_of(const Params<T>& p, const BatchSeq& seq, int first) {
-  Visible see;
+// What rows first + lane/4 + 8 · i see.
+template <int kTiles, typename T>
+__device__ Visible<kTiles> visible_of(const Params<T>& p, const BatchSeq& seq, int first) {
+  Visible<kTiles> see;
   const int rows = seq.q_len * p.group;
 #pragma unroll
-  for (int i = 0; i < 2; ++i) {
+  for (int i = 0; i < 2 * kTiles; ++i) {
     const int r = first + static_cast<int>(threadIdx.x) % 32 / 4 + 8 * i;
     const int end = r < rows ? row_of(p, seq, r).position + 1 : 0;
     see.hi[i] = end;
@@ -118,15 +120,20 @@ __device__ void fetch_kv(T* k, T* v, const Params<T>& p, const BatchSeq& seq, in
   }
 }
 
-constexpr int kPrefillThreads = 256;
+// Tiles of 16 rows a warp: two, where their results fit into registers.
 template <int D>
-constexpr int kPrefillTile = D > 128 ? 32 : 64;
+constexpr int kPrefillTiles = D > 128 ? 1 : 2;
+template <int D>
+constexpr int kPrefillThreads = kPrefillRows / (16 * kPrefillTiles<D>)*32;
+template <int D>
+constexpr int kPrefillTile = D > 128 ? 32 : 64;  // positions
 template <int D>
 constexpr int kPrefillBytes = (kPrefillRows + 4 * kPrefillTile<D>)*kTileStride<D> * 2;
 
 template <typename T, int D>
-__global__ void __launch_bounds__(kPrefillThreads) prefill_kernel(const Params<T> p) {
-  constexpr int N = kPrefillTile<D>, kStride = kTileStride<D>;
+__global__ void __launch_bounds__(kPrefillThreads<D>, D > 128 ? 1 : 2) prefill_kernel(const Params<T> p) {
+  enter();
+  constexpr int N = kPrefillTile<D>, kStride = kTileStride<D>, kTiles = kPrefillTiles<D>, kThreads = kPrefillThreads<D>;
   extern __shared__ __align__(16) unsigned char memory[];
   T* q = reinterpret_cast<T*>(memory);
   T* k = q + kPrefillRows * kStride;  // [2][N] rows
@@ -134,37 +141,37 @@ __global__ void __launch_bounds__(kPrefillThreads) prefill_kernel(const Params<T
   const AttentionItem item = p.items[blockIdx.x];
   const BatchSeq seq = p.seqs[item.seq];
   const int thread = static_cast<int>(threadIdx.x), lane = thread % 32;
-  const int first_row = item.row + thread / 32 * 16;
-  const Visible see = visible_of(p, seq, first_row);
+  const int first_row = item.row + thread / 32 * (16 * kTiles);
+  const Visible<kTiles> see = visible_of<kTiles>(p, seq, first_row);
 
   const int last_row = min(item.row + kPrefillRows, seq.q_len * p.group) - 1;
   const int end = row_of(p, seq, last_row).position + 1;
   int begin = 0;
   if (p.window > 0) begin = max(row_of(p, seq, item.row).position + 1 - p.window, 0) / N * N;
 
-  fetch_q<T, D, kPrefillRows>(q, p, seq, item.row, thread, kPrefillThreads);
-  fetch_kv<T, D, N>(k, v, p, seq, begin, thread, kPrefillThreads);
+  fetch_q<T, D, kPrefillRows>(q, p, seq, item.row, thread, kThreads);
+  fetch_kv<T, D, N>(k, v, p, seq, begin, thread, kThreads);
   commit_copies();
-  RowState<T, D> state;
+  RowState<T, D, kTiles> state;
   int stage = 0;
   for (int first = begin; first < end; first += N, stage ^= 1) {
     if (first + N < end) {
       fetch_kv<T, D, N>(k + (stage ^ 1) * N * kStride, v + (stage ^ 1) * N * kStride, p, seq, first + N, thread,
-                        kPrefillThreads);
+                        kThreads);
     }
     commit_copies();
     wait_for_copies<1>();
     __syncthreads();
     if (first < see.any_to && first + N > see.any_from) {
-      state.template add<N>(q + thread / 32 * 16 * kStride, k + stage * N * kStride, v + stage * N * kStride, first,
-                            see, p.scores);
+      state.template add<N>(q + thread / 32 * (16 * kTiles) * kStride, k + stage * N * kStride, v + stage * N * kStride,
+                            first, see, p.scores);
     }
     __syncthreads();
   }
   state.finish();
 
 #pragma unroll
-  for (int i = 0; i < 2; ++i) {
+  for (int i = 0; i < 2 * kTiles; ++i) {
     const int r = first_row + lane / 4 + 8 * i;
     if (r > last_row) continue;
     const Row row = row_of(p, seq, r);
@@ -172,7 +179,8 @@ __global__ void __launch_bounds__(kPrefillThreads) prefill_kernel(const Params<T
     const float inv = 1.0F / state.sum[i];
 #pragma unroll
     for (int d = 0; d < D / 8; ++d) {
-      *reinterpret_cast<uint32_t*>(to + d * 8) = pack(state.out[d][2 * i] * inv, state.out[d][2 * i + 1] * inv, T{});
+      *reinterpret_cast<uint32_t*>(to + d * 8) =
+          pack(state.out[i / 2][d][i % 2 * 2] * inv, state.out[i / 2][d][i % 2 * 2 + 1] * inv, T{});
     }
   }
 }
@@ -183,6 +191,7 @@ constexpr int kDecodeBytes = (kDecodeRows + 2 * kDecodeWarps * kDecodeStages * k
 
 template <typename T, int D>
 __global__ void __launch_bounds__(kDecodeThreads) decode_kernel(const Params<T> p) {
+  enter();
   constexpr int N = kDecodeTile, kStride = kTileStride<D>, kStage = 2 * N * kStride;
   extern __shared__ __align__(16) unsigned char memory[];
   T* q = reinterpret_cast<T*>(memory);
@@ -190,7 +199,7 @@ __global__ void __launch_bounds__(kDecodeThreads) decode_kernel(const Params<T> 
   const BatchSeq seq = p.seqs[item.seq];
   const int thread = static_cast<int>(threadIdx.x), warp = thread / 32, lane = thread % 32;
   T* tiles = q + kDecodeRows * kStride + warp * kDecodeStages * kStage;  // of this warp: [stage][k, v][N] rows
-  const Visible see = visible_of(p, seq, item.row);
+  const Visible<1> see = visible_of<1>(p, seq, item.row);
   const int end = min(item.kv_end, see.any_to);
   const int begin = max(item.kv_begin, see.any_from / N * N);
 
@@ -207,7 +216,7 @@ __global__ void __launch_bounds__(kDecodeThreads) decode_kernel(const Params<T> 
   wait_for_copies<kDecodeStages - 1>();  // q
   __syncthreads();
 
-  RowState<T, D> state;
+  RowState<T, D, 1> state;
   int stage = 0;
   for (int first = begin + warp * N; first < end; first += kStep) {
     fetch(first + (kDecodeStages - 1) * kStep, (stage + kDecodeStages - 1) % kDecodeStages);
@@ -236,8 +245,8 @@ __global__ void __launch_bounds__(kDecodeThreads) decode_kernel(const Params<T> 
     float* to = results + (warp * kDecodeRows + r) * D + lane % 4 * 2;
 #pragma unroll
     for (int d = 0; d < D / 8; ++d) {
-      to[d * 8] = state.out[d][2 * i];
-      to[d * 8 + 1] = state.out[d][2 * i + 1];
+      to[d * 8] = state.out[0][d][2 * i];
+      to[d * 8 + 1] = state.out[0][d][2 * i + 1];
     }
   }
   __syncthreads();
@@ -264,32 +273,44 @@ __global__ void __launch_bounds__(kDecodeThreads) decode_kernel(const Params<T> 
       if (d == 0) p.partial_sums[at] = total > 0 ? base + log2f(total) : -INFINITY;
     }
   }
-}
+  if (item.slot < 0) return;
 
-// Block (sequence, kv head, row), a thread for each element: the parts' mean, weighted by the sums of their exponents.
-template <typename T, int D>
-__global__ void combine_kernel(const Params<T> p, const CombineItem* items) {
-  const CombineItem item = items[blockIdx.x];
-  const BatchSeq seq = p.seqs[item.seq];
-  const int r = static_cast<int>(blockIdx.z), d = static_cast<int>(threadIdx.x);
-  if (r >= seq.q_len * p.group) return;
-  auto at = [&](int split) { return (int64_t{item.slot + split} * p.kv_heads + blockIdx.y) * p.partial_rows + r; };
-  float top = -INFINITY;
-  for (int i = 0; i < item.splits; ++i) top = fmaxf(top, p.partial_sums[at(i)]);
-  float total = 0, x = 0;
-  for (int i = 0; i < item.splits; ++i) {
-    const float weight = exp2f(p.partial_sums[at(i)] - top);
-    total += weight;
-    x += weight * p.partial[at(i) * D + d];
+  // The last block of a sequence's parts combines them: their mean, weighted by the sums of their exponents, in the
+  // order of the positions.
+  __shared__ bool last;
+  __threadfence();
+  __syncthreads();
+  if (thread == 0) {
+    // Goes back to 0 when the last one has counted.
+    const auto others = static_cast<unsigned>(item.splits - 1);
+    last = atomicInc(p.counters + int64_t{item.first_slot} * p.kv_heads + blockIdx.y, others) == others;
   }
-  const Row row = row_of(p, seq, r);
-  p.out[row.token * p.out_stride + int64_t{row.head} * D + d] = from_float<T>(x / total);
+  __syncthreads();
+  if (!last) return;
+  __threadfence();
+  for (int i = thread; i < rows * D; i += kDecodeThreads) {
+    const int r = i / D, d = i % D;
+    auto at = [&](int split) {
+      return (int64_t{item.first_slot + split} * p.kv_heads + blockIdx.y) * p.partial_rows + r;
+    };
+    float top = -INFINITY;
+    for (int split = 0; split < item.splits; ++split) top = fmaxf(top, __ldcg(p.partial_sums + at(split)));
+    float total = 0, x = 0;
+    for (int split = 0; split < item.splits; ++split) {
+      const float weight = exp2f(__ldcg(p.partial_sums + at(split)) - top);
+      total += weight;
+      x += weight * __ldcg(p.partial + at(split) * D + d);
+    }
+    const Row row = row_of(p, seq, item.row + r);
+    p.out[row.token * p.out_stride + int64_t{row.head} * D + d] = from_float<T>(x / total);
+  }
 }
 
 // A warp for each (token, head): lanes hold every 32nd element of q and of the result, up to 32 · kRegisters.
 template <typename C, int kRegisters>
 __global__ void plain_kernel(Tensor out, Tensor q, const C* k, const C* v, const BatchSeq* seqs, const int32_t* pages,
                              const int32_t* tokens, int kv_heads, int page_size, int d, AttentionOptions o) {
+  enter();
   const int lane = static_cast<int>(threadIdx.x), head = static_cast<int>(blockIdx.y);
   const int64_t token = blockIdx.x;
   const BatchSeq seq = seqs[tokens[2 * token]];
@@ -379,7 +400,7 @@ void attention_prefill(cudaStream_t stream, const AttentionCall& call) {
     constexpr int kBytes = kPrefillBytes<head.value>;
     auto* kernel = prefill_kernel<T, head.value>;
     cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kBytes);
-    kernel<<<grid_of(call), kPrefillThreads, kBytes, stream>>>(params_of<T>(call));
+    launch(stream, grid_of(call), kPrefillThreads<head.value>, kBytes, kernel, params_of<T>(call));
   });
 }
 
@@ -390,11 +411,7 @@ void attention_decode(cudaStream_t stream, const AttentionCall& call) {
     constexpr int kBytes = kDecodeBytes<head.value>;
     auto* kernel = decode_kernel<T, head.value>;
     cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kBytes);
-    kernel<<<grid_of(call), kDecodeThreads, kBytes, stream>>>(params_of<T>(call));
-    if (call.num_combines == 0) return;
-    const dim3 grid(static_cast<unsigned>(call.num_combines), static_cast<unsigned>(call.kv.num_kv_heads),
-                    static_cast<unsigned>(call.partial_rows));
-    combine_kernel<T, head.value><<<grid, head.value, 0, stream>>>(params_of<T>(call), call.combines);
+    launch(stream, grid_of(call), kDecodeThreads, kBytes, kernel, params_of<T>(call));
   });
 }
 
@@ -404,9 +421,9 @@ void attention_plain(cudaStream_t stream, const AttentionCall& call, const int32
   with_type(call.kv.dtype, [&](auto type) {
     using C = typename decltype(type)::type;
     auto* kernel = call.kv.head_dim <= 128 ? plain_kernel<C, 4> : plain_kernel<C, 20>;
-    kernel<<<grid, kWarp, 0, stream>>>(call.out, call.q, reinterpret_cast<const C*>(call.kv.k),
-                                       reinterpret_cast<const C*>(call.kv.v), call.seqs, call.pages, tokens,
-                                       call.kv.num_kv_heads, call.kv.page_size, call.kv.head_dim, call.options);
+    launch(stream, grid, kWarp, 0, kernel, call.out, call.q, reinterpret_cast<const C*>(call.kv.k),
+           reinterpret_cast<const C*>(call.kv.v), call.seqs, call.pages, tokens, call.kv.num_kv_heads,
+           call.kv.page_size, call.kv.head_dim, call.options);
   });
 }
 

@@ -21,6 +21,22 @@ constexpr int kMostPlainHead = 640;
 void CudaBackend::store_kv(const KvView& kv, Tensor k, Tensor v, const PagedBatch& batch) {
   check_attention("store_kv", k, kv, batch, kv.num_kv_heads);
   check_attention("store_kv", v, kv, batch, kv.num_kv_heads);
+  cuda::store_kv(stream_, kv, k, v, slots_of(kv, batch));
+  cuda::check(cudaGetLastError(), "store_kv");
+}
+
+void CudaBackend::rope_store_kv(const KvView& kv, Tensor qkv, Tensor cos_sin, bool interleaved,
+                                const PagedBatch& batch) {
+  if (interleaved || !cuda::can_rope_store_kv(kv, qkv, cos_sin)) {
+    Backend::rope_store_kv(kv, qkv, cos_sin, interleaved, batch);
+    return;
+  }
+  check_rope(qkv, cos_sin, kv.head_dim);
+  cuda::rope_store_kv(stream_, kv, qkv, cos_sin, slots_of(kv, batch));
+  cuda::check(cudaGetLastError(), "rope_store_kv");
+}
+
+const int32_t* CudaBackend::slots_of(const KvView& kv, const PagedBatch& batch) {
   require("store_kv", batch);
   if (step_.slots_page_size != kv.page_size) {
     std::vector<int32_t> slots(static_cast<size_t>(batch.num_tokens()));
@@ -34,32 +50,32 @@ void CudaBackend::store_kv(const KvView& kv, Tensor k, Tensor v, const PagedBatc
     step_.slots = staging_.put(slots);
     step_.slots_page_size = kv.page_size;
   }
-  cuda::store_kv(stream_, kv, k, v, step_.slots);
-  cuda::check(cudaGetLastError(), "store_kv");
+  return step_.slots;
 }
 
 void CudaBackend::plan_attention(int group) {
   if (step_.group == group) return;
   std::vector<cuda::AttentionItem> prefill, decode;
-  std::vector<cuda::CombineItem> combines;
   int slots = 0, partial_rows = 0;
   for (size_t i = 0; i < step_.batch->seqs.size(); ++i) {
     const BatchSeq& s = step_.batch->seqs[i];
     const auto seq = static_cast<int32_t>(i);
     const int rows = s.q_len * group;
     if (rows > cuda::kDecodeRows) {
-      for (int row = 0; row < rows; row += cuda::kPrefillRows) prefill.push_back({seq, row, 0, s.kv_len, -1});
+      for (int row = 0; row < rows; row += cuda::kPrefillRows) prefill.push_back({seq, row, 0, s.kv_len});
       continue;
     }
     const int splits = (s.kv_len + kSplit - 1) / kSplit;
-    if (splits > 1) {
-      combines.push_back({seq, slots, splits});
-      partial_rows = std::max(partial_rows, rows);
+    if (splits == 1) {
+      decode.push_back({seq, 0, 0, s.kv_len});
+      continue;
     }
     for (int split = 0; split < splits; ++split) {
       const int begin = split * kSplit;
-      decode.push_back({seq, 0, begin, std::min(begin + kSplit, s.kv_len), splits > 1 ? slots++ : -1});
+      decode.push_back({seq, 0, begin, std::min(begin + kSplit, s.kv_len), slots + split, slots, splits});
     }
+    slots += splits;
+    partial_rows = std::max(partial_rows, rows);
   }
   // The longest first: blocks start in this order, and the short ones fill the gaps at the end.
   auto length = [&](const cuda::AttentionItem& item) {
@@ -70,10 +86,8 @@ void CudaBackend::plan_attention(int group) {
   step_.group = group;
   step_.prefill = staging_.put(prefill);
   step_.decode = staging_.put(decode);
-  step_.combines = staging_.put(combines);
   step_.num_prefill = static_cast<int>(prefill.size());
   step_.num_decode = static_cast<int>(decode.size());
-  step_.num_combines = static_cast<int>(combines.size());
   step_.num_slots = slots;
   step_.partial_rows = partial_rows;
 }
@@ -119,13 +133,16 @@ void CudaBackend::attention(Tensor out, Tensor q, const KvView& kv, const PagedB
 
   call.items = step_.decode;
   call.num_items = step_.num_decode;
-  call.combines = step_.combines;
-  call.num_combines = step_.num_combines;
   call.num_slots = step_.num_slots;
   call.partial_rows = step_.partial_rows;
-  const int64_t partials = int64_t{call.num_slots} * kv.num_kv_heads * call.partial_rows;
-  call.partial =
-      reinterpret_cast<float*>(scratch(partial_, static_cast<size_t>(partials * (kv.head_dim + 1)) * sizeof(float)));
+  const int64_t parts = int64_t{call.num_slots} * kv.num_kv_heads;
+  const auto floats = static_cast<size_t>(parts * call.partial_rows * (kv.head_dim + 1));
+  call.partial = reinterpret_cast<float*>(scratch(partial_, floats * sizeof(float)));
+  const size_t counters = counters_.bytes();
+  call.counters = reinterpret_cast<unsigned*>(scratch(counters_, static_cast<size_t>(parts) * sizeof(unsigned)));
+  if (counters_.bytes() != counters) {
+    cuda::check(cudaMemsetAsync(counters_.data(), 0, counters_.bytes(), stream_), "attention");
+  }
   cuda::attention_decode(stream_, call);
   cuda::check(cudaGetLastError(), "attention");
 }

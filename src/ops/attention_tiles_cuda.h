@@ -1,6 +1,6 @@
 #pragma once
-// Attention of 16 rows over tiles of keys and values, by one warp on tensor cores (mma.sync, sm_80 and newer): the part
-// that prefill and decode share. For .cu files.
+// Attention of some rows over tiles of keys and values, by one warp on tensor cores (mma.sync, sm_80 and newer): the
+// part that prefill and decode share. For .cu files.
 //
 // The online softmax of FlashAttention-2 (Dao 2023, algorithm 1): scores of a tile are products in 16-bit numbers with
 // float32 sums; exponents are of base 2, with log2(e) in the scale.
@@ -84,30 +84,41 @@ __device__ inline float quad_sum(float x) {
   return x + __shfl_xor_sync(0xffffffffU, x, 2);
 }
 
-/// How scores become exponents of base 2.
+/// How products of q and k become exponents of 2.
 struct Scores {
-  float scale;    ///< without a cap: on q·k, with log2(e); with one: to cap's argument
+  float scale;    ///< on q·k: without a cap to the exponent, with one to the argument of tanh
   float softcap;  ///< times log2(e); 0: none
 
-  __device__ float operator()(float dot) const {
-    if (softcap == 0.0F) return dot * scale;
-    return softcap * (1.0F - 2.0F / (__expf(2.0F * dot * scale) + 1.0F));  // cap · tanh(x)
-  }
+  /// cap · tanh(x)
+  __device__ float capped(float dot) const { return softcap * (1.0F - 2.0F / (__expf(2.0F * dot * scale) + 1.0F)); }
 };
 
-/// Which positions a thread's two rows see: [lo, hi) each; and for the whole warp, where all rows see all, and where
-/// none sees any.
+/// 2 to the x, to two units in the last place; 0 for −∞.
+__device__ inline float exp2_fast(float x) {
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;\n" : "=f"(y) : "f"(x));
+  return y;
+}
+
+/// Which positions a thread's rows see, those of lane/4 + 8 · i: [lo, hi) each; and for the whole warp, where all rows
+/// see all, and where none sees any.
+template <int kTiles>
 struct Visible {
-  int lo[2], hi[2];
+  static constexpr int kRows = 2 * kTiles;
+  int lo[kRows], hi[kRows];
   int all_from, all_to;
   int any_from, any_to;
 
   __device__ void summarize() {
-    all_from = max(lo[0], lo[1]);
-    all_to = min(hi[0], hi[1]);
-    // Rows beyond the last see nothing; they ask for no mask of others.
-    any_from = min(hi[0] > 0 ? lo[0] : INT32_MAX, hi[1] > 0 ? lo[1] : INT32_MAX);
-    any_to = max(hi[0], hi[1]);
+    all_from = any_to = 0;
+    all_to = any_from = INT32_MAX;
+#pragma unroll
+    for (int i = 0; i < kRows; ++i) {
+      all_from = max(all_from, lo[i]);
+      all_to = min(all_to, hi[i]);
+      if (hi[i] > 0) any_from = min(any_from, lo[i]);  // rows beyond the last see nothing
+      any_to = max(any_to, hi[i]);
+    }
 #pragma unroll
     for (int lane = 16; lane > 2; lane /= 2) {
       all_from = max(all_from, __shfl_xor_sync(0xffffffffU, all_from, lane));
@@ -118,103 +129,142 @@ struct Visible {
   }
 };
 
-/// The softmax of 16 rows so far, in one warp's registers.
-template <typename T, int D>
+/// The softmax of kTiles · 16 rows so far, in one warp's registers. More tiles: a key that was fetched from shared
+/// memory serves more rows.
+template <typename T, int D, int kTiles>
 struct RowState {
-  float out[D / 8][4];
-  float largest[2];  ///< of the scores; −∞: none yet
-  float sum[2];      ///< of this thread's columns
+  static constexpr int kRows = 2 * kTiles;  ///< of a thread: lane/4 + 8 · i
+  float out[kTiles][D / 8][4];
+  float largest[kRows];  ///< of the scores, as exponents of 2; −∞: none yet
+  float sum[kRows];      ///< of this thread's columns
 
   __device__ RowState() {
 #pragma unroll
-    for (int i = 0; i < D / 8; ++i) {
+    for (int m = 0; m < kTiles; ++m) {
 #pragma unroll
-      for (int j = 0; j < 4; ++j) out[i][j] = 0.0F;
+      for (int i = 0; i < D / 8; ++i) {
+#pragma unroll
+        for (int j = 0; j < 4; ++j) out[m][i][j] = 0.0F;
+      }
     }
-    largest[0] = largest[1] = -INFINITY;
-    sum[0] = sum[1] = 0.0F;
+#pragma unroll
+    for (int r = 0; r < kRows; ++r) {
+      largest[r] = -INFINITY;
+      sum[r] = 0.0F;
+    }
   }
 
-  /// Takes N positions from `first` on. q: 16 rows, k and v: N rows in shared memory, of kTileStride<D>.
+  /// Takes N positions from `first` on. q: the rows, k and v: N rows in shared memory, of kTileStride<D>.
   template <int N>
-  __device__ void add(const T* q, const T* k, const T* v, int first, const Visible& visible, const Scores& scores) {
+  __device__ void add(const T* q, const T* k, const T* v, int first, const Visible<kTiles>& visible,
+                      const Scores& scores) {
     constexpr int kStride = kTileStride<D>;
     const int lane = static_cast<int>(threadIdx.x) % 32;
-    float s[N / 8][4] = {};
+    float s[kTiles][N / 8][4] = {};
     const T* q_row = q + ((lane & 7) + (lane >> 3 & 1) * 8) * kStride + (lane >> 4) * 8;
     const T* k_row = k + ((lane & 7) + (lane >> 4) * 8) * kStride + (lane >> 3 & 1) * 8;
 #pragma unroll
     for (int d = 0; d < D; d += 16) {
-      uint32_t a[4];
-      load_matrices(a, q_row + d);
+      uint32_t a[kTiles][4];
+#pragma unroll
+      for (int m = 0; m < kTiles; ++m) load_matrices(a[m], q_row + m * 16 * kStride + d);
 #pragma unroll
       for (int n = 0; n < N; n += 16) {
         uint32_t b[4];
         load_matrices(b, k_row + n * kStride + d);
-        multiply(s[n / 8], a, b[0], b[1], T{});
-        multiply(s[n / 8 + 1], a, b[2], b[3], T{});
+#pragma unroll
+        for (int m = 0; m < kTiles; ++m) {
+          multiply(s[m][n / 8], a[m], b[0], b[1], T{});
+          multiply(s[m][n / 8 + 1], a[m], b[2], b[3], T{});
+        }
       }
     }
 
-    const bool mask = first < visible.all_from || first + N > visible.all_to;
-    float top[2] = {largest[0], largest[1]};
-#pragma unroll
-    for (int n = 0; n < N / 8; ++n) {
-#pragma unroll
-      for (int j = 0; j < 4; ++j) {
-        float x = scores(s[n][j]);
-        if (mask) {
-          const int position = first + n * 8 + (lane & 3) * 2 + (j & 1);
-          if (position < visible.lo[j / 2] || position >= visible.hi[j / 2]) x = -INFINITY;
-        }
-        s[n][j] = x;
-        top[j / 2] = fmaxf(top[j / 2], x);
-      }
+    if (scores.softcap != 0.0F) {
+      each<N>(s, [&](float& x, int, int) { x = scores.capped(x); });
     }
-    float base[2];
+    if (first < visible.all_from || first + N > visible.all_to) {
+      each<N>(s, [&](float& x, int row, int column) {
+        const int position = first + column;
+        if (position < visible.lo[row] || position >= visible.hi[row]) x = -INFINITY;
+      });
+    }
+    const float factor = scores.softcap != 0.0F ? 1.0F : scores.scale;
+    float top[kRows];
 #pragma unroll
-    for (int r = 0; r < 2; ++r) {
-      top[r] = quad_max(top[r]);
+    for (int r = 0; r < kRows; ++r) top[r] = -INFINITY;
+    each<N>(s, [&](float& x, int row, int) { top[row] = fmaxf(top[row], x); });
+    float base[kRows], shrink[kRows];
+    bool grows = false;
+#pragma unroll
+    for (int r = 0; r < kRows; ++r) {
+      top[r] = fmaxf(largest[r], quad_max(top[r]) * factor);
       base[r] = top[r] == -INFINITY ? 0.0F : top[r];  // a row that sees nothing yet: all its exponents are −∞
-      const float shrink = exp2f(largest[r] - base[r]);
+      shrink[r] = exp2_fast(largest[r] - base[r]);
+      grows |= top[r] > largest[r];
       largest[r] = top[r];
-      sum[r] *= shrink;
+    }
+    if (__any_sync(0xffffffffU, grows)) {  // seldom after the first tiles
 #pragma unroll
-      for (int i = 0; i < D / 8; ++i) {
-        out[i][2 * r] *= shrink;
-        out[i][2 * r + 1] *= shrink;
+      for (int r = 0; r < kRows; ++r) {
+        sum[r] *= shrink[r];
+#pragma unroll
+        for (int i = 0; i < D / 8; ++i) {
+          out[r / 2][i][r % 2 * 2] *= shrink[r];
+          out[r / 2][i][r % 2 * 2 + 1] *= shrink[r];
+        }
       }
     }
-#pragma unroll
-    for (int n = 0; n < N / 8; ++n) {
-#pragma unroll
-      for (int j = 0; j < 4; ++j) {
-        s[n][j] = exp2f(s[n][j] - base[j / 2]);
-        sum[j / 2] += s[n][j];
-      }
-    }
+    each<N>(s, [&](float& x, int row, int) {
+      x = exp2_fast(fmaf(x, factor, -base[row]));
+      sum[row] += x;
+    });
 
     const T* v_row = v + ((lane & 7) + (lane >> 3 & 1) * 8) * kStride + (lane >> 4) * 8;
 #pragma unroll
     for (int n = 0; n < N; n += 16) {
-      const float(&left)[4] = s[n / 8];
-      const float(&right)[4] = s[n / 8 + 1];
-      const uint32_t a[4] = {pack(left[0], left[1], T{}), pack(left[2], left[3], T{}), pack(right[0], right[1], T{}),
-                             pack(right[2], right[3], T{})};
+      uint32_t a[kTiles][4];
+#pragma unroll
+      for (int m = 0; m < kTiles; ++m) {
+        const float(&left)[4] = s[m][n / 8];
+        const float(&right)[4] = s[m][n / 8 + 1];
+        a[m][0] = pack(left[0], left[1], T{});
+        a[m][1] = pack(left[2], left[3], T{});
+        a[m][2] = pack(right[0], right[1], T{});
+        a[m][3] = pack(right[2], right[3], T{});
+      }
 #pragma unroll
       for (int d = 0; d < D; d += 16) {
         uint32_t b[4];
         load_matrices_transposed(b, v_row + n * kStride + d);
-        multiply(out[d / 8], a, b[0], b[1], T{});
-        multiply(out[d / 8 + 1], a, b[2], b[3], T{});
+#pragma unroll
+        for (int m = 0; m < kTiles; ++m) {
+          multiply(out[m][d / 8], a[m], b[0], b[1], T{});
+          multiply(out[m][d / 8 + 1], a[m], b[2], b[3], T{});
+        }
       }
     }
   }
 
   /// After the last tile.
   __device__ void finish() {
-    sum[0] = quad_sum(sum[0]);
-    sum[1] = quad_sum(sum[1]);
+#pragma unroll
+    for (int r = 0; r < kRows; ++r) sum[r] = quad_sum(sum[r]);
+  }
+
+ private:
+  /// body(score, row, column) for all of the thread's scores.
+  template <int N, typename F>
+  __device__ static void each(float (&s)[kTiles][N / 8][4], F body) {
+    const int column = static_cast<int>(threadIdx.x) % 4 * 2;
+#pragma unroll
+    for (int m = 0; m < kTiles; ++m) {
+#pragma unroll
+      for (int n = 0; n < N / 8; ++n) {
+#pragma unroll
+        for (int j = 0; j < 4; ++j) body(s[m][n][j], 2 * m + j / 2, n * 8 + column + (j & 1));
+      }
+    }
   }
 };
 

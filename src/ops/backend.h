@@ -142,12 +142,23 @@ class Backend {
   /// cos_sin[i, :] = cos, then sin of positions[i] · inv_freq, times `factor`. cos_sin: [n, 2 · inv_freq.size()].
   virtual void rope_table(Tensor cos_sin, std::span<const int32_t> positions, std::span<const float> inv_freq,
                           float factor) = 0;
+  // Two ops at once. A device that gains nothing by it computes them one after the other, with what is between them in
+  // `scratch`, memory that they may overwrite.
+
+  /// h += x · wᵀ + bias. scratch: [n, out], of the activations' type.
+  virtual void linear_add(Tensor h, Tensor x, const Weight& w, Tensor bias, Tensor scratch);
+  /// gated_act(out, x · wᵀ + bias). scratch: [n, 2 · d], of the activations' type.
+  virtual void gated_linear(Tensor out, Tensor x, const Weight& w, Tensor bias, Act act, Tensor scratch);
+
   /// Turns the first rotary_dim of each head of x: [n, heads · head_dim] in place. cos_sin: [n, rotary_dim], the first
   /// half cosines, the second half sines. Pairs are (2i, 2i+1) if interleaved, else (i, i + rotary_dim/2).
   virtual void rope(Tensor x, Tensor cos_sin, int head_dim, bool interleaved) = 0;
 
   /// Writes this step's keys and values, [n, num_kv_heads · head_dim] each, to their pages.
   virtual void store_kv(const KvView& kv, Tensor k, Tensor v, const PagedBatch& batch) = 0;
+  /// rope() of q and k, then store_kv(). qkv: [n, (num_heads + 2 · num_kv_heads) · head_dim]; q is turned in place,
+  /// what k holds afterwards is undefined.
+  virtual void rope_store_kv(const KvView& kv, Tensor qkv, Tensor cos_sin, bool interleaved, const PagedBatch& batch);
   /// Causal attention of q: [n, num_heads · head_dim] over the pages; this step's keys must have been stored.
   virtual void attention(Tensor out, Tensor q, const KvView& kv, const PagedBatch& batch,
                          const AttentionOptions& options) = 0;

@@ -41,11 +41,14 @@ class CudaBackend : public Backend {
   void add_rms_norm(Tensor out, Tensor h, Tensor x, Tensor w, float eps) override;
   void layer_norm(Tensor out, Tensor x, Tensor w, Tensor b, float eps) override;
   void linear(Tensor y, Tensor x, const Weight& w, Tensor bias) override;
+  void linear_add(Tensor h, Tensor x, const Weight& w, Tensor bias, Tensor scratch) override;
+  void gated_linear(Tensor out, Tensor x, const Weight& w, Tensor bias, Act act, Tensor scratch) override;
   void rope_table(Tensor cos_sin, std::span<const int32_t> positions, std::span<const float> inv_freq,
                   float factor) override;
   void rope(Tensor x, Tensor cos_sin, int head_dim, bool interleaved) override;
   /// Layout inside a page: [num_kv_heads, page_size, head_dim].
   void store_kv(const KvView& kv, Tensor k, Tensor v, const PagedBatch& batch) override;
+  void rope_store_kv(const KvView& kv, Tensor qkv, Tensor cos_sin, bool interleaved, const PagedBatch& batch) override;
   /// On tensor cores where kernels_cuda.h's attention_on_tensor_cores() says so, else by plain loops.
   void attention(Tensor out, Tensor q, const KvView& kv, const PagedBatch& batch,
                  const AttentionOptions& options) override;
@@ -78,12 +81,14 @@ class CudaBackend : public Backend {
     int slots_page_size = 0;
     int group = 0;  ///< query heads a KV head; what follows is made for it
     const cuda::AttentionItem *prefill = nullptr, *decode = nullptr;
-    const cuda::CombineItem* combines = nullptr;
-    int num_prefill = 0, num_decode = 0, num_combines = 0, num_slots = 0, partial_rows = 0;
+    int num_prefill = 0, num_decode = 0, num_slots = 0, partial_rows = 0;
   };
 
   void require(const char* op, const PagedBatch& batch) const;
+  const int32_t* slots_of(const KvView& kv, const PagedBatch& batch);
   void plan_attention(int group);
+  /// x, in type_ and aligned: itself or a copy in x_.
+  Tensor input(Tensor x);
   /// Memory that grows to the largest size asked for; `what` was in it is lost.
   std::byte* scratch(Buffer& memory, size_t bytes);
   /// Copies host rows of any format to rows of type_ on the device.
@@ -95,8 +100,9 @@ class CudaBackend : public Backend {
   cuda::DenseProducts dense_;
   cuda::Staging staging_;
   Step step_;
-  Buffer x_, y_, partial_;  ///< linear's rounded input and its result, attention's parts
-  Buffer chosen_;           ///< sample: ids
+  Buffer x_, y_;               ///< linear's rounded input and its result
+  Buffer partial_, counters_;  ///< attention's parts, and how many of them are done
+  Buffer chosen_;              ///< sample: ids
   Buffer host_logits_, pinned_rows_, sent_rows_;
   int threads_;
   std::unique_ptr<ThreadPool> pool_;  ///< converts weights

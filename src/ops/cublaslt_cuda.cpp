@@ -122,7 +122,7 @@ DenseProducts::Plan DenseProducts::make_plan(const Shape& s) {
   return plan;
 }
 
-void DenseProducts::multiply(Tensor y, Tensor x, Tensor w) {
+void DenseProducts::multiply(Tensor y, Tensor x, Tensor w, bool add) {
   const Shape shape{x.rows(), w.rows(), w.cols(), y.row_stride, x.row_stride, w.row_stride, w.dtype, y.dtype};
   auto found = plans_.find(shape);
   if (found == plans_.end()) {
@@ -133,8 +133,8 @@ void DenseProducts::multiply(Tensor y, Tensor x, Tensor w) {
     found = plans_.emplace(shape, make_plan(shape)).first;
   }
   const Plan& plan = found->second;
-  const float one = 1.0F, zero = 0.0F;
-  check(lt_.matmul(handle_, plan.desc, &one, w.data, plan.w, x.data, plan.x, &zero, y.data, plan.y, y.data, plan.y,
+  const float one = 1.0F, of_y = add ? 1.0F : 0.0F;
+  check(lt_.matmul(handle_, plan.desc, &one, w.data, plan.w, x.data, plan.x, &of_y, y.data, plan.y, y.data, plan.y,
                    &plan.algo, workspace_.data(), workspace_.bytes(), stream_),
         "cublasLtMatmul", shape);
 }

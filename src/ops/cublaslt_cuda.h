@@ -46,9 +46,9 @@ class DenseProducts {
   DenseProducts(const DenseProducts&) = delete;
   DenseProducts& operator=(const DenseProducts&) = delete;
 
-  /// y = x · wᵀ with float32 sums. x: [n, in], w: [out, in] of one type; y: [n, out] of the same or float32. Rows are
-  /// aligned to 16 bytes. float32 products are full float32 (no TF32).
-  void multiply(Tensor y, Tensor x, Tensor w);
+  /// y = x · wᵀ, or y += that if `add`, with float32 sums. x: [n, in], w: [out, in] of one type; y: [n, out] of the
+  /// same or float32. Rows are aligned to 16 bytes. float32 products are full float32 (no TF32).
+  void multiply(Tensor y, Tensor x, Tensor w, bool add);
   size_t version() const { return lt_.version(); }
 
  private:

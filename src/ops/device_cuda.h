@@ -6,6 +6,7 @@
 #include <cuda_fp16.h>
 #include <cuda_runtime.h>
 
+#include "ops/act.h"
 #include "tensor/tensor.h"
 
 namespace sgl::cuda {
@@ -29,6 +30,50 @@ __device__ inline __half from_float<__half>(float x) {
 template <>
 __device__ inline __nv_bfloat16 from_float<__nv_bfloat16>(float x) {
   return __float2bfloat16_rn(x);
+}
+
+/// First in every kernel. On Hopper and newer a kernel is launched while the one before it still runs (programmatic
+/// dependent launch): here it waits for the results, and lets the next one come. Elsewhere it does nothing.
+__device__ inline void let_next_start() {
+#if __CUDA_ARCH__ >= 900
+  cudaTriggerProgrammaticLaunchCompletion();
+#endif
+}
+__device__ inline void wait_for_previous() {
+#if __CUDA_ARCH__ >= 900
+  cudaGridDependencySynchronize();
+#endif
+}
+__device__ inline void enter() {
+  let_next_start();
+  wait_for_previous();
+}
+
+inline bool has_dependent_launch() {
+  static const bool has = [] {
+    int device = 0, major = 0;
+    cudaGetDevice(&device);
+    cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device);
+    return major >= 9;
+  }();
+  return has;
+}
+
+/// Launches a kernel that begins with enter(), or with its two halves.
+template <typename... Parameters, typename... Arguments>
+void launch(cudaStream_t stream, dim3 grid, dim3 threads, size_t shared_bytes, void (*kernel)(Parameters...),
+            Arguments... arguments) {
+  cudaLaunchAttribute attribute{};
+  attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  attribute.val.programmaticStreamSerializationAllowed = 1;
+  cudaLaunchConfig_t config{};
+  config.gridDim = grid;
+  config.blockDim = threads;
+  config.dynamicSmemBytes = shared_bytes;
+  config.stream = stream;
+  config.attrs = &attribute;
+  config.numAttrs = has_dependent_launch() ? 1 : 0;
+  cudaLaunchKernelEx(&config, kernel, static_cast<Parameters>(arguments)...);
 }
 
 template <int V>
@@ -84,6 +129,20 @@ __device__ inline float block_sum(float x) {
   __syncthreads();
   const int warps = static_cast<int>(blockDim.x) / kWarp;
   return warp_sum(static_cast<int>(threadIdx.x) % kWarp < warps ? sums[threadIdx.x % kWarp] : 0.0F);
+}
+
+__device__ inline float activate(float x, Act act) {
+  switch (act) {
+    case Act::Silu:
+      return x / (1.0F + expf(-x));
+    case Act::Gelu:
+      return 0.5F * x * (1.0F + erff(x * 0.70710678118654752440F));
+    case Act::GeluTanh:
+      return 0.5F * x * (1.0F + tanhf(0.79788456080286535588F * (x + 0.044715F * x * x * x)));
+    case Act::Relu:
+      return x > 0 ? x : 0;
+  }
+  return x;
 }
 
 template <typename T>

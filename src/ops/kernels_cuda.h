@@ -37,6 +37,18 @@ void argmax(cudaStream_t stream, int32_t* ids, Tensor logits);
 /// slots[i]: where token i's keys and values go: page · page_size + offset in the page. Layout inside a page:
 /// [num_kv_heads, page_size, head_dim], so that what attention reads of a page lies together.
 void store_kv(cudaStream_t stream, const KvView& kv, Tensor k, Tensor v, const int32_t* slots);
+/// rope() of q and k and store_kv() in one pass over qkv, in halves (not interleaved). Requires: can_rope_store_kv().
+void rope_store_kv(cudaStream_t stream, const KvView& kv, Tensor qkv, Tensor cos_sin, const int32_t* slots);
+bool can_rope_store_kv(const KvView& kv, const Tensor& qkv, const Tensor& cos_sin);
+
+/// Products of few rows (up to kGemvRows), each output by one warp: as fast as the weights can be read.
+constexpr int64_t kGemvRows = 4;
+/// Whether gemv() takes them: 16-bit weights and x of one type, aligned rows, few of x.
+bool can_gemv(const Tensor& x, const Tensor& w);
+/// y = x · wᵀ + bias, y of x's type or float32; h += that, if `add`, y float32. bias: float32, or empty.
+void gemv(cudaStream_t stream, Tensor y, Tensor x, Tensor w, Tensor bias, bool add);
+/// out[:, i] = act(row i) · row (d + i) of x · wᵀ + bias.
+void gemv_gated(cudaStream_t stream, Tensor out, Tensor x, Tensor w, Tensor bias, Act act);
 
 /// What one block of an attention kernel computes for each KV head: rows [row, row + as many as a tile has) of a
 /// sequence, counted as token · group + head in group, over positions [kv_begin, kv_end) or what they see of them.
@@ -44,13 +56,8 @@ struct AttentionItem {
   int32_t seq;
   int32_t row;
   int32_t kv_begin, kv_end;
-  int32_t slot;  ///< where the part's result goes; −1: it is the whole, and goes to `out`
-};
-/// Parts [slot, slot + splits) are those of the sequence's rows.
-struct CombineItem {
-  int32_t seq;
-  int32_t slot;
-  int32_t splits;
+  int32_t slot = -1;                    ///< where the part's result goes; −1: it is the whole, and goes to `out`
+  int32_t first_slot = -1, splits = 1;  ///< of all parts of these rows: slots [first_slot, first_slot + splits)
 };
 
 struct AttentionCall {
@@ -60,8 +67,7 @@ struct AttentionCall {
   const int32_t* pages;
   const AttentionItem* items;
   int num_items;
-  const CombineItem* combines;
-  int num_combines;
+  unsigned* counters;  ///< [slot][kv head], all 0, and 0 again afterwards
   float* partial;  ///< [slot][kv head][partial_rows][head_dim] results, then the same without head_dim: log2 of sums
   int num_slots;
   int partial_rows;  ///< the most rows an item with a slot has
@@ -76,7 +82,7 @@ constexpr int kDecodeRows = 16;    ///< of attention_decode
 bool attention_on_tensor_cores(const Tensor& out, const Tensor& q, const KvView& kv);
 /// Many rows a sequence: blocks of rows that walk over all positions they see.
 void attention_prefill(cudaStream_t stream, const AttentionCall& call);
-/// Few rows a sequence (at most kDecodeRows with the heads of a group): blocks of positions, combined afterwards.
+/// Few rows a sequence (at most kDecodeRows with the heads of a group): blocks of positions, combined by the last.
 void attention_decode(cudaStream_t stream, const AttentionCall& call);
 /// Any type, head size up to 640 and page size, in float32, a warp for each token and head: slow. tokens: sequence and
 /// position of each row, [n, 2] on the device.

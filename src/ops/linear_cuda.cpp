@@ -106,21 +106,59 @@ Param CudaBackend::prepare_table(const Tensor& table) {
   return p;
 }
 
+Tensor CudaBackend::input(Tensor x) {
+  if (x.dtype == type_ && is_aligned(x)) return x;
+  Tensor in = padded_rows(scratch(x_, padded_bytes(type_, x.rows(), x.cols())), type_, x.rows(), x.cols());
+  cuda::convert(stream_, in, x);
+  return in;
+}
+
 void CudaBackend::linear(Tensor y, Tensor x, const Weight& w, Tensor bias) {
   check_linear(y, x, w, bias);
   if (x.rows() == 0) return;
-  Tensor in = x, out = y;
-  if (x.dtype != type_ || !is_aligned(x)) {
-    in = padded_rows(scratch(x_, padded_bytes(type_, x.rows(), x.cols())), type_, x.rows(), x.cols());
-    cuda::convert(stream_, in, x);
-  }
+  const Tensor in = input(x), matrix = padded_rows(w.parts[0].packed.data(), type_, w.out, w.in);
+  Tensor out = y;
   if (!is_aligned(y) || (y.dtype != type_ && y.dtype != DType::F32)) {
     out = padded_rows(scratch(y_, padded_bytes(DType::F32, y.rows(), y.cols())), DType::F32, y.rows(), y.cols());
   }
-  dense_.multiply(out, in, padded_rows(w.parts[0].packed.data(), type_, w.out, w.in));
-  if (!bias.empty()) cuda::add_bias(stream_, out, bias);
+  if (cuda::can_gemv(in, matrix)) {
+    cuda::gemv(stream_, out, in, matrix, bias, false);
+  } else {
+    dense_.multiply(out, in, matrix, false);
+    if (!bias.empty()) cuda::add_bias(stream_, out, bias);
+  }
   if (out.data != y.data) cuda::convert(stream_, y, out);
   cuda::check(cudaGetLastError(), "linear");
+}
+
+void CudaBackend::linear_add(Tensor h, Tensor x, const Weight& w, Tensor bias, Tensor scratch_rows) {
+  check_linear(h, x, w, bias);
+  if (x.rows() == 0) return;
+  if (!is_aligned(h) || h.dtype != DType::F32) {
+    Backend::linear_add(h, x, w, bias, scratch_rows);
+    return;
+  }
+  const Tensor in = input(x), matrix = padded_rows(w.parts[0].packed.data(), type_, w.out, w.in);
+  if (cuda::can_gemv(in, matrix)) {
+    cuda::gemv(stream_, h, in, matrix, bias, true);
+  } else {
+    dense_.multiply(h, in, matrix, true);
+    if (!bias.empty()) cuda::add_bias(stream_, h, bias);
+  }
+  cuda::check(cudaGetLastError(), "linear_add");
+}
+
+void CudaBackend::gated_linear(Tensor out, Tensor x, const Weight& w, Tensor bias, Act act, Tensor scratch_rows) {
+  check_linear(scratch_rows, x, w, bias);
+  check_gated_act(out, scratch_rows);
+  if (x.rows() == 0) return;
+  const Tensor in = input(x), matrix = padded_rows(w.parts[0].packed.data(), type_, w.out, w.in);
+  if (out.dtype != type_ || !cuda::can_gemv(in, matrix)) {
+    Backend::gated_linear(out, in, w, bias, act, scratch_rows);
+    return;
+  }
+  cuda::gemv_gated(stream_, out, in, matrix, bias, act);
+  cuda::check(cudaGetLastError(), "gated_linear");
 }
 
 }  // namespace sgl

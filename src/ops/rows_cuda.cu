@@ -23,12 +23,14 @@ __device__ int64_t piece() {
 
 template <typename X, typename O, int V>
 __global__ void convert_kernel(O* out, int64_t out_stride, const X* x, int64_t x_stride, int64_t cols) {
+  enter();
   const int64_t row = blockIdx.x, at = piece<V>();
   if (at < cols) store<V>(out + row * out_stride + at, load<V>(x + row * x_stride + at));
 }
 
 template <typename T, int V>
 __global__ void add_bias_kernel(T* y, int64_t stride, const float* bias, int64_t cols) {
+  enter();
   const int64_t at = piece<V>();
   if (at >= cols) return;
   T* p = y + int64_t{blockIdx.x} * stride + at;
@@ -43,6 +45,7 @@ __global__ void add_bias_kernel(T* y, int64_t stride, const float* bias, int64_t
 template <typename T, int V, bool kAdd>
 __global__ void embedding_kernel(float* out, int64_t out_stride, const int32_t* ids, const T* table,
                                  int64_t table_stride, int64_t cols, float scale) {
+  enter();
   const int64_t row = blockIdx.x, at = piece<V>();
   if (at >= cols) return;
   Floats<V> f = load<V>(table + ids[row] * table_stride + at);
@@ -58,6 +61,7 @@ __global__ void embedding_kernel(float* out, int64_t out_stride, const int32_t* 
 template <typename X, typename O, int V>
 __global__ void rms_norm_kernel(O* out, int64_t out_stride, const X* x, int64_t x_stride, const float* w, int d,
                                 float eps) {
+  enter();
   x += blockIdx.x * x_stride + int64_t{blockIdx.y} * d;
   out += blockIdx.x * out_stride + int64_t{blockIdx.y} * d;
   float sum = 0;
@@ -79,6 +83,7 @@ __global__ void rms_norm_kernel(O* out, int64_t out_stride, const X* x, int64_t 
 template <typename X, typename O, int V>
 __global__ void add_rms_norm_kernel(O* out, int64_t out_stride, float* h, int64_t h_stride, const X* x,
                                     int64_t x_stride, const float* w, int d, float eps) {
+  enter();
   x += blockIdx.x * x_stride;
   h += blockIdx.x * h_stride;
   out += blockIdx.x * out_stride;
@@ -107,6 +112,7 @@ __global__ void add_rms_norm_kernel(O* out, int64_t out_stride, float* h, int64_
 template <typename X, typename O, int V>
 __global__ void layer_norm_kernel(O* out, int64_t out_stride, const X* x, int64_t x_stride, const float* w,
                                   const float* b, int d, float eps) {
+  enter();
   x += blockIdx.x * x_stride;
   out += blockIdx.x * out_stride;
   auto each = [&](auto body) {
@@ -136,6 +142,7 @@ __global__ void layer_norm_kernel(O* out, int64_t out_stride, const X* x, int64_
 
 __global__ void rope_table_kernel(float* out, int64_t stride, const int32_t* positions, const float* inv_freq,
                                   int pairs, float factor) {
+  enter();
   const int j = static_cast<int>(threadIdx.x);
   float* row = out + blockIdx.x * stride;
   const float angle = static_cast<float>(positions[blockIdx.x]) * inv_freq[j];
@@ -147,6 +154,7 @@ __global__ void rope_table_kernel(float* out, int64_t stride, const int32_t* pos
 template <typename T, int V, bool kInterleaved>
 __global__ void rope_kernel(T* x, int64_t stride, const float* cos_sin, int64_t table_stride, int half, int head_dim,
                             int heads) {
+  enter();
   const int64_t at = piece<V>();
   const int head = static_cast<int>(at / half), j = static_cast<int>(at % half);
   if (head >= heads) return;
@@ -166,22 +174,9 @@ __global__ void rope_kernel(T* x, int64_t stride, const float* cos_sin, int64_t 
   store<V>(second, b);
 }
 
-__device__ float activate(float x, Act act) {
-  switch (act) {
-    case Act::Silu:
-      return x / (1.0F + expf(-x));
-    case Act::Gelu:
-      return 0.5F * x * (1.0F + erff(x * 0.70710678118654752440F));
-    case Act::GeluTanh:
-      return 0.5F * x * (1.0F + tanhf(0.79788456080286535588F * (x + 0.044715F * x * x * x)));
-    case Act::Relu:
-      return x > 0 ? x : 0;
-  }
-  return x;
-}
-
 template <typename T, int V>
 __global__ void gated_act_kernel(T* out, int64_t out_stride, const T* x, int64_t x_stride, int64_t d, Act act) {
+  enter();
   const int64_t at = piece<V>();
   if (at >= d) return;
   x += blockIdx.x * x_stride + at;
@@ -194,6 +189,7 @@ __global__ void gated_act_kernel(T* out, int64_t out_stride, const T* x, int64_t
 
 template <typename T, int V>
 __global__ void activation_kernel(T* out, int64_t out_stride, const T* x, int64_t x_stride, int64_t d, Act act) {
+  enter();
   const int64_t at = piece<V>();
   if (at >= d) return;
   Floats<V> f = load<V>(x + blockIdx.x * x_stride + at);
@@ -204,6 +200,7 @@ __global__ void activation_kernel(T* out, int64_t out_stride, const T* x, int64_
 
 template <typename T, int V>
 __global__ void add_kernel(float* h, int64_t h_stride, const T* x, int64_t x_stride, int64_t d) {
+  enter();
   const int64_t at = piece<V>();
   if (at >= d) return;
   float* to = h + blockIdx.x * h_stride + at;
@@ -216,6 +213,7 @@ __global__ void add_kernel(float* h, int64_t h_stride, const T* x, int64_t x_str
 
 template <int V>
 __global__ void softcap_kernel(float* x, int64_t stride, int64_t d, float cap) {
+  enter();
   const int64_t at = piece<V>();
   if (at >= d) return;
   float* p = x + blockIdx.x * stride + at;
@@ -244,13 +242,19 @@ __device__ Best warp_best(Best best) {
   return best;
 }
 
+template <int V>
 __global__ void argmax_kernel(int32_t* ids, const float* logits, int64_t stride, int vocab) {
+  enter();
   __shared__ Best of_warp[kWarp];
   const float* row = logits + blockIdx.x * stride;
   Best best{-INFINITY, vocab};
-  for (int i = static_cast<int>(threadIdx.x); i < vocab; i += static_cast<int>(blockDim.x)) {
-    const Best other{row[i], i};
-    if (before(other, best)) best = other;
+  for (int at = static_cast<int>(threadIdx.x) * V; at < vocab; at += static_cast<int>(blockDim.x) * V) {
+    const Floats<V> f = load<V>(row + at);
+#pragma unroll
+    for (int i = 0; i < V; ++i) {
+      const Best other{f.at[i], at + i};
+      if (before(other, best)) best = other;
+    }
   }
   best = warp_best(best);
   if (threadIdx.x % kWarp == 0) of_warp[threadIdx.x / kWarp] = best;
@@ -264,6 +268,7 @@ __global__ void argmax_kernel(int32_t* ids, const float* logits, int64_t stride,
 template <typename T, typename C, int V>
 __global__ void store_kv_kernel(C* k_pages, C* v_pages, const T* k, int64_t k_stride, const T* v, int64_t v_stride,
                                 const int32_t* slots, int page_size, int heads, int head_dim) {
+  enter();
   const int64_t at = piece<V>();
   const int64_t head = at / head_dim, j = at % head_dim;
   if (head >= heads) return;
@@ -271,6 +276,45 @@ __global__ void store_kv_kernel(C* k_pages, C* v_pages, const T* k, int64_t k_st
   const int64_t to = ((page * heads + head) * page_size + offset) * head_dim + j;
   store<V>(k_pages + to, load<V>(k + blockIdx.x * k_stride + at));
   store<V>(v_pages + to, load<V>(v + blockIdx.x * v_stride + at));
+}
+
+// Piece p of token i: eight pairs of a head of q or k, or twice eight elements of a head of v. q is turned in place; k,
+// turned, and v go to their pages.
+template <typename T, typename C>
+__global__ void rope_store_kv_kernel(T* qkv, int64_t stride, const float* cos_sin, int64_t table_stride, C* k_pages,
+                                     C* v_pages, const int32_t* slots, int page_size, int heads, int kv_heads,
+                                     int head_dim, int rotary_half) {
+  enter();
+  const int half = head_dim / 2;
+  const int64_t at = piece<8>();
+  const int head = static_cast<int>(at / half), j = static_cast<int>(at % half);
+  if (head >= heads + 2 * kv_heads) return;
+  // Pair i of the part that turns is (i, i + rotary_half); what comes after it stands as it is.
+  const int first = j < rotary_half ? j : 2 * j;
+  const int second = j < rotary_half ? j + rotary_half : 2 * j + 8;
+  T* p = qkv + blockIdx.x * stride + int64_t{head} * head_dim;
+  Floats<8> a = load<8>(p + first), b = load<8>(p + second);
+  if (head < heads + kv_heads && j < rotary_half) {
+    const float* table = cos_sin + blockIdx.x * table_stride;
+    const Floats<8> c = load<8>(table + j), s = load<8>(table + rotary_half + j);
+#pragma unroll
+    for (int i = 0; i < 8; ++i) {
+      const float a0 = a.at[i], b0 = b.at[i];
+      a.at[i] = a0 * c.at[i] - b0 * s.at[i];
+      b.at[i] = a0 * s.at[i] + b0 * c.at[i];
+    }
+  }
+  if (head < heads) {
+    store<8>(p + first, a);
+    store<8>(p + second, b);
+    return;
+  }
+  const bool is_v = head >= heads + kv_heads;
+  const int64_t kv_head = head - heads - (is_v ? kv_heads : 0);
+  const int64_t slot = slots[blockIdx.x], page = slot / page_size, offset = slot % page_size;
+  C* to = (is_v ? v_pages : k_pages) + ((page * kv_heads + kv_head) * page_size + offset) * head_dim;
+  store<8>(to + first, a);
+  store<8>(to + second, b);
 }
 
 }  // namespace
@@ -284,8 +328,8 @@ void convert(cudaStream_t stream, Tensor out, Tensor x) {
         using O = typename decltype(out_type)::type;
         unsigned threads = 0;
         const dim3 grid = pieces<width.value>(x.rows(), x.cols(), threads);
-        convert_kernel<X, O, width.value>
-            <<<grid, threads, 0, stream>>>(pointer<O>(out), out.row_stride, pointer<X>(x), x.row_stride, x.cols());
+        launch(stream, grid, threads, 0, convert_kernel<X, O, width.value>, pointer<O>(out), out.row_stride,
+               pointer<X>(x), x.row_stride, x.cols());
       });
     });
   });
@@ -298,8 +342,8 @@ void add_bias(cudaStream_t stream, Tensor y, Tensor bias) {
       using T = typename decltype(type)::type;
       unsigned threads = 0;
       const dim3 grid = pieces<width.value>(y.rows(), y.cols(), threads);
-      add_bias_kernel<T, width.value>
-          <<<grid, threads, 0, stream>>>(pointer<T>(y), y.row_stride, pointer<float>(bias), y.cols());
+      launch(stream, grid, threads, 0, add_bias_kernel<T, width.value>, pointer<T>(y), y.row_stride,
+             pointer<float>(bias), y.cols());
     });
   });
 }
@@ -313,8 +357,8 @@ void look_up(cudaStream_t stream, Tensor out, const int32_t* ids, Tensor table, 
       using T = typename decltype(type)::type;
       unsigned threads = 0;
       const dim3 grid = pieces<width.value>(out.rows(), out.cols(), threads);
-      embedding_kernel<T, width.value, kAdd><<<grid, threads, 0, stream>>>(
-          pointer<float>(out), out.row_stride, ids, pointer<T>(table), table.row_stride, out.cols(), scale);
+      launch(stream, grid, threads, 0, embedding_kernel<T, width.value, kAdd>, pointer<float>(out), out.row_stride, ids,
+             pointer<T>(table), table.row_stride, out.cols(), scale);
     });
   });
 }
@@ -339,8 +383,8 @@ void rms_norm(cudaStream_t stream, Tensor out, Tensor x, Tensor w, float eps) {
       with_width(in_eights(x) && in_eights(out) && in_eights(w), [&](auto width) {
         using X = typename decltype(x_type)::type;
         using O = typename decltype(out_type)::type;
-        rms_norm_kernel<X, O, width.value><<<grid, threads_for(d / width.value), 0, stream>>>(
-            pointer<O>(out), out.row_stride, pointer<X>(x), x.row_stride, pointer<float>(w), static_cast<int>(d), eps);
+        launch(stream, grid, threads_for(d / width.value), 0, rms_norm_kernel<X, O, width.value>, pointer<O>(out),
+               out.row_stride, pointer<X>(x), x.row_stride, pointer<float>(w), static_cast<int>(d), eps);
       });
     });
   });
@@ -354,10 +398,9 @@ void add_rms_norm(cudaStream_t stream, Tensor out, Tensor h, Tensor x, Tensor w,
       with_width(in_eights(x) && in_eights(out) && in_eights(h) && in_eights(w), [&](auto width) {
         using X = typename decltype(x_type)::type;
         using O = typename decltype(out_type)::type;
-        add_rms_norm_kernel<X, O, width.value>
-            <<<static_cast<unsigned>(x.rows()), threads_for(d / width.value), 0, stream>>>(
-                pointer<O>(out), out.row_stride, pointer<float>(h), h.row_stride, pointer<X>(x), x.row_stride,
-                pointer<float>(w), static_cast<int>(d), eps);
+        launch(stream, static_cast<unsigned>(x.rows()), threads_for(d / width.value), 0,
+               add_rms_norm_kernel<X, O, width.value>, pointer<O>(out), out.row_stride, pointer<float>(h), h.row_stride,
+               pointer<X>(x), x.row_stride, pointer<float>(w), static_cast<int>(d), eps);
       });
     });
   });
@@ -371,10 +414,9 @@ void layer_norm(cudaStream_t stream, Tensor out, Tensor x, Tensor w, Tensor b, f
       with_width(in_eights(x) && in_eights(out) && in_eights(w) && in_eights(b), [&](auto width) {
         using X = typename decltype(x_type)::type;
         using O = typename decltype(out_type)::type;
-        layer_norm_kernel<X, O, width.value>
-            <<<static_cast<unsigned>(x.rows()), threads_for(d / width.value), 0, stream>>>(
-                pointer<O>(out), out.row_stride, pointer<X>(x), x.row_stride, pointer<float>(w), pointer<float>(b),
-                static_cast<int>(d), eps);
+        launch(stream, static_cast<unsigned>(x.rows()), threads_for(d / width.value), 0,
+               layer_norm_kernel<X, O, width.value>, pointer<O>(out), out.row_stride, pointer<X>(x), x.row_stride,
+               pointer<float>(w), pointer<float>(b), static_cast<int>(d), eps);
       });
     });
   });
@@ -383,8 +425,8 @@ void layer_norm(cudaStream_t stream, Tensor out, Tensor x, Tensor w, Tensor b, f
 void rope_table(cudaStream_t stream, Tensor cos_sin, const int32_t* positions, const float* inv_freq, float factor) {
   if (cos_sin.rows() == 0) return;
   const int pairs = static_cast<int>(cos_sin.cols() / 2);
-  rope_table_kernel<<<static_cast<unsigned>(cos_sin.rows()), static_cast<unsigned>(pairs), 0, stream>>>(
-      pointer<float>(cos_sin), cos_sin.row_stride, positions, inv_freq, pairs, factor);
+  launch(stream, static_cast<unsigned>(cos_sin.rows()), static_cast<unsigned>(pairs), 0, rope_table_kernel,
+         pointer<float>(cos_sin), cos_sin.row_stride, positions, inv_freq, pairs, factor);
 }
 
 void rope(cudaStream_t stream, Tensor x, Tensor cos_sin, int head_dim, bool interleaved) {
@@ -396,14 +438,14 @@ void rope(cudaStream_t stream, Tensor x, Tensor cos_sin, int head_dim, bool inte
     unsigned threads = 0;
     if (interleaved) {
       const dim3 grid = pieces<1>(x.rows(), int64_t{heads} * half, threads);
-      rope_kernel<T, 1, true><<<grid, threads, 0, stream>>>(pointer<T>(x), x.row_stride, pointer<float>(cos_sin),
-                                                            cos_sin.row_stride, half, head_dim, heads);
+      launch(stream, grid, threads, 0, rope_kernel<T, 1, true>, pointer<T>(x), x.row_stride, pointer<float>(cos_sin),
+             cos_sin.row_stride, half, head_dim, heads);
       return;
     }
     with_width(eights, [&](auto width) {
       const dim3 grid = pieces<width.value>(x.rows(), int64_t{heads} * half, threads);
-      rope_kernel<T, width.value, false><<<grid, threads, 0, stream>>>(
-          pointer<T>(x), x.row_stride, pointer<float>(cos_sin), cos_sin.row_stride, half, head_dim, heads);
+      launch(stream, grid, threads, 0, rope_kernel<T, width.value, false>, pointer<T>(x), x.row_stride,
+             pointer<float>(cos_sin), cos_sin.row_stride, half, head_dim, heads);
     });
   });
 }
@@ -415,8 +457,8 @@ void gated_act(cudaStream_t stream, Tensor out, Tensor x, Act act) {
       using T = typename decltype(type)::type;
       unsigned threads = 0;
       const dim3 grid = pieces<width.value>(out.rows(), out.cols(), threads);
-      gated_act_kernel<T, width.value>
-          <<<grid, threads, 0, stream>>>(pointer<T>(out), out.row_stride, pointer<T>(x), x.row_stride, out.cols(), act);
+      launch(stream, grid, threads, 0, gated_act_kernel<T, width.value>, pointer<T>(out), out.row_stride, pointer<T>(x),
+             x.row_stride, out.cols(), act);
     });
   });
 }
@@ -428,8 +470,8 @@ void activation(cudaStream_t stream, Tensor out, Tensor x, Act act) {
       using T = typename decltype(type)::type;
       unsigned threads = 0;
       const dim3 grid = pieces<width.value>(out.rows(), out.cols(), threads);
-      activation_kernel<T, width.value>
-          <<<grid, threads, 0, stream>>>(pointer<T>(out), out.row_stride, pointer<T>(x), x.row_stride, out.cols(), act);
+      launch(stream, grid, threads, 0, activation_kernel<T, width.value>, pointer<T>(out), out.row_stride,
+             pointer<T>(x), x.row_stride, out.cols(), act);
     });
   });
 }
@@ -441,8 +483,8 @@ void add(cudaStream_t stream, Tensor h, Tensor x) {
       using T = typename decltype(type)::type;
       unsigned threads = 0;
       const dim3 grid = pieces<width.value>(x.rows(), x.cols(), threads);
-      add_kernel<T, width.value>
-          <<<grid, threads, 0, stream>>>(pointer<float>(h), h.row_stride, pointer<T>(x), x.row_stride, x.cols());
+      launch(stream, grid, threads, 0, add_kernel<T, width.value>, pointer<float>(h), h.row_stride, pointer<T>(x),
+             x.row_stride, x.cols());
     });
   });
 }
@@ -452,14 +494,36 @@ void softcap(cudaStream_t stream, Tensor x, float cap) {
   with_width(in_eights(x), [&](auto width) {
     unsigned threads = 0;
     const dim3 grid = pieces<width.value>(x.rows(), x.cols(), threads);
-    softcap_kernel<width.value><<<grid, threads, 0, stream>>>(pointer<float>(x), x.row_stride, x.cols(), cap);
+    launch(stream, grid, threads, 0, softcap_kernel<width.value>, pointer<float>(x), x.row_stride, x.cols(), cap);
   });
 }
 
 void argmax(cudaStream_t stream, int32_t* ids, Tensor logits) {
   if (logits.rows() == 0) return;
-  argmax_kernel<<<static_cast<unsigned>(logits.rows()), 1024, 0, stream>>>(
-      ids, pointer<float>(logits), logits.row_stride, static_cast<int>(logits.cols()));
+  with_width(in_eights(logits), [&](auto width) {
+    launch(stream, static_cast<unsigned>(logits.rows()), 1024, 0, argmax_kernel<width.value>, ids,
+           pointer<float>(logits), logits.row_stride, static_cast<int>(logits.cols()));
+  });
+}
+
+bool can_rope_store_kv(const KvView& kv, const Tensor& qkv, const Tensor& cos_sin) {
+  return in_eights(qkv) && in_eights(cos_sin) && kv.head_dim % 16 == 0 && cos_sin.cols() % 16 == 0;
+}
+
+void rope_store_kv(cudaStream_t stream, const KvView& kv, Tensor qkv, Tensor cos_sin, const int32_t* slots) {
+  if (qkv.rows() == 0) return;
+  const auto heads = static_cast<int>(qkv.cols() / kv.head_dim) - 2 * kv.num_kv_heads;
+  with_type(qkv.dtype, [&](auto type) {
+    with_type(kv.dtype, [&](auto kv_type) {
+      using T = typename decltype(type)::type;
+      using C = typename decltype(kv_type)::type;
+      unsigned threads = 0;
+      const dim3 grid = pieces<8>(qkv.rows(), qkv.cols() / 2, threads);
+      launch(stream, grid, threads, 0, rope_store_kv_kernel<T, C>, pointer<T>(qkv), qkv.row_stride,
+             pointer<float>(cos_sin), cos_sin.row_stride, reinterpret_cast<C*>(kv.k), reinterpret_cast<C*>(kv.v), slots,
+             kv.page_size, heads, kv.num_kv_heads, kv.head_dim, static_cast<int>(cos_sin.cols() / 2));
+    });
+  });
 }
 
 void store_kv(cudaStream_t stream, const KvView& kv, Tensor k, Tensor v, const int32_t* slots) {
@@ -471,9 +535,9 @@ void store_kv(cudaStream_t stream, const KvView& kv, Tensor k, Tensor v, const i
         using C = typename decltype(kv_type)::type;
         unsigned threads = 0;
         const dim3 grid = pieces<width.value>(k.rows(), k.cols(), threads);
-        store_kv_kernel<T, C, width.value><<<grid, threads, 0, stream>>>(
-            reinterpret_cast<C*>(kv.k), reinterpret_cast<C*>(kv.v), pointer<T>(k), k.row_stride, pointer<T>(v),
-            v.row_stride, slots, kv.page_size, kv.num_kv_heads, kv.head_dim);
+        launch(stream, grid, threads, 0, store_kv_kernel<T, C, width.value>, reinterpret_cast<C*>(kv.k),
+               reinterpret_cast<C*>(kv.v), pointer<T>(k), k.row_stride, pointer<T>(v), v.row_stride, slots,
+               kv.page_size, kv.num_kv_heads, kv.head_dim);
       });
     });
   });
