@@ -282,6 +282,21 @@ TEST_P(OpsOnCuda, LinearEqualsReference) {
   }
 }
 
+TEST_P(OpsOnCuda, ManyOutputsOfFewRowsEqualReference) {
+  const DType t = GetParam();
+  constexpr int64_t kOutputs = 16421;  // so many that a warp has two to itself
+  std::mt19937 random(kSeed);
+  for (const int64_t n : {1, 3}) {
+    const Matrix x = rounded(random_matrix(random, n, 1096), t);
+    const WeightMatrix source = random_weights(random, t, kOutputs, 1096);
+    DeviceMatrix dx(*cuda_, x, t), got(*cuda_, n, kOutputs, DType::F32);
+    Matrix want(n, kOutputs);
+    cuda_->linear(got.tensor, dx.tensor, cuda_->prepare({&source.tensor, 1}), {});
+    ref_.linear(want.tensor, x.tensor, ref_.prepare({&source.tensor, 1}), {});
+    expect_near(got.values(), want.values(), 6e-5F, DType::F32);
+  }
+}
+
 TEST_P(OpsOnCuda, FusedOpsEqualTheirParts) {
   const DType t = GetParam();
   for (const int64_t n : {1, 3, 4, 5, 40}) {
