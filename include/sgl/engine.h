@@ -45,6 +45,9 @@ struct EngineOptions {
   std::string schedule_policy = "lpm";        ///< lpm, fcfs, dfs-weight, random
   double schedule_conservativeness = 1.0;
   bool disable_radix_cache = false;
+  bool disable_jump_forward = false;             ///< text that a grammar forces is sampled token by token
+  bool constrained_json_any_whitespace = false;  ///< JSON of grammars may have white space; false: compact
+  int constrained_json_max_whitespace = 64;      ///< of it, characters in a row
   int64_t random_seed = 0;
   int decode_log_interval = 40;  ///< steps between two log lines; 0: none
 };
@@ -62,7 +65,7 @@ struct ModelInfo {
   std::optional<float> temperature{}, top_p{}, min_p{}, repetition_penalty{};
   std::optional<int> top_k{};
   bool has_chat_template = false;
-  bool has_grammars = false;  ///< generations can be constrained by regex, json_schema and ebnf
+  bool has_grammars = false;  ///< generations can be constrained by regex, json_schema, ebnf and structural_tag
 };
 
 /// A snapshot of the engine's state.

@@ -17,6 +17,7 @@ struct SamplingParams {
   std::optional<int> max_new_tokens = 128;  ///< ≥ 0; nullopt: up to the context's end; 0: prefill only
   int min_new_tokens = 0;                   ///< until then EOS and stop_token_ids cannot be sampled; ≤ max_new_tokens
   std::vector<std::string> stop{};          ///< ≤ 32; searched in the decoded output; trimmed from the text
+  std::vector<std::string> stop_regex{};    ///< ≤ 32 patterns of ≤ 256 bytes; the text ends behind the first match
   std::vector<int32_t> stop_token_ids{};
   bool no_stop_trim = false;              ///< keep the stop string or stop token in the text
   bool ignore_eos = false;                ///< EOS ids and stop_token_ids do not end the text
@@ -28,8 +29,15 @@ struct SamplingParams {
   float presence_penalty = 0.0F;          ///< [−2, 2]: logit −= f if seen in the output
   float repetition_penalty = 1.0F;        ///< (0, 2]: seen in the output: logit > 0 ? ÷ f : × f
   std::map<int32_t, float> logit_bias{};  ///< added to the logit of each id
-  std::optional<int64_t> seed{};          ///< fixes the result wherever the request runs in a batch
-  int n = 1;                              ///< ≥ 1: number of samples of the same prompt
+  // A grammar that the output must follow: at most one of the four. Needs ModelInfo::has_grammars.
+  std::string regex{};           ///< Python's re, matched against the whole output
+  std::string json_schema{};     ///< the output is JSON of this JSON Schema; "$$ANY$$": any JSON
+  std::string ebnf{};            ///< GBNF; the output is what the rule `root` derives
+  std::string structural_tag{};  ///< free text with parts that follow schemas: SGLang's JSON, old or new form
+  /// The output is free up to and with this text (the end of a reasoning part), and follows the grammar behind it.
+  std::string grammar_after{};
+  std::optional<int64_t> seed{};  ///< fixes the result wherever the request runs in a batch
+  int n = 1;                      ///< ≥ 1: number of samples of the same prompt
   bool skip_special_tokens = true;
   bool spaces_between_special_tokens = true;
 };
@@ -103,10 +111,15 @@ struct FinishReason {
 /// last.
 struct Output {
   std::string rid{};
-  int index = 0;                                    ///< which of the `n` samples
-  std::string text{};                               ///< new text; whole UTF-8 characters
-  std::vector<int32_t> token_ids{};                 ///< new tokens, the stop token included
-  std::vector<PositionLogprobs> logprobs{};         ///< for each of token_ids, if asked for
+  int index = 0;                     ///< which of the `n` samples
+  std::string text{};                ///< new text; whole UTF-8 characters
+  std::vector<int32_t> token_ids{};  ///< new tokens, the stop token included
+  /// So many tokens at the end of the earlier pieces are replaced by token_ids, and their log-probabilities by
+  /// logprobs: text that a grammar forced is appended as the tokenizer spells it, which may merge it with what stood
+  /// before. The text only ever grows.
+  int replaces = 0;
+  int forced_tokens = 0;                     ///< of all output tokens so far, those that a grammar forced: not sampled
+  std::vector<PositionLogprobs> logprobs{};  ///< for each of token_ids, if asked for
   std::vector<PositionLogprobs> prompt_logprobs{};  ///< with the first piece, if asked for
   FinishReason finish{};
   int prompt_tokens = 0;
@@ -114,6 +127,9 @@ struct Output {
   int cached_tokens = 0;      ///< prompt tokens taken from the prefix cache at first admission
   int num_retractions = 0;
 };
+
+/// Makes `into` and the piece that follows it one piece.
+void merge(Output& into, Output&& next);
 
 /// Receives a request's pieces. Called on the scheduler's thread: must not block or throw.
 using OutputCallback = std::function<void(Output&&)>;

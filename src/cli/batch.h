@@ -23,16 +23,16 @@ namespace sgl::cli {
 /// or with `messages` as /v1/chat/completions takes them; or a JSON string, which is a prompt. `sampling` holds
 /// the sampling parameters that the line does not give; with messages, what neither gives comes from the model's
 /// generation config, as the server has it. Throws InvalidArgument, Unsupported.
-Call parse_line(const std::string& line, const nlohmann::json& sampling, EngineApi& engine);
+Call parse_line(const std::string& line, const nlohmann::ordered_json& sampling, EngineApi& engine);
 
 /// `sampling`, and the model's own generation config for what it does not give.
-nlohmann::json with_generation_defaults(const nlohmann::json& sampling, const ModelInfo& info);
+nlohmann::ordered_json with_generation_defaults(const nlohmann::ordered_json& sampling, const ModelInfo& info);
 
 /// Runs lines with a bounded number in flight. Thread: one; the engine's callbacks come on its own.
 class Batch {
  public:
   /// `write` gets each answer, one line of JSON without its end, in the order of the lines.
-  Batch(EngineApi& engine, nlohmann::json sampling, size_t max_in_flight,
+  Batch(EngineApi& engine, nlohmann::ordered_json sampling, size_t max_in_flight,
         std::function<void(const std::string&)> write);
   /// Aborts what still runs.
   ~Batch();
@@ -81,7 +81,7 @@ class Batch {
   void write_ready();
 
   EngineApi& engine_;
-  const nlohmann::json sampling_;
+  const nlohmann::ordered_json sampling_;
   const size_t max_in_flight_;
   const std::function<void(const std::string&)> write_;
   std::shared_ptr<Inbox> inbox_ = std::make_shared<Inbox>();

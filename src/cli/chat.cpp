@@ -19,7 +19,7 @@ namespace sgl::cli {
 
 int chat(const std::vector<std::string>& arguments, World& world) {
   EngineOptions options;
-  nlohmann::json sampling = {{"max_new_tokens", nullptr}};  // up to the end of the context
+  nlohmann::ordered_json sampling = {{"max_new_tokens", nullptr}};  // up to the end of the context
   std::string system, log_level;
   Flags f(
       "chat", "sgl chat [--model-path MODEL] [FLAGS]",

@@ -38,7 +38,7 @@ std::string trim(const std::string& s) {
 
 }  // namespace
 
-Conversation::Conversation(EngineApi& engine, std::string system, nlohmann::json sampling, World& world,
+Conversation::Conversation(EngineApi& engine, std::string system, nlohmann::ordered_json sampling, World& world,
                            bool is_terminal)
     : engine_(engine),
       system_(std::move(system)),

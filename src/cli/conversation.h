@@ -18,7 +18,7 @@ class Conversation {
  public:
   /// `sampling`: sampling_params of /generate.
   /// `is_terminal`: a person reads: prompts, hints and an empty line between turns are printed.
-  Conversation(EngineApi& engine, std::string system, nlohmann::json sampling, World& world, bool is_terminal);
+  Conversation(EngineApi& engine, std::string system, nlohmann::ordered_json sampling, World& world, bool is_terminal);
 
   void run(LineReader& reader);
 
@@ -33,7 +33,7 @@ class Conversation {
 
   EngineApi& engine_;
   std::string system_;
-  nlohmann::json sampling_;
+  nlohmann::ordered_json sampling_;
   World& world_;
   bool is_terminal_;
   std::vector<ChatMessage> messages_;  ///< the system's first, if there is one

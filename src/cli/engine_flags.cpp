@@ -82,9 +82,15 @@ void add_scheduler_flags(Flags& f, EngineOptions& o) {
   f.number("--schedule-conservativeness", o.schedule_conservativeness, 0, kInfinity,
            "more: fewer requests are sent back to the queue for want of memory, fewer run at once (default: 1)");
   f.toggle("--disable-radix-cache", o.disable_radix_cache, "do not share computed prefixes between requests");
+  f.group("Constrained output");
+  f.toggle("--disable-jump-forward", o.disable_jump_forward, "sample text that a grammar forces token by token, too");
+  f.toggle("--constrained-json-any-whitespace", o.constrained_json_any_whitespace,
+           "let JSON that follows a grammar have white space between its tokens (default: compact)");
+  f.integer("--constrained-json-max-whitespace-cnt", o.constrained_json_max_whitespace, 0, 65536,
+            "of it, characters in a row at most (default: 64)");
 }
 
-void add_sampling_flags(Flags& f, nlohmann::json& params) {
+void add_sampling_flags(Flags& f, nlohmann::ordered_json& params) {
   f.group("Sampling");
   auto integer = [&](const char* flag, const char* key, int64_t min, int64_t max, const char* help) {
     f.integer_to(
@@ -131,8 +137,7 @@ const std::vector<ForeignFlag>& foreign_flags() {
       {"--base-gpu-id", true, "0"},
       {"--completion-template", true, nullptr},
       {"--config", true, nullptr},
-      {"--constrained-json-disable-any-whitespace", false, nullptr},
-      {"--constrained-json-max-whitespace-cnt", true, nullptr},
+      {"--constrained-json-disable-any-whitespace", false, ""},  // as is the default
       {"--cpu-offload-gb", true, "0"},
       {"--crash-dump-folder", true, nullptr},
       {"--cuda-graph-backend-decode", true, "disabled"},
@@ -163,7 +168,7 @@ const std::vector<ForeignFlag>& foreign_flags() {
       {"--enable-torch-compile", false, nullptr},
       {"--ep-size", true, "1"},
       {"--expert-parallel-size", true, "1"},
-      {"--grammar-backend", true, "none"},
+      {"--grammar-backend", true, nullptr},
       {"--hf-chat-template-name", true, nullptr},
       {"--hicache-ratio", true, nullptr},
       {"--hicache-size", true, nullptr},

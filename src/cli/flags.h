@@ -105,7 +105,7 @@ void add_compute_flags(Flags& flags, EngineOptions& o);
 void add_scheduler_flags(Flags& flags, EngineOptions& o);
 /// Sampling flags set fields of `params` as the object sampling_params of /generate spells them; those not given stay
 /// out of it.
-void add_sampling_flags(Flags& flags, nlohmann::json& params);
+void add_sampling_flags(Flags& flags, nlohmann::ordered_json& params);
 void add_log_level(Flags& flags, std::string& level, const std::string& fallback);
 
 }  // namespace sgl::cli

@@ -24,7 +24,7 @@
 namespace sgl::cli {
 namespace {
 
-using Json = nlohmann::json;
+using Json = nlohmann::ordered_json;
 
 struct GenerateFlags {
   EngineOptions engine;

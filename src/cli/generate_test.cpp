@@ -16,7 +16,7 @@ namespace sgl::cli {
 namespace {
 
 namespace fs = std::filesystem;
-using Json = nlohmann::json;
+using Json = nlohmann::ordered_json;
 
 bool has(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
 

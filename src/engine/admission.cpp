@@ -13,6 +13,7 @@ namespace {
 
 constexpr float kGreedyBelow = 1e-6F;
 constexpr size_t kMostStops = 32;
+constexpr size_t kLongestStopRegex = 256;
 constexpr int kMostSamples = 1024;
 constexpr int kAllTokens = 1 << 30;  // top_k: another way to say "all"
 
@@ -29,6 +30,14 @@ void check_ids(const char* field, const std::vector<int32_t>& ids, int vocab_siz
     if (id < 0 || id >= vocab_size) {
       refuse(fmt::format("{} holds the token id {}; ids are in [0, {})", field, id, vocab_size));
     }
+  }
+}
+
+StopPattern make_stop_pattern(const std::string& pattern) {
+  try {
+    return StopPattern(pattern);
+  } catch (const Error& e) {
+    throw Error(e.kind(), fmt::format("stop_regex: {}", e.what()));
   }
 }
 
@@ -59,6 +68,24 @@ int room_for_output(const Request& request, std::vector<int32_t>& tokens, const 
   return wanted ? std::min(*wanted, room) : room;
 }
 
+// Text that the grammar forces before anything is sampled is computed together with the prompt. Not where the output
+// might end in it: what ends an output is decided when it is sampled.
+void begin_with_forced(Sequence& seq) {
+  if (!seq.constraint) return;
+  OutputConstraint ahead = *seq.constraint;
+  std::optional<OutputConstraint::Jump> jump = ahead.jump({});
+  if (!jump || static_cast<int>(jump->ids.size()) >= seq.max_new_tokens || !seq.sampling.stop.empty() ||
+      !seq.sampling.stop_regex.empty()) {
+    return;
+  }
+  const auto& stops = seq.sampling.stop_token_ids;
+  if (std::find_first_of(jump->ids.begin(), jump->ids.end(), stops.begin(), stops.end()) != jump->ids.end()) return;
+  seq.constraint = std::move(ahead);
+  for (int32_t id : jump->ids) seq.append_forced(id, seq.early);
+  seq.text.append_text(jump->text, seq.early.text);
+  seq.text.resume(jump->ids);
+}
+
 }  // namespace
 
 int AdmissionLimits::max_request_len() const {
@@ -87,7 +114,14 @@ void check_sampling(const SamplingParams& s, int vocab_size, bool has_tokenizer)
   for (const std::string& stop : s.stop) {
     if (stop.empty()) refuse("a stop string must not be empty");
   }
-  if (!s.stop.empty() && !has_tokenizer)
+  if (s.stop_regex.size() > kMostStops)
+    refuse(fmt::format("at most {} stop_regex are allowed, got {}", kMostStops, s.stop_regex.size()));
+  for (const std::string& pattern : s.stop_regex) {
+    if (pattern.empty() || pattern.size() > kLongestStopRegex) {
+      refuse(fmt::format("a stop_regex must have 1 to {} bytes, got {}", kLongestStopRegex, pattern.size()));
+    }
+  }
+  if ((!s.stop.empty() || !s.stop_regex.empty()) && !has_tokenizer)
     refuse("stop strings need a tokenizer; the server runs with --skip-tokenizer-init");
   check_ids("stop_token_ids", s.stop_token_ids, vocab_size);
   for (auto [id, bias] : s.logit_bias) {
@@ -99,7 +133,8 @@ void check_sampling(const SamplingParams& s, int vocab_size, bool has_tokenizer)
 
 std::vector<std::unique_ptr<Sequence>> make_sequences(const Request& request, std::vector<int32_t> tokens,
                                                       const OutputCallback& on_output, const Tokenizer* tokenizer,
-                                                      const AdmissionLimits& limits, uint64_t fallback_seed) {
+                                                      const AdmissionLimits& limits, uint64_t fallback_seed,
+                                                      const std::optional<OutputConstraint>& constraint) {
   const SamplingParams& s = request.sampling;
   check_sampling(s, limits.vocab_size, tokenizer != nullptr);
   if (tokens.empty()) refuse("the prompt is empty; it must hold at least one token");
@@ -120,6 +155,9 @@ std::vector<std::unique_ptr<Sequence>> make_sequences(const Request& request, st
   int logprob_start = request.logprob_start_len < prompt_len ? request.logprob_start_len : -1;
   if (request.logprob_start_len == -1 && max_new == 0) logprob_start = 0;
   if (!request.return_logprob) logprob_start = -1;
+
+  std::vector<StopPattern> patterns;
+  for (const std::string& pattern : s.stop_regex) patterns.push_back(make_stop_pattern(pattern));
 
   std::vector<std::unique_ptr<Sequence>> sequences;
   for (int i = 0; i < s.n; ++i) {
@@ -143,8 +181,10 @@ std::vector<std::unique_ptr<Sequence>> make_sequences(const Request& request, st
     seq->tokens.reserve(tokens.size() + static_cast<size_t>(std::min(max_new, 4096)));
     seq->prompt_len = prompt_len;
     if (tokenizer != nullptr) {
-      seq->text = TextStream(*tokenizer, s.stop, s.skip_special_tokens, s.no_stop_trim);
+      seq->text = TextStream(*tokenizer, s.stop, s.skip_special_tokens, s.no_stop_trim, patterns);
     }
+    seq->constraint = constraint;
+    begin_with_forced(*seq);
     sequences.push_back(std::move(seq));
   }
   return sequences;

@@ -25,9 +25,10 @@ struct AdmissionLimits {
 void check_sampling(const SamplingParams& sampling, int vocab_size, bool has_tokenizer);
 
 /// Makes the request's n sequences. `tokens`: its prompt; `fallback_seed` is used where the request gives none.
-/// Throws InvalidArgument. `tokenizer` may be null.
+/// `constraint`: what Request::sampling's grammar was compiled to. Throws InvalidArgument. `tokenizer` may be null.
 std::vector<std::unique_ptr<Sequence>> make_sequences(const Request& request, std::vector<int32_t> tokens,
                                                       const OutputCallback& on_output, const Tokenizer* tokenizer,
-                                                      const AdmissionLimits& limits, uint64_t fallback_seed);
+                                                      const AdmissionLimits& limits, uint64_t fallback_seed,
+                                                      const std::optional<OutputConstraint>& constraint = std::nullopt);
 
 }  // namespace sgl

@@ -6,7 +6,6 @@
 #include <condition_variable>
 #include <exception>
 #include <filesystem>
-#include <iterator>
 #include <mutex>
 #include <random>
 #include <thread>
@@ -20,6 +19,7 @@
 #include "checkpoint/checkpoint.h"
 #include "checkpoint/hub.h"
 #include "engine/admission.h"
+#include "engine/constraint.h"
 #include "engine/memory_plan.h"
 #include "engine/runner.h"
 #include "engine/scheduler.h"
@@ -114,7 +114,8 @@ class Engine::Impl {
 
   std::vector<std::unique_ptr<Sequence>> prepare(Request& request, const OutputCallback& on_output) {
     if (request.rid.empty()) request.rid = random_rid();
-    return make_sequences(request, tokenize(request), on_output, text_.tokenizer.get(), limits_, next_seed());
+    return make_sequences(request, tokenize(request), on_output, text_.tokenizer.get(), limits_, next_seed(),
+                          constraints_->compile(request.sampling));
   }
 
   std::vector<int32_t> tokenize(const Request& request) const {
@@ -154,6 +155,7 @@ class Engine::Impl {
   std::unique_ptr<KvPool> kv_;
   std::unique_ptr<Runner> runner_;
   std::vector<int32_t> eos_ids_;
+  std::unique_ptr<ConstraintCompiler> constraints_;
   AdmissionLimits limits_;
   std::mutex seed_mutex_;
   std::mt19937_64 seeds_;
@@ -206,6 +208,7 @@ void Engine::Impl::load() {
   if (text_error) std::rethrow_exception(text_error);
 
   eos_ids_ = end_ids(c, text_.tokenizer.get());
+  constraints_ = std::make_unique<ConstraintCompiler>(text_.tokenizer.get(), eos_ids_, options_);
   runner_ = std::make_unique<Runner>(*backend_, *model_, *kv_, eos_ids_);
 
   options_.context_length = context;
@@ -249,6 +252,7 @@ void Engine::Impl::fill_info(const ModelConfig& c) {
   info_.min_p = c.generation.min_p;
   info_.top_k = c.generation.top_k;
   info_.repetition_penalty = c.generation.repetition_penalty;
+  info_.has_grammars = text_.tokenizer != nullptr;
   info_.has_chat_template = text_.chat_template != nullptr;
 }
 
@@ -269,16 +273,7 @@ std::vector<Output> Engine::generate(std::vector<Request> requests) {
     auto on_output = [&, base](Output&& piece) {
       std::lock_guard lock(mutex);
       Output& whole = results[base + static_cast<size_t>(piece.index)];
-      auto append = [](auto& to, auto& from) { std::move(from.begin(), from.end(), std::back_inserter(to)); };
-      piece.text.insert(0, whole.text);
-      std::vector<int32_t> ids = std::move(whole.token_ids);
-      append(ids, piece.token_ids);
-      append(whole.logprobs, piece.logprobs);
-      append(whole.prompt_logprobs, piece.prompt_logprobs);
-      piece.token_ids = std::move(ids);
-      piece.logprobs = std::move(whole.logprobs);
-      piece.prompt_logprobs = std::move(whole.prompt_logprobs);
-      whole = std::move(piece);
+      merge(whole, std::move(piece));
       if (whole.finish.type != FinishReason::Type::Running) {
         ++ended;
         done.notify_one();

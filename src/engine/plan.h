@@ -1,6 +1,7 @@
 #pragma once
 // What the scheduler decides for one step: which sequences, and how many of their tokens to compute.
 
+#include <string>
 #include <vector>
 
 #include "engine/sequence.h"
@@ -35,6 +36,7 @@ struct Step {
     std::vector<SampleResult> scored;
     bool sampled = false;
     SampleResult next;
+    std::string error{};  ///< why nothing could be sampled
   };
   std::vector<RowResult> results;
 };

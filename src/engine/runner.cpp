@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "sgl/error.h"
+
 namespace sgl {
 
 Runner::Runner(Backend& backend, const Model& model, const KvPool& kv, std::vector<int32_t> eos_ids)
@@ -67,6 +69,28 @@ SampleRow Runner::sample_row(const Sequence& seq, int position) {
   return row;
 }
 
+// The ids that the sequence's grammar allows. Where these are all banned, because the text is complete before
+// min_new_tokens, the grammar counts.
+void Runner::constrain(SampleRow& row, const Sequence& seq, int64_t vocab, std::string& error) {
+  if (masks_used_ == masks_.size()) masks_.emplace_back();
+  std::vector<uint32_t>& mask = masks_[masks_used_];
+  try {
+    if (!seq.constraint->fill_mask(mask, vocab)) {
+      error = "the grammar cannot go on: no token of the model's vocabulary fits";
+      return;
+    }
+  } catch (const Error& e) {
+    error = e.what();
+    return;
+  }
+  ++masks_used_;
+  row.allowed = mask.data();
+  if (row.banned.empty()) return;
+  std::vector<uint32_t> left = mask;
+  for (int32_t id : row.banned) left[static_cast<size_t>(id) / 32] &= ~(1U << (static_cast<unsigned>(id) % 32));
+  if (std::all_of(left.begin(), left.end(), [](uint32_t word) { return word == 0; })) row.banned = {};
+}
+
 Step Runner::run(Plan plan) {
   arena_.reset();
   build_batch(plan);
@@ -75,12 +99,20 @@ Step Runner::run(Plan plan) {
   sample_rows_.clear();
   banned_.clear();
   banned_.reserve(picks_.size());  // rows point into it
-  for (const Pick& pick : picks_) sample_rows_.push_back(sample_row(*plan.rows[pick.row].seq, pick.position));
+  masks_used_ = 0;
+  masks_.reserve(picks_.size());  // likewise
+  Step step;
+  step.results.resize(plan.rows.size());
+  for (const Pick& pick : picks_) {
+    const Sequence& seq = *plan.rows[pick.row].seq;
+    SampleRow& row = sample_rows_.emplace_back(sample_row(seq, pick.position));
+    if (row.forced < 0 && seq.constraint && seq.constraint->active()) {
+      constrain(row, seq, logits.cols(), step.results[pick.row].error);
+    }
+  }
   sample_results_.assign(picks_.size(), SampleResult{});
   if (!picks_.empty()) backend_.sample(sample_results_, logits, sample_rows_);
 
-  Step step;
-  step.results.resize(plan.rows.size());
   for (size_t i = 0; i < picks_.size(); ++i) {
     Step::RowResult& result = step.results[picks_[i].row];
     if (sample_rows_[i].forced >= 0) {

@@ -25,6 +25,7 @@ class Runner {
   };
   void build_batch(const Plan& plan);
   SampleRow sample_row(const Sequence& seq, int position);
+  void constrain(SampleRow& row, const Sequence& seq, int64_t vocab, std::string& error);
 
   Backend& backend_;
   const Model& model_;
@@ -38,6 +39,8 @@ class Runner {
   std::vector<SampleRow> sample_rows_;
   std::vector<SampleResult> sample_results_;
   std::vector<std::vector<int32_t>> banned_;
+  std::vector<std::vector<uint32_t>> masks_;  ///< what grammars allow
+  size_t masks_used_ = 0;
 };
 
 /// First position of the prompt whose logits are wanted, given where the report starts: the token at position p is

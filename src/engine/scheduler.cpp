@@ -301,19 +301,16 @@ bool Scheduler::admit(Sequence& seq, const Budget& budget) {
   const double room = static_cast<double>(free_.free_pages() + tree_.counts().evictable()) * config_.page_size;
   if (!running_.empty() && extend + later + config_.page_size >= room - reserved_tokens()) return false;
 
-  seq.pages = std::move(match.pages);
-  seq.lock = std::move(match.lock);
-  seq.tree_pages = static_cast<int>(seq.pages.size());
-  seq.computed = matched;
+  adopt(seq, std::move(match));
   if (!grow_pages(seq, chunk_of(seq, matched, budget))) {
     release(seq);
     return false;
   }
   if (!seq.admitted_before) {
     seq.admitted_before = true;
-    seq.cached_tokens = matched;
+    seq.cached_tokens = std::min(matched, seq.prompt_len);
     totals_.prompt_tokens += seq.prompt_len;
-    totals_.cached_tokens += matched;
+    totals_.cached_tokens += seq.cached_tokens;
     std::lock_guard lock(mutex_);
     --queued_;
   }
@@ -410,7 +407,7 @@ void Scheduler::finish(Step& step) {
 }
 
 void Scheduler::finish_row(Sequence& seq, int q_len, Step::RowResult& result) {
-  const bool was_prefill = seq.computed + q_len <= seq.prompt_len;
+  const bool was_prefill = seq.computed < seq.prompt_len;
   if (was_prefill || q_len > 1) window_prefill_ += q_len;
   for (SampleResult& scored : result.scored) {
     if (seq.prompt_logprobs.empty() && seq.logprob_start == 0) {  // nothing stands before the first token
@@ -425,7 +422,7 @@ void Scheduler::finish_row(Sequence& seq, int q_len, Step::RowResult& result) {
   if (was_prefill) cache_computed(seq);
   if (seq.remaining() > 0) return;  // more of the prompt to come
 
-  Output out;
+  Output out = std::exchange(seq.early, {});
   if (seq.logprob_start >= 0) {
     if (seq.prompt_logprobs.empty() && seq.logprob_start == 0) {  // a prompt of one token
       seq.prompt_logprobs.push_back({{std::nullopt, seq.tokens[0]}, {}, {}});
@@ -434,57 +431,98 @@ void Scheduler::finish_row(Sequence& seq, int q_len, Step::RowResult& result) {
     seq.logprob_start = -1;
   }
   if (result.sampled) {
+    if (!result.error.empty()) {
+      end_with(seq, {.type = FinishReason::Type::Abort, .message = result.error, .status = 400});
+      return;
+    }
     if (result.next.bad) {
       end_with(seq, {.type = FinishReason::Type::Abort,
                      .message = "the model's logits are not numbers; the checkpoint may be damaged",
                      .status = 500});
       return;
     }
-    accept_token(seq, result.next, out);
+    try {
+      accept_token(seq, result.next, out);
+    } catch (const Error& e) {  // the text drove its grammar beyond the limits
+      out.finish = {.type = FinishReason::Type::Abort, .message = e.what(), .status = 400};
+      ++totals_.aborted;
+    }
   } else {
     out.finish = {.type = FinishReason::Type::Length};
   }
   deliver(seq, std::move(out));
 }
 
-// Appends the sampled token and decides whether the text ends with it: stop string, then stop id, then length.
+// Appends the sampled token, and what a grammar forces behind it, and decides whether the text ends there.
 void Scheduler::accept_token(Sequence& seq, SampleResult& next, Output& out) {
-  const SamplingParams& s = seq.sampling;
+  const int before = seq.output_len();
   const int32_t id = next.token;
-  seq.tokens.push_back(id);
-  ++totals_.generation_tokens;
-  ++window_tokens_;
-  out.token_ids.push_back(id);
+  PositionLogprobs logprobs;
   if (seq.return_logprob) {
-    PositionLogprobs& p = out.logprobs.emplace_back();
-    p.token = {next.logprob, id};
-    for (auto [top_id, logprob] : next.top) p.top.push_back({logprob, top_id});
-    for (auto [asked_id, logprob] : next.asked) p.asked.push_back({logprob, asked_id});
+    logprobs.token = {next.logprob, id};
+    for (auto [top_id, logprob] : next.top) logprobs.top.push_back({logprob, top_id});
+    for (auto [asked_id, logprob] : next.asked) logprobs.asked.push_back({logprob, asked_id});
   }
-  if (seq.wants_penalties()) {
-    auto it = std::find_if(seq.output_counts.begin(), seq.output_counts.end(), [&](auto& c) { return c.first == id; });
-    if (it == seq.output_counts.end()) {
-      seq.output_counts.emplace_back(id, 1);
-    } else {
-      ++it->second;
+  seq.append_output(id, std::move(logprobs), out);
+  if (seq.constraint) {
+    const bool taken = seq.constraint->accept(id);
+    SGL_ASSERT(taken, "a token was sampled that its mask did not allow");
+  }
+  std::optional<std::string> stop;
+  if (!is_stop_id(seq, id) || seq.sampling.no_stop_trim) stop = seq.text.append(id, out.text);
+  if (!ends_at(seq, id, std::move(stop), out) && seq.constraint) extend_by_forced(seq, out);
+  if (out.finish.type != FinishReason::Type::Running) seq.text.finish(out.text);
+  count_output(seq.output_len() - before);
+}
+
+// What the grammar forces needs no sampling: it is appended here, and the next step computes it like a piece of a
+// prompt.
+void Scheduler::extend_by_forced(Sequence& seq, Output& out) {
+  while (std::optional<OutputConstraint::Jump> jump = seq.constraint->jump(seq.output())) {
+    forget_computed(seq, seq.prompt_len + static_cast<int>(jump->keep));
+    seq.drop_output(jump->keep, out);
+    size_t shown = 0;
+    for (size_t i = 0; i < jump->ids.size(); ++i) {
+      const int32_t id = jump->ids[i];
+      seq.append_forced(id, out);
+      std::optional<std::string> stop;
+      if (!is_stop_id(seq, id) || seq.sampling.no_stop_trim) {
+        stop = seq.text.append_text(std::string_view(jump->text).substr(shown, jump->ends[i] - shown), out.text);
+      }
+      shown = jump->ends[i];
+      if (ends_at(seq, id, std::move(stop), out)) return;
     }
+    seq.text.resume(seq.output());
   }
+  if (!seq.constraint->must_end()) return;
+  out.finish.type = FinishReason::Type::Stop;
+  if (!config_.eos_ids.empty()) seq.append_forced(config_.eos_ids.front(), out);
+  out.finish.matched = seq.tokens.back();
+}
+
+bool Scheduler::is_stop_id(const Sequence& seq, int32_t id) const {
   auto contains = [&](const std::vector<int32_t>& ids) { return std::find(ids.begin(), ids.end(), id) != ids.end(); };
-  const bool stop_id = !s.ignore_eos && (contains(config_.eos_ids) || contains(s.stop_token_ids));
-  if (!stop_id || s.no_stop_trim) {
-    if (std::optional<std::string> matched = seq.text.append(id, out.text)) {
-      out.finish.type = FinishReason::Type::Stop;
-      out.finish.matched = std::move(*matched);
-      return;
-    }
-  }
-  if (stop_id) {
+  if (seq.constraint && seq.constraint->ended()) return true;
+  return !seq.sampling.ignore_eos && (contains(config_.eos_ids) || contains(seq.sampling.stop_token_ids));
+}
+
+// Whether the output ends with its last token `id`: by a stop string, then a stop id, then the length.
+bool Scheduler::ends_at(const Sequence& seq, int32_t id, std::optional<std::string> stop, Output& out) const {
+  if (stop) {
+    out.finish.type = FinishReason::Type::Stop;
+    out.finish.matched = std::move(*stop);
+  } else if (is_stop_id(seq, id)) {
     out.finish.type = FinishReason::Type::Stop;
     out.finish.matched = id;
   } else if (seq.output_len() >= seq.max_new_tokens) {
     out.finish.type = FinishReason::Type::Length;
   }
-  if (out.finish.type != FinishReason::Type::Running) seq.text.finish(out.text);
+  return out.finish.type != FinishReason::Type::Running;
+}
+
+void Scheduler::count_output(int tokens) {
+  totals_.generation_tokens += tokens;
+  window_tokens_ += tokens;
 }
 
 void Scheduler::deliver(Sequence& seq, Output&& out) {
@@ -494,6 +532,7 @@ void Scheduler::deliver(Sequence& seq, Output&& out) {
   out.completion_tokens = seq.output_len();
   out.cached_tokens = seq.cached_tokens;
   out.num_retractions = seq.num_retractions;
+  out.forced_tokens = seq.forced_tokens;
   const bool ended = out.finish.type != FinishReason::Type::Running;
   if (ended) {
     cache_computed(seq);
@@ -526,10 +565,30 @@ void Scheduler::release(Sequence& seq) {
   seq.computed = 0;
 }
 
+// Keeps what is computed of the first `tokens` tokens only: the others will be different.
+void Scheduler::forget_computed(Sequence& seq, int tokens) {
+  if (seq.computed <= tokens) return;
+  if (tokens >= seq.tree_pages * config_.page_size) {
+    seq.computed = tokens;
+    return;
+  }
+  // Pages that the tree owns, after a retraction, must not be written to.
+  release(seq);
+  adopt(seq, tree_.match(key_of(seq, tokens)));
+}
+
+// Begins with what the tree has of the sequence.
+void Scheduler::adopt(Sequence& seq, RadixTree::Match match) {
+  seq.pages = std::move(match.pages);
+  seq.lock = std::move(match.lock);
+  seq.tree_pages = static_cast<int>(seq.pages.size());
+  seq.computed = seq.tree_pages * config_.page_size;
+}
+
 void Scheduler::end_with(Sequence& seq, FinishReason finish) {
   if (!seq.on_output) return;
   if (finish.type == FinishReason::Type::Abort) ++totals_.aborted;
-  Output out;
+  Output out = std::exchange(seq.early, {});
   seq.text.finish(out.text);
   out.finish = std::move(finish);
   deliver(seq, std::move(out));

@@ -15,6 +15,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <random>
 #include <string>
 #include <thread>
@@ -104,6 +105,12 @@ class Scheduler {
   void finish(Step& step);
   void finish_row(Sequence& seq, int q_len, Step::RowResult& result);
   void accept_token(Sequence& seq, SampleResult& next, Output& out);
+  bool ends_at(const Sequence& seq, int32_t id, std::optional<std::string> stop, Output& out) const;
+  bool is_stop_id(const Sequence& seq, int32_t id) const;
+  void extend_by_forced(Sequence& seq, Output& out);
+  void adopt(Sequence& seq, RadixTree::Match match);
+  void forget_computed(Sequence& seq, int tokens);
+  void count_output(int tokens);
   void deliver(Sequence& seq, Output&& out);
   void cache_computed(Sequence& seq);
   void release(Sequence& seq);

@@ -4,12 +4,15 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <optional>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "cache/page_allocator.h"
 #include "cache/radix_tree.h"
+#include "engine/constraint.h"
 #include "engine/text_stream.h"
 #include "sgl/request.h"
 
@@ -53,11 +56,22 @@ struct Sequence {
   std::vector<std::pair<int32_t, int32_t>> output_counts;  ///< (id, count), kept only where a penalty needs it
   std::vector<PositionLogprobs> prompt_logprobs;           ///< collected until the prompt is computed
   TextStream text;
+  std::optional<OutputConstraint> constraint;
+  int forced_tokens = 0;  ///< of the output: not sampled
+  Output early;           ///< what a grammar forces before anything is sampled; goes out with the first piece
 
   int output_len() const { return static_cast<int>(tokens.size()) - prompt_len; }
   int remaining() const { return static_cast<int>(tokens.size()) - computed; }
   bool prefilling() const { return remaining() > 1; }
   int remaining_new() const { return max_new_tokens - output_len(); }
+  std::span<const int32_t> output() const { return std::span(tokens).subspan(static_cast<size_t>(prompt_len)); }
+  /// Adds an output token, here and to the piece that reports it. `logprobs` counts if they were asked for.
+  void append_output(int32_t id, PositionLogprobs logprobs, Output& piece);
+  /// The same for a token that a grammar forced: under the grammar its probability is 1.
+  void append_forced(int32_t id, Output& piece);
+  /// Takes back all but the first `keep` output tokens, here and from the piece, or from the earlier ones
+  /// (Output::replaces). Requires: computed ≤ prompt_len + keep.
+  void drop_output(size_t keep, Output& piece);
   bool wants_penalties() const {
     return sampling.frequency_penalty != 0 || sampling.presence_penalty != 0 || sampling.repetition_penalty != 1;
   }

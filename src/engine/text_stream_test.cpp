@@ -4,6 +4,8 @@
 
 #include <gtest/gtest.h>
 
+#include "sgl/error.h"
+
 namespace sgl {
 namespace {
 
@@ -73,6 +75,27 @@ TEST(TextStream, ReleasesTheRestAtTheEnd) {
   EXPECT_EQ(shown, "ab");
   stream.finish(shown);
   EXPECT_EQ(shown, "abST");
+}
+
+TEST(TextStream, APatternEndsTheTextWithItsTokenAndCutsNothing) {
+  ListTokenizer t({"call 0", "12-34", "5 now", "!"});
+  TextStream stream(t, {"nowhere"}, true, false, {StopPattern("x+"), StopPattern("[0-9]{3}-[0-9]{3}")});
+  std::string shown;
+  EXPECT_FALSE(stream.append(0, shown));
+  EXPECT_FALSE(stream.append(1, shown));
+  EXPECT_EQ(stream.append(2, shown), "[0-9]{3}-[0-9]{3}");
+  EXPECT_EQ(shown, "call 012-345 now");
+}
+
+TEST(TextStream, AnAnchoredPatternIsTestedAfterEachToken) {
+  ListTokenizer t({"done", " or", " done"});
+  TextStream stream(t, {}, true, false, {StopPattern("or done$")});
+  std::string shown;
+  EXPECT_FALSE(stream.append(0, shown));
+  EXPECT_FALSE(stream.append(1, shown));
+  EXPECT_TRUE(stream.append(2, shown));
+  EXPECT_THROW(StopPattern("(a"), Error);
+  EXPECT_THROW(StopPattern("(?=a)b"), Error);
 }
 
 TEST(TextStream, AnySplitShowsTheSameText) {

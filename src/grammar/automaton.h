@@ -113,6 +113,8 @@ class Automaton {
   unsigned class_of(uint8_t byte) const { return class_of_[byte]; }
   /// The only byte that can follow, or −1 if there are several, none, or the text may end here.
   int forced_byte(StateId state);
+  /// Whether the text is complete and nothing can follow.
+  bool must_end(StateId state);
 
   const Term& term(TermId id) const { return terms_[id]; }
   std::span<const TermId> items(TermId id) const { return {lists_.data() + terms_[id].a, terms_[id].b}; }

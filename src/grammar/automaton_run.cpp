@@ -242,6 +242,14 @@ int Automaton::forced_byte(StateId state) {
   return result;
 }
 
+bool Automaton::must_end(StateId state) {
+  if (!accepts(state)) return false;
+  for (unsigned c = 0; c < num_classes_; ++c) {
+    if (next_class(state, c) != kDead) return false;
+  }
+  return true;
+}
+
 size_t Automaton::memory() const {
   return terms_.size() * (sizeof(Term) + 12) + lists_.size() * 4 + slots_.size() * 4 + table_.size() * 4 +
          state_terms_.size() * 8 + (live_.size() + clamped_.size()) * 48;

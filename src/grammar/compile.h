@@ -8,7 +8,8 @@
 
 namespace sgl::grammar {
 
-TermId compile_regex(CharTerms& chars, std::string_view pattern);
+/// The text is a match, or with `search` holds one.
+TermId compile_regex(CharTerms& chars, std::string_view pattern, bool search = false);
 TermId compile_json_schema(CharTerms& chars, std::string_view schema, const GrammarOptions& options);
 TermId compile_ebnf(CharTerms& chars, std::string_view text);
 TermId compile_structural_tag(CharTerms& chars, std::string_view text, const GrammarOptions& options);

@@ -50,8 +50,9 @@ namespace {
 constexpr std::chrono::milliseconds kCommonTime{30};
 }
 
-grammar::TermId grammar::compile_regex(CharTerms& chars, std::string_view pattern) {
-  return full_match_term(chars, parse_regex(pattern, RegexDialect::Python), Spelling::Plain);
+grammar::TermId grammar::compile_regex(CharTerms& chars, std::string_view pattern, bool search) {
+  const RegexNode regex = parse_regex(pattern, RegexDialect::Python);
+  return search ? search_term(chars, regex, Spelling::Plain) : full_match_term(chars, regex, Spelling::Plain);
 }
 
 Grammar::Grammar(const GrammarSpec& spec, std::shared_ptr<const grammar::TokenVocabulary> vocabulary,
@@ -66,7 +67,7 @@ Grammar::Grammar(const GrammarSpec& spec, std::shared_ptr<const grammar::TokenVo
   grammar::TermId root = grammar::kNone;
   switch (spec.kind) {
     case GrammarKind::Regex:
-      root = grammar::compile_regex(chars, spec.text);
+      root = grammar::compile_regex(chars, spec.text, spec.options.search);
       break;
     case GrammarKind::JsonSchema:
       root = grammar::compile_json_schema(chars, spec.text, spec.options);
@@ -196,6 +197,13 @@ bool GrammarMatcher::complete() const {
   return ended_ || core_->automaton.accepts(state_);
 }
 
+bool GrammarMatcher::must_end() const {
+  if (ended_) return true;
+  refresh();
+  Use use(*core_);
+  return core_->automaton.must_end(state_);
+}
+
 void GrammarMatcher::rollback(size_t steps) {
   SGL_ASSERT(steps <= history_.size(), "cannot roll back more steps than were accepted");
   if (steps == 0) return;
@@ -217,9 +225,9 @@ GrammarCompiler::GrammarCompiler(std::shared_ptr<const grammar::TokenVocabulary>
 }
 
 std::shared_ptr<const Grammar> GrammarCompiler::compile(const GrammarSpec& spec) {
-  std::string key = fmt::format("{}{}{}{}:", static_cast<int>(spec.kind), spec.options.compact ? 'c' : 'w',
+  std::string key = fmt::format("{}{}{}{}{}:", static_cast<int>(spec.kind), spec.options.compact ? 'c' : 'w',
                                 spec.options.max_whitespace ? std::to_string(*spec.options.max_whitespace) : "",
-                                spec.options.closed_objects ? 'x' : 'o') +
+                                spec.options.closed_objects ? 'x' : 'o', spec.options.search ? 's' : 'm') +
                     spec.text;
   {
     std::lock_guard lock(mutex_);

@@ -42,6 +42,8 @@ struct GrammarOptions {
   bool compact = true;
   /// Not compact: at most so many characters of white space in a row; unlimited if not set.
   std::optional<uint32_t> max_whitespace = {};
+  /// Regex: the text holds a match, as Python's re.search finds it, instead of being one.
+  bool search = false;
   /// Objects whose schema has `properties` and does not speak of additional ones have no others.
   bool closed_objects = false;
 
@@ -112,6 +114,8 @@ class GrammarMatcher {
   /// Whether the text may end here, or has.
   bool complete() const;
   bool ended() const { return ended_; }
+  /// Whether nothing but the end may come.
+  bool must_end() const;
   /// Undoes the last `steps` accepted tokens or texts. Requires: as many were accepted.
   void rollback(size_t steps);
   size_t steps() const { return history_.size(); }

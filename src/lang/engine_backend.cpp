@@ -33,21 +33,12 @@ std::string make_rid() {
   return fmt::format("program-{:08x}{:012x}", process, counter++);
 }
 
-// The members exist in engines that have grammars (ModelInfo::has_grammars).
-template <class Params>
-void set_constraints(Params& params, const GenOptions& o) {
-  if constexpr (requires { params.regex = o.regex, params.json_schema = o.json_schema, params.ebnf = o.ebnf; }) {
-    params.regex = o.regex;
-    params.json_schema = o.json_schema;
-    params.ebnf = o.ebnf;
-  }
-}
-
 SamplingParams sampling_of(const GenOptions& o) {
   SamplingParams p;
   p.max_new_tokens = o.max_tokens;
   p.min_new_tokens = o.min_tokens.value_or(0);
   p.stop = o.stop.items();
+  p.stop_regex = o.stop_regex.items();
   p.stop_token_ids = o.stop_token_ids;
   p.ignore_eos = o.ignore_eos.value_or(false);
   p.temperature = static_cast<float>(o.temperature.value_or(1));
@@ -59,7 +50,9 @@ SamplingParams sampling_of(const GenOptions& o) {
   p.repetition_penalty = static_cast<float>(o.repetition_penalty.value_or(1));
   p.seed = o.seed;
   p.n = o.n.value_or(1);
-  set_constraints(p, o);
+  p.regex = o.regex;
+  p.json_schema = o.json_schema;
+  p.ebnf = o.ebnf;
   return p;
 }
 
@@ -71,6 +64,10 @@ void add_meta(Meta& meta, const Output& piece) {
   meta.completion_tokens = piece.completion_tokens;
   meta.cached_tokens = piece.cached_tokens;
   for (const PositionLogprobs& p : piece.prompt_logprobs) meta.input_token_logprobs.push_back(score_of(p.token));
+  // A grammar's forced text may spell the last tokens anew (Output::replaces).
+  const auto replaced = std::min(static_cast<size_t>(piece.replaces), meta.output_token_logprobs.size());
+  meta.output_token_logprobs.resize(meta.output_token_logprobs.size() - replaced);
+  if (!meta.output_top_logprobs.empty()) meta.output_top_logprobs.resize(meta.output_token_logprobs.size());
   for (const PositionLogprobs& p : piece.logprobs) {
     meta.output_token_logprobs.push_back(score_of(p.token));
     if (p.top.empty()) continue;
@@ -115,6 +112,7 @@ class EngineBackend final : public Backend {
             .regex = grammars,
             .json_schema = grammars,
             .ebnf = grammars,
+            .stop_regex = true,
             .stop_token_ids = true,
             .logprobs = true,
             .multiple = true,

@@ -53,6 +53,8 @@ struct SampleMath {
   double (*exp_all)(float* p, const float* logits, int64_t n, float largest);
   /// The sum of those p[0, n) that are above `bound`; their number goes to count.
   double (*weigh)(const float* p, int64_t n, float bound, int64_t* count);
+  /// logits[i] = −∞ where bit i % 32 of allowed[i / 32] is not set.
+  void (*forbid)(float* logits, int64_t n, const uint32_t* allowed);
 };
 extern const SampleMath kPlainSampleMath;
 

@@ -23,7 +23,7 @@ struct Candidate {
 
 bool heavier(const Candidate& a, const Candidate& b) { return a.p != b.p ? a.p > b.p : a.id < b.id; }
 
-void adjust_logits(float* logits, int64_t vocab, const SampleRow& row) {
+void adjust_logits(float* logits, int64_t vocab, const SampleRow& row, const SampleMath& math) {
   for (auto [id, count] : row.counts) {
     float& x = logits[id];
     if (row.repetition_penalty != 1.0F) x = x > 0 ? x / row.repetition_penalty : x * row.repetition_penalty;
@@ -31,10 +31,12 @@ void adjust_logits(float* logits, int64_t vocab, const SampleRow& row) {
   }
   for (auto [id, add] : row.bias) logits[id] += add;
   for (int32_t id : row.banned) logits[id] = -INFINITY;
-  if (row.allowed != nullptr) {
-    for (int64_t i = 0; i < vocab; ++i) {
-      if ((row.allowed[i / 32] >> (i % 32) & 1U) == 0) logits[i] = -INFINITY;
-    }
+  if (row.allowed != nullptr) math.forbid(logits, vocab, row.allowed);
+}
+
+void plain_forbid(float* logits, int64_t vocab, const uint32_t* allowed) {
+  for (int64_t i = 0; i < vocab; ++i) {
+    if ((allowed[i / 32] >> (i % 32) & 1U) == 0) logits[i] = -INFINITY;
   }
 }
 
@@ -216,11 +218,11 @@ double counter_uniform(uint64_t seed, uint64_t position) {
   return (static_cast<double>(z >> 11) + 0.5) * 0x1p-53;
 }
 
-const SampleMath kPlainSampleMath = {plain_argmax, plain_exp_all, plain_weigh};
+const SampleMath kPlainSampleMath = {plain_argmax, plain_exp_all, plain_weigh, plain_forbid};
 
 void sample_row(SampleResult& result, float* logits, int64_t vocab, const SampleRow& row, const SampleMath& math) {
   result = SampleResult{};
-  adjust_logits(logits, vocab, row);
+  adjust_logits(logits, vocab, row, math);
   const int32_t best = math.argmax(logits, vocab);
   if (best < 0 || logits[best] == INFINITY) {
     result.bad = true;

@@ -207,6 +207,30 @@ double exp_all(float* p, const float* x, int64_t n, float largest) {
   return total;
 }
 
+// Bit i of a word shifted to lane i.
+VecI lane_bits() {
+  int32_t bit[kLanes];
+  for (int i = 0; i < kLanes; ++i) bit[i] = 1 << i;
+  return load(bit);
+}
+
+void forbid(float* x, int64_t n, const uint32_t* allowed) {
+  const VecF never = splat(-__builtin_inff());
+  const VecI bit = lane_bits();
+  int64_t i = 0;
+  for (; i + 32 <= n; i += 32) {
+    const uint32_t word = allowed[i / 32];
+    if (word == ~0U) continue;
+    for (int j = 0; j < 32; j += kLanes) {
+      const VecI lanes = splat(static_cast<int32_t>(word >> j & ((1U << kLanes) - 1U))) & bit;
+      store(x + i + j, if_less(zero(), to_float(lanes), load(x + i + j), never));
+    }
+  }
+  for (; i < n; ++i) {
+    if ((allowed[i / 32] >> (i % 32) & 1U) == 0) x[i] = -__builtin_inff();
+  }
+}
+
 double weigh(const float* p, int64_t n, float bound, int64_t* count) {
   double total = 0;
   VecI counts = splat(0);
@@ -236,7 +260,8 @@ double weigh(const float* p, int64_t n, float bound, int64_t* count) {
 }  // namespace
 
 VectorKernels vector_kernels() {
-  return {rms_norm, layer_norm, rope, rope_interleaved, gated_act, activation, add, softcap, argmax, exp_all, weigh};
+  return {rms_norm, layer_norm, rope,   rope_interleaved, gated_act, activation,
+          add,      softcap,    argmax, exp_all,          weigh,     forbid};
 }
 
 }  // namespace sgl::SGL_ISA

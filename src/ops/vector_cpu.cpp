@@ -114,7 +114,7 @@ void CpuBackend::gather_rows(Tensor out, Tensor x, std::span<const int32_t> rows
 }
 
 void CpuBackend::sample(std::span<SampleResult> results, Tensor logits, std::span<const SampleRow> rows) {
-  const SampleMath math = {vector_.argmax, vector_.exp_all, vector_.weigh};
+  const SampleMath math = {vector_.argmax, vector_.exp_all, vector_.weigh, vector_.forbid};
   for_rows(static_cast<int64_t>(rows.size()), logits.cols(), [&](int64_t i) {
     const auto at = static_cast<size_t>(i);
     sample_row(results[at], logits.f32(i), logits.cols(), rows[at], math);

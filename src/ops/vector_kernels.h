@@ -30,6 +30,7 @@ struct VectorKernels {
   int32_t (*argmax)(const float* x, int64_t n);
   double (*exp_all)(float* p, const float* x, int64_t n, float largest);
   double (*weigh)(const float* p, int64_t n, float bound, int64_t* count);
+  void (*forbid)(float* x, int64_t n, const uint32_t* allowed);
 };
 
 namespace generic {

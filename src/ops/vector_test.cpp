@@ -227,9 +227,17 @@ TEST_P(VectorOpsOnEachIsa, SamplesAsTheReference) {
     if (vocab > 1) logits.tensor.f32(1)[vocab - 1] = logits.tensor.f32(1)[vocab / 2] = 30.0F;  // a tie at the top
     logits.tensor.f32(3)[vocab - 1] = std::numeric_limits<float>::quiet_NaN();
     std::fill_n(logits.tensor.f32(4), vocab, -std::numeric_limits<float>::infinity());
-    for (SampleRow row : {SampleRow{.temperature = 0.0F, .want_logprob = true},
-                          SampleRow{.temperature = 0.7F, .top_p = 0.9F, .want_logprob = true, .top_logprobs = 2},
-                          SampleRow{.top_k = 20, .min_p = 0.05F}}) {
+    // Words of all kinds; the last id may come.
+    std::vector<uint32_t> allowed(static_cast<size_t>(vocab + 31) / 32);
+    for (uint32_t& word : allowed)
+      word = random() % 3 == 0 ? 0 : random() % 2 == 0 ? ~0U : static_cast<uint32_t>(random());
+    allowed.back() |= 1U << ((vocab - 1) % 32);
+    for (SampleRow row :
+         {SampleRow{.temperature = 0.0F, .want_logprob = true},
+          SampleRow{.temperature = 0.7F, .top_p = 0.9F, .want_logprob = true, .top_logprobs = 2},
+          SampleRow{.top_k = 20, .min_p = 0.05F},
+          SampleRow{.temperature = 0.0F, .allowed = allowed.data(), .want_logprob = true},
+          SampleRow{.top_p = 0.8F, .allowed = allowed.data(), .want_logprob = true, .top_logprobs = 2}}) {
       std::vector<SampleRow> rows(n, row);
       std::vector<SampleResult> expected(n), got(n), again(n);
       Matrix a = logits, b = logits, c = logits;

@@ -126,6 +126,10 @@ void write_flags(JsonWriter& w, const ServerOptions& server, const EngineOptions
   w.field("schedule_policy", o.schedule_policy);
   w.field("schedule_conservativeness", o.schedule_conservativeness);
   w.field("disable_radix_cache", o.disable_radix_cache).field("random_seed", o.random_seed);
+  w.field("grammar_backend", o.skip_tokenizer_init ? "none" : "sgl")
+      .field("disable_jump_forward", o.disable_jump_forward);
+  w.field("constrained_json_any_whitespace", o.constrained_json_any_whitespace);
+  w.field("constrained_json_max_whitespace_cnt", o.constrained_json_max_whitespace);
   w.field("decode_log_interval", o.decode_log_interval);
   w.field("host", server.http.host).field("port", server.http.port).field("log_level", server.log_level);
   w.field("skip_server_warmup", server.skip_server_warmup).field("stream_interval", server.stream_interval);
@@ -134,9 +138,27 @@ void write_flags(JsonWriter& w, const ServerOptions& server, const EngineOptions
   w.field("incremental_streaming_output", server.incremental_streaming_output);
 }
 
+// Pages that a running request holds: not free, and not in the cache alone.
+int64_t used_pages(const EngineStats& s) {
+  return s.total_pages - s.free_pages - (s.cached_pages - s.cached_pages_locked);
+}
+
+double share(int64_t part, int64_t whole) {
+  return static_cast<double>(part) / static_cast<double>(std::max<int64_t>(whole, 1));
+}
+
+void write_load(JsonWriter& w, const EngineStats& s) {
+  const int64_t pool = s.total_pages * s.page_size, used = used_pages(s) * s.page_size;
+  w.begin_object().field("dp_rank", 0).field("num_running_reqs", s.running).field("num_waiting_reqs", s.waiting);
+  w.field("num_used_tokens", used).field("num_total_tokens", used).field("max_total_num_tokens", pool);
+  w.field("max_running_requests", s.max_running_requests).field("token_usage", share(used, pool));
+  w.field("gen_throughput", s.gen_throughput).field("cache_hit_rate", share(s.cached_tokens, s.prompt_tokens));
+  w.field("utilization", share(s.running, s.max_running_requests)).end_object();
+}
+
 void write_internal_state(JsonWriter& w, const EngineStats& s, const ModelInfo& info) {
   const int64_t pool = s.total_pages * s.page_size;
-  const int64_t used = s.total_pages - s.free_pages - (s.cached_pages - s.cached_pages_locked);
+  const int64_t used = used_pages(s);
   w.begin_object();
   w.field("effective_max_running_requests_per_dp", s.max_running_requests);
   w.field("last_gen_throughput", s.gen_throughput);
@@ -253,6 +275,17 @@ void handle_server_info(Service& service, const HttpRequest& /*request*/, const 
   w.field("startup_time", service.started_at());
   w.key("internal_states").begin_array();
   write_internal_state(w, stats, engine->info());
+  w.end_array().end_object();
+  responder->respond(json_response(std::move(body)));
+}
+
+void handle_loads(Service& service, const HttpRequest& /*request*/, const std::shared_ptr<Responder>& responder) {
+  const auto engine = service.require_engine();
+  std::string body;
+  JsonWriter w(body);
+  w.begin_object().field("timestamp", unix_time()).field("version", SGL_VERSION);
+  w.field("accelerator", engine->info().device).field("num_accelerators", 1).key("loads").begin_array();
+  write_load(w, engine->stats());
   w.end_array().end_object();
   responder->respond(json_response(std::move(body)));
 }

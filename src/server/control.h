@@ -19,6 +19,8 @@ void handle_models(Service& service, const HttpRequest& request, const std::shar
 void handle_model(Service& service, const HttpRequest& request, const std::shared_ptr<Responder>& responder);
 void handle_model_info(Service& service, const HttpRequest& request, const std::shared_ptr<Responder>& responder);
 void handle_server_info(Service& service, const HttpRequest& request, const std::shared_ptr<Responder>& responder);
+/// GET /v1/loads: what runs, what waits, what the KV pool holds.
+void handle_loads(Service& service, const HttpRequest& request, const std::shared_ptr<Responder>& responder);
 /// Empties the prefix cache; ?timeout=s waits for an idle moment first.
 void handle_flush_cache(Service& service, const HttpRequest& request, const std::shared_ptr<Responder>& responder);
 void handle_abort_request(Service& service, const HttpRequest& request, const std::shared_ptr<Responder>& responder);

@@ -15,23 +15,6 @@ struct Piece {
   Output output;
 };
 
-void append(std::vector<PositionLogprobs>& to, std::vector<PositionLogprobs>&& from) {
-  to.insert(to.end(), std::make_move_iterator(from.begin()), std::make_move_iterator(from.end()));
-}
-
-// Makes `into` and the piece that follows it one piece.
-void merge(Output& into, Output&& next) {
-  into.text += next.text;
-  into.token_ids.insert(into.token_ids.end(), next.token_ids.begin(), next.token_ids.end());
-  append(into.logprobs, std::move(next.logprobs));
-  append(into.prompt_logprobs, std::move(next.prompt_logprobs));
-  into.finish = std::move(next.finish);
-  into.prompt_tokens = next.prompt_tokens;
-  into.completion_tokens = next.completion_tokens;
-  into.cached_tokens = next.cached_tokens;
-  into.num_retractions = next.num_retractions;
-}
-
 size_t size_in_bytes(const Output& o) {
   size_t positions = 0;
   for (const auto* list : {&o.logprobs, &o.prompt_logprobs}) {

@@ -14,7 +14,8 @@
 
 namespace sgl {
 
-using Json = nlohmann::json;
+/// Keeps the order of members: that of a schema or a tool is the order the model writes them in.
+using Json = nlohmann::ordered_json;
 
 /// The body is not JSON (or not UTF-8, or nested too deep). The message says where.
 class MalformedJson : public Error {

@@ -44,15 +44,7 @@ class GenerateReply final : public Reply {
     Sample& s = samples_[first_sample_[request] + static_cast<size_t>(piece.index)];
     if (!s.dirty && incremental_) s.all = {};
     s.dirty = true;
-    s.all.text += piece.text;
-    s.all.token_ids.insert(s.all.token_ids.end(), piece.token_ids.begin(), piece.token_ids.end());
-    std::move(piece.logprobs.begin(), piece.logprobs.end(), std::back_inserter(s.all.logprobs));
-    std::move(piece.prompt_logprobs.begin(), piece.prompt_logprobs.end(), std::back_inserter(s.all.prompt_logprobs));
-    s.all.finish = std::move(piece.finish);
-    s.all.prompt_tokens = piece.prompt_tokens;
-    s.all.completion_tokens = piece.completion_tokens;
-    s.all.cached_tokens = piece.cached_tokens;
-    s.all.num_retractions = piece.num_retractions;
+    merge(s.all, std::move(piece));
     if (s.all.finish.type != FinishReason::Type::Running) s.end = Clock::now();
   }
 
@@ -109,6 +101,8 @@ class GenerateReply final : public Reply {
     w.field("cached_tokens", o.cached_tokens);
     w.field("weight_version", "default");
     w.field("num_retractions", o.num_retractions);
+    w.field("forced_tokens", o.forced_tokens);
+    if (o.replaces > 0) w.field("replaced_tokens", o.replaces);  // of those in earlier events
     if (shown.logprobs) {
       using Position = PositionLogprobs;
       w.key("input_token_logprobs");

@@ -301,12 +301,9 @@ TEST(Generate, MalformedJsonIsTheFlatShape) {
 
 TEST(Generate, WhatIsNotSupportedYetIsNamed) {
   TestService t;
-  for (const char* field :
-       {R"("image_data":"aGk=")", R"("video_data":["x"])", R"("input_embeds":[[0.5]])", R"("lora_path":"x")",
-        R"("session_params":{"id":"x"})", R"("return_hidden_states":true)", R"("custom_logit_processor":"x")",
-        R"("sampling_params":{"regex":"a+"})", R"("sampling_params":{"json_schema":"{}"})",
-        R"("sampling_params":{"ebnf":"root ::= x"})", R"("sampling_params":{"structural_tag":"{}"})",
-        R"("sampling_params":{"stop_regex":"a"})", R"("sampling_params":{"beam_width":2})"}) {
+  for (const char* field : {R"("image_data":"aGk=")", R"("video_data":["x"])", R"("input_embeds":[[0.5]])",
+                            R"("lora_path":"x")", R"("session_params":{"id":"x"})", R"("return_hidden_states":true)",
+                            R"("custom_logit_processor":"x")", R"("sampling_params":{"beam_width":2})"}) {
     const std::string message = t.refusal("/generate", std::string(R"({"text":"a",)") + field + "}");
     EXPECT_NE(message.find("support"), std::string::npos) << field << ": " << message;
   }
@@ -314,6 +311,19 @@ TEST(Generate, WhatIsNotSupportedYetIsNamed) {
   t.ok("/generate",
        R"({"text":"a","regex":"","unheard_of":1,"priority":3,"log_metrics":true,"return_hidden_states":false,
       "sampling_params":{"regex":"","json_schema":null,"ebnf":"","stop_regex":[],"beam_width":1,"structural_tag":null}})");
+}
+
+TEST(Generate, GrammarsReachTheEngine) {
+  TestService t;
+  t.ok("/generate", R"({"text":"a","sampling_params":{"regex":"a+"}})");
+  EXPECT_EQ(t.engine->last().sampling.regex, "a+");
+  t.ok("/generate", R"({"text":"a","sampling_params":{"ebnf":"root ::= \"a\""}})");
+  EXPECT_EQ(t.engine->last().sampling.ebnf, "root ::= \"a\"");
+  t.ok("/generate", R"({"text":"a","sampling_params":{"json_schema":"{\"z\":1,\"a\":2}","structural_tag":""}})");
+  EXPECT_EQ(t.engine->last().sampling.json_schema, R"({"z":1,"a":2})");
+  EXPECT_EQ(t.engine->last().sampling.structural_tag, "");
+  t.ok("/generate", R"({"text":"a","sampling_params":{"structural_tag":"{}"}})");
+  EXPECT_EQ(t.engine->last().sampling.structural_tag, "{}");
 }
 
 TEST(Generate, RidsNameTheAnswersAndAbortByPrefix) {

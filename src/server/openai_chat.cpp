@@ -36,7 +36,7 @@ class ChatReply final : public Reply {
     }
     Choice& c = choices_[index];
     c.text += piece.text;
-    std::move(piece.logprobs.begin(), piece.logprobs.end(), std::back_inserter(c.logprobs));
+    append_logprobs(c.logprobs, piece);
     c.finish = std::move(piece.finish);
   }
 
@@ -300,6 +300,7 @@ Call parse_chat(const Json& body, const EngineApi& engine, const ServerOptions& 
   Request r;
   r.prompt = read_chat_prompt(body);
   r.sampling = read_openai_sampling(f, sampling_defaults(engine, options), stream);
+  read_response_format(f, r.sampling);
   r.sampling.max_new_tokens = read_token_count(f, {"max_new_tokens", "max_tokens", "max_completion_tokens"});
   check_samples(1, r.sampling.n);
   r.return_logprob = f.boolean("logprobs").value_or(false);

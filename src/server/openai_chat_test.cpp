@@ -273,11 +273,10 @@ TEST(Chat, BadMessagesAreNamed) {
 
 TEST(Chat, WhatWouldChangeTheAnswerIsRefusedAndTheRestIgnored) {
   TestService t;
-  for (const char* field : {R"("tools":[{"type":"function","function":{"name":"f"}}])", R"("functions":[{"name":"f"}])",
-                            R"("tool_choice":"required")", R"("response_format":{"type":"json_object"})",
-                            R"("response_format":{"type":"json_schema","json_schema":{}})", R"("audio":{"voice":"x"})",
-                            R"("modalities":["text","audio"])", R"("web_search_options":{"a":1})", R"("regex":"a")",
-                            R"("ebnf":"root")", R"("lora_path":"x")", R"("return_hidden_states":true)"}) {
+  for (const char* field :
+       {R"("tools":[{"type":"function","function":{"name":"f"}}])", R"("functions":[{"name":"f"}])",
+        R"("tool_choice":"required")", R"("audio":{"voice":"x"})", R"("modalities":["text","audio"])",
+        R"("web_search_options":{"a":1})", R"("lora_path":"x")", R"("return_hidden_states":true)"}) {
     const std::string message = t.refusal(kChat, user(field));
     EXPECT_NE(message.find("support"), std::string::npos) << field << ": " << message;
   }
@@ -286,6 +285,27 @@ TEST(Chat, WhatWouldChangeTheAnswerIsRefusedAndTheRestIgnored) {
       "audio":null,"user":"u","metadata":{"a":"b"},"store":false,"service_tier":"auto","parallel_tool_calls":true,
       "prediction":null,"prompt_cache_key":"x","safety_identifier":"y","verbosity":"low","separate_reasoning":true,
       "stream_reasoning":true,"priority":1,"unheard_of":{"a":1})"));
+}
+
+TEST(Chat, TheResponseFormatIsAGrammar) {
+  TestService t;
+  t.ok(kChat, user(R"("response_format":{"type":"json_object"})"));
+  EXPECT_EQ(t.engine->last().sampling.json_schema, R"({"type": "object"})");
+  // The order of the members is the order that the model will write them in.
+  t.ok(kChat, user(R"("response_format":{"type":"json_schema","json_schema":{"name":"x","strict":true,"schema":
+      {"type":"object","properties":{"z":{"type":"integer"},"a":{"type":"integer"}}}}})"));
+  EXPECT_EQ(t.engine->last().sampling.json_schema,
+            R"({"type":"object","properties":{"z":{"type":"integer"},"a":{"type":"integer"}}})");
+  t.ok(kChat, user(R"("response_format":{"type":"structural_tag","structures":[],"triggers":[]})"));
+  EXPECT_EQ(t.engine->last().sampling.structural_tag, R"({"type":"structural_tag","structures":[],"triggers":[]})");
+  t.ok(kChat, user(R"("regex":"a+")"));
+  EXPECT_EQ(t.engine->last().sampling.regex, "a+");
+
+  EXPECT_EQ(
+      t.refusal(kChat, user(R"("response_format":{"type":"yaml"})")),
+      R"(response_format.type must be "text", "json_object", "json_schema" or "structural_tag", got the string "yaml")");
+  EXPECT_NE(t.refusal(kChat, user(R"("response_format":{"type":"json_schema"})")).find("response_format.json_schema"),
+            std::string::npos);
 }
 
 TEST(Chat, TheIdIsTheRequestsNameForAnAbort) {

@@ -1,5 +1,8 @@
 #include "server/openai_common.h"
 
+#include <algorithm>
+#include <iterator>
+
 #include <fmt/format.h>
 
 #include "server/service.h"
@@ -33,13 +36,6 @@ void refuse_unsupported_openai(const Fields& f) {
   refuse_field(f, "session_params", "sessions are not supported yet");
   refuse_field(f, "return_hidden_states", "hidden states are not supported yet");
   refuse_field(f, "custom_logit_processor", "custom logit processors are not supported");
-  if (const Json* format = f.find("response_format")) {
-    const std::string type = Fields(*format, "response_format").string("type").value_or("");
-    if (type != "text") {
-      throw Error(ErrorKind::Unsupported,
-                  fmt::format("response_format: type {} is not supported yet; only \"text\" is", quote(type)));
-    }
-  }
   // Without tools, "none" and "auto" ask for nothing.
   for (std::string_view key : {"tool_choice", "function_call"}) {
     const Json* choice = f.find(key);
@@ -53,6 +49,26 @@ void refuse_unsupported_openai(const Fields& f) {
         throw Error(ErrorKind::Unsupported, fmt::format("modalities: {} is not supported; only \"text\" is", quote(m)));
       }
     }
+  }
+}
+
+void read_response_format(const Fields& f, SamplingParams& sampling) {
+  const Json* given = f.find("response_format");
+  if (given == nullptr) return;
+  const Fields format(*given, "response_format");
+  const Json& type = format.require("type", R"("text", "json_object", "json_schema" or "structural_tag")");
+  if (type == "text") return;
+  if (type == "json_object") {
+    sampling.json_schema = R"({"type": "object"})";
+  } else if (type == "json_schema") {
+    const Fields schema(format.require("json_schema", "an object with name and schema"), format.name("json_schema"));
+    sampling.json_schema = schema.require("schema", "a JSON Schema").dump();
+  } else if (type == "structural_tag") {
+    sampling.structural_tag = given->dump();
+  } else {
+    throw Error(ErrorKind::InvalidArgument,
+                fmt::format("{} must be \"text\", \"json_object\", \"json_schema\" or \"structural_tag\", got {}",
+                            format.name("type"), describe(type)));
   }
 }
 
@@ -97,6 +113,11 @@ void write_matched_stop(JsonWriter& w, const FinishReason& finish) {
   } else {
     w.null();
   }
+}
+
+void append_logprobs(std::vector<PositionLogprobs>& to, Output& piece) {
+  to.resize(to.size() - std::min(to.size(), static_cast<size_t>(piece.replaces)));
+  std::move(piece.logprobs.begin(), piece.logprobs.end(), std::back_inserter(to));
 }
 
 Usage total_usage(const std::vector<SampleCounts>& samples, int n) {

@@ -36,6 +36,9 @@ OpenAiForm read_form(const Fields& fields, const ModelInfo& info, std::string_vi
 /// fields, but clients of such servers send each other's extensions.
 void refuse_unsupported_openai(const Fields& fields);
 
+/// The grammar that response_format asks for. Throws ValidationError or InvalidArgument naming the field.
+void read_response_format(const Fields& fields, SamplingParams& sampling);
+
 /// Where sampling fields that a request does not give come from, as --sampling-defaults says; null: the table.
 const ModelInfo* sampling_defaults(const EngineApi& engine, const ServerOptions& options);
 
@@ -60,6 +63,9 @@ struct SampleCounts {
     cached_tokens = piece.cached_tokens;
   }
 };
+/// Adds the log-probabilities of a piece to those of the choice that are not sent yet. What a stream has sent already
+/// cannot be replaced.
+void append_logprobs(std::vector<PositionLogprobs>& to, Output& piece);
 /// Sums samples that are prompt-major, `n` for each prompt.
 Usage total_usage(const std::vector<SampleCounts>& samples, int n);
 

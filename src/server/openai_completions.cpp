@@ -47,7 +47,7 @@ class CompletionsReply final : public Reply {
     }
     c.text += piece.text;
     if (echo_) std::move(piece.prompt_logprobs.begin(), piece.prompt_logprobs.end(), std::back_inserter(c.logprobs));
-    std::move(piece.logprobs.begin(), piece.logprobs.end(), std::back_inserter(c.logprobs));
+    append_logprobs(c.logprobs, piece);
     c.finish = std::move(piece.finish);
     if (!form_.stream) return;
     if (c.text.empty() && c.logprobs.empty() && c.finish.type == FinishReason::Type::Running) return;
@@ -241,6 +241,7 @@ Call parse_completions(const Json& body, const EngineApi& engine, const ServerOp
   auto prompts = read_prompts(f);
 
   SamplingParams sampling = read_openai_sampling(f, sampling_defaults(engine, options), stream);
+  read_response_format(f, sampling);
   sampling.max_new_tokens = read_token_count(f, {"max_new_tokens", "max_tokens"}).value_or(kDefaultMaxTokens);
   check_samples(prompts.size(), sampling.n);
   if (f.small_integer("best_of").value_or(sampling.n) != sampling.n) {

@@ -16,6 +16,7 @@
 #include "server/native_generate.h"
 #include "server/openai_chat.h"
 #include "server/openai_completions.h"
+#include "server/text_routes.h"
 
 namespace sgl {
 namespace {
@@ -56,6 +57,11 @@ constexpr Route kRoutes[] = {
     {"/v1/chat/completions", kPost, chat, kOpenAi, Lane::Request, true},
     {"/v1/completions", kPost, completions, kOpenAi, Lane::Request, true},
     {"/generate", kPost | kPut, generate, kNative, Lane::Request},
+    {"/invocations", kPost, chat, kOpenAi, Lane::Request, true},
+    {"/v1/tokenize", kPost, handle_tokenize, kOpenAi, Lane::Request, true},
+    {"/tokenize", kPost, handle_tokenize, kOpenAi, Lane::Request, true},
+    {"/v1/detokenize", kPost, handle_detokenize, kOpenAi, Lane::Request, true},
+    {"/detokenize", kPost, handle_detokenize, kOpenAi, Lane::Request, true},
     // Information
     {"/", kGet, handle_root},
     {"/health", kGet, handle_health},
@@ -67,6 +73,8 @@ constexpr Route kRoutes[] = {
     {"/get_model_info", kGet, handle_model_info},
     {"/server_info", kGet, handle_server_info},
     {"/get_server_info", kGet, handle_server_info},
+    {"/v1/loads", kGet, handle_loads},
+    {"/ping", kGet, handle_health},
     // Control
     {"/flush_cache", kGet | kPost, handle_flush_cache},
     {"/abort_request", kPost, handle_abort_request},
@@ -88,16 +96,9 @@ constexpr Route kRoutes[] = {
     {"/v1/score", kPost, nullptr, kOpenAi},
     {"/v1/rerank", kPost, nullptr, kOpenAi},
     {"/v1/classify", kPost, nullptr, kOpenAi},
-    {"/v1/tokenize", kPost, nullptr, kOpenAi},
-    {"/tokenize", kPost, nullptr, kOpenAi},
-    {"/v1/detokenize", kPost, nullptr, kOpenAi},
-    {"/detokenize", kPost, nullptr, kOpenAi},
     {"/parse_function_call", kPost, nullptr},
     {"/separate_reasoning", kPost, nullptr},
-    {"/invocations", kPost, nullptr, kOpenAi},
-    {"/ping", kGet, nullptr},
     {"/vertex_generate", kPost, nullptr},
-    {"/v1/loads", kGet, nullptr},
     {"/metrics", kGet, nullptr},
     {"/start_profile", kGet | kPost, nullptr},
     {"/stop_profile", kGet | kPost, nullptr},

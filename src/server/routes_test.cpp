@@ -151,7 +151,7 @@ TEST(Routes, UnknownRoutesAndMethodsAreJsonErrors) {
   EXPECT_EQ(options.status, 204);
   EXPECT_EQ(options.headers.at("allow"), "OPTIONS, GET, HEAD, POST");
   for (const char* path :
-       {"/v1/embeddings", "/encode", "/tokenize", "/v1/responses/abc/cancel", "/update_weights_from_disk"}) {
+       {"/v1/embeddings", "/encode", "/v1/rerank", "/v1/responses/abc/cancel", "/update_weights_from_disk"}) {
     const auto later = t.client().post(path, "{}");
     EXPECT_EQ(later.status, 501) << path;
     EXPECT_NE(Json::parse(later.body)["message"].get<std::string>().find(path), std::string::npos);

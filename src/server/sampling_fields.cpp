@@ -60,6 +60,7 @@ void read_shared(const Fields& f, SamplingParams& s, StreamFields& stream) {
   set(s.repetition_penalty, f.number("repetition_penalty"));
   set(s.logit_bias, f.id_map("logit_bias"));
   set(s.stop, f.strings("stop"));
+  set(s.stop_regex, f.strings("stop_regex"));
   set(s.stop_token_ids, f.ids("stop_token_ids"));
   set(s.no_stop_trim, f.boolean("no_stop_trim"));
   set(s.ignore_eos, f.boolean("ignore_eos"));
@@ -76,10 +77,10 @@ void read_shared(const Fields& f, SamplingParams& s, StreamFields& stream) {
   if (f.small_integer("beam_width").value_or(1) != 1) {
     throw Error(ErrorKind::Unsupported, fmt::format("{}: beam search is not supported", f.name("beam_width")));
   }
-  refuse_field(f, "stop_regex", "stopping at a regular expression is not supported yet");
-  for (std::string_view grammar : {"regex", "json_schema", "ebnf", "structural_tag"}) {
-    refuse_field(f, grammar, "constrained decoding is not supported yet");
-  }
+  set(s.regex, f.string("regex"));
+  set(s.ebnf, f.string("ebnf"));
+  set(s.json_schema, f.string("json_schema"));
+  set(s.structural_tag, f.string("structural_tag"));
   refuse_field(f, "watermark", "watermarks are not supported");
 }
 

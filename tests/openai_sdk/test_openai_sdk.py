@@ -9,6 +9,7 @@ import json
 import os
 import sys
 import unittest
+from concurrent.futures import ThreadPoolExecutor
 
 import openai
 
@@ -59,6 +60,60 @@ class Models(SdkTest):
         with self.assertRaises(openai.NotFoundError) as caught:
             self.client.models.retrieve("no-such-model")
         self.assertIn("no-such-model", caught.exception.message)
+
+
+WIZARD = {
+    "type": "object",
+    "properties": {"name": {"type": "string", "maxLength": 16}, "age": {"type": "integer", "minimum": 0, "maximum": 200},
+                   "house": {"enum": ["Gryffindor", "Hufflepuff", "Ravenclaw", "Slytherin"]}},
+    "required": ["name", "age", "house"],
+    "additionalProperties": False,
+}
+
+
+class StructuredOutput(SdkTest):
+    FORMAT = {"type": "json_schema", "json_schema": {"name": "wizard", "strict": True, "schema": WIZARD}}
+
+    def check(self, text):
+        wizard = json.loads(text)
+        self.assertEqual(list(wizard), ["name", "age", "house"])
+        self.assertLessEqual(len(wizard["name"]), 16)
+        self.assertIn(wizard["age"], range(201))
+        self.assertIn(wizard["house"], WIZARD["properties"]["house"]["enum"])
+
+    def test_a_schema_is_followed_at_any_temperature_by_many_at_once(self):
+        with ThreadPoolExecutor(16) as pool:
+            answers = pool.map(lambda i: self.chat("Invent a wizard.", max_tokens=128, temperature=(0, 0.7, 1.5)[i % 3],
+                                                   seed=i, response_format=self.FORMAT), range(48))
+        for answer in answers:
+            self.assertEqual(answer.choices[0].finish_reason, "stop")
+            self.check(answer.choices[0].message.content)
+
+    def test_streamed_is_whole(self):
+        options = {"max_tokens": 128, "temperature": 0.7, "seed": 5, "response_format": self.FORMAT}
+        whole = self.chat("Invent a wizard.", **options).choices[0].message.content
+        pieces = [c.choices[0].delta.content or "" for c in self.chat("Invent a wizard.", stream=True, **options)]
+        self.assertEqual("".join(pieces), whole)
+        self.check(whole)
+
+    def test_a_json_object_is_one(self):
+        answer = self.chat("Invent a wizard, as JSON.", max_tokens=200, response_format={"type": "json_object"})
+        if answer.choices[0].finish_reason == "stop":
+            self.assertIsInstance(json.loads(answer.choices[0].message.content), dict)
+        else:
+            self.assertTrue(answer.choices[0].message.content.startswith("{"))
+
+    def test_regex_and_ebnf_are_taken_beside_the_format(self):
+        answer = self.complete("The year was ", extra_body={"regex": "(19|20)[0-9]{2}"})
+        self.assertRegex(answer.choices[0].text, r"\A(19|20)[0-9]{2}\Z")
+        answer = self.complete("Yes or no? ", extra_body={"ebnf": 'root ::= "yes" | "no"'})
+        self.assertIn(answer.choices[0].text, ("yes", "no"))
+
+    def test_what_cannot_be_honoured_is_a_bad_request_that_names_it(self):
+        schema = {"type": "array", "uniqueItems": True}
+        with self.assertRaises(openai.BadRequestError) as caught:
+            self.chat("x", response_format={"type": "json_schema", "json_schema": {"name": "x", "schema": schema}})
+        self.assertIn("uniqueItems", caught.exception.message)
 
 
 class Chat(SdkTest):

@@ -65,6 +65,16 @@ def _(s): s += "la la la" + sgl.gen("a", max_tokens=12, frequency_penalty=1.5, p
 def _(s): s += "Yes." + sgl.gen("a", max_tokens=9, min_tokens=9)
 @case("ignore_eos")
 def _(s): s += "The end." + sgl.gen("a", max_tokens=12, ignore_eos=True)
+@case("regex")
+def _(s): s += "The war ended in the year " + sgl.gen("y", max_tokens=8, regex="19[0-9]{2}")
+@case("stop_regex")
+def _(s): s += "Once upon a time" + sgl.gen("a", max_tokens=40, stop_regex=["[.,] [a-z]"])
+@case("json")
+def _(s):
+    s += "A wizard as JSON: " + sgl.gen("w", max_tokens=64, json_schema=json.dumps({
+        "type": "object",
+        "properties": {"house": {"enum": ["Gryffindor", "Slytherin"]}, "alive": {"type": "boolean"}},
+        "required": ["house", "alive"], "additionalProperties": False}))
 @case("stop_token")
 def _(s): s += "one two three" + sgl.gen("a", max_tokens=12, stop_token_ids=[28, 30])
 @case("capture")

@@ -73,6 +73,19 @@ std::vector<Case> cases() {
       {"min_tokens", [](State& s) { s += "Yes." + gen("a", {.max_tokens = 9, .min_tokens = 9}); }, "chatml", true},
       {"ignore_eos", [](State& s) { s += "The end." + gen("a", {.max_tokens = 12, .ignore_eos = true}); }, "chatml",
        true},
+      {"regex",
+       [](State& s) { s += "The war ended in the year " + gen("y", {.max_tokens = 8, .regex = "19[0-9]{2}"}); },
+       "chatml", true},
+      {"stop_regex",
+       [](State& s) { s += "Once upon a time" + gen("a", {.max_tokens = 40, .stop_regex = "[.,] [a-z]"}); }, "chatml",
+       true},
+      {"json",
+       [](State& s) {
+         s += "A wizard as JSON: " + gen("w", {.max_tokens = 64, .json_schema = R"({"type":"object","properties":{
+             "house":{"enum":["Gryffindor","Slytherin"]},"alive":{"type":"boolean"}},"required":["house","alive"],
+             "additionalProperties":false})"});
+       },
+       "chatml", true},
       {"stop_token",
        [](State& s) {
          s += "one two three" + gen("a", {.max_tokens = 12, .stop_token_ids = {28, 30}});
