@@ -12,15 +12,16 @@ endif()
 add_library(sgl_flags INTERFACE)
 target_include_directories(sgl_flags INTERFACE ${CMAKE_SOURCE_DIR}/include ${CMAKE_SOURCE_DIR}/src)
 # Numbers must not depend on what the compiler fuses: contraction is written out where it is wanted (see docs/architecture.md).
-target_compile_options(sgl_flags INTERFACE -Wall -Wextra -Wpedantic -Wshadow -Wnon-virtual-dtor -Woverloaded-virtual
-                       -ffp-contract=off -fno-math-errno)
+set(sgl_cxx -Wall -Wextra -Wpedantic -Wshadow -Wnon-virtual-dtor -Woverloaded-virtual -ffp-contract=off
+            -fno-math-errno)
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   # GCC 12 warns falsely of overlap in std::string's operator+ (GCC bug 105651).
-  target_compile_options(sgl_flags INTERFACE -Wno-restrict)
+  list(APPEND sgl_cxx -Wno-restrict)
 endif()
 if(SGL_WERROR)
-  target_compile_options(sgl_flags INTERFACE -Werror)
+  list(APPEND sgl_cxx -Werror)
 endif()
+target_compile_options(sgl_flags INTERFACE "$<$<COMPILE_LANGUAGE:CXX>:${sgl_cxx}>")
 target_compile_definitions(sgl_flags INTERFACE SGL_VERSION="${PROJECT_VERSION}")
 
 if(SGL_SANITIZE)

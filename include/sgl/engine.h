@@ -27,8 +27,8 @@ struct EngineOptions {
   std::string served_model_name{};   ///< empty: model_path
   std::string chat_template{};       ///< a file; empty: the model's own
 
-  std::string device = "cpu";  ///< cpu, ref
-  std::string dtype = "auto";  ///< auto, float32 (exact: activations are never quantized)
+  std::string device = "cpu";  ///< cpu, cuda, ref
+  std::string dtype = "auto";  ///< auto, float32 (exact: activations are never quantized); on cuda bfloat16, float16
   std::string kv_cache_dtype = "auto";
   std::optional<int> context_length{};
   bool allow_auto_truncate = false;
@@ -40,7 +40,7 @@ struct EngineOptions {
   int page_size = 16;                         ///< tokens a KV page
   int max_running_requests = 0;               ///< 0: chosen
   int max_queued_requests = 4096;             ///< beyond: ResourceExhausted
-  int chunked_prefill_size = 512;             ///< tokens a step may compute; −1: prompts are not cut
+  int chunked_prefill_size = 0;               ///< tokens a step may compute; −1: prompts are not cut; 0: chosen
   int max_prefill_tokens = 16384;             ///< tokens of prompts that one step computes together
   std::string schedule_policy = "lpm";        ///< lpm, fcfs, dfs-weight, random
   double schedule_conservativeness = 1.0;

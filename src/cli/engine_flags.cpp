@@ -42,17 +42,20 @@ void add_compute_flags(Flags& f, EngineOptions& o) {
   f.text_to(
       "--device",
       [&o](const std::string& s) {
-        if (s != "auto" && s != "cpu" && s != "ref") {
-          throw UsageError("--device: expected one of auto, cpu, ref, got '" + s + "'");
+        if (s != "auto" && s != "cpu" && s != "cuda" && s != "ref") {
+          throw UsageError("--device: expected one of auto, cpu, cuda, ref, got '" + s + "'");
         }
         o.device = s == "auto" ? "cpu" : s;
       },
-      "auto|cpu|ref", "ref: plain loops, slow, to compare with (default: auto, that is cpu)");
-  f.text("--dtype", o.dtype, "TYPE", "auto, or float32: exact, activations are never quantized (default: auto)");
+      "auto|cpu|cuda|ref",
+      "cuda: an NVIDIA GPU, in builds with CUDA; ref: plain loops, slow, to compare with (default: auto, that is cpu)");
+  f.text("--dtype", o.dtype, "TYPE",
+         "auto, or float32: exact, activations are never quantized; on cuda also bfloat16 and float16, and auto is the "
+         "model's of these two, else bfloat16 (default: auto)");
   f.text(
       "--kv-cache-dtype", o.kv_cache_dtype, "TYPE",
       "numbers in the KV cache: auto, float32, float16 or bfloat16 (default: auto, that is float16, and float32 with "
-      "--dtype float32)");
+      "--dtype float32; on cuda the type that it computes in)");
   f.integer("--threads", o.threads, 0, 4096, "compute threads; 0: as the machine suggests (default: 0)");
   f.integer("--random-seed", o.random_seed, 0, kMaxInt64,
             "of requests without a seed of their own; 0: random (default: 0)");
@@ -70,7 +73,7 @@ void add_scheduler_flags(Flags& f, EngineOptions& o) {
   f.integer("--max-queued-requests", o.max_queued_requests, 1, kMaxInt,
             "requests that wait; more are refused with 503 (default: 4096)");
   f.integer("--chunked-prefill-size", o.chunked_prefill_size, -1, kMaxInt,
-            "tokens that one step computes; -1: prompts are never cut (default: 512)");
+            "tokens that one step computes; -1: prompts are never cut; 0: 512, on cuda 8192 (default: 0)");
   f.integer("--max-prefill-tokens", o.max_prefill_tokens, 1, kMaxInt,
             "tokens of prompts that one step computes together (default: 16384)");
   f.choice(

@@ -30,7 +30,8 @@
 namespace sgl {
 namespace {
 
-constexpr int kDefaultRunningRequests = 64;
+constexpr int kDefaultRunningRequests = 64, kDefaultRunningRequestsCuda = 256;
+constexpr int kDefaultChunk = 512, kDefaultChunkCuda = 8192;
 
 int served_context(const EngineOptions& o, const ModelConfig& c) {
   if (!o.context_length) return c.context_length;
@@ -41,7 +42,7 @@ int served_context(const EngineOptions& o, const ModelConfig& c) {
   return *o.context_length;
 }
 
-KvGeometry kv_geometry(const EngineOptions& o, const ModelConfig& c) {
+KvGeometry kv_geometry(const EngineOptions& o, const ModelConfig& c, DType automatic) {
   if (o.page_size < 1 || (o.device == "cpu" && o.page_size % 16 != 0)) {
     throw Error(
         ErrorKind::InvalidArgument,
@@ -52,15 +53,34 @@ KvGeometry kv_geometry(const EngineOptions& o, const ModelConfig& c) {
   return {.num_layers = c.num_layers,
           .num_kv_heads = c.num_kv_heads,
           .head_dim = c.head_dim,
-          .dtype = parse_kv_dtype(o.kv_cache_dtype, o.dtype, o.device),
+          .dtype = parse_kv_dtype(o.kv_cache_dtype, automatic),
           .page_size = o.page_size};
 }
 
-bool exact(const EngineOptions& o) {
-  if (o.dtype == "auto") return false;
-  if (o.dtype == "float32" || o.dtype == "float") return true;
-  throw Error(ErrorKind::InvalidArgument,
-              fmt::format("dtype must be auto or float32 on this device, got \"{}\"", o.dtype));
+// What --dtype asks of the backend, and what the KV cache holds when nothing else is asked for.
+BackendOptions backend_options(const EngineOptions& o, const ModelConfig& c) {
+  BackendOptions b{.device = o.device, .threads = o.threads};
+  const bool exact = o.dtype == "float32" || o.dtype == "float";
+  b.quantize_activations = !exact;
+  if (o.dtype == "auto") {
+    b.activations = c.dtype == DType::F16 ? DType::F16 : DType::BF16;
+  } else if (exact) {
+    b.activations = DType::F32;
+  } else if (o.device == "cuda" && o.dtype == "bfloat16") {
+    b.activations = DType::BF16;
+  } else if (o.device == "cuda" && (o.dtype == "float16" || o.dtype == "half")) {
+    b.activations = DType::F16;
+  } else {
+    throw Error(ErrorKind::InvalidArgument,
+                fmt::format("dtype must be auto{} or float32 on the {} device, got \"{}\"",
+                            o.device == "cuda" ? ", bfloat16, float16" : "", o.device, o.dtype));
+  }
+  return b;
+}
+
+DType automatic_kv_dtype(const BackendOptions& b) {
+  if (b.device == "cuda") return b.activations;
+  return b.device == "ref" || !b.quantize_activations ? DType::F32 : DType::F16;
 }
 
 std::string random_rid() {
@@ -142,7 +162,6 @@ class Engine::Impl {
 };
 
 void Engine::Impl::load() {
-  const bool is_exact = exact(options_);
   parse_policy(options_.schedule_policy);
   HubOptions hub = HubOptions::from_environment();
   hub.revision = options_.revision;
@@ -154,13 +173,18 @@ void Engine::Impl::load() {
   const ModelConfig& c = checkpoint_->config();
   check_architecture(c.architecture);
 
-  if (options_.max_running_requests <= 0) options_.max_running_requests = kDefaultRunningRequests;
+  const bool cuda = options_.device == "cuda";
+  if (options_.max_running_requests <= 0) {
+    options_.max_running_requests = cuda ? kDefaultRunningRequestsCuda : kDefaultRunningRequests;
+  }
+  if (options_.chunked_prefill_size == 0) options_.chunked_prefill_size = cuda ? kDefaultChunkCuda : kDefaultChunk;
   const int context = served_context(options_, c);
-  const KvGeometry geometry = kv_geometry(options_, c);
-  const MemoryPlan memory = plan_memory(options_, *checkpoint_, geometry, context, available_memory());
+  const BackendOptions how = backend_options(options_, c);
+  const KvGeometry geometry = kv_geometry(options_, c, automatic_kv_dtype(how));
+  backend_ = Backend::create(how);
+  const MemoryPlan memory = plan_memory(options_, *checkpoint_, geometry, context, backend_->available_memory(),
+                                        cuda ? std::optional(how.activations) : std::nullopt);
 
-  backend_ =
-      Backend::create({.device = options_.device, .threads = options_.threads, .quantize_activations = !is_exact});
   log::info("device: {}", backend_->describe());
   log::info("model: {} ({}, {} layers, context {}) from {}", c.architecture, c.model_type, c.num_layers, context, path);
 

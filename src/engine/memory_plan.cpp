@@ -20,10 +20,16 @@ std::string size_text(int64_t bytes) {
   return b < kGiB ? fmt::format("{:.0f} MiB", b / kMiB) : fmt::format("{:.2f} GiB", b / kGiB);
 }
 
-int64_t weight_bytes(const Checkpoint& checkpoint) {
-  int64_t total = 0;
-  for (std::string_view name : checkpoint.names()) total += static_cast<int64_t>(checkpoint.find(name)->data.size());
-  return total;
+int64_t weight_bytes(const Checkpoint& checkpoint, std::optional<DType> converted) {
+  int64_t total = 0, table = 0;
+  for (std::string_view name : checkpoint.names()) {
+    const FileTensor& t = *checkpoint.find(name);
+    const auto bytes = converted ? row_bytes(*converted, t.shape.elements()) : static_cast<int64_t>(t.data.size());
+    total += bytes;
+    if (name.ends_with("embed_tokens.weight") || name.ends_with("wte.weight")) table = bytes;
+  }
+  // A device that converts has the table for look-ups and, if it is also the head, the matrix.
+  return total + (converted && checkpoint.config().tie_word_embeddings ? table : 0);
 }
 
 // What the largest step computes beside the KV cache: a block's float32 activations for all of its tokens
@@ -47,8 +53,8 @@ std::string MemoryPlan::describe() const {
                      size_text(pool_bytes), size_text(scratch_bytes), size_text(available));
 }
 
-DType parse_kv_dtype(const std::string& name, const std::string& dtype, const std::string& device) {
-  if (name == "auto") return device == "ref" || dtype == "float32" ? DType::F32 : DType::F16;
+DType parse_kv_dtype(const std::string& name, DType automatic) {
+  if (name == "auto") return automatic;
   if (name == "float32" || name == "fp32") return DType::F32;
   if (name == "float16" || name == "fp16" || name == "half") return DType::F16;
   if (name == "bfloat16" || name == "bf16") return DType::BF16;
@@ -57,10 +63,10 @@ DType parse_kv_dtype(const std::string& name, const std::string& dtype, const st
 }
 
 MemoryPlan plan_memory(const EngineOptions& options, const Checkpoint& checkpoint, const KvGeometry& geometry,
-                       int context_length, int64_t available) {
+                       int context_length, int64_t available, std::optional<DType> converted) {
   MemoryPlan plan;
   plan.available = available;
-  plan.weight_bytes = weight_bytes(checkpoint);
+  plan.weight_bytes = weight_bytes(checkpoint, converted);
   const int64_t page = geometry.page_bytes();
   plan.scratch_bytes = scratch_bytes(options, checkpoint.config(), context_length);
   const int64_t room = available > 0 ? available - plan.weight_bytes - plan.scratch_bytes : kDefaultPoolBytes;
@@ -73,7 +79,8 @@ MemoryPlan plan_memory(const EngineOptions& options, const Checkpoint& checkpoin
                                                           2 * geometry.page_size, *options.max_total_tokens));
     }
   } else {
-    int64_t bytes = std::min(room / 4, kDefaultPoolBytes);
+    // A GPU serves one program: it takes all. The host's memory has other uses.
+    int64_t bytes = options.device == "cuda" ? room / 10 * 9 : std::min(room / 4, kDefaultPoolBytes);
     if (options.mem_fraction_static > 0) {
       bytes = static_cast<int64_t>(options.mem_fraction_static * static_cast<double>(available)) - plan.weight_bytes;
       if (available > 0) bytes = std::min(bytes, room);

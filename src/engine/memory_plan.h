@@ -2,6 +2,7 @@
 // How much memory goes where, decided before anything is loaded.
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "cache/kv_pool.h"
@@ -19,13 +20,15 @@ struct MemoryPlan {
   std::string describe() const;
 };
 
-/// Element type of the KV cache. Throws InvalidArgument naming the choices.
-DType parse_kv_dtype(const std::string& name, const std::string& dtype, const std::string& device);
+/// Element type of the KV cache; `automatic` for "auto". Throws InvalidArgument naming the choices.
+DType parse_kv_dtype(const std::string& name, DType automatic);
 
 /// Decides the pool's size: --max-total-tokens, or the share --mem-fraction-static of the memory less the weights, or a
-/// quarter of the free memory up to 8 GiB. Throws ResourceExhausted, with the numbers, when weights, what a step
-/// computes and the smallest useful pool do not fit. Requires: options.max_running_requests is resolved.
+/// quarter of the free memory up to 8 GiB (nearly all of it on the cuda device). `available`: the device's memory;
+/// `converted`: the type that the device converts all weights to, if it does. Throws ResourceExhausted, with the
+/// numbers, when weights, what a step computes and the smallest useful pool do not fit. Requires:
+/// options.max_running_requests is resolved.
 MemoryPlan plan_memory(const EngineOptions& options, const Checkpoint& checkpoint, const KvGeometry& geometry,
-                       int context_length, int64_t available);
+                       int context_length, int64_t available, std::optional<DType> converted = {});
 
 }  // namespace sgl

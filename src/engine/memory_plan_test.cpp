@@ -42,6 +42,7 @@ constexpr KvGeometry kGeometry = {
 MemoryPlan plan(int64_t available_mib, void (*change)(EngineOptions&) = nullptr) {
   EngineOptions o;
   o.max_running_requests = 64;
+  o.chunked_prefill_size = 512;
   if (change != nullptr) change(o);
   return plan_memory(o, FakeCheckpoint(), kGeometry, 8192, available_mib * kMiB);
 }

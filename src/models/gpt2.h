@@ -16,7 +16,7 @@ struct Gpt2Block {
   void operator()(Ctx& cx, Tensor h) const {
     Tensor x = attn_norm(cx, h);
     x = ffn_norm.after_add(cx, h, attn(cx, x));
-    cx.ops.add(h, ffn(cx, x));
+    ffn.add_to(cx, h, x);
   }
 
   static MatrixLayout layout(const ModelConfig& c) {

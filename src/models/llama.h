@@ -18,7 +18,7 @@ struct LlamaBlock {
   void operator()(Ctx& cx, Tensor h) const {
     Tensor x = attn_norm(cx, h);
     x = ffn_norm.after_add(cx, h, attn(cx, x));  // h += attn(x); x = norm(h)
-    cx.ops.add(h, ffn(cx, x));
+    ffn.add_to(cx, h, x);
   }
 
   RmsNorm attn_norm;

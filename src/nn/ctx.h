@@ -15,6 +15,7 @@ struct Ctx {
   Arena& arena;  ///< temporaries: of this block, or around the blocks of this step
   const KvPool& kv;
   const PagedBatch& batch;
+  DType activations;  ///< of what layers pass to each other; the residual stream is float32
   Tensor cos_sin[2];  ///< [n, rotary_dim] for each RopeTable; empty if the model has none
 };
 

@@ -46,15 +46,16 @@ class Decoder : public Model {
 
   Tensor forward(Backend& ops, Arena& arena, const KvPool& kv, const PagedBatch& batch,
                  std::span<const int32_t> rows) const override {
-    Ctx cx{ops, arena, kv, batch, {}};
+    ops.begin(batch);
+    Ctx cx{ops, arena, kv, batch, ops.activations(), {}};
     const int64_t n = batch.num_tokens();
     for (size_t i = 0; i < rope_.size(); ++i) {
       cx.cos_sin[i] = arena.alloc(DType::F32, {n, rope_[i].rotary_dim()});
-      rope_[i].fill(cx.cos_sin[i], batch.positions);
+      ops.rope_table(cx.cos_sin[i], batch.positions, rope_[i].inv_freq(), rope_[i].attention_factor());
     }
     Tensor h = arena.alloc(DType::F32, {n, config_.hidden_size});
-    ops.embedding(h, batch.token_ids, embed_, config_.embedding_scale);
-    if (!positions_.empty()) ops.add_embedding(h, batch.positions, positions_);
+    ops.embedding(h, batch.token_ids, embed_.tensor, config_.embedding_scale);
+    if (!positions_.empty()) ops.add_embedding(h, batch.positions, positions_.tensor);
     for (const Block& block : blocks_) {
       Arena::Scope temporaries(arena);  // all blocks use the same memory
       block(cx, h);
@@ -63,15 +64,15 @@ class Decoder : public Model {
     if (rows.empty()) return {};
     Tensor last = arena.alloc(DType::F32, {static_cast<int64_t>(rows.size()), config_.hidden_size});
     ops.gather_rows(last, h, rows);
-    Tensor logits = head_(cx, norm_(cx, last));
+    Tensor logits = head_(cx, norm_(cx, last), DType::F32);
     if (config_.final_softcap > 0) ops.softcap(logits, config_.final_softcap);
     return logits;
   }
 
  private:
   ModelConfig config_;
-  Tensor embed_;      ///< [vocab, hidden], in the checkpoint's mapping: only the rows that are used get read
-  Tensor positions_;  ///< [context, hidden] or empty
+  Param embed_;      ///< [vocab, hidden]; on the host in the checkpoint's mapping: only the rows that are used get read
+  Param positions_;  ///< [context, hidden] or empty
   typename Block::Norm norm_;
   Linear head_;
   std::vector<Rope> rope_;

@@ -37,9 +37,23 @@ Linear::Linear(const Loader& w, const std::vector<std::string>& names, int64_t i
     : weight_(w.matrix(with_suffix(names, ".weight"), in, outs, layout)),
       bias_(w.merged_vector(with_suffix(names, ".bias"), outs)) {}
 
-Tensor Linear::operator()(Ctx& cx, Tensor x) const {
-  Tensor y = cx.arena.alloc(DType::F32, {x.rows(), weight_.out});
+Tensor Linear::operator()(Ctx& cx, Tensor x) const { return (*this)(cx, x, cx.activations); }
+
+Tensor Linear::operator()(Ctx& cx, Tensor x, DType type) const {
+  Tensor y = cx.arena.alloc(type, {x.rows(), weight_.out});
   cx.ops.linear(y, x, weight_, bias_.tensor);
+  return y;
+}
+
+void Linear::add_to(Ctx& cx, Tensor h, Tensor x) const {
+  Tensor scratch = cx.arena.alloc(cx.activations, {x.rows(), weight_.out});
+  cx.ops.linear_add(h, x, weight_, bias_.tensor, scratch);
+}
+
+Tensor Linear::gated(Ctx& cx, Tensor x, Act act) const {
+  Tensor scratch = cx.arena.alloc(cx.activations, {x.rows(), weight_.out});
+  Tensor y = cx.arena.alloc(cx.activations, {x.rows(), weight_.out / 2});
+  cx.ops.gated_linear(y, x, weight_, bias_.tensor, act, scratch);
   return y;
 }
 
@@ -47,7 +61,7 @@ RmsNorm::RmsNorm(const Loader& w, const ModelConfig& c, int64_t n)
     : weight_(w.vector("weight", n, c.norm_plus_one ? 1.0F : 0.0F)), eps_(c.norm_eps) {}
 
 Tensor RmsNorm::operator()(Ctx& cx, Tensor x) const {
-  Tensor y = cx.arena.alloc(DType::F32, {x.rows(), x.cols()});
+  Tensor y = cx.arena.alloc(cx.activations, {x.rows(), x.cols()});
   cx.ops.rms_norm(y, x, weight_.tensor, eps_);
   return y;
 }
@@ -55,7 +69,7 @@ Tensor RmsNorm::operator()(Ctx& cx, Tensor x) const {
 void RmsNorm::in_place(Ctx& cx, Tensor x) const { cx.ops.rms_norm(x, x, weight_.tensor, eps_); }
 
 Tensor RmsNorm::after_add(Ctx& cx, Tensor h, Tensor x) const {
-  Tensor y = cx.arena.alloc(DType::F32, {h.rows(), h.cols()});
+  Tensor y = cx.arena.alloc(cx.activations, {h.rows(), h.cols()});
   cx.ops.add_rms_norm(y, h, x, weight_.tensor, eps_);
   return y;
 }
@@ -64,7 +78,7 @@ LayerNorm::LayerNorm(const Loader& w, const ModelConfig& c, int64_t n)
     : weight_(w.vector("weight", n)), bias_(w.vector("bias", n)), eps_(c.norm_eps) {}
 
 Tensor LayerNorm::operator()(Ctx& cx, Tensor x) const {
-  Tensor y = cx.arena.alloc(DType::F32, {x.rows(), x.cols()});
+  Tensor y = cx.arena.alloc(cx.activations, {x.rows(), x.cols()});
   cx.ops.layer_norm(y, x, weight_.tensor, bias_.tensor, eps_);
   return y;
 }
@@ -106,13 +120,13 @@ Tensor Attention::operator()(Ctx& cx, Tensor x) const {
     qk_norm_[0].in_place(cx, q);
     qk_norm_[1].in_place(cx, k);
   }
-  if (use_rope_) {
-    Tensor table = cx.cos_sin[static_cast<int>(rope_table_)];
-    cx.ops.rope(qkv.slice_cols(0, nq + nkv), table, head_dim_, interleaved_);  // q's and k's heads stand side by side
-  }
   const KvView kv = cx.kv.layer(layer_);
-  cx.ops.store_kv(kv, k, v, cx.batch);
-  Tensor out = cx.arena.alloc(DType::F32, {x.rows(), nq});
+  if (use_rope_) {
+    cx.ops.rope_store_kv(kv, qkv, cx.cos_sin[static_cast<int>(rope_table_)], interleaved_, cx.batch);
+  } else {
+    cx.ops.store_kv(kv, k, v, cx.batch);
+  }
+  Tensor out = cx.arena.alloc(cx.activations, {x.rows(), nq});
   cx.ops.attention(out, q, kv, cx.batch, options_);
   return o_(cx, out);
 }
@@ -123,22 +137,19 @@ GatedMlp::GatedMlp(const Loader& w, const ModelConfig& c)
       down_(w, {"down_proj"}, c.intermediate_size, {c.hidden_size}),
       act_(act_of(c.activation)) {}
 
-Tensor GatedMlp::operator()(Ctx& cx, Tensor x) const {
-  Tensor gate_up = gate_up_(cx, x);
-  Tensor y = cx.arena.alloc(DType::F32, {x.rows(), gate_up.cols() / 2});
-  cx.ops.gated_act(y, gate_up, act_);
-  return down_(cx, y);
-}
+Tensor GatedMlp::operator()(Ctx& cx, Tensor x) const { return down_(cx, gate_up_.gated(cx, x, act_)); }
+
+void GatedMlp::add_to(Ctx& cx, Tensor h, Tensor x) const { down_.add_to(cx, h, gate_up_.gated(cx, x, act_)); }
 
 Mlp::Mlp(const Loader& w, const ModelConfig& c, const std::string& up, const std::string& down, MatrixLayout layout)
     : up_(w, {up}, c.hidden_size, {c.intermediate_size}, layout),
       down_(w, {down}, c.intermediate_size, {c.hidden_size}, layout),
       act_(act_of(c.activation)) {}
 
-Tensor Mlp::operator()(Ctx& cx, Tensor x) const {
+void Mlp::add_to(Ctx& cx, Tensor h, Tensor x) const {
   Tensor y = up_(cx, x);
   cx.ops.activation(y, y, act_);
-  return down_(cx, y);
+  down_.add_to(cx, h, y);
 }
 
 }  // namespace sgl

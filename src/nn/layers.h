@@ -16,8 +16,13 @@ class Linear {
   /// `w` is the place of the layer's own names: `names` + ".weight" and, where the checkpoint has it, ".bias".
   Linear(const Loader& w, const std::vector<std::string>& names, int64_t in, const std::vector<int64_t>& outs,
          MatrixLayout layout = MatrixLayout::OutIn);
-  /// [n, in] → [n, out]
+  /// [n, in] → [n, out], in the step's activation type or another.
   Tensor operator()(Ctx& cx, Tensor x) const;
+  Tensor operator()(Ctx& cx, Tensor x, DType type) const;
+  /// h += what it makes of x.
+  void add_to(Ctx& cx, Tensor h, Tensor x) const;
+  /// [n, in] → [n, out / 2]: act of the first half of the columns, times the second.
+  Tensor gated(Ctx& cx, Tensor x, Act act) const;
   int64_t out() const { return weight_.out; }
 
  private:
@@ -82,6 +87,8 @@ class GatedMlp {
  public:
   GatedMlp(const Loader& w, const ModelConfig& c);
   Tensor operator()(Ctx& cx, Tensor x) const;
+  /// h += what it makes of x.
+  void add_to(Ctx& cx, Tensor h, Tensor x) const;
 
  private:
   Linear gate_up_, down_;
@@ -92,7 +99,8 @@ class GatedMlp {
 class Mlp {
  public:
   Mlp(const Loader& w, const ModelConfig& c, const std::string& up, const std::string& down, MatrixLayout layout);
-  Tensor operator()(Ctx& cx, Tensor x) const;
+  /// h += what it makes of x.
+  void add_to(Ctx& cx, Tensor h, Tensor x) const;
 
  private:
   Linear up_, down_;

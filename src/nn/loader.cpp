@@ -1,7 +1,7 @@
 #include "nn/loader.h"
 
 #include <algorithm>
-#include <cstring>
+#include <numeric>
 
 #include <fmt/format.h>
 
@@ -67,16 +67,22 @@ const FileTensor& Loader::require(std::string_view name, const Shape& shape) con
   return *t;
 }
 
+Param Loader::on_device(const std::vector<float>& values) const {
+  Param p;
+  p.memory = backend_->allocate(values.size() * sizeof(float));
+  p.tensor = Tensor(p.memory.data(), DType::F32, Shape{static_cast<int64_t>(values.size())});
+  backend_->upload(p.memory.data(), values.data(), values.size() * sizeof(float));
+  return p;
+}
+
 Param Loader::vector(std::string_view name, int64_t n, float add) const {
   const FileTensor& t = require(name, Shape{n});
-  Param p;
-  p.memory = backend_->allocate(static_cast<size_t>(n) * sizeof(float));
-  p.tensor = Tensor(p.memory.data(), DType::F32, Shape{n});
-  dequantize_row(t.dtype, t.data.data(), p.tensor.f32(), n);
+  std::vector<float> values(static_cast<size_t>(n));
+  dequantize_row(t.dtype, t.data.data(), values.data(), n);
   if (add != 0.0F) {
-    for (int64_t i = 0; i < n; ++i) p.tensor.f32()[i] += add;
+    for (float& x : values) x += add;
   }
-  return p;
+  return on_device(values);
 }
 
 Weight Loader::matrix(const std::vector<std::string>& names, int64_t in, const std::vector<int64_t>& outs,
@@ -103,27 +109,21 @@ Weight Loader::matrix(const std::vector<std::string>& names, int64_t in, const s
 }
 
 Param Loader::merged_vector(const std::vector<std::string>& names, const std::vector<int64_t>& outs) const {
-  Param p;
-  if (std::none_of(names.begin(), names.end(), [&](const std::string& n) { return has(n); })) return p;
-  int64_t total = 0;
-  for (int64_t n : outs) total += n;
-  p.memory = backend_->allocate(static_cast<size_t>(total) * sizeof(float));
-  p.tensor = Tensor(p.memory.data(), DType::F32, Shape{total});
-  float* to = p.tensor.f32();
+  if (std::none_of(names.begin(), names.end(), [&](const std::string& n) { return has(n); })) return {};
+  std::vector<float> values(static_cast<size_t>(std::accumulate(outs.begin(), outs.end(), int64_t{0})));
+  float* to = values.data();
   for (size_t i = 0; i < names.size(); ++i) {
     if (has(names[i])) {
       const FileTensor& t = require(names[i], Shape{outs[i]});
       dequantize_row(t.dtype, t.data.data(), to, outs[i]);
-    } else {
-      std::memset(to, 0, static_cast<size_t>(outs[i]) * sizeof(float));
     }
     to += outs[i];
   }
-  return p;
+  return on_device(values);
 }
 
-Tensor Loader::table(std::string_view name, int64_t rows, int64_t cols) const {
-  return view(require(name, Shape{rows, cols}));
+Param Loader::table(std::string_view name, int64_t rows, int64_t cols) const {
+  return backend_->prepare_table(view(require(name, Shape{rows, cols})));
 }
 
 void Loader::check_all_used() const {

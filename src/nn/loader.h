@@ -13,13 +13,6 @@
 
 namespace sgl {
 
-/// A small parameter (norm weight, bias) in float32 on the device.
-struct Param {
-  Buffer memory;
-  Tensor tensor;
-  bool empty() const { return tensor.empty(); }
-};
-
 /// How a file stores a linear layer: [out, in], or [in, out] (the hub's GPT-2: "Conv1D").
 enum class MatrixLayout { OutIn, InOut };
 
@@ -35,16 +28,16 @@ class Loader {
   const ModelConfig& config() const { return checkpoint_->config(); }
   bool has(std::string_view name) const;
 
-  /// A vector of n elements, plus `add` (Gemma's norms are stored as w − 1). Throws CorruptFile if it is missing or of
-  /// another shape.
+  /// A vector of n elements in float32, plus `add` (Gemma's norms are stored as w − 1). Throws CorruptFile if it is
+  /// missing or of another shape.
   Param vector(std::string_view name, int64_t n, float add = 0.0F) const;
   /// The matrices `names`, [outs[i], in] each (transposed first when stored InOut), merged by rows.
   Weight matrix(const std::vector<std::string>& names, int64_t in, const std::vector<int64_t>& outs,
                 MatrixLayout layout = MatrixLayout::OutIn) const;
   /// The vectors `names`, outs[i] elements each, one after the other; a missing one is zero; empty if all are missing.
   Param merged_vector(const std::vector<std::string>& names, const std::vector<int64_t>& outs) const;
-  /// A table [rows, cols] as the file has it, for look-ups by row. Points into the checkpoint.
-  Tensor table(std::string_view name, int64_t rows, int64_t cols) const;
+  /// A table [rows, cols] for look-ups by row. Points into the checkpoint where the device can read that.
+  Param table(std::string_view name, int64_t rows, int64_t cols) const;
 
   /// Throws CorruptFile naming the tensors of the checkpoint that nothing has used. Call when the model is built.
   void check_all_used() const;
@@ -59,6 +52,7 @@ class Loader {
     int64_t elements = 0;
   };
   const FileTensor& require(std::string_view name, const Shape& shape) const;
+  Param on_device(const std::vector<float>& values) const;
   std::string full(std::string_view name) const;
 
   const Checkpoint* checkpoint_;

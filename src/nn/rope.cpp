@@ -82,16 +82,4 @@ Rope::Rope(const RopeConfig& c, int context_length) {
   inv_freq_.assign(freq.begin(), freq.end());
 }
 
-void Rope::fill(Tensor out, std::span<const int32_t> positions) const {
-  const size_t pairs = inv_freq_.size();
-  for (size_t i = 0; i < positions.size(); ++i) {
-    float* row = out.f32(static_cast<int64_t>(i));
-    for (size_t j = 0; j < pairs; ++j) {
-      const float angle = static_cast<float>(positions[i]) * inv_freq_[j];
-      row[j] = std::cos(angle) * attention_factor_;
-      row[pairs + j] = std::sin(angle) * attention_factor_;
-    }
-  }
-}
-
 }  // namespace sgl

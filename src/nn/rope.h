@@ -1,12 +1,9 @@
 #pragma once
-// Rotary position embedding: frequencies of a model and their cosines and sines for the positions of a step.
+// Rotary position embedding: the frequencies of a model.
 
-#include <cstdint>
-#include <span>
 #include <vector>
 
 #include "checkpoint/model_config.h"
-#include "tensor/tensor.h"
 
 namespace sgl {
 
@@ -20,9 +17,8 @@ class Rope {
   Rope(const RopeConfig& config, int context_length);
 
   int rotary_dim() const { return 2 * static_cast<int>(inv_freq_.size()); }
-  /// out: [n, rotary_dim]: cosines, then sines, times the attention factor.
-  void fill(Tensor out, std::span<const int32_t> positions) const;
   const std::vector<float>& inv_freq() const { return inv_freq_; }
+  /// On cosines and sines.
   float attention_factor() const { return attention_factor_; }
 
  private:

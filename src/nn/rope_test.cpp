@@ -5,6 +5,8 @@
 
 #include <gtest/gtest.h>
 
+#include "ops/backend.h"
+
 namespace sgl {
 namespace {
 
@@ -23,11 +25,12 @@ TEST(Rope, FrequenciesFallGeometrically) {
   }
 }
 
-TEST(Rope, FillsCosinesThenSines) {
+TEST(Rope, TablesHoldCosinesThenSines) {
   Rope rope(base(), 128);
   std::vector<float> out(16);
   int32_t positions[] = {0, 3};
-  rope.fill(Tensor(out.data(), DType::F32, {2, 8}), positions);
+  Backend::create({.device = "ref"})
+      ->rope_table(Tensor(out.data(), DType::F32, {2, 8}), positions, rope.inv_freq(), rope.attention_factor());
   for (size_t j = 0; j < 4; ++j) {
     EXPECT_EQ(out[j], 1.0F);
     EXPECT_EQ(out[4 + j], 0.0F);

@@ -2,7 +2,8 @@
 // The operations a model is made of, and the devices that run them.
 //
 // `ref` defines every op by plain loops. `cpu` inherits from it and overrides what it makes fast. A device with its own
-// memory implements all of it. Outputs come first; ops never allocate device memory; shapes are checked in each op.
+// memory implements all of it. Outputs come first; shapes are checked in each op. Tensors lie on the device; spans, and
+// what batches and weights are made of, lie on the host.
 
 #include <cstdint>
 #include <memory>
@@ -32,6 +33,13 @@ struct Weight {
   int64_t in = 0;
   std::vector<Part> parts;
   std::vector<Buffer> keep;  ///< memory that a part's source lives in, if not the file's
+};
+
+/// A tensor and its memory, unless that is somebody else's.
+struct Param {
+  Buffer memory;
+  Tensor tensor;
+  bool empty() const { return tensor.empty(); }
 };
 
 /// Geometry of one sequence in a step: its rows are tokens [q_begin, q_begin + q_len) of the batch, at positions
@@ -74,9 +82,10 @@ struct AttentionOptions {
 };
 
 struct BackendOptions {
-  std::string device = "cpu";        ///< "cpu" or "ref"
+  std::string device = "cpu";        ///< "cpu", "cuda" or "ref"
   int threads = 0;                   ///< 0: chosen for the machine
   bool quantize_activations = true;  ///< let linear() round its input to int8 (blocks of 32) for quantized weights
+  DType activations = DType::BF16;   ///< cuda: of weights and of what layers pass to each other; F32, F16 or BF16
 };
 
 /// One device. Thread: calls come from one thread at a time.
@@ -93,13 +102,28 @@ class Backend {
   /// For the log: "cpu, avx512-vnni, 2 threads".
   virtual std::string describe() const = 0;
 
+  /// Element type of what layers pass to each other. The residual stream, the logits and parameters are float32.
+  virtual DType activations() const { return DType::F32; }
+  /// Device memory that new allocations can take, in bytes; 0 if unknown.
+  virtual int64_t available_memory() const = 0;
+
   /// Device memory; contents undefined.
   virtual Buffer allocate(size_t bytes) = 0;
+  /// Copies host memory to the device, and back. What ran before is done when download() returns.
+  virtual void upload(std::byte* device, const void* host, size_t bytes) = 0;
+  virtual void download(void* host, const std::byte* device, size_t bytes) = 0;
   /// Makes a weight of host matrices [rows_i, in] in any file format. The sources must outlive the weight where the
   /// result still refers to them (Weight::Part::source). May run in parallel inside.
   virtual Weight prepare(std::span<const Tensor> parts) = 0;
+  /// Makes a table for look-ups by row of a host matrix in any file format: the matrix itself where the device can read
+  /// it, else a copy.
+  virtual Param prepare_table(const Tensor& table) = 0;
 
-  /// out[i, :] = table[ids[i], :] · scale. table: [vocab, d] in any file format. Requires: 0 ≤ ids[i] < vocab.
+  /// Precedes the ops of a step: store_kv() and attention() take this batch and no other until the next begin(). It
+  /// must stay as it is until then.
+  virtual void begin(const PagedBatch& batch) = 0;
+
+  /// out[i, :] = table[ids[i], :] · scale. table: [vocab, d], prepared. Requires: 0 ≤ ids[i] < vocab.
   virtual void embedding(Tensor out, std::span<const int32_t> ids, const Tensor& table, float scale) = 0;
   /// h[i, :] += table[ids[i], :], for learned positions.
   virtual void add_embedding(Tensor h, std::span<const int32_t> ids, const Tensor& table) = 0;
@@ -115,12 +139,26 @@ class Backend {
   /// y = x · wᵀ + bias. x: [n, in], y: [n, out]; bias: [out] or empty.
   virtual void linear(Tensor y, Tensor x, const Weight& w, Tensor bias) = 0;
 
+  /// cos_sin[i, :] = cos, then sin of positions[i] · inv_freq, times `factor`. cos_sin: [n, 2 · inv_freq.size()].
+  virtual void rope_table(Tensor cos_sin, std::span<const int32_t> positions, std::span<const float> inv_freq,
+                          float factor) = 0;
+  // Two ops at once. A device that gains nothing by it computes them one after the other, with what is between them in
+  // `scratch`, memory that they may overwrite.
+
+  /// h += x · wᵀ + bias. scratch: [n, out], of the activations' type.
+  virtual void linear_add(Tensor h, Tensor x, const Weight& w, Tensor bias, Tensor scratch);
+  /// gated_act(out, x · wᵀ + bias). scratch: [n, 2 · d], of the activations' type.
+  virtual void gated_linear(Tensor out, Tensor x, const Weight& w, Tensor bias, Act act, Tensor scratch);
+
   /// Turns the first rotary_dim of each head of x: [n, heads · head_dim] in place. cos_sin: [n, rotary_dim], the first
   /// half cosines, the second half sines. Pairs are (2i, 2i+1) if interleaved, else (i, i + rotary_dim/2).
   virtual void rope(Tensor x, Tensor cos_sin, int head_dim, bool interleaved) = 0;
 
   /// Writes this step's keys and values, [n, num_kv_heads · head_dim] each, to their pages.
   virtual void store_kv(const KvView& kv, Tensor k, Tensor v, const PagedBatch& batch) = 0;
+  /// rope() of q and k, then store_kv(). qkv: [n, (num_heads + 2 · num_kv_heads) · head_dim]; q is turned in place,
+  /// what k holds afterwards is undefined.
+  virtual void rope_store_kv(const KvView& kv, Tensor qkv, Tensor cos_sin, bool interleaved, const PagedBatch& batch);
   /// Causal attention of q: [n, num_heads · head_dim] over the pages; this step's keys must have been stored.
   virtual void attention(Tensor out, Tensor q, const KvView& kv, const PagedBatch& batch,
                          const AttentionOptions& options) = 0;

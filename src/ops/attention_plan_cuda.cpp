@@ -1,0 +1,150 @@
+// Which blocks compute a step's attention, and where its tokens' keys and values go: lists made once a step.
+
+#include <algorithm>
+
+#include <fmt/format.h>
+
+#include "ops/backend_cuda.h"
+#include "ops/ref_backend.h"
+#include "sgl/error.h"
+
+namespace sgl {
+namespace {
+
+// Positions of a part of a long sequence in decode. Fixed, so that a row's result does not depend on the batch.
+constexpr int kSplit = 256;
+
+constexpr int kMostPlainHead = 640;
+
+}  // namespace
+
+void CudaBackend::store_kv(const KvView& kv, Tensor k, Tensor v, const PagedBatch& batch) {
+  check_attention("store_kv", k, kv, batch, kv.num_kv_heads);
+  check_attention("store_kv", v, kv, batch, kv.num_kv_heads);
+  cuda::store_kv(stream_, kv, k, v, slots_of(kv, batch));
+  cuda::check(cudaGetLastError(), "store_kv");
+}
+
+void CudaBackend::rope_store_kv(const KvView& kv, Tensor qkv, Tensor cos_sin, bool interleaved,
+                                const PagedBatch& batch) {
+  if (interleaved || !cuda::can_rope_store_kv(kv, qkv, cos_sin)) {
+    Backend::rope_store_kv(kv, qkv, cos_sin, interleaved, batch);
+    return;
+  }
+  check_rope(qkv, cos_sin, kv.head_dim);
+  cuda::rope_store_kv(stream_, kv, qkv, cos_sin, slots_of(kv, batch));
+  cuda::check(cudaGetLastError(), "rope_store_kv");
+}
+
+const int32_t* CudaBackend::slots_of(const KvView& kv, const PagedBatch& batch) {
+  require("store_kv", batch);
+  if (step_.slots_page_size != kv.page_size) {
+    std::vector<int32_t> slots(static_cast<size_t>(batch.num_tokens()));
+    for (const BatchSeq& s : batch.seqs) {
+      for (int t = 0; t < s.q_len; ++t) {
+        const int position = s.kv_len - s.q_len + t;
+        const int32_t page = batch.pages[static_cast<size_t>(s.page_begin + position / kv.page_size)];
+        slots[static_cast<size_t>(s.q_begin + t)] = page * kv.page_size + position % kv.page_size;
+      }
+    }
+    step_.slots = staging_.put(slots);
+    step_.slots_page_size = kv.page_size;
+  }
+  return step_.slots;
+}
+
+void CudaBackend::plan_attention(int group) {
+  if (step_.group == group) return;
+  std::vector<cuda::AttentionItem> prefill, decode;
+  int slots = 0, partial_rows = 0;
+  for (size_t i = 0; i < step_.batch->seqs.size(); ++i) {
+    const BatchSeq& s = step_.batch->seqs[i];
+    const auto seq = static_cast<int32_t>(i);
+    const int rows = s.q_len * group;
+    if (rows > cuda::kDecodeRows) {
+      for (int row = 0; row < rows; row += cuda::kPrefillRows) prefill.push_back({seq, row, 0, s.kv_len});
+      continue;
+    }
+    const int splits = (s.kv_len + kSplit - 1) / kSplit;
+    if (splits == 1) {
+      decode.push_back({seq, 0, 0, s.kv_len});
+      continue;
+    }
+    for (int split = 0; split < splits; ++split) {
+      const int begin = split * kSplit;
+      decode.push_back({seq, 0, begin, std::min(begin + kSplit, s.kv_len), slots + split, slots, splits});
+    }
+    slots += splits;
+    partial_rows = std::max(partial_rows, rows);
+  }
+  // The longest first: blocks start in this order, and the short ones fill the gaps at the end.
+  auto length = [&](const cuda::AttentionItem& item) {
+    const BatchSeq& s = step_.batch->seqs[static_cast<size_t>(item.seq)];
+    return s.kv_len - s.q_len + item.row / group;
+  };
+  std::stable_sort(prefill.begin(), prefill.end(), [&](const auto& a, const auto& b) { return length(a) > length(b); });
+  step_.group = group;
+  step_.prefill = staging_.put(prefill);
+  step_.decode = staging_.put(decode);
+  step_.num_prefill = static_cast<int>(prefill.size());
+  step_.num_decode = static_cast<int>(decode.size());
+  step_.num_slots = slots;
+  step_.partial_rows = partial_rows;
+}
+
+void CudaBackend::attention(Tensor out, Tensor q, const KvView& kv, const PagedBatch& batch,
+                            const AttentionOptions& options) {
+  check_attention("attention", q, kv, batch, options.num_heads);
+  check_attention("attention", out, kv, batch, options.num_heads);
+  require("attention", batch);
+  cuda::AttentionCall call{};
+  call.out = out;
+  call.q = q;
+  call.kv = kv;
+  call.seqs = step_.seqs;
+  call.pages = step_.pages;
+  call.options = options;
+  if (!cuda::attention_on_tensor_cores(out, q, kv)) {
+    if (kv.head_dim > kMostPlainHead) {
+      throw Error(ErrorKind::Unsupported,
+                  fmt::format("the cuda device has attention for heads of up to {}; these are {}", kMostPlainHead,
+                              kv.head_dim));
+    }
+    if (step_.tokens == nullptr) {
+      std::vector<int32_t> tokens(static_cast<size_t>(2 * batch.num_tokens()));
+      for (size_t i = 0; i < batch.seqs.size(); ++i) {
+        const BatchSeq& s = batch.seqs[i];
+        for (int t = 0; t < s.q_len; ++t) {
+          tokens[static_cast<size_t>(2 * (s.q_begin + t))] = static_cast<int32_t>(i);
+          tokens[static_cast<size_t>(2 * (s.q_begin + t) + 1)] = s.kv_len - s.q_len + t;
+        }
+      }
+      step_.tokens = staging_.put(tokens);
+    }
+    cuda::attention_plain(stream_, call, step_.tokens);
+    cuda::check(cudaGetLastError(), "attention");
+    return;
+  }
+
+  plan_attention(options.num_heads / kv.num_kv_heads);
+  call.items = step_.prefill;
+  call.num_items = step_.num_prefill;
+  cuda::attention_prefill(stream_, call);
+
+  call.items = step_.decode;
+  call.num_items = step_.num_decode;
+  call.num_slots = step_.num_slots;
+  call.partial_rows = step_.partial_rows;
+  const int64_t parts = int64_t{call.num_slots} * kv.num_kv_heads;
+  const auto floats = static_cast<size_t>(parts * call.partial_rows * (kv.head_dim + 1));
+  call.partial = reinterpret_cast<float*>(scratch(partial_, floats * sizeof(float)));
+  const size_t counters = counters_.bytes();
+  call.counters = reinterpret_cast<unsigned*>(scratch(counters_, static_cast<size_t>(parts) * sizeof(unsigned)));
+  if (counters_.bytes() != counters) {
+    cuda::check(cudaMemsetAsync(counters_.data(), 0, counters_.bytes(), stream_), "attention");
+  }
+  cuda::attention_decode(stream_, call);
+  cuda::check(cudaGetLastError(), "attention");
+}
+
+}  // namespace sgl

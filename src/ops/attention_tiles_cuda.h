@@ -1,0 +1,271 @@
+#pragma once
+// Attention of some rows over tiles of keys and values, by one warp on tensor cores (mma.sync, sm_80 and newer): the
+// part that prefill and decode share. For .cu files.
+//
+// The online softmax of FlashAttention-2 (Dao 2023, algorithm 1): scores of a tile are products in 16-bit numbers with
+// float32 sums; exponents are of base 2, with log2(e) in the scale.
+//
+// A thread's part of a 16 × 8 tile of scores or results, as mma gives it: [0], [1] are row lane/4, columns 2·(lane % 4)
+// and the next; [2], [3] the same of row lane/4 + 8.
+
+#include <cstdint>
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+#include <cuda_runtime.h>
+
+namespace sgl::cuda {
+
+constexpr float kLog2E = 1.4426950408889634F;
+
+/// Elements from one row of a tile in shared memory to the next: eight rows lie on different banks.
+template <int D>
+constexpr int kTileStride = D + 8;
+
+__device__ inline uint32_t shared_address(const void* p) { return static_cast<uint32_t>(__cvta_generic_to_shared(p)); }
+
+/// 16 bytes from device memory to shared memory, behind the thread's back; zeros if not `valid`.
+__device__ inline void copy_16_bytes(void* to, const void* from, bool valid) {
+  const int bytes = valid ? 16 : 0;
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;\n" ::"r"(shared_address(to)), "l"(from), "r"(bytes));
+}
+__device__ inline void commit_copies() { asm volatile("cp.async.commit_group;\n"); }
+/// Waits until at most kOpen of this thread's groups of copies are on their way.
+template <int kOpen>
+__device__ inline void wait_for_copies() {
+  asm volatile("cp.async.wait_group %0;\n" ::"n"(kOpen) : "memory");
+}
+
+/// Four 8 × 8 matrices of 16-bit numbers; lane i gives the address of row i % 8 of matrix i / 8.
+__device__ inline void load_matrices(uint32_t (&r)[4], const void* row) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];\n"
+               : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+               : "r"(shared_address(row))
+               : "memory");
+}
+__device__ inline void load_matrices_transposed(uint32_t (&r)[4], const void* row) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];\n"
+               : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+               : "r"(shared_address(row))
+               : "memory");
+}
+
+/// c += a · b, 16 × 16 by 16 × 8.
+__device__ inline void multiply(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1, __nv_bfloat16) {
+  asm volatile(
+      "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
+      "{%0, %1, %2, %3};\n"
+      : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
+__device__ inline void multiply(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1, __half) {
+  asm volatile(
+      "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
+      "{%0, %1, %2, %3};\n"
+      : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
+
+__device__ inline uint32_t pack(float low, float high, __nv_bfloat16) {
+  const __nv_bfloat162 both = __floats2bfloat162_rn(low, high);
+  return *reinterpret_cast<const uint32_t*>(&both);
+}
+__device__ inline uint32_t pack(float low, float high, __half) {
+  const __half2 both = __floats2half2_rn(low, high);
+  return *reinterpret_cast<const uint32_t*>(&both);
+}
+
+/// The reduction over the four threads that share a row.
+__device__ inline float quad_max(float x) {
+  x = fmaxf(x, __shfl_xor_sync(0xffffffffU, x, 1));
+  return fmaxf(x, __shfl_xor_sync(0xffffffffU, x, 2));
+}
+__device__ inline float quad_sum(float x) {
+  x += __shfl_xor_sync(0xffffffffU, x, 1);
+  return x + __shfl_xor_sync(0xffffffffU, x, 2);
+}
+
+/// How products of q and k become exponents of 2.
+struct Scores {
+  float scale;    ///< on q·k: without a cap to the exponent, with one to the argument of tanh
+  float softcap;  ///< times log2(e); 0: none
+
+  /// cap · tanh(x)
+  __device__ float capped(float dot) const { return softcap * (1.0F - 2.0F / (__expf(2.0F * dot * scale) + 1.0F)); }
+};
+
+/// 2 to the x, to two units in the last place; 0 for −∞.
+__device__ inline float exp2_fast(float x) {
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;\n" : "=f"(y) : "f"(x));
+  return y;
+}
+
+/// Which positions a thread's rows see, those of lane/4 + 8 · i: [lo, hi) each; and for the whole warp, where all rows
+/// see all, and where none sees any.
+template <int kTiles>
+struct Visible {
+  static constexpr int kRows = 2 * kTiles;
+  int lo[kRows], hi[kRows];
+  int all_from, all_to;
+  int any_from, any_to;
+
+  __device__ void summarize() {
+    all_from = any_to = 0;
+    all_to = any_from = INT32_MAX;
+#pragma unroll
+    for (int i = 0; i < kRows; ++i) {
+      all_from = max(all_from, lo[i]);
+      all_to = min(all_to, hi[i]);
+      if (hi[i] > 0) any_from = min(any_from, lo[i]);  // rows beyond the last see nothing
+      any_to = max(any_to, hi[i]);
+    }
+#pragma unroll
+    for (int lane = 16; lane > 2; lane /= 2) {
+      all_from = max(all_from, __shfl_xor_sync(0xffffffffU, all_from, lane));
+      all_to = min(all_to, __shfl_xor_sync(0xffffffffU, all_to, lane));
+      any_from = min(any_from, __shfl_xor_sync(0xffffffffU, any_from, lane));
+      any_to = max(any_to, __shfl_xor_sync(0xffffffffU, any_to, lane));
+    }
+  }
+};
+
+/// The softmax of kTiles · 16 rows so far, in one warp's registers. More tiles: a key that was fetched from shared
+/// memory serves more rows.
+template <typename T, int D, int kTiles>
+struct RowState {
+  static constexpr int kRows = 2 * kTiles;  ///< of a thread: lane/4 + 8 · i
+  float out[kTiles][D / 8][4];
+  float largest[kRows];  ///< of the scores, as exponents of 2; −∞: none yet
+  float sum[kRows];      ///< of this thread's columns
+
+  __device__ RowState() {
+#pragma unroll
+    for (int m = 0; m < kTiles; ++m) {
+#pragma unroll
+      for (int i = 0; i < D / 8; ++i) {
+#pragma unroll
+        for (int j = 0; j < 4; ++j) out[m][i][j] = 0.0F;
+      }
+    }
+#pragma unroll
+    for (int r = 0; r < kRows; ++r) {
+      largest[r] = -INFINITY;
+      sum[r] = 0.0F;
+    }
+  }
+
+  /// Takes N positions from `first` on. q: the rows, k and v: N rows in shared memory, of kTileStride<D>.
+  template <int N>
+  __device__ void add(const T* q, const T* k, const T* v, int first, const Visible<kTiles>& visible,
+                      const Scores& scores) {
+    constexpr int kStride = kTileStride<D>;
+    const int lane = static_cast<int>(threadIdx.x) % 32;
+    float s[kTiles][N / 8][4] = {};
+    const T* q_row = q + ((lane & 7) + (lane >> 3 & 1) * 8) * kStride + (lane >> 4) * 8;
+    const T* k_row = k + ((lane & 7) + (lane >> 4) * 8) * kStride + (lane >> 3 & 1) * 8;
+#pragma unroll
+    for (int d = 0; d < D; d += 16) {
+      uint32_t a[kTiles][4];
+#pragma unroll
+      for (int m = 0; m < kTiles; ++m) load_matrices(a[m], q_row + m * 16 * kStride + d);
+#pragma unroll
+      for (int n = 0; n < N; n += 16) {
+        uint32_t b[4];
+        load_matrices(b, k_row + n * kStride + d);
+#pragma unroll
+        for (int m = 0; m < kTiles; ++m) {
+          multiply(s[m][n / 8], a[m], b[0], b[1], T{});
+          multiply(s[m][n / 8 + 1], a[m], b[2], b[3], T{});
+        }
+      }
+    }
+
+    if (scores.softcap != 0.0F) {
+      each<N>(s, [&](float& x, int, int) { x = scores.capped(x); });
+    }
+    if (first < visible.all_from || first + N > visible.all_to) {
+      each<N>(s, [&](float& x, int row, int column) {
+        const int position = first + column;
+        if (position < visible.lo[row] || position >= visible.hi[row]) x = -INFINITY;
+      });
+    }
+    const float factor = scores.softcap != 0.0F ? 1.0F : scores.scale;
+    float top[kRows];
+#pragma unroll
+    for (int r = 0; r < kRows; ++r) top[r] = -INFINITY;
+    each<N>(s, [&](float& x, int row, int) { top[row] = fmaxf(top[row], x); });
+    float base[kRows], shrink[kRows];
+    bool grows = false;
+#pragma unroll
+    for (int r = 0; r < kRows; ++r) {
+      top[r] = fmaxf(largest[r], quad_max(top[r]) * factor);
+      base[r] = top[r] == -INFINITY ? 0.0F : top[r];  // a row that sees nothing yet: all its exponents are −∞
+      shrink[r] = exp2_fast(largest[r] - base[r]);
+      grows |= top[r] > largest[r];
+      largest[r] = top[r];
+    }
+    if (__any_sync(0xffffffffU, grows)) {  // seldom after the first tiles
+#pragma unroll
+      for (int r = 0; r < kRows; ++r) {
+        sum[r] *= shrink[r];
+#pragma unroll
+        for (int i = 0; i < D / 8; ++i) {
+          out[r / 2][i][r % 2 * 2] *= shrink[r];
+          out[r / 2][i][r % 2 * 2 + 1] *= shrink[r];
+        }
+      }
+    }
+    each<N>(s, [&](float& x, int row, int) {
+      x = exp2_fast(fmaf(x, factor, -base[row]));
+      sum[row] += x;
+    });
+
+    const T* v_row = v + ((lane & 7) + (lane >> 3 & 1) * 8) * kStride + (lane >> 4) * 8;
+#pragma unroll
+    for (int n = 0; n < N; n += 16) {
+      uint32_t a[kTiles][4];
+#pragma unroll
+      for (int m = 0; m < kTiles; ++m) {
+        const float(&left)[4] = s[m][n / 8];
+        const float(&right)[4] = s[m][n / 8 + 1];
+        a[m][0] = pack(left[0], left[1], T{});
+        a[m][1] = pack(left[2], left[3], T{});
+        a[m][2] = pack(right[0], right[1], T{});
+        a[m][3] = pack(right[2], right[3], T{});
+      }
+#pragma unroll
+      for (int d = 0; d < D; d += 16) {
+        uint32_t b[4];
+        load_matrices_transposed(b, v_row + n * kStride + d);
+#pragma unroll
+        for (int m = 0; m < kTiles; ++m) {
+          multiply(out[m][d / 8], a[m], b[0], b[1], T{});
+          multiply(out[m][d / 8 + 1], a[m], b[2], b[3], T{});
+        }
+      }
+    }
+  }
+
+  /// After the last tile.
+  __device__ void finish() {
+#pragma unroll
+    for (int r = 0; r < kRows; ++r) sum[r] = quad_sum(sum[r]);
+  }
+
+ private:
+  /// body(score, row, column) for all of the thread's scores.
+  template <int N, typename F>
+  __device__ static void each(float (&s)[kTiles][N / 8][4], F body) {
+    const int column = static_cast<int>(threadIdx.x) % 4 * 2;
+#pragma unroll
+    for (int m = 0; m < kTiles; ++m) {
+#pragma unroll
+      for (int n = 0; n < N / 8; ++n) {
+#pragma unroll
+        for (int j = 0; j < 4; ++j) body(s[m][n][j], 2 * m + j / 2, n * 8 + column + (j & 1));
+      }
+    }
+  }
+};
+
+}  // namespace sgl::cuda

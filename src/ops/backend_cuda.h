@@ -1,0 +1,112 @@
+#pragma once
+// An NVIDIA GPU (sm_80 and newer): everything of a step runs on one stream; the host waits for it only to sample.
+//
+// Weights and activations are of one type, BackendOptions::activations; the residual stream, sums and logits are
+// float32. Weights of other types, GGUF's block formats too, are converted when they are loaded. Results agree with the
+// reference within the rounding of that type; unlike on the CPU, a row's last bits can depend on the batch, since
+// cuBLASLt computes different shapes in different orders. Attention does not: it is cut at fixed positions.
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/thread_pool.h"
+#include "ops/backend.h"
+#include "ops/cublaslt_cuda.h"
+#include "ops/kernels_cuda.h"
+#include "ops/memory_cuda.h"
+
+namespace sgl {
+
+class CudaBackend : public Backend {
+ public:
+  /// Throws Unsupported when there is no GPU that it can use, or no cuBLASLt.
+  explicit CudaBackend(const BackendOptions& options);
+  ~CudaBackend() override;
+
+  std::string describe() const override;
+  DType activations() const override { return type_; }
+  int64_t available_memory() const override;
+  Buffer allocate(size_t bytes) override { return cuda::allocate_device(bytes); }
+  void upload(std::byte* device, const void* host, size_t bytes) override;
+  void download(void* host, const std::byte* device, size_t bytes) override;
+  /// One matrix [out, in] of all parts, in the first part's `packed`; rows are padded to a multiple of 8 elements.
+  Weight prepare(std::span<const Tensor> parts) override;
+  Param prepare_table(const Tensor& table) override;
+  void begin(const PagedBatch& batch) override;
+
+  void embedding(Tensor out, std::span<const int32_t> ids, const Tensor& table, float scale) override;
+  void add_embedding(Tensor h, std::span<const int32_t> ids, const Tensor& table) override;
+  void rms_norm(Tensor out, Tensor x, Tensor w, float eps) override;
+  void add_rms_norm(Tensor out, Tensor h, Tensor x, Tensor w, float eps) override;
+  void layer_norm(Tensor out, Tensor x, Tensor w, Tensor b, float eps) override;
+  void linear(Tensor y, Tensor x, const Weight& w, Tensor bias) override;
+  void linear_add(Tensor h, Tensor x, const Weight& w, Tensor bias, Tensor scratch) override;
+  void gated_linear(Tensor out, Tensor x, const Weight& w, Tensor bias, Act act, Tensor scratch) override;
+  void rope_table(Tensor cos_sin, std::span<const int32_t> positions, std::span<const float> inv_freq,
+                  float factor) override;
+  void rope(Tensor x, Tensor cos_sin, int head_dim, bool interleaved) override;
+  /// Layout inside a page: [num_kv_heads, page_size, head_dim].
+  void store_kv(const KvView& kv, Tensor k, Tensor v, const PagedBatch& batch) override;
+  void rope_store_kv(const KvView& kv, Tensor qkv, Tensor cos_sin, bool interleaved, const PagedBatch& batch) override;
+  /// On tensor cores where kernels_cuda.h's attention_on_tensor_cores() says so, else by plain loops.
+  void attention(Tensor out, Tensor q, const KvView& kv, const PagedBatch& batch,
+                 const AttentionOptions& options) override;
+  void gated_act(Tensor out, Tensor x, Act act) override;
+  void activation(Tensor out, Tensor x, Act act) override;
+  void add(Tensor h, Tensor x) override;
+  void softcap(Tensor x, float cap) override;
+  void gather_rows(Tensor out, Tensor x, std::span<const int32_t> rows) override;
+  /// Greedy rows without further wishes are chosen on the device; the others' logits are copied to the host, where the
+  /// cpu backend samples.
+  void sample(std::span<SampleResult> results, Tensor logits, std::span<const SampleRow> rows) override;
+
+ private:
+  class Stream {
+   public:
+    Stream();
+    ~Stream();
+    operator cudaStream_t() const { return stream_; }
+
+   private:
+    cudaStream_t stream_ = nullptr;
+  };
+  // The step's batch on the device. What depends on an op's options is made when the first layer asks for it.
+  struct Step {
+    const PagedBatch* batch = nullptr;
+    const BatchSeq* seqs = nullptr;
+    const int32_t* pages = nullptr;
+    const int32_t* slots = nullptr;   ///< of each token, in pages of slots_page_size
+    const int32_t* tokens = nullptr;  ///< [n, 2]: sequence and position
+    int slots_page_size = 0;
+    int group = 0;  ///< query heads a KV head; what follows is made for it
+    const cuda::AttentionItem *prefill = nullptr, *decode = nullptr;
+    int num_prefill = 0, num_decode = 0, num_slots = 0, partial_rows = 0;
+  };
+
+  void require(const char* op, const PagedBatch& batch) const;
+  const int32_t* slots_of(const KvView& kv, const PagedBatch& batch);
+  void plan_attention(int group);
+  /// x, in type_ and aligned: itself or a copy in x_.
+  Tensor input(Tensor x);
+  /// Memory that grows to the largest size asked for; `what` was in it is lost.
+  std::byte* scratch(Buffer& memory, size_t bytes);
+  /// Copies host rows of any format to rows of type_ on the device.
+  void send_rows(Tensor to, const Tensor& host);
+
+  DType type_;
+  std::string name_;
+  Stream stream_;
+  cuda::DenseProducts dense_;
+  cuda::Staging staging_;
+  Step step_;
+  Buffer x_, y_;               ///< linear's rounded input and its result
+  Buffer partial_, counters_;  ///< attention's parts, and how many of them are done
+  Buffer chosen_;              ///< sample: ids
+  Buffer host_logits_, pinned_rows_, sent_rows_;
+  int threads_;
+  std::unique_ptr<ThreadPool> pool_;  ///< converts weights
+  std::unique_ptr<Backend> host_;     ///< samples what the device does not
+};
+
+}  // namespace sgl

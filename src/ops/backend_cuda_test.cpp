@@ -1,0 +1,555 @@
+// The cuda backend against the reference, over the common cases of every op; and what needs no GPU: its errors.
+//
+// Tensors go to the device in the type that is tested; the reference computes with the same rounded numbers in float32.
+// So what differs is the order of sums, and the rounding of results to that type.
+
+#include <algorithm>
+#include <cmath>
+#include <functional>
+#include <limits>
+#include <memory>
+#include <numeric>
+#include <string>
+
+#include <gtest/gtest.h>
+
+#include "ops/op_cases.h"
+#include "ops/ref_backend.h"
+#include "ops/test_data.h"
+#include "sgl/error.h"
+
+namespace sgl {
+namespace {
+
+using test::Matrix;
+using test::random_matrix;
+using test::random_weights;
+using test::same_bits;
+using test::WeightMatrix;
+
+constexpr unsigned kSeed = 20260301;
+
+std::unique_ptr<Backend> cuda_or_reason(DType type, std::string& reason) {
+  try {
+    return Backend::create({.device = "cuda", .threads = 2, .activations = type});
+  } catch (const Error& e) {
+    EXPECT_EQ(e.kind(), ErrorKind::Unsupported) << e.what();
+    reason = e.what();
+    return nullptr;
+  }
+}
+
+TEST(CudaBackend, WhereItCannotRunTheErrorSaysWhyAndWhatToDo) {
+  std::string reason;
+  if (cuda_or_reason(DType::BF16, reason) != nullptr) GTEST_SKIP() << "this machine can run it";
+  EXPECT_NE(reason.find("--device cpu"), std::string::npos) << reason;
+  EXPECT_TRUE(reason.find("built without CUDA") != std::string::npos ||
+              reason.find("NVIDIA GPU") != std::string::npos || reason.find("cuBLASLt") != std::string::npos)
+      << reason;
+}
+
+// Rows on the device in a type, with NaN between and after them.
+class DeviceMatrix {
+ public:
+  DeviceMatrix(Backend& backend, const Matrix& host, DType type, int64_t pad = 0) : backend_(backend) {
+    const Tensor& t = host.tensor;
+    const int64_t stride = t.cols() + pad, elements = t.rows() * stride + 8;
+    bytes_.assign(static_cast<size_t>(row_bytes(type, elements)), std::byte{0xff});  // NaN in every type
+    for (int64_t i = 0; i < t.rows(); ++i) {
+      quantize_row(type, t.f32(i), bytes_.data() + row_bytes(type, i * stride), t.cols());
+    }
+    memory_ = backend.allocate(bytes_.size());
+    backend.upload(memory_.data(), bytes_.data(), bytes_.size());
+    tensor = Tensor(memory_.data(), type, t.shape);
+    tensor.row_stride = stride;
+  }
+  /// Room for a result: all NaN.
+  DeviceMatrix(Backend& backend, int64_t rows, int64_t cols, DType type, int64_t pad = 0)
+      : backend_(backend), bytes_(static_cast<size_t>(row_bytes(type, rows * (cols + pad) + 8)), std::byte{0xff}) {
+    memory_ = backend.allocate(bytes_.size());
+    backend.upload(memory_.data(), bytes_.data(), bytes_.size());
+    tensor = Tensor(memory_.data(), type, {rows, cols});
+    tensor.row_stride = cols + pad;
+  }
+
+  /// The rows as float32; fails the test where memory outside of them was written.
+  std::vector<float> values() {
+    std::vector<std::byte> now(bytes_.size());
+    backend_.download(now.data(), memory_.data(), now.size());
+    std::vector<float> out(static_cast<size_t>(tensor.rows() * tensor.cols()));
+    int64_t at = 0;
+    auto outside = [&](int64_t end) {
+      for (; at < row_bytes(tensor.dtype, end); ++at) {
+        if (now[static_cast<size_t>(at)] != std::byte{0xff}) return false;
+      }
+      return true;
+    };
+    bool clean = true;
+    for (int64_t i = 0; i < tensor.rows(); ++i) {
+      clean &= outside(i * tensor.row_stride);
+      dequantize_row(tensor.dtype, now.data() + at, out.data() + i * tensor.cols(), tensor.cols());
+      at += row_bytes(tensor.dtype, tensor.cols());
+    }
+    clean &= outside(static_cast<int64_t>(now.size()) / row_bytes(tensor.dtype, 1));
+    EXPECT_TRUE(clean) << "memory outside of the rows was written";
+    return out;
+  }
+
+  Tensor tensor;
+
+ private:
+  Backend& backend_;
+  std::vector<std::byte> bytes_;
+  Buffer memory_;
+};
+
+// Half a unit in the last place, relative.
+float rounding(DType t) { return t == DType::F32 ? 0x1p-24F : t == DType::F16 ? 0x1p-11F : 0x1p-8F; }
+
+// `host` with all numbers rounded to the type.
+Matrix rounded(const Matrix& host, DType type) {
+  Matrix m = host;
+  std::vector<std::byte> row(static_cast<size_t>(row_bytes(type, host.tensor.cols())));
+  for (int64_t i = 0; i < m.tensor.rows(); ++i) {
+    quantize_row(type, m.tensor.f32(i), row.data(), m.tensor.cols());
+    dequantize_row(type, row.data(), m.tensor.f32(i), m.tensor.cols());
+  }
+  return m;
+}
+
+class OpsOnCuda : public ::testing::TestWithParam<DType> {
+ protected:
+  void SetUp() override {
+    std::string reason;
+    cuda_ = cuda_or_reason(GetParam(), reason);
+    if (cuda_ == nullptr) GTEST_SKIP() << reason;
+  }
+  // |got − want| ≤ bound · (1 + |want|), and the rounding of the result.
+  void expect_near(const std::vector<float>& got, const std::vector<float>& want, float bound, DType type) {
+    ASSERT_EQ(got.size(), want.size());
+    for (size_t i = 0; i < got.size(); ++i) {
+      const float allowed = bound * (1.0F + std::fabs(want[i])) + rounding(type) * std::fabs(want[i]) * 1.01F;
+      ASSERT_LE(std::fabs(got[i] - want[i]), allowed) << "element " << i << ": " << got[i] << " for " << want[i];
+    }
+  }
+  std::unique_ptr<Backend> cuda_;
+  RefBackend ref_;
+};
+
+TEST_P(OpsOnCuda, NormsAndActivationsEqualReference) {
+  const DType t = GetParam();
+  for (const RowsCase& c : kRowsCases) {
+    for (int64_t pad : {int64_t{0}, c.x_pad, int64_t{8}}) {
+      SCOPED_TRACE(fmt::format("{} x {}, pad {}", c.n, c.d, pad));
+      std::mt19937 random(kSeed + static_cast<unsigned>(c.d));
+      const Matrix x = rounded(random_matrix(random, c.n, c.d, 0, 3.0F), t), h = random_matrix(random, c.n, c.d),
+                   pair = rounded(random_matrix(random, c.n, 2 * c.d, 0, 3.0F), t), w = random_matrix(random, 1, c.d),
+                   b = random_matrix(random, 1, c.d);
+      auto vector = [&](const Tensor& m) { return Tensor(m.data, DType::F32, {c.d}); };
+      DeviceMatrix dx(*cuda_, x, t, pad), dpair(*cuda_, pair, t, pad), dw(*cuda_, w, DType::F32),
+          db(*cuda_, b, DType::F32);
+      // body(backend, out, h, x, pair, w, b); results in out's type, h changes in float32.
+      auto compare = [&](const char* what, float bound, bool of_h, auto body) {
+        SCOPED_TRACE(what);
+        Matrix want(c.n, c.d), want_h = h;
+        DeviceMatrix got(*cuda_, c.n, c.d, t, pad), got_h(*cuda_, h, DType::F32, pad);
+        body(static_cast<Backend&>(ref_), want.tensor, want_h.tensor, x.tensor, pair.tensor, vector(w.tensor),
+             vector(b.tensor));
+        body(*cuda_, got.tensor, got_h.tensor, dx.tensor, dpair.tensor, vector(dw.tensor), vector(db.tensor));
+        if (of_h) expect_near(got_h.values(), want_h.values(), bound, DType::F32);
+        if (!std::isnan(want.memory[0])) expect_near(got.values(), want.values(), bound, t);
+      };
+      using T = Tensor;
+      // Float32 sums of d terms in another order; d is up to 40,000.
+      compare("rms_norm", 4e-6F, false, [](Backend& k, T out, T, T in, T, T g, T) { k.rms_norm(out, in, g, 1e-5F); });
+      compare("rms_norm of float32", 4e-6F, false,
+              [](Backend& k, T out, T r, T, T, T g, T) { k.rms_norm(out, r, g, 1e-5F); });
+      compare("add_rms_norm", 4e-6F, true,
+              [](Backend& k, T out, T r, T in, T, T g, T) { k.add_rms_norm(out, r, in, g, 1e-6F); });
+      compare("layer_norm", 8e-6F, false,
+              [](Backend& k, T out, T, T in, T, T g, T add) { k.layer_norm(out, in, g, add, 1e-5F); });
+      compare("add", 0.0F, true, [](Backend& k, T, T r, T in, T, T, T) { k.add(r, in); });
+      compare("softcap", 2e-6F, true, [](Backend& k, T, T r, T, T, T, T) { k.softcap(r, 1.5F); });
+      for (auto [act, name] :
+           {std::pair{Act::Silu, "silu"}, {Act::Gelu, "gelu"}, {Act::GeluTanh, "gelu_tanh"}, {Act::Relu, "relu"}}) {
+        compare(name, 4e-6F, false, [act = act](Backend& k, T out, T, T in, T, T, T) { k.activation(out, in, act); });
+        compare(name, 8e-6F, false,
+                [act = act](Backend& k, T out, T, T, T both, T, T) { k.gated_act(out, both, act); });
+      }
+    }
+  }
+}
+
+TEST_P(OpsOnCuda, NormsOfHeadsInPlaceEqualReference) {
+  const DType t = GetParam();
+  for (int64_t d : {16, 128, 20}) {
+    std::mt19937 random(kSeed);
+    Matrix x = rounded(random_matrix(random, 5, 6 * d), t);
+    const Matrix w = random_matrix(random, 1, d);
+    DeviceMatrix got(*cuda_, x, t, 8), dw(*cuda_, w, DType::F32);
+    cuda_->rms_norm(got.tensor, got.tensor, Tensor(dw.tensor.data, DType::F32, {d}), 1e-6F);
+    ref_.rms_norm(x.tensor, x.tensor, Tensor(w.tensor.data, DType::F32, {d}), 1e-6F);
+    expect_near(got.values(), x.values(), 4e-6F, t);
+  }
+}
+
+TEST_P(OpsOnCuda, RopeEqualsReference) {
+  const DType t = GetParam();
+  for (const RopeCase& c : kRopeCases) {
+    SCOPED_TRACE(fmt::format("{} x {} heads of {}, {} turn{}", c.n, c.heads, c.head_dim, c.rotary_dim,
+                             c.interleaved ? ", interleaved" : ""));
+    std::mt19937 random(kSeed);
+    Matrix x = rounded(random_matrix(random, c.n, int64_t{c.heads} * c.head_dim), t), table(c.n, c.rotary_dim);
+    std::vector<int32_t> positions(static_cast<size_t>(c.n));
+    for (int32_t& p : positions) p = static_cast<int32_t>(random() % 131072);
+    std::vector<float> inv_freq(static_cast<size_t>(c.rotary_dim / 2));
+    for (size_t i = 0; i < inv_freq.size(); ++i) {
+      inv_freq[i] = std::pow(10000.0F, -2.0F * static_cast<float>(i) / static_cast<float>(c.rotary_dim));
+    }
+    DeviceMatrix got(*cuda_, x, t, c.pad), got_table(*cuda_, c.n, c.rotary_dim, DType::F32);
+    ref_.rope_table(table.tensor, positions, inv_freq, 1.25F);
+    cuda_->rope_table(got_table.tensor, positions, inv_freq, 1.25F);
+    expect_near(got_table.values(), table.values(), 1e-6F, DType::F32);
+    ref_.rope(x.tensor, table.tensor, c.head_dim, c.interleaved);
+    cuda_->rope(got.tensor, got_table.tensor, c.head_dim, c.interleaved);
+    expect_near(got.values(), x.values(), 4e-6F, t);
+  }
+}
+
+TEST_P(OpsOnCuda, LookUpsEqualReference) {
+  const DType t = GetParam();
+  for (DType format : kWeightFormats) {
+    SCOPED_TRACE(name(format));
+    std::mt19937 random(kSeed);
+    const WeightMatrix source = random_weights(random, format, 50, 256);
+    const std::vector<int32_t> ids = {3, 49, 0, 3};
+    const Param table = cuda_->prepare_table(source.tensor);
+    Matrix want = random_matrix(random, 4, 256), sum = want;
+    DeviceMatrix got(*cuda_, want, DType::F32, 3), got_sum(*cuda_, sum, DType::F32, 8);
+    ref_.embedding(want.tensor, ids, source.tensor, 16.0F);
+    cuda_->embedding(got.tensor, ids, table.tensor, 16.0F);
+    expect_near(got.values(), want.values(), 1e-6F, t);  // float16 has no finer steps near 0
+    ref_.add_embedding(sum.tensor, ids, source.tensor);
+    cuda_->add_embedding(got_sum.tensor, ids, table.tensor);
+    expect_near(got_sum.values(), sum.values(), rounding(t), DType::F32);
+    DeviceMatrix gathered(*cuda_, 2, 256, DType::F32);
+    const std::vector<int32_t> rows = {2, 1};
+    cuda_->gather_rows(gathered.tensor, got.tensor, rows);
+    const std::vector<float> all = got.values();
+    std::vector<float> expected(all.begin() + 512, all.begin() + 768);
+    expected.insert(expected.end(), all.begin() + 256, all.begin() + 512);
+    EXPECT_TRUE(same_bits(gathered.values(), expected));
+  }
+}
+
+TEST_P(OpsOnCuda, LinearEqualsReference) {
+  const DType t = GetParam();
+  for (const LinearCase& c : linear_cases()) {
+    SCOPED_TRACE(to_string(c));
+    std::mt19937 random(kSeed + static_cast<unsigned>(c.n * 31 + c.in));
+    const int64_t out = std::accumulate(c.outs.begin(), c.outs.end(), int64_t{0});
+    const Matrix x = rounded(random_matrix(random, c.n, c.in), t), bias = random_matrix(random, 1, out);
+    std::vector<WeightMatrix> parts, plain;
+    std::vector<Tensor> tensors, plain_tensors;
+    for (size_t i = 0; i < c.outs.size(); ++i) {
+      const DType format = c.formats[std::min(i, c.formats.size() - 1)];
+      parts.push_back(random_weights(random, format, c.outs[i], c.in));
+      tensors.push_back(parts.back().tensor);
+      Matrix w(c.outs[i], c.in);  // what the device has of it: rounded to its type
+      dequantize_row(format, parts.back().bytes.data(), w.tensor.f32(), c.outs[i] * c.in);
+      const Matrix r = rounded(w, t);
+      plain.push_back({std::vector<std::byte>(r.memory.size() * sizeof(float)), {}});
+      std::memcpy(plain.back().bytes.data(), r.memory.data(), plain.back().bytes.size());
+      plain_tensors.emplace_back(plain.back().bytes.data(), DType::F32, Shape{c.outs[i], c.in});
+    }
+    const Weight w = cuda_->prepare(tensors);
+    for (const Weight::Part& part : w.parts) EXPECT_TRUE(part.source.empty());
+    DeviceMatrix dx(*cuda_, x, t, c.x_pad), db(*cuda_, bias, DType::F32);
+    Matrix want(c.n, out);
+    Tensor want_bias, got_bias;
+    if (c.bias) {
+      want_bias = Tensor(const_cast<float*>(bias.memory.data()), DType::F32, {out});
+      got_bias = Tensor(db.tensor.data, DType::F32, {out});
+    }
+    ref_.linear(want.tensor, x.tensor, ref_.prepare(plain_tensors), want_bias);
+    for (DType y : {t, DType::F32}) {
+      DeviceMatrix got(*cuda_, c.n, out, y, c.y_pad);
+      cuda_->linear(got.tensor, dx.tensor, w, got_bias);
+      // Products of numbers of about 1 and 0.05, summed in float32; and, with a bias, a second rounding.
+      const float sums = 1e-6F * 0.05F * static_cast<float>(c.in) + 1e-6F;
+      expect_near(got.values(), want.values(), sums + (c.bias ? 1.5F * rounding(y) : 0.0F), y);
+    }
+  }
+}
+
+TEST_P(OpsOnCuda, ManyOutputsOfFewRowsEqualReference) {
+  const DType t = GetParam();
+  constexpr int64_t kOutputs = 16421;  // so many that a warp has two to itself
+  std::mt19937 random(kSeed);
+  for (const int64_t n : {1, 3}) {
+    const Matrix x = rounded(random_matrix(random, n, 1096), t);
+    const WeightMatrix source = random_weights(random, t, kOutputs, 1096);
+    DeviceMatrix dx(*cuda_, x, t), got(*cuda_, n, kOutputs, DType::F32);
+    Matrix want(n, kOutputs);
+    cuda_->linear(got.tensor, dx.tensor, cuda_->prepare({&source.tensor, 1}), {});
+    ref_.linear(want.tensor, x.tensor, ref_.prepare({&source.tensor, 1}), {});
+    expect_near(got.values(), want.values(), 6e-5F, DType::F32);
+  }
+}
+
+TEST_P(OpsOnCuda, FusedOpsEqualTheirParts) {
+  const DType t = GetParam();
+  for (const int64_t n : {1, 3, 4, 5, 40}) {
+    for (const int64_t in : {64, 75, 256, 2048, 3000}) {
+      SCOPED_TRACE(fmt::format("{} rows of {}", n, in));
+      std::mt19937 random(kSeed + static_cast<unsigned>(n * in));
+      const Matrix x = rounded(random_matrix(random, n, in), t), h = random_matrix(random, n, 70),
+                   bias = random_matrix(random, 1, 70);
+      const WeightMatrix source = random_weights(random, t, 70, in);
+      const Weight w = cuda_->prepare({&source.tensor, 1}), ref_w = ref_.prepare({&source.tensor, 1});
+      DeviceMatrix dx(*cuda_, x, t), dh(*cuda_, h, DType::F32, 2), out(*cuda_, n, 35, t), db(*cuda_, bias, DType::F32),
+          scratch(*cuda_, n, 70, t);
+      Matrix want_h = h, want(n, 35), ref_scratch(n, 70);
+      const Tensor b(db.tensor.data, DType::F32, {70}), ref_b(bias.tensor.data, DType::F32, {70});
+      cuda_->linear_add(dh.tensor, dx.tensor, w, b, scratch.tensor);
+      ref_.linear_add(want_h.tensor, x.tensor, ref_w, ref_b, ref_scratch.tensor);
+      const float sums = 1e-6F * 0.05F * static_cast<float>(in) + 2e-6F;
+      expect_near(dh.values(), want_h.values(), sums, DType::F32);
+      cuda_->gated_linear(out.tensor, dx.tensor, w, b, Act::Silu, scratch.tensor);
+      ref_.gated_linear(want.tensor, x.tensor, ref_w, ref_b, Act::Silu, ref_scratch.tensor);
+      // The gate and the other half may have been rounded before they met, to numbers of about 10 at most.
+      expect_near(out.values(), want.values(), 10 * sums + 16 * rounding(t), t);
+    }
+  }
+}
+
+TEST_P(OpsOnCuda, RopeWithStoreEqualsRopeThenStore) {
+  const DType t = GetParam();
+  struct Case {
+    int heads, kv_heads, head_dim, rotary_dim;
+    bool interleaved;
+  };
+  for (const Case& c : {Case{4, 2, 64, 64, false},
+                        {4, 2, 64, 64, true},
+                        {8, 1, 128, 32, false},
+                        {2, 2, 20, 20, false},
+                        {3, 3, 80, 80, false},
+                        {3, 1, 80, 32, false}}) {
+    SCOPED_TRACE(fmt::format("{}/{} heads of {}, {} turn", c.heads, c.kv_heads, c.head_dim, c.rotary_dim));
+    std::mt19937 random(kSeed);
+    const int64_t nq = int64_t{c.heads} * c.head_dim, nkv = int64_t{c.kv_heads} * c.head_dim;
+    const Matrix qkv = rounded(random_matrix(random, 21, nq + 2 * nkv), t),
+                 table = random_matrix(random, 21, c.rotary_dim);
+    DeviceMatrix together(*cuda_, qkv, t), apart(*cuda_, qkv, t), dtable(*cuda_, table, DType::F32);
+    PagedBatch batch;
+    batch.seqs = {{0, 20, 20, 0}, {20, 1, 30, 2}};
+    batch.pages = {1, 3, 2, 0};
+    batch.token_ids.assign(21, 0);
+    KvView kv{.dtype = t, .num_pages = 4, .page_size = 16, .num_kv_heads = c.kv_heads, .head_dim = c.head_dim};
+    const auto bytes = static_cast<size_t>(2 * kv.page_bytes() * kv.num_pages);
+    std::vector<std::byte> caches[2] = {std::vector<std::byte>(bytes, std::byte{0xff}), {}};
+    caches[1] = caches[0];
+    Buffer memory = cuda_->allocate(bytes);
+    kv.k = memory.data();
+    kv.v = kv.k + bytes / 2;
+    cuda_->begin(batch);
+    for (const bool fused : {true, false}) {
+      std::vector<std::byte>& cache = caches[fused ? 0 : 1];
+      cuda_->upload(memory.data(), cache.data(), bytes);
+      if (fused) {
+        cuda_->rope_store_kv(kv, together.tensor, dtable.tensor, c.interleaved, batch);
+      } else {
+        cuda_->rope(apart.tensor.slice_cols(0, nq + nkv), dtable.tensor, c.head_dim, c.interleaved);
+        cuda_->store_kv(kv, apart.tensor.slice_cols(nq, nkv), apart.tensor.slice_cols(nq + nkv, nkv), batch);
+      }
+      cuda_->download(cache.data(), memory.data(), bytes);
+    }
+    EXPECT_EQ(caches[0], caches[1]);
+    const std::vector<float> a = together.values(), b = apart.values();
+    for (int64_t i = 0; i < 21; ++i) {
+      EXPECT_TRUE(same_bits(std::span(a).subspan(static_cast<size_t>(i * qkv.tensor.cols()), static_cast<size_t>(nq)),
+                            std::span(b).subspan(static_cast<size_t>(i * qkv.tensor.cols()), static_cast<size_t>(nq))));
+    }
+  }
+}
+
+// Sequences with all their keys and values, and a cache on random pages with NaN wherever nothing was stored.
+class CudaAttention {
+ public:
+  CudaAttention(const AttentionCase& c, DType q_type) : c_(c), q_type_(q_type), random_(kSeed) {
+    for (auto [n, all] : c.seqs) {
+      q_.push_back(rounded(random_matrix(random_, all, int64_t{c.heads} * c.head_dim), q_type));
+      k_.push_back(rounded(random_matrix(random_, all, int64_t{c.kv_heads} * c.head_dim), q_type));
+      v_.push_back(rounded(random_matrix(random_, all, int64_t{c.kv_heads} * c.head_dim), q_type));
+    }
+  }
+
+  /// The rows of the new tokens, computed in one step.
+  std::vector<float> run(Backend& backend, DType type, unsigned page_seed) {
+    KvView kv;
+    kv.dtype = c_.dtype;
+    kv.page_size = c_.page_size;
+    kv.num_kv_heads = c_.kv_heads;
+    kv.head_dim = c_.head_dim;
+    std::vector<std::vector<int32_t>> pages(c_.seqs.size());
+    for (auto [n, all] : c_.seqs) kv.num_pages += (all + c_.page_size - 1) / c_.page_size;
+    kv.num_pages += 3;
+    std::vector<int32_t> order(static_cast<size_t>(kv.num_pages));
+    std::iota(order.begin(), order.end(), 0);
+    std::mt19937 random(page_seed);
+    std::shuffle(order.begin(), order.end(), random);
+    size_t next = 0;
+    for (size_t i = 0; i < pages.size(); ++i) {
+      while (static_cast<int>(pages[i].size()) * c_.page_size < c_.seqs[i].second) pages[i].push_back(order[next++]);
+    }
+    const auto bytes = static_cast<size_t>(kv.page_bytes() * kv.num_pages);
+    const std::vector<std::byte> nan(bytes, std::byte{0xff});
+    Buffer k = backend.allocate(bytes), v = backend.allocate(bytes);
+    kv.k = k.data();
+    kv.v = v.data();
+    backend.upload(kv.k, nan.data(), bytes);
+    backend.upload(kv.v, nan.data(), bytes);
+
+    std::vector<std::vector<float>> rows(c_.seqs.size());
+    std::vector<int> stored(c_.seqs.size(), 0);
+    for (const bool before : {true, false}) {
+      PagedBatch batch;
+      std::vector<size_t> ids;
+      for (size_t i = 0; i < c_.seqs.size(); ++i) {
+        const auto [n, all] = c_.seqs[i];
+        // First the step that stores what was there before; then the new tokens.
+        const int count = before ? all - n : all - stored[i];
+        if (count == 0) continue;
+        ids.push_back(i);
+        batch.seqs.push_back({static_cast<int32_t>(batch.token_ids.size()), count, stored[i] + count,
+                              static_cast<int32_t>(batch.pages.size())});
+        batch.pages.insert(batch.pages.end(), pages[i].begin(),
+                           pages[i].begin() + (stored[i] + count + c_.page_size - 1) / c_.page_size);
+        for (int t = 0; t < count; ++t) {
+          batch.token_ids.push_back(0);
+          batch.positions.push_back(stored[i] + t);
+        }
+      }
+      const int64_t n = batch.num_tokens();
+      Matrix q(n, int64_t{c_.heads} * c_.head_dim), kk(n, int64_t{c_.kv_heads} * c_.head_dim), vv = kk;
+      for (size_t b = 0; b < ids.size(); ++b) {
+        for (int t = 0; t < batch.seqs[b].q_len; ++t) {
+          auto copy = [&](Matrix& to, const Matrix& from) {
+            std::copy_n(from.tensor.f32(stored[ids[b]] + t), from.tensor.cols(),
+                        to.tensor.f32(batch.seqs[b].q_begin + t));
+          };
+          copy(q, q_[ids[b]]);
+          copy(kk, k_[ids[b]]);
+          copy(vv, v_[ids[b]]);
+        }
+      }
+      DeviceMatrix dq(backend, q, type, 16), dk(backend, kk, type, 8), dv(backend, vv, type),
+          out(backend, n, q.tensor.cols(), type, 8);
+      backend.begin(batch);
+      backend.store_kv(kv, dk.tensor, dv.tensor, batch);
+      if (!before)
+        backend.attention(out.tensor, dq.tensor, kv, batch,
+                          {.num_heads = c_.heads,
+                           .scale = 1.0F / std::sqrt(static_cast<float>(c_.head_dim)),
+                           .softcap = c_.softcap,
+                           .window = c_.window});
+      const std::vector<float> result = out.values();
+      for (size_t b = 0; b < ids.size(); ++b) {
+        const BatchSeq& s = batch.seqs[b];
+        if (!before) {
+          rows[ids[b]].insert(rows[ids[b]].end(), result.begin() + s.q_begin * q.tensor.cols(),
+                              result.begin() + (s.q_begin + s.q_len) * q.tensor.cols());
+        }
+        stored[ids[b]] += s.q_len;
+      }
+    }
+    std::vector<float> all;
+    for (const std::vector<float>& r : rows) all.insert(all.end(), r.begin(), r.end());
+    return all;
+  }
+
+ private:
+  AttentionCase c_;
+  DType q_type_;
+  std::mt19937 random_;
+  std::vector<Matrix> q_, k_, v_;
+};
+
+// The common cases, and what the tensor cores' kernels meet besides: many parts, rows for many blocks, every head size
+// with a window and a cap.
+std::vector<AttentionCase> cuda_attention_cases() {
+  std::vector<AttentionCase> cases = attention_cases();
+  for (int head_dim : {64, 80, 96, 128, 256}) {
+    cases.push_back({8, 2, head_dim, {{1, 1}, {1, 255}, {1, 256}, {1, 257}, {3, 700}, {1, 1500}, {150, 400}}, 16});
+    cases.push_back({4, 4, head_dim, {{1, 900}, {200, 333}, {5, 5}}, 64, DType::F16, 100, 20.0F});
+  }
+  return cases;
+}
+
+TEST_P(OpsOnCuda, AttentionEqualsReference) {
+  const DType t = GetParam();
+  for (AttentionCase c : cuda_attention_cases()) {
+    for (DType kv : {t, c.dtype}) {  // the cache in the type of q, as the engine has it, and in the case's own
+      c.dtype = kv;
+      SCOPED_TRACE(to_string(c));
+      CudaAttention sequences(c, t);
+      const std::vector<float> got = sequences.run(*cuda_, t, 1), want = sequences.run(ref_, DType::F32, 2);
+      // On tensor cores weights are rounded to the 16-bit type before they meet the values.
+      expect_near(got, want, t == DType::F32 || t != kv ? 1e-5F : 1.5F * rounding(t), t);
+      if (HasFatalFailure()) return;
+    }
+  }
+}
+
+TEST_P(OpsOnCuda, AttentionDoesNotDependOnPagesOrOnTheBatch) {
+  const DType t = GetParam();
+  for (AttentionCase c : cuda_attention_cases()) {
+    c.dtype = t;
+    SCOPED_TRACE(to_string(c));
+    CudaAttention together(c, t);
+    const std::vector<float> expected = together.run(*cuda_, t, 1);
+    EXPECT_TRUE(same_bits(expected, together.run(*cuda_, t, 7))) << "other pages";
+  }
+}
+
+TEST_P(OpsOnCuda, GreedyTokensAreTheLargestLogits) {
+  std::mt19937 random(kSeed);
+  constexpr float kNan = std::numeric_limits<float>::quiet_NaN(), kInf = std::numeric_limits<float>::infinity();
+  for (int64_t vocab : {1, 31, 1000, 50000}) {
+    Matrix logits = random_matrix(random, 7, vocab);
+    logits.tensor.f32(1)[vocab - 1] = 50;
+    logits.tensor.f32(2)[0] = logits.tensor.f32(2)[vocab / 2] = 60;  // a tie: the lower id
+    logits.tensor.f32(3)[vocab / 3] = kNan;
+    logits.tensor.f32(4)[vocab / 3] = kInf;
+    std::fill_n(logits.tensor.f32(5), vocab, -kInf);
+    std::vector<SampleRow> rows(7);
+    for (SampleRow& r : rows) r.temperature = 0;
+    rows[6].temperature = 0.7F;  // on the host, beside the others
+    rows[6].top_p = 0.9F;
+    rows[6].seed = 11;
+    rows[6].want_logprob = true;
+    DeviceMatrix device(*cuda_, logits, DType::F32);
+    std::vector<SampleResult> got(7), want(7);
+    cuda_->sample(got, device.tensor, rows);
+    ref_.sample(want, logits.tensor, rows);
+    for (size_t i = 0; i < rows.size(); ++i) {
+      EXPECT_EQ(got[i].bad, want[i].bad) << "row " << i << " of " << vocab;
+      EXPECT_EQ(want[i].bad ? 0 : got[i].token, want[i].bad ? 0 : want[i].token) << "row " << i << " of " << vocab;
+    }
+    EXPECT_NEAR(got[6].logprob, want[6].logprob, 1e-5F);
+  }
+}
+
+TEST_P(OpsOnCuda, ABatchThatWasNotAnnouncedIsRefused) {
+  PagedBatch batch, other;
+  cuda_->begin(batch);
+  Matrix empty(0, 64);
+  KvView kv{.dtype = DType::F16, .page_size = 16, .num_kv_heads = 1, .head_dim = 64};
+  EXPECT_THROW(cuda_->store_kv(kv, empty.tensor, empty.tensor, other), Error);
+}
+
+INSTANTIATE_TEST_SUITE_P(, OpsOnCuda, ::testing::Values(DType::F32, DType::F16, DType::BF16),
+                         [](const auto& type) { return std::string(name(type.param)); });
+
+}  // namespace
+}  // namespace sgl

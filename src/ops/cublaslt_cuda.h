@@ -1,0 +1,79 @@
+#pragma once
+// cuBLASLt, opened at run time: the program needs neither the library nor a GPU before the cuda backend is made.
+
+#include <array>
+#include <cstdint>
+#include <cublasLt.h>
+#include <span>
+#include <string>
+#include <unordered_map>
+
+#include "base/dynamic_library.h"
+#include "tensor/tensor.h"
+
+namespace sgl::cuda {
+
+/// Under which names the library is looked for: by the system's rules first, then where NVIDIA's installer puts it.
+std::span<const char* const> cublaslt_names();
+
+/// The functions that matmul() calls, found in the library.
+struct CublasLt {
+  /// Throws Unsupported, naming what was tried, when the library or a function is missing.
+  explicit CublasLt(std::span<const char* const> names = cublaslt_names());
+
+  DynamicLibrary library;
+  decltype(&::cublasLtCreate) create;
+  decltype(&::cublasLtDestroy) destroy;
+  decltype(&::cublasLtGetVersion) version;
+  decltype(&::cublasLtGetStatusString) status_string;
+  decltype(&::cublasLtMatmul) matmul;
+  decltype(&::cublasLtMatmulAlgoGetHeuristic) heuristic;
+  decltype(&::cublasLtMatmulDescCreate) desc_create;
+  decltype(&::cublasLtMatmulDescDestroy) desc_destroy;
+  decltype(&::cublasLtMatmulDescSetAttribute) desc_set;
+  decltype(&::cublasLtMatrixLayoutCreate) layout_create;
+  decltype(&::cublasLtMatrixLayoutDestroy) layout_destroy;
+  decltype(&::cublasLtMatmulPreferenceCreate) preference_create;
+  decltype(&::cublasLtMatmulPreferenceDestroy) preference_destroy;
+  decltype(&::cublasLtMatmulPreferenceSetAttribute) preference_set;
+};
+
+/// Dense products on one stream. How a shape is best computed is asked for once and remembered.
+class DenseProducts {
+ public:
+  explicit DenseProducts(cudaStream_t stream);
+  ~DenseProducts();
+  DenseProducts(const DenseProducts&) = delete;
+  DenseProducts& operator=(const DenseProducts&) = delete;
+
+  /// y = x · wᵀ, or y += that if `add`, with float32 sums. x: [n, in], w: [out, in] of one type; y: [n, out] of the
+  /// same or float32. Rows are aligned to 16 bytes. float32 products are full float32 (no TF32).
+  void multiply(Tensor y, Tensor x, Tensor w, bool add);
+  size_t version() const { return lt_.version(); }
+
+ private:
+  struct Shape {
+    int64_t n, out, in, y_stride, x_stride, w_stride;
+    DType type, y_type;
+    bool operator==(const Shape&) const = default;
+  };
+  struct Hash {
+    size_t operator()(const Shape& s) const;
+  };
+  struct Plan {
+    cublasLtMatmulDesc_t desc = nullptr;
+    cublasLtMatrixLayout_t w = nullptr, x = nullptr, y = nullptr;
+    cublasLtMatmulAlgo_t algo{};
+  };
+  Plan make_plan(const Shape& shape);
+  void destroy(Plan& plan);
+  void check(cublasStatus_t status, const char* what, const Shape& shape) const;
+
+  CublasLt lt_;
+  cudaStream_t stream_;
+  cublasLtHandle_t handle_ = nullptr;
+  Buffer workspace_;
+  std::unordered_map<Shape, Plan, Hash> plans_;
+};
+
+}  // namespace sgl::cuda

@@ -1,0 +1,190 @@
+#pragma once
+// What kernels share: numbers of all types as float32, eight elements at a time where rows are aligned, sums over
+// blocks, and the choice of a template by a tensor's type. For .cu files.
+
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+#include <cuda_runtime.h>
+
+#include "ops/act.h"
+#include "tensor/tensor.h"
+
+namespace sgl::cuda {
+
+constexpr int kWarp = 32;
+
+__device__ inline float to_float(float x) { return x; }
+__device__ inline float to_float(__half x) { return __half2float(x); }
+__device__ inline float to_float(__nv_bfloat16 x) { return __bfloat162float(x); }
+
+template <typename T>
+__device__ inline T from_float(float x);
+template <>
+__device__ inline float from_float<float>(float x) {
+  return x;
+}
+template <>
+__device__ inline __half from_float<__half>(float x) {
+  return __float2half_rn(x);
+}
+template <>
+__device__ inline __nv_bfloat16 from_float<__nv_bfloat16>(float x) {
+  return __float2bfloat16_rn(x);
+}
+
+/// First in every kernel. On Hopper and newer a kernel is launched while the one before it still runs (programmatic
+/// dependent launch): here it waits for the results, and lets the next one come. Elsewhere it does nothing.
+__device__ inline void let_next_start() {
+#if __CUDA_ARCH__ >= 900
+  cudaTriggerProgrammaticLaunchCompletion();
+#endif
+}
+__device__ inline void wait_for_previous() {
+#if __CUDA_ARCH__ >= 900
+  cudaGridDependencySynchronize();
+#endif
+}
+__device__ inline void enter() {
+  let_next_start();
+  wait_for_previous();
+}
+
+inline bool has_dependent_launch() {
+  static const bool has = [] {
+    int device = 0, major = 0;
+    cudaGetDevice(&device);
+    cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device);
+    return major >= 9;
+  }();
+  return has;
+}
+
+/// Launches a kernel that begins with enter(), or with its two halves.
+template <typename... Parameters, typename... Arguments>
+void launch(cudaStream_t stream, dim3 grid, dim3 threads, size_t shared_bytes, void (*kernel)(Parameters...),
+            Arguments... arguments) {
+  cudaLaunchAttribute attribute{};
+  attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  attribute.val.programmaticStreamSerializationAllowed = 1;
+  cudaLaunchConfig_t config{};
+  config.gridDim = grid;
+  config.blockDim = threads;
+  config.dynamicSmemBytes = shared_bytes;
+  config.stream = stream;
+  config.attrs = &attribute;
+  config.numAttrs = has_dependent_launch() ? 1 : 0;
+  cudaLaunchKernelEx(&config, kernel, static_cast<Parameters>(arguments)...);
+}
+
+template <int V>
+struct Floats {
+  float at[V];
+};
+
+/// V elements from p on. V is 1, or 8 with p aligned to 16 bytes.
+template <int V, typename T>
+__device__ inline Floats<V> load(const T* p) {
+  Floats<V> f;
+  if constexpr (V == 1) {
+    f.at[0] = to_float(*p);
+  } else {
+    constexpr int kVectors = V * static_cast<int>(sizeof(T)) / 16;
+    uint4 raw[kVectors];
+#pragma unroll
+    for (int i = 0; i < kVectors; ++i) raw[i] = reinterpret_cast<const uint4*>(p)[i];
+    const T* elements = reinterpret_cast<const T*>(raw);
+#pragma unroll
+    for (int i = 0; i < V; ++i) f.at[i] = to_float(elements[i]);
+  }
+  return f;
+}
+
+template <int V, typename T>
+__device__ inline void store(T* p, const Floats<V>& f) {
+  if constexpr (V == 1) {
+    *p = from_float<T>(f.at[0]);
+  } else {
+    constexpr int kVectors = V * static_cast<int>(sizeof(T)) / 16;
+    uint4 raw[kVectors];
+    T* elements = reinterpret_cast<T*>(raw);
+#pragma unroll
+    for (int i = 0; i < V; ++i) elements[i] = from_float<T>(f.at[i]);
+#pragma unroll
+    for (int i = 0; i < kVectors; ++i) reinterpret_cast<uint4*>(p)[i] = raw[i];
+  }
+}
+
+__device__ inline float warp_sum(float x) {
+#pragma unroll
+  for (int lane = kWarp / 2; lane > 0; lane /= 2) x += __shfl_xor_sync(0xffffffffU, x, lane);
+  return x;
+}
+
+/// The sum over all threads of a block, for all of them. Requires: whole warps, at most 32.
+__device__ inline float block_sum(float x) {
+  __shared__ float sums[kWarp];
+  x = warp_sum(x);
+  __syncthreads();  // a sum before this one has been read
+  if (threadIdx.x % kWarp == 0) sums[threadIdx.x / kWarp] = x;
+  __syncthreads();
+  const int warps = static_cast<int>(blockDim.x) / kWarp;
+  return warp_sum(static_cast<int>(threadIdx.x) % kWarp < warps ? sums[threadIdx.x % kWarp] : 0.0F);
+}
+
+__device__ inline float activate(float x, Act act) {
+  switch (act) {
+    case Act::Silu:
+      return x / (1.0F + expf(-x));
+    case Act::Gelu:
+      return 0.5F * x * (1.0F + erff(x * 0.70710678118654752440F));
+    case Act::GeluTanh:
+      return 0.5F * x * (1.0F + tanhf(0.79788456080286535588F * (x + 0.044715F * x * x * x)));
+    case Act::Relu:
+      return x > 0 ? x : 0;
+  }
+  return x;
+}
+
+template <typename T>
+T* pointer(const Tensor& t) {
+  return reinterpret_cast<T*>(t.data);
+}
+
+template <typename T>
+struct Type {
+  using type = T;
+};
+
+/// f(Type<T>) for the tensor's T; nothing for other types, which the callers exclude.
+template <typename F>
+void with_type(DType t, F&& f) {
+  if (t == DType::F32) f(Type<float>{});
+  if (t == DType::F16) f(Type<__half>{});
+  if (t == DType::BF16) f(Type<__nv_bfloat16>{});
+}
+
+template <int V>
+struct Width {
+  static constexpr int value = V;
+};
+
+/// Rows that can be taken eight elements at a time.
+inline bool in_eights(const Tensor& t) {
+  return t.cols() % 8 == 0 && t.row_stride % 8 == 0 && reinterpret_cast<uintptr_t>(t.data) % 16 == 0;
+}
+template <typename F>
+void with_width(bool eights, F&& f) {
+  if (eights) {
+    f(Width<8>{});
+  } else {
+    f(Width<1>{});
+  }
+}
+
+/// Threads for a row of n pieces: whole warps, at most `most`.
+inline unsigned threads_for(int64_t n, int64_t most = 1024) {
+  const int64_t whole = (n + kWarp - 1) / kWarp * kWarp;
+  return static_cast<unsigned>(whole < kWarp ? kWarp : whole < most ? whole : most);
+}
+
+}  // namespace sgl::cuda

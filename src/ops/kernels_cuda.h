@@ -1,0 +1,91 @@
+#pragma once
+// Launches of the cuda backend's kernels, from plain C++. Shapes were checked; tensors are F32, F16 or BF16 and lie on
+// the device. All return when the work is queued.
+
+#include <cuda_runtime_api.h>
+
+#include "ops/backend.h"
+
+namespace sgl::cuda {
+
+/// out = x, in out's type. [n, d]
+void convert(cudaStream_t stream, Tensor out, Tensor x);
+/// y[i, :] += bias, float32.
+void add_bias(cudaStream_t stream, Tensor y, Tensor bias);
+
+/// ids: [n] on the device.
+void embedding(cudaStream_t stream, Tensor out, const int32_t* ids, Tensor table, float scale);
+void add_embedding(cudaStream_t stream, Tensor h, const int32_t* ids, Tensor table);
+void gather_rows(cudaStream_t stream, Tensor out, Tensor x, const int32_t* rows);
+
+void rms_norm(cudaStream_t stream, Tensor out, Tensor x, Tensor w, float eps);
+void add_rms_norm(cudaStream_t stream, Tensor out, Tensor h, Tensor x, Tensor w, float eps);
+void layer_norm(cudaStream_t stream, Tensor out, Tensor x, Tensor w, Tensor b, float eps);
+
+void rope_table(cudaStream_t stream, Tensor cos_sin, const int32_t* positions, const float* inv_freq, float factor);
+void rope(cudaStream_t stream, Tensor x, Tensor cos_sin, int head_dim, bool interleaved);
+
+void gated_act(cudaStream_t stream, Tensor out, Tensor x, Act act);
+void activation(cudaStream_t stream, Tensor out, Tensor x, Act act);
+void add(cudaStream_t stream, Tensor h, Tensor x);
+void softcap(cudaStream_t stream, Tensor x, float cap);
+
+/// Of each row of float32 logits: the largest one's id, the lowest on a tie; −1 if there is a NaN, or the largest is +∞
+/// or −∞. ids: [n] on the device.
+void argmax(cudaStream_t stream, int32_t* ids, Tensor logits);
+
+/// slots[i]: where token i's keys and values go: page · page_size + offset in the page. Layout inside a page:
+/// [num_kv_heads, page_size, head_dim], so that what attention reads of a page lies together.
+void store_kv(cudaStream_t stream, const KvView& kv, Tensor k, Tensor v, const int32_t* slots);
+/// rope() of q and k and store_kv() in one pass over qkv, in halves (not interleaved). Requires: can_rope_store_kv().
+void rope_store_kv(cudaStream_t stream, const KvView& kv, Tensor qkv, Tensor cos_sin, const int32_t* slots);
+bool can_rope_store_kv(const KvView& kv, const Tensor& qkv, const Tensor& cos_sin);
+
+/// Products of few rows (up to kGemvRows), each output by one warp: as fast as the weights can be read.
+constexpr int64_t kGemvRows = 4;
+/// Whether gemv() takes them: 16-bit weights and x of one type, aligned rows, few of x.
+bool can_gemv(const Tensor& x, const Tensor& w);
+/// y = x · wᵀ + bias, y of x's type or float32; h += that, if `add`, y float32. bias: float32, or empty.
+void gemv(cudaStream_t stream, Tensor y, Tensor x, Tensor w, Tensor bias, bool add);
+/// out[:, i] = act(row i) · row (d + i) of x · wᵀ + bias.
+void gemv_gated(cudaStream_t stream, Tensor out, Tensor x, Tensor w, Tensor bias, Act act);
+
+/// What one block of an attention kernel computes for each KV head: rows [row, row + as many as a tile has) of a
+/// sequence, counted as token · group + head in group, over positions [kv_begin, kv_end) or what they see of them.
+struct AttentionItem {
+  int32_t seq;
+  int32_t row;
+  int32_t kv_begin, kv_end;
+  int32_t slot = -1;                    ///< where the part's result goes; −1: it is the whole, and goes to `out`
+  int32_t first_slot = -1, splits = 1;  ///< of all parts of these rows: slots [first_slot, first_slot + splits)
+};
+
+struct AttentionCall {
+  Tensor out, q;
+  KvView kv;
+  const BatchSeq* seqs;  ///< this and the following on the device
+  const int32_t* pages;
+  const AttentionItem* items;
+  int num_items;
+  unsigned* counters;  ///< [slot][kv head], all 0, and 0 again afterwards
+  float* partial;  ///< [slot][kv head][partial_rows][head_dim] results, then the same without head_dim: log2 of sums
+  int num_slots;
+  int partial_rows;  ///< the most rows an item with a slot has
+  AttentionOptions options;
+};
+
+constexpr int kPrefillRows = 128;  ///< of an item of attention_prefill
+constexpr int kDecodeRows = 16;    ///< of attention_decode
+
+/// Whether the kernels on tensor cores take these: q, out and the cache in one 16-bit type, a head size they are made
+/// for, aligned rows, pages of 2^i tokens.
+bool attention_on_tensor_cores(const Tensor& out, const Tensor& q, const KvView& kv);
+/// Many rows a sequence: blocks of rows that walk over all positions they see.
+void attention_prefill(cudaStream_t stream, const AttentionCall& call);
+/// Few rows a sequence (at most kDecodeRows with the heads of a group): blocks of positions, combined by the last.
+void attention_decode(cudaStream_t stream, const AttentionCall& call);
+/// Any type, head size up to 640 and page size, in float32, a warp for each token and head: slow. tokens: sequence and
+/// position of each row, [n, 2] on the device.
+void attention_plain(cudaStream_t stream, const AttentionCall& call, const int32_t* tokens);
+
+}  // namespace sgl::cuda
