@@ -345,10 +345,13 @@ int Scheduler::chunk_of(const Sequence& seq, int computed, const Budget& budget)
 }
 
 void Scheduler::add_prefill(Plan& plan, Sequence& seq, int n, Budget& budget) {
+  SGL_ASSERT(n > 0, "a prompt's share of a step is empty");
   plan.rows.push_back({&seq, n});
   budget.tokens -= n;
   budget.begun = true;
-  if (seq.logprob_start >= 0) budget.scored -= std::max(seq.computed + n - first_scored_position(seq), 0);
+  if (seq.logprob_start >= 0) {
+    budget.scored -= std::max(seq.computed + n - std::max(first_scored_position(seq), seq.computed), 0);
+  }
 }
 
 // What running requests are expected to generate yet.

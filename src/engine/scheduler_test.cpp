@@ -36,9 +36,9 @@ class FakeModel {
     int scored = 0;
     for (const Plan::Row& row : plan.rows) {
       Sequence& seq = *row.seq;
-      if (seq.logprob_start >= 0) scored += std::max(seq.computed + row.q_len - first_scored_position(seq), 0);
       EXPECT_GE(row.q_len, 1);
       const int end = seq.computed + row.q_len;
+      if (seq.logprob_start >= 0) scored += std::max(end - std::max(first_scored_position(seq), seq.computed), 0);
       EXPECT_LE(end, static_cast<int>(seq.tokens.size()));
       EXPECT_LE(end, static_cast<int>(seq.pages.size()) * page_size_);
       for (int p = seq.computed; p < end; ++p) slot(seq, p) = seq.tokens[static_cast<size_t>(p)];
@@ -181,7 +181,7 @@ TEST(Scheduler, UncutPromptsShareAStepUpToTheMostTokens) {
 
 TEST(Scheduler, AStepScoresBoundedlyManyPositions) {
   Harness h({.page_size = 4, .num_pages = 1024, .chunked_prefill_size = 1024, .max_prefill_tokens = 4096});
-  for (int i = 0; i < 6; ++i) h.submit("r", numbers(100, 150 * i), 2, "", /*logprob_start=*/i % 2 == 0 ? 0 : 60);
+  for (int i = 0; i < 6; ++i) h.submit("r", numbers(400, 450 * i), 2, "", /*logprob_start=*/i % 2 == 0 ? 0 : 60);
   h.run_until_idle();
   EXPECT_LE(h.model.max_scored, kMostScoredRows + 6);
   EXPECT_GT(h.model.max_scored, kMostScoredRows - 6);
