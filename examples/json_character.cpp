@@ -48,7 +48,8 @@ void example() {
               << json_schema_of<Character>() << "\n";
     return;
   }
-  const RunOptions options{.gen = {.temperature = 0}};
+  // Without the penalty a small model writes the digits of a number, or a list, without end.
+  const RunOptions options{.gen = {.temperature = 0, .frequency_penalty = 0.5}};
   std::cout << program(by_regex, options)("Hermione Granger")["json"] << "\n";
   const Character c = program(by_type, options)("Hermione Granger")[kCharacter];
   std::cout << c.name << ", born in " << c.birth_year << ", wand of " << c.wand.wood << ", " << c.friends.size()
