@@ -118,6 +118,7 @@ class Automaton {
 
   const Term& term(TermId id) const { return terms_[id]; }
   std::span<const TermId> items(TermId id) const { return {lists_.data() + terms_[id].a, terms_[id].b}; }
+  const ByteSet& byte_set(TermId id) const { return sets_[terms_[id].a]; }
   std::pair<uint64_t, uint64_t> bounds(TermId id) const { return bounds_[terms_[id].b]; }
   /// A term that allows the same next `n` bytes, with counters cut down so that many states share it.
   TermId clamp(TermId id, uint64_t n);

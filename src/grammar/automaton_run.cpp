@@ -70,6 +70,14 @@ void Automaton::find_missing(TermId id, unsigned c, std::vector<StateId>& missin
 // Rules may call each other thousands deep before a byte is read, so what a derivative needs is computed first, with a
 // stack of its own and not the machine's.
 StateId Automaton::compute_next(StateId state, unsigned byte_class) {
+  // The commonest by far, inside of constants and characters: a set of bytes, then the rest.
+  const Term& t = terms_[state_terms_[state]];
+  const Term& head = t.kind == Kind::Cat ? terms_[t.a] : t;
+  if (head.kind == Kind::Bytes) {
+    TermId rest = t.kind == Kind::Cat ? t.b : kEpsilon;
+    StateId next = has_byte(head.a, byte_class) ? state_of(rest) : kDead;
+    return table_[size_t{state} * num_classes_ + byte_class] = next;
+  }
   std::vector<StateId> open = {state};
   std::vector<StateId> missing;
   while (!open.empty()) {
@@ -159,6 +167,7 @@ TermId Automaton::derive(TermId id, unsigned c) {
         break;
     }
   }
+  if (out.empty()) return kNone;
   if (out.size() == 1) return out[0];
   return alt(out);
 }

@@ -10,104 +10,72 @@
 namespace sgl::grammar {
 namespace {
 
-constexpr size_t kAnyLength = SIZE_MAX;
-constexpr size_t kMostRests = 30000;     // tokens that a term can end in, to make a trie of
+constexpr size_t kMostRests = 3000;      // tokens that a term can end in, to make a trie of
 constexpr size_t kMostPrepared = 20000;  // states
-constexpr size_t kMostPlainStates = 48;  // states looked at to see how much plain text a state takes
 enum : unsigned { kShortMask, kShortExits, kLongMask, kLongExits };
 
 }  // namespace
 
 TokenMasks::TokenMasks(Automaton& automaton, const TokenVocabulary& vocabulary)
-    : automaton_(automaton), vocabulary_(vocabulary) {
+    : automaton_(automaton), vocabulary_(vocabulary), takes_(automaton) {
   size_t deepest = 0;
   for (uint32_t t = 0; t < TokenVocabulary::kNumTries; ++t) deepest = std::max(deepest, vocabulary.trie(t).deepest());
   path_.resize(deepest + 1);
 }
 
-// How many plain characters, whichever they are, can come next from `state` for sure. `exits`: on the way the text may
-// be complete after a byte.
-size_t TokenMasks::plain_length(StateId state, bool& exits) {
-  // Breadth first over states between characters; `steps` follows the bytes of one character.
-  std::vector<StateId> level = {state};
-  std::unordered_set<StateId> seen = {state};
-  exits = false;
-  struct Part {
-    StateId state;
-    unsigned low, high, tail;  // of the next byte, and how many follow it
-  };
-  for (size_t length = 0;; ++length) {
-    std::vector<StateId> next_level;
-    for (StateId from : level) {
-      std::vector<Part> open;
-      auto step = [&](StateId s, unsigned low, unsigned high, unsigned tail) {
-        StateId last = kDead;
-        for (unsigned byte = low; byte <= high; ++byte) {
-          if (byte == '"' || byte == '\\') continue;
-          StateId to = automaton_.next(s, static_cast<uint8_t>(byte));
-          if (to == kDead) return false;
-          if (to == last) continue;
-          last = to;
-          exits |= automaton_.accepts(to);
-          if (tail > 0) {
-            bool known =
-                std::any_of(open.begin(), open.end(), [&](const Part& p) { return p.state == to && p.tail == tail; });
-            if (!known) open.push_back({to, 0x80, 0xBF, tail});
-          } else if (seen.insert(to).second) {
-            next_level.push_back(to);
-          }
-        }
-        return true;
-      };
-      // Second bytes are narrower after four of the lead bytes (Unicode table 3-7).
-      auto lead = [&](unsigned byte, unsigned low, unsigned high, unsigned tail) {
-        StateId to = automaton_.next(from, static_cast<uint8_t>(byte));
-        if (to == kDead) return false;
-        exits |= automaton_.accepts(to);
-        return step(to, low, high, tail);
-      };
-      bool all = step(from, 0x20, 0x7F, 0) && step(from, 0xC2, 0xDF, 1) && lead(0xE0, 0xA0, 0xBF, 1) &&
-                 step(from, 0xE1, 0xEC, 2) && lead(0xED, 0x80, 0x9F, 1) && step(from, 0xEE, 0xEF, 2) &&
-                 lead(0xF0, 0x90, 0xBF, 2) && step(from, 0xF1, 0xF3, 3) && lead(0xF4, 0x80, 0x8F, 2);
-      while (all && !open.empty()) {
-        Part p = open.back();
-        open.pop_back();
-        all = step(p.state, p.low, p.high, p.tail - 1);
-      }
-      if (!all) return length;
-    }
-    if (next_level.empty()) return kAnyLength;
-    if (seen.size() > kMostPlainStates || length > TokenVocabulary::kShort) return length + 1;
-    level.swap(next_level);
-  }
-}
-
-void TokenMasks::walk(const TokenTrie& trie, uint32_t from, uint32_t to, size_t depth, StateId state, size_t done,
+void TokenMasks::walk(const TokenTrie& trie, uint32_t from, uint32_t to, StateId state, size_t done,
                       std::vector<int32_t>& ids, std::vector<uint32_t>* exits) {
-  path_[depth] = state;
+  if (from == to) return;
+  size_t start = trie.node(from).depth - 1U;
+  done = std::min(done, size_t{254});  // most_chars of 255 is any number
+  auto enter = [&](size_t depth, StateId at, uint32_t node, uint32_t chars) {
+    Take take = takes_.of(at);
+    uint32_t limit = take.chars == Take::kAny ? 255 : std::min(chars + take.chars, 254U);  // 255: any number
+    path_[depth] = {at, node, take.kinds, chars, limit, false};
+  };
+  enter(start, state, 0, 0);
   for (uint32_t i = from; i < to;) {
     const TokenTrie::Node& node = trie.node(i);
     if (done > 0 && node.most_chars <= done) {
       i = node.end;
       continue;
     }
-    StateId next = automaton_.next(path_[node.depth - 1U], node.byte);
-    if (next == kDead) {
+    const Step& before = path_[node.depth - 1U];
+    if ((node.kinds & ~before.kinds) == 0 && node.most_chars <= before.limit) {
+      std::span<const int32_t> all = trie.tokens_below(i);
+      ids.insert(ids.end(), all.begin(), all.end());
       i = node.end;
       continue;
     }
-    path_[node.depth] = next;
+    StateId next = automaton_.next(before.state, node.byte);
+    if (next == kDead) {
+      if (exits != nullptr) add_exits(i, node.depth, start, *exits);
+      i = node.end;
+      continue;
+    }
     for (int32_t id : trie.tokens(i)) ids.push_back(id);
-    if (exits != nullptr && node.end > i + 1 && automaton_.accepts(next)) exits->push_back(i);
+    if (node.end > i + 1) enter(node.depth, next, i, before.chars + ((node.byte & 0xC0) != 0x80 ? 1 : 0));
     ++i;
+  }
+}
+
+// Wherever on the path to the node `dead` the text can be complete, the token may go on with what follows.
+void TokenMasks::add_exits(uint32_t dead, size_t depth, size_t start, std::vector<uint32_t>& exits) {
+  uint32_t child = dead;
+  while (--depth > start) {
+    Step& step = path_[depth];
+    if (automaton_.accepts(step.state)) exits.push_back(child);
+    if (step.has_exits) return;
+    step.has_exits = true;
+    child = step.node;
   }
 }
 
 void TokenMasks::walk_all(uint32_t which, StateId state, size_t done, PartialMask& mask, bool with_exits) {
   const TokenTrie& trie = vocabulary_.trie(which);
   std::vector<uint32_t> exits;
-  walk(trie, 0, trie.size(), 0, state, done, mask.ids, with_exits ? &exits : nullptr);
-  for (uint32_t node : exits) mask.exits.push_back({which, node});
+  walk(trie, 0, trie.size(), state, done, mask.ids, with_exits ? &exits : nullptr);
+  for (uint32_t node : exits) mask.exits.push_back({node, static_cast<uint8_t>(which), trie.node(node).byte});
 }
 
 // The tokens below the exits, without the bytes before the exits: one small trie, which is walked in the place of all
@@ -117,10 +85,8 @@ void TokenMasks::collect_rests(PartialMask& mask) const {
   for (PartialMask::Exit exit : mask.exits) {
     const TokenTrie& trie = vocabulary_.trie(exit.trie);
     const TokenTrie::Node& node = trie.node(exit.node);
-    for (uint32_t i = exit.node + 1; i < node.end; ++i) {
-      for (int32_t id : trie.tokens(i)) {
-        rests.push_back({std::string_view(vocabulary_.bytes(id)).substr(node.depth), id});
-      }
+    for (int32_t id : trie.tokens_below(exit.node)) {
+      rests.push_back({std::string_view(vocabulary_.bytes(id)).substr(node.depth - 1U), id});
     }
     if (rests.size() > kMostRests) return;
   }
@@ -182,18 +148,25 @@ TokenMasks::MaskPtr TokenMasks::cached(StateId state, unsigned what, Make make) 
 
 TokenMasks::MaskPtr TokenMasks::short_mask(StateId state, bool with_exits) {
   return cached(state, with_exits ? kShortExits : kShortMask, [&](PartialMask& mask) {
-    bool plain_exits = false;
-    size_t plain = plain_length(state, plain_exits);
-    if (with_exits && plain_exits) plain = 0;  // exits must be found, too
-    mask.plain = std::min(plain, TokenVocabulary::kShort);
-    if (plain < TokenVocabulary::kShort) walk_all(TokenVocabulary::kPlain, state, plain, mask, with_exits);
+    PlainTake plain = takes_.plain(state);
+    if (plain.length == 0) plain.length = takes_.plain_length(state);
+    mask.plain = std::min(plain.length, TokenVocabulary::kShort);
+    if (plain.length < TokenVocabulary::kShort && !plain.no_longer) {
+      walk_all(TokenVocabulary::kPlain, state, plain.length, mask, with_exits);
+    }
     walk_all(TokenVocabulary::kOther, state, 0, mask, with_exits);
   });
 }
 
 TokenMasks::MaskPtr TokenMasks::long_mask(StateId state, bool with_exits) {
-  return cached(state, with_exits ? kLongExits : kLongMask,
-                [&](PartialMask& mask) { walk_all(TokenVocabulary::kLong, state, 0, mask, with_exits); });
+  return cached(state, with_exits ? kLongExits : kLongMask, [&](PartialMask& mask) {
+    PlainTake plain = takes_.plain(state);
+    std::span<const int32_t> known = vocabulary_.long_plain(plain.length);
+    mask.ids.assign(known.begin(), known.end());
+    bool all = known.size() == vocabulary_.long_plain(SIZE_MAX).size();
+    if (!all && !plain.no_longer) walk_all(TokenVocabulary::kLongPlain, state, plain.length, mask, with_exits);
+    walk_all(TokenVocabulary::kLongOther, state, 0, mask, with_exits);
+  });
 }
 
 TokenMasks::MaskPtr TokenMasks::compute(StateId state) {
@@ -234,11 +207,11 @@ TokenMasks::MaskPtr TokenMasks::compute(StateId state) {
       add(*part);
       if (part->exits.empty() && !part->rests) continue;
       StateId below = automaton_.state_of(rest);
-      if (part->rests) walk(*part->rests, 0, part->rests->size(), 0, below, 0, whole->ids, nullptr);
+      if (part->rests) walk(*part->rests, 0, part->rests->size(), below, 0, whole->ids, nullptr);
       for (PartialMask::Exit exit : part->exits) {
+        if (automaton_.next(below, exit.byte) == kDead) continue;
         const TokenTrie& trie = vocabulary_.trie(exit.trie);
-        const TokenTrie::Node& node = trie.node(exit.node);
-        walk(trie, exit.node + 1, node.end, node.depth, below, 0, whole->ids, nullptr);
+        walk(trie, exit.node, trie.node(exit.node).end, below, 0, whole->ids, nullptr);
       }
     }
   }

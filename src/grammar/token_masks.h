@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "grammar/automaton.h"
+#include "grammar/text_takes.h"
 #include "grammar/token_vocabulary.h"
 
 namespace sgl::grammar {
@@ -30,7 +31,7 @@ class TokenMasks {
   /// until all are made or the time is up.
   void prepare(std::chrono::steady_clock::duration budget);
 
-  size_t memory() const { return bytes_ + kept_bytes_; }
+  size_t memory() const { return bytes_ + kept_bytes_ + takes_.memory(); }
   /// Whole masks of states are kept up to this many bytes, least recently used ones go.
   static constexpr size_t kMostKept = size_t{16} << 20;
 
@@ -41,11 +42,12 @@ class TokenMasks {
   MaskPtr long_mask(StateId state, bool with_exits);
   template <typename Make>
   MaskPtr cached(StateId state, unsigned what, Make make);
-  size_t plain_length(StateId state, bool& exits);
-  /// Walks nodes [from, to) of a trie, `state` standing before them, and adds the tokens that it takes to `ids`. Tokens
-  /// of up to `done` characters are known.
-  void walk(const TokenTrie& trie, uint32_t from, uint32_t to, size_t depth, StateId state, size_t done,
-            std::vector<int32_t>& ids, std::vector<uint32_t>* exits);
+  /// Walks nodes [from, to) of a trie, `state` standing before them, and adds the tokens that it takes to `ids`. Plain
+  /// tokens of up to `done` characters are known. `exits`: the nodes before which the text can be complete, with tokens
+  /// below that are not taken.
+  void walk(const TokenTrie& trie, uint32_t from, uint32_t to, StateId state, size_t done, std::vector<int32_t>& ids,
+            std::vector<uint32_t>* exits);
+  void add_exits(uint32_t dead, size_t depth, size_t start, std::vector<uint32_t>& exits);
   void walk_all(uint32_t which, StateId state, size_t done, PartialMask& mask, bool with_exits);
   void collect_rests(PartialMask& mask) const;
   MaskPtr compute(StateId state);
@@ -54,7 +56,17 @@ class TokenMasks {
 
   Automaton& automaton_;
   const TokenVocabulary& vocabulary_;
-  std::vector<StateId> path_;  // states along the path of a walk
+  TextTakes takes_;
+  /// A place on the path of a walk.
+  struct Step {
+    StateId state;
+    uint32_t node;
+    CharKinds kinds;  // what the state takes; tokens of such characters are taken
+    uint32_t chars;   // so far,
+    uint32_t limit;   // and the most that a token may have
+    bool has_exits;   // those on the path to it were added
+  };
+  std::vector<Step> path_;
   std::unordered_map<Key, MaskPtr> partial_;
   std::list<std::pair<StateId, MaskPtr>> recent_;
   std::unordered_map<StateId, std::list<std::pair<StateId, MaskPtr>>::iterator> kept_;

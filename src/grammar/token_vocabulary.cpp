@@ -9,11 +9,25 @@
 namespace sgl::grammar {
 namespace {
 
-bool is_plain(const std::string& bytes) {
-  for (char c : bytes) {
-    if (static_cast<unsigned char>(c) < 0x20 || c == '"' || c == '\\') return false;
+/// kinds[i]: of the characters from byte i on; with kNoText where byte i begins none.
+void suffix_kinds(std::string_view bytes, std::vector<CharKinds>& kinds) {
+  kinds.assign(bytes.size() + 1, 0);
+  size_t end = bytes.size();  // of the character that byte i is in
+  for (size_t i = bytes.size(); i-- > 0;) {
+    auto byte = static_cast<unsigned char>(bytes[i]);
+    if (byte >= 0x80 && byte < 0xC0) {
+      kinds[i] = kNoText;
+      continue;
+    }
+    CharKinds kind = kByteKinds[byte];
+    if (byte >= 0x80) {
+      kind = is_valid_utf8(bytes.substr(i, end - i)) ? kWideChars : kNoText;
+    } else if (end != i + 1) {
+      kind = kNoText;  // bytes of no character follow
+    }
+    kinds[i] = kind | kinds[end];
+    end = i;
   }
-  return is_valid_utf8(bytes);
 }
 
 size_t count_chars(std::string_view bytes) {
@@ -28,6 +42,7 @@ TokenTrie::TokenTrie(std::span<const Entry> sorted) {
     for (; open.size() > depth; open.pop_back()) nodes_[open.back()].end = static_cast<uint32_t>(nodes_.size());
   };
   std::string_view last;
+  std::vector<CharKinds> kinds;
   for (auto [token, id] : sorted) {
     size_t common =
         static_cast<size_t>(std::mismatch(last.begin(), last.end(), token.begin(), token.end()).first - last.begin());
@@ -35,16 +50,21 @@ TokenTrie::TokenTrie(std::span<const Entry> sorted) {
     for (size_t i = common; i < token.size(); ++i) {
       open.push_back(static_cast<uint32_t>(nodes_.size()));
       nodes_.push_back(
-          {0, static_cast<uint32_t>(ids_.size()), static_cast<uint16_t>(i + 1), static_cast<uint8_t>(token[i]), 0});
+          {0, static_cast<uint32_t>(ids_.size()), static_cast<uint16_t>(i + 1), static_cast<uint8_t>(token[i]), 0, 0});
     }
     auto chars = static_cast<uint8_t>(std::min<size_t>(count_chars(token), 255));
-    for (uint32_t node : open) nodes_[node].most_chars = std::max(nodes_[node].most_chars, chars);
+    suffix_kinds(token, kinds);
+    for (size_t i = 0; i < open.size(); ++i) {
+      Node& node = nodes_[open[i]];
+      node.most_chars = std::max(node.most_chars, chars);
+      node.kinds |= kinds[i];
+    }
     ids_.push_back(id);
     deepest_ = std::max(deepest_, token.size());
     last = token;
   }
   close_to(0);
-  nodes_.push_back({static_cast<uint32_t>(nodes_.size() + 1), static_cast<uint32_t>(ids_.size()), 0, 0, 0});
+  nodes_.push_back({static_cast<uint32_t>(nodes_.size() + 1), static_cast<uint32_t>(ids_.size()), 0, 0, 0, 0});
 }
 
 TokenVocabulary::TokenVocabulary(std::vector<std::string> bytes, std::vector<int32_t> eos_ids)
@@ -67,17 +87,34 @@ TokenVocabulary::TokenVocabulary(std::vector<std::string> bytes, std::vector<int
     return c != 0 ? c < 0 : a < b;
   });
   std::vector<TokenTrie::Entry> parts[kNumTries];
+  std::vector<CharKinds> kinds;
+  std::vector<std::pair<size_t, int32_t>> by_chars;
   plain_masks_.assign(kShort + 1, std::vector<uint32_t>(mask_words(), 0));
   for (int32_t id : order) {
     const std::string& token = bytes_[static_cast<size_t>(id)];
-    bool plain = is_plain(token);
-    parts[token.size() > kShort ? kLong : plain ? kPlain : kOther].push_back({token, id});
-    if (token.size() > kShort || !plain) continue;
-    for (size_t n = count_chars(token); n <= kShort; ++n) {
+    suffix_kinds(token, kinds);
+    bool plain = (kinds[0] & ~kPlainKinds) == 0;
+    size_t chars = count_chars(token);
+    if (token.size() > kShort) {
+      parts[plain ? kLongPlain : kLongOther].push_back({token, id});
+      if (plain) by_chars.emplace_back(chars, id);
+      continue;
+    }
+    parts[plain ? kPlain : kOther].push_back({token, id});
+    for (size_t n = chars; plain && n <= kShort; ++n) {
       plain_masks_[n][static_cast<size_t>(id) / 32] |= 1U << (id % 32);
     }
   }
+  std::sort(by_chars.begin(), by_chars.end());
+  for (auto [chars, id] : by_chars) {
+    while (long_plain_ends_.size() < chars) long_plain_ends_.push_back(long_plain_.size());
+    long_plain_.push_back(id);
+  }
   for (const auto& part : parts) tries_.emplace_back(part);
+}
+
+std::span<const int32_t> TokenVocabulary::long_plain(size_t chars) const {
+  return {long_plain_.data(), chars < long_plain_ends_.size() ? long_plain_ends_[chars] : long_plain_.size()};
 }
 
 std::shared_ptr<const TokenVocabulary> TokenVocabulary::of(const Tokenizer& tokenizer,

@@ -1,12 +1,12 @@
 #pragma once
 // A vocabulary as grammars see it: the bytes of each token, in tries that are walked with an automaton.
 //
-// Three tries, so that most of most masks is not walked at all:
+// Four tries, so that most of most masks is not walked at all:
 //   plain   short tokens of whole characters that may stand in a JSON string as they are (by far the most)
 //   other   the other short ones: quotes, line ends, halves of characters
-//   long    those of more than kShort bytes: few, but they see far into counters and stacks
+//   long    those of more than kShort bytes, plain and other: few, but they see far into counters and stacks
 // An automaton that takes any plain text for the next n characters gets all plain tokens of up to n characters at once,
-// from masks made ahead.
+// from what was made ahead.
 
 #include <cstddef>
 #include <cstdint>
@@ -22,6 +22,8 @@
 
 #include <sgl/tokenizer.h>
 
+#include "grammar/char_kinds.h"
+
 namespace sgl::grammar {
 
 /// Nodes in preorder: a node's subtree is [its index, end).
@@ -33,6 +35,7 @@ class TokenTrie {
     uint16_t depth;      ///< bytes from the root, at least 1
     uint8_t byte;        ///< the edge into the node
     uint8_t most_chars;  ///< most characters of any token in the subtree; 255 is 255 or more
+    CharKinds kinds;     ///< of the characters in the subtree, from the one on that `byte` begins, if it begins one
   };
   struct Entry {
     std::string_view bytes;
@@ -46,6 +49,10 @@ class TokenTrie {
   std::span<const int32_t> tokens(uint32_t i) const {
     return {ids_.data() + nodes_[i].first_id, ids_.data() + nodes_[i + 1].first_id};
   }
+  /// Those of the node and of all below it.
+  std::span<const int32_t> tokens_below(uint32_t i) const {
+    return {ids_.data() + nodes_[i].first_id, ids_.data() + nodes_[nodes_[i].end].first_id};
+  }
   size_t deepest() const { return deepest_; }
   size_t memory() const { return nodes_.size() * sizeof(Node) + ids_.size() * 4; }
 
@@ -58,14 +65,16 @@ class TokenTrie {
 /// What one term allows, whatever follows it: tokens it takes whole, and those inside of which it can end, so that what
 /// follows decides about their rest. Immutable.
 struct PartialMask {
+  /// A node before which the term can end, with tokens below it that the term does not take whole.
   struct Exit {
-    uint32_t trie, node;
+    uint32_t node;
+    uint8_t trie, byte;  ///< byte: the edge into the node
   };
   size_t plain = 0;                ///< all plain tokens of up to so many characters,
   std::vector<uint32_t> words;     ///< those with a set bit (empty: none),
   std::vector<int32_t> ids;        ///< and these
   std::optional<TokenTrie> rests;  ///< what is left of tokens where the term can end inside of them,
-  std::vector<Exit> exits;         ///< or, where these are very many, the nodes of the tries where it can end
+  std::vector<Exit> exits;         ///< or, where these are very many, where in the tries they begin
 
   size_t memory() const {
     return words.size() * 4 + ids.size() * 4 + exits.size() * 8 + (rests ? rests->memory() : 0) + 96;
@@ -76,7 +85,7 @@ struct PartialMask {
 class TokenVocabulary {
  public:
   static constexpr size_t kShort = 16;  ///< most bytes of a short token
-  enum : uint32_t { kPlain, kOther, kLong, kNumTries };
+  enum : uint32_t { kPlain, kOther, kLongPlain, kLongOther, kNumTries };
 
   /// `bytes[i]`: what token i adds to a text; empty for special tokens, which no grammar allows. `eos_ids` are allowed
   /// where a text is complete.
@@ -91,8 +100,11 @@ class TokenVocabulary {
   const std::vector<int32_t>& eos_ids() const { return eos_ids_; }
   bool is_eos(int32_t id) const;
   const TokenTrie& trie(uint32_t which) const { return tries_[which]; }
-  /// The mask of plain tokens with up to `chars` characters.
+  /// The mask of short plain tokens with up to `chars` characters.
   std::span<const uint32_t> plain_mask(size_t chars) const { return plain_masks_[std::min(chars, kShort)]; }
+
+  /// The long plain tokens with up to `chars` characters.
+  std::span<const int32_t> long_plain(size_t chars) const;
 
   // Masks of terms that mean the same in any grammar, most recently used first, in bounded memory.
   std::shared_ptr<const PartialMask> find_mask(uint64_t key) const;
@@ -105,6 +117,8 @@ class TokenVocabulary {
   std::vector<int32_t> eos_ids_;
   std::vector<TokenTrie> tries_;
   std::vector<std::vector<uint32_t>> plain_masks_;  // by most characters, 0 to kShort
+  std::vector<int32_t> long_plain_;                 // fewest characters first
+  std::vector<size_t> long_plain_ends_;             // by most characters
   mutable std::mutex mutex_;
   mutable std::list<Entry> recent_;
   mutable std::unordered_map<uint64_t, std::list<Entry>::iterator> masks_;

@@ -1,0 +1,67 @@
+// Masks against a try of every token, where tokens are longer than a trie's node can count and halves of characters.
+
+#include "grammar/token_masks.h"
+
+#include <string>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "grammar/grammar.h"
+
+namespace sgl {
+namespace {
+
+std::shared_ptr<const grammar::TokenVocabulary> vocabulary_of_runs() {
+  std::vector<std::string> bytes;
+  for (int b = 0; b < 256; ++b) bytes.emplace_back(1, static_cast<char>(b));
+  for (const char* piece :
+       {"a", "Z", "7", " ", "-", "\xC3\xA9", "\xE2\x82\xAC", "\xF0\x9F\x98\x80", "a-", "aZ\xC3\xA9", "\n"}) {
+    std::string run;
+    for (size_t n = 1; n <= 400; ++n) {
+      run += piece;
+      bool kept = n < 7 || (n > 14 && n < 22) || n == 253 || n == 254 || n == 255 || n == 256 || n == 300 || n == 400;
+      if (!kept) continue;
+      for (const char* end : {"", "\"", "\",", "\xC3", "\xE2\x82", "\\n", ".", "7"}) bytes.push_back(run + end);
+    }
+  }
+  bytes.emplace_back("\x82\xAC");
+  bytes.emplace_back("\x82\xAC\",");
+  bytes.emplace_back("</s>");
+  auto eos = static_cast<int32_t>(bytes.size() - 1);
+  return std::make_shared<const grammar::TokenVocabulary>(std::move(bytes), std::vector<int32_t>{eos});
+}
+
+TEST(TokenMasks, AreWhatEveryTokenTriedGives) {
+  auto vocabulary = vocabulary_of_runs();
+  std::vector<GrammarSpec> specs;
+  for (int most : {1, 3, 5, 16, 17, 20, 254, 255, 256, 300}) {
+    std::string n = std::to_string(most);
+    specs.push_back({GrammarKind::JsonSchema, R"({"type":"string","maxLength":)" + n + "}", {}});
+    specs.push_back({GrammarKind::JsonSchema,
+                     R"({"type":"array","items":{"type":"string","minLength":2,"maxLength":)" + n + "}}",
+                     {}});
+    specs.push_back({GrammarKind::Regex, "\"[^\"]{0," + n + "}é*", {}});  // what follows goes on as the counter does
+    specs.push_back({GrammarKind::Regex, "\"(é|[^é\"]|éa){0," + n + "}\"", {}});  // more than a character at a time
+    specs.push_back({GrammarKind::Regex, "\"[a-zA-Z -]{1," + n + "}[^a]+", {}});
+    specs.push_back(
+        {GrammarKind::Ebnf, "root ::= \"\\\"\" item (\"-\" item)*\nitem ::= [a-z7]{1," + n + "} | root \".\"", {}});
+  }
+  for (const GrammarSpec& spec : specs) {
+    auto compiled = std::make_shared<const Grammar>(spec, vocabulary);
+    for (const char* text : {"\"", "\"a", "\"aaa", "\"\xE2\x82\xAC", "\"aa\xE2", "[\"", "[\"aa"}) {
+      GrammarMatcher matcher(compiled);
+      if (!matcher.accept_text(text)) continue;
+      std::vector<uint32_t> mask(vocabulary->mask_words());
+      matcher.fill_mask(mask);
+      for (int32_t id = 0; id < vocabulary->size(); ++id) {
+        bool expected = matcher.clone().accept(id);
+        bool got = (mask[static_cast<size_t>(id) / 32] >> (id % 32) & 1) != 0;
+        ASSERT_EQ(got, expected) << spec.text << " after " << text << ", token " << vocabulary->bytes(id);
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace sgl
