@@ -1,7 +1,7 @@
 // Vectors of the widest kind that an instruction set has, behind one set of names. Included only by kernel files, which
-// define SGL_ISA as generic, avx2, avx512 or amx first: everything here lives in that namespace, so that a function compiled
-// for a wide machine can never be linked into code that runs on a narrow one. For the same reason kernel files use no
-// inline functions or templates of other headers.
+// define SGL_ISA as generic, avx2, avx512 or amx first: everything here lives in that namespace, so that a function
+// compiled for a wide machine can never be linked into code that runs on a narrow one. For the same reason kernel files
+// use no inline functions or templates of other headers.
 //
 // VecF holds kLanes float32, VecI as many int32. Each lane is computed by itself with the same operations on each
 // instruction set; fma() rounds once where the machine has it, twice in the portable version.
