@@ -187,6 +187,20 @@ TEST(Grammar, OneOfIsExact) {
   EXPECT_TRUE(compact(tagged, R"({"k":"b","v":"x"})"));
 }
 
+TEST(Grammar, MoreMembersThanThereAreNamesMatchNothing) {
+  const auto grammar = [](int least) {
+    return Grammar({GrammarKind::JsonSchema,
+                    R"({"type":"object","properties":{"a":{"type":"integer"},"b":{"type":"integer"}},)"
+                    R"("additionalProperties":false,"minProperties":)" +
+                        std::to_string(least) + "}",
+                    {}},
+                   nullptr);
+  };
+  EXPECT_TRUE(grammar(2).matches(R"({"a":0,"b":1})"));
+  EXPECT_FALSE(grammar(2).matches(R"({"a":0})"));
+  EXPECT_TRUE(grammar(3).matches_nothing());
+}
+
 TEST(Grammar, PatternsAndLengthsHoldTogether) {
   const std::string schema = R"({"type":"string","pattern":"foo|^ba+$","maxLength":5,"not":{"pattern":"x"}})";
   EXPECT_TRUE(compact(schema, "\"afoob\""));

@@ -332,6 +332,7 @@ TermId SchemaCompiler::interleaved_object_term(const Members& m) {
     TermId some = m.max == 0 ? kNone : automaton_.cat({m.other, more, close});
     return automaton_.cat({mark("{"), space_, m.min == 0 ? automaton_.alt({close, some}) : some});
   }
+  if (m.other == kNone && m.min > most) return kNone;
   // More than `cap` members make no difference. Without others there are never more than all of them.
   uint64_t cap = !counted ? 1 : m.max != kUnbounded ? m.max : m.min;
   if (m.other == kNone) cap = std::min<uint64_t>(cap, most);
