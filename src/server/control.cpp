@@ -95,10 +95,6 @@ void write_card(JsonWriter& w, const Service& service, const ModelInfo& info) {
   w.field("max_model_len", info.context_length).end_object();
 }
 
-HttpResponse json_response(std::string body) {
-  return {.status = 200, .content_type = "application/json", .body = std::move(body), .headers = {}};
-}
-
 template <typename T>
 void optional_field(JsonWriter& w, std::string_view name, const std::optional<T>& value) {
   if (value) {

@@ -191,7 +191,7 @@ class Generation final : public ClientWatcher, public std::enable_shared_from_th
       responder_->stream(std::move(events), last);
     } else if (last) {
       end();
-      responder_->respond({.status = 200, .content_type = "application/json", .body = reply_->body(), .headers = {}});
+      responder_->respond(json_response(reply_->body()));
     }
     return true;
   }

@@ -37,6 +37,11 @@ struct HttpResponse {
   bool close = false;                                        ///< end the connection after it
 };
 
+/// 200 with a body of JSON.
+inline HttpResponse json_response(std::string body) {
+  return {.status = 200, .content_type = "application/json", .body = std::move(body), .headers = {}};
+}
+
 /// "Not Found" for 404, …
 std::string_view reason_phrase(int status);
 

@@ -162,4 +162,10 @@ void JsonWriter::comma() {
   need_comma_ = true;
 }
 
+void write_ids(JsonWriter& w, std::span<const int32_t> ids) {
+  w.begin_array();
+  for (int32_t id : ids) w.value(id);
+  w.end_array();
+}
+
 }  // namespace sgl

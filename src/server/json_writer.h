@@ -3,6 +3,7 @@
 
 #include <concepts>
 #include <cstdint>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -56,5 +57,8 @@ class JsonWriter {
   std::string& out_;
   bool need_comma_ = false;
 };
+
+/// An array of token ids.
+void write_ids(JsonWriter& w, std::span<const int32_t> ids);
 
 }  // namespace sgl

@@ -193,12 +193,6 @@ class GenerateReply final : public Reply {
     w.end_array();
   }
 
-  static void write_ids(JsonWriter& w, const std::vector<int32_t>& ids) {
-    w.begin_array();
-    for (int32_t id : ids) w.value(id);
-    w.end_array();
-  }
-
   const std::vector<Shown> shown_;  ///< for each request
   const bool as_list_, incremental_;
   const Tokenizer* const tokenizer_;

@@ -20,10 +20,6 @@ std::string required_text(const Fields& f) {
   return *f.string("text");
 }
 
-void respond_json(const std::shared_ptr<Responder>& responder, std::string body) {
-  responder->respond({.status = 200, .content_type = "application/json", .body = std::move(body), .headers = {}});
-}
-
 }  // namespace
 
 void handle_parse_function_call(Service& service, const HttpRequest& request,
@@ -59,7 +55,7 @@ void handle_parse_function_call(Service& service, const HttpRequest& request,
     w.field("parameters", call.second).end_object();
   }
   w.end_array().end_object();
-  respond_json(responder, std::move(out));
+  responder->respond(json_response(std::move(out)));
 }
 
 void handle_separate_reasoning(Service& service, const HttpRequest& request,
@@ -83,7 +79,7 @@ void handle_separate_reasoning(Service& service, const HttpRequest& request,
   }
   std::string out;
   JsonWriter(out).begin_object().field("reasoning_text", reasoning).field("text", rest).end_object();
-  respond_json(responder, std::move(out));
+  responder->respond(json_response(std::move(out)));
 }
 
 }  // namespace sgl

@@ -21,16 +21,6 @@ const Tokenizer& require_tokenizer(const EngineApi& engine) {
   return *engine.tokenizer();
 }
 
-void write_ids(JsonWriter& w, const std::vector<int32_t>& ids) {
-  w.begin_array();
-  for (int32_t id : ids) w.value(id);
-  w.end_array();
-}
-
-void respond_json(const std::shared_ptr<Responder>& responder, std::string body) {
-  responder->respond({.status = 200, .content_type = "application/json", .body = std::move(body), .headers = {}});
-}
-
 // `ids` as read_ids() takes them, each within the vocabulary.
 std::string text_of(const Tokenizer& tokenizer, const Json& value, const std::string& name, bool skip_special) {
   const std::vector<int32_t> ids = read_ids(value, name);
@@ -79,7 +69,7 @@ void handle_tokenize(Service& service, const HttpRequest& request, const std::sh
   for (const auto& ids : all) w.value(ids.size());
   if (as_list) w.end_array();
   w.field("max_model_len", engine->info().context_length).end_object();
-  respond_json(responder, std::move(out));
+  responder->respond(json_response(std::move(out)));
 }
 
 void handle_detokenize(Service& service, const HttpRequest& request, const std::shared_ptr<Responder>& responder) {
@@ -102,7 +92,7 @@ void handle_detokenize(Service& service, const HttpRequest& request, const std::
     w.value(text_of(tokenizer, tokens, "tokens", skip_special));
   }
   w.end_object();
-  respond_json(responder, std::move(out));
+  responder->respond(json_response(std::move(out)));
 }
 
 }  // namespace sgl
