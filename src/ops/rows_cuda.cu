@@ -57,6 +57,24 @@ __global__ void embedding_kernel(float* out, int64_t out_stride, const int32_t* 
   store<V>(to, f);
 }
 
+// body(at) for the vectors of V of a row of d elements that are this thread's.
+template <int V, typename F>
+__device__ void for_own_vectors(int d, F body) {
+  for (int at = static_cast<int>(threadIdx.x) * V; at < d; at += static_cast<int>(blockDim.x) * V) body(at);
+}
+
+// out = x · inv · w, by the vectors that the thread read before.
+template <int V, typename X, typename O>
+__device__ void write_scaled(O* out, const X* x, const float* w, int d, float inv) {
+  for_own_vectors<V>(d, [&](int at) {
+    Floats<V> f = load<V>(x + at);
+    const Floats<V> g = load<V>(w + at);
+#pragma unroll
+    for (int i = 0; i < V; ++i) f.at[i] = f.at[i] * inv * g.at[i];
+    store<V>(out + at, f);
+  });
+}
+
 // Block (i, g): group g of row i.
 template <typename X, typename O, int V>
 __global__ void rms_norm_kernel(O* out, int64_t out_stride, const X* x, int64_t x_stride, const float* w, int d,
@@ -65,19 +83,13 @@ __global__ void rms_norm_kernel(O* out, int64_t out_stride, const X* x, int64_t 
   x += blockIdx.x * x_stride + int64_t{blockIdx.y} * d;
   out += blockIdx.x * out_stride + int64_t{blockIdx.y} * d;
   float sum = 0;
-  for (int at = static_cast<int>(threadIdx.x) * V; at < d; at += static_cast<int>(blockDim.x) * V) {
+  for_own_vectors<V>(d, [&](int at) {
     const Floats<V> f = load<V>(x + at);
 #pragma unroll
     for (int i = 0; i < V; ++i) sum += f.at[i] * f.at[i];
-  }
+  });
   const float inv = rsqrtf(block_sum(sum) / static_cast<float>(d) + eps);
-  for (int at = static_cast<int>(threadIdx.x) * V; at < d; at += static_cast<int>(blockDim.x) * V) {
-    Floats<V> f = load<V>(x + at);
-    const Floats<V> g = load<V>(w + at);
-#pragma unroll
-    for (int i = 0; i < V; ++i) f.at[i] = f.at[i] * inv * g.at[i];
-    store<V>(out + at, f);
-  }
+  write_scaled<V>(out, x, w, d, inv);
 }
 
 template <typename X, typename O, int V>
@@ -88,7 +100,7 @@ __global__ void add_rms_norm_kernel(O* out, int64_t out_stride, float* h, int64_
   h += blockIdx.x * h_stride;
   out += blockIdx.x * out_stride;
   float sum = 0;
-  for (int at = static_cast<int>(threadIdx.x) * V; at < d; at += static_cast<int>(blockDim.x) * V) {
+  for_own_vectors<V>(d, [&](int at) {
     Floats<V> f = load<V>(h + at);
     const Floats<V> add = load<V>(x + at);
 #pragma unroll
@@ -97,16 +109,10 @@ __global__ void add_rms_norm_kernel(O* out, int64_t out_stride, float* h, int64_
       sum += f.at[i] * f.at[i];
     }
     store<V>(h + at, f);
-  }
+  });
   const float inv = rsqrtf(block_sum(sum) / static_cast<float>(d) + eps);
   // Each thread reads back what it wrote itself.
-  for (int at = static_cast<int>(threadIdx.x) * V; at < d; at += static_cast<int>(blockDim.x) * V) {
-    Floats<V> f = load<V>(h + at);
-    const Floats<V> g = load<V>(w + at);
-#pragma unroll
-    for (int i = 0; i < V; ++i) f.at[i] = f.at[i] * inv * g.at[i];
-    store<V>(out + at, f);
-  }
+  write_scaled<V>(out, h, w, d, inv);
 }
 
 template <typename X, typename O, int V>
@@ -115,11 +121,7 @@ __global__ void layer_norm_kernel(O* out, int64_t out_stride, const X* x, int64_
   enter();
   x += blockIdx.x * x_stride;
   out += blockIdx.x * out_stride;
-  auto each = [&](auto body) {
-    for (int at = static_cast<int>(threadIdx.x) * V; at < d; at += static_cast<int>(blockDim.x) * V) {
-      body(at, load<V>(x + at));
-    }
-  };
+  auto each = [&](auto body) { for_own_vectors<V>(d, [&](int at) { body(at, load<V>(x + at)); }); };
   float sum = 0;
   each([&](int, const Floats<V>& f) {
 #pragma unroll
