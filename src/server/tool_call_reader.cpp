@@ -19,7 +19,7 @@ class ArgumentsReader final : public ToolCallReader {
     const Scan result = json_.scan(text);
     position_ = json_.position();
     const size_t begin = skip_space(text);
-    if (result != Scan::Broken && begin < position_) arguments_ = text.substr(begin, position_ - begin);
+    if (begin < position_) arguments_ = text.substr(begin, position_ - begin);
     return result;
   }
 
@@ -35,7 +35,6 @@ class NamedReader final : public ToolCallReader {
   Scan scan(std::string_view text) override {
     const Scan result = json_.scan(text);
     position_ = json_.position();
-    if (result == Scan::Broken) return result;
     for (; known_ < json_.members().size(); ++known_) {
       const JsonScanner::Member& member = json_.members()[known_];
       if (member.begin == JsonScanner::Member::kOpen) break;

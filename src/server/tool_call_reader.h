@@ -19,7 +19,7 @@ class ToolCallReader {
   size_t position() const { return position_; }
   /// The function; empty while it is not known.
   const std::string& name() const { return name_; }
-  /// The JSON text of the arguments as far as they are known; whole when Done.
+  /// The JSON text of the arguments as far as they are known: whole when Done, up to the wrong byte when Broken.
   const std::string& arguments() const { return arguments_; }
 
  protected:

@@ -127,7 +127,8 @@ bool ToolParser::is_tool(const std::string& name) const {
 bool ToolParser::read_body(bool ended, std::vector<AnswerPiece>& out) {
   Scan result = body_->scan(std::string_view(held_).substr(body_begin_));
   if (result == Scan::Done && !is_tool(body_->name())) result = Scan::Broken;
-  const bool certain = options_.constrained && calls_ == 0 && result == Scan::More && is_tool(body_->name());
+  // Also what stands before a wrong byte: had it come by itself, it would have been given out.
+  const bool certain = options_.constrained && calls_ == 0 && result != Scan::Done && is_tool(body_->name());
   if (result == Scan::Done || certain) send_call(out);
 
   if (result == Scan::More && !ended) return false;
