@@ -53,7 +53,7 @@ struct Transfer {
   HttpCall call;
   HttpSink sink;
   int attempt = 0;
-  Clock::time_point due = Clock::time_point::min();
+  Clock::time_point due;
   std::optional<std::stop_callback<std::function<void()>>> on_stop;
 
   // Of the attempt.
@@ -170,7 +170,7 @@ struct HttpClient::Impl {
   // The thread's own.
   std::list<std::unique_ptr<Transfer>> waiting;  ///< for their time or for a connection
   std::map<CURL*, std::unique_ptr<Transfer>> active;
-  Clock::time_point next_start = Clock::time_point::min();  ///< by max_requests_per_second
+  Clock::time_point next_start;  ///< by max_requests_per_second
   std::mt19937 random{std::random_device{}()};
   std::jthread thread;
 };
