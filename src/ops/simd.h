@@ -299,9 +299,11 @@ SGL_INLINE VecI load(const int32_t* p) {
 }
 SGL_INLINE void store(int32_t* p, VecI x) { std::memcpy(p, &x, sizeof x); }
 SGL_INLINE VecI splat(int32_t x) { return {Int4{x, x, x, x}}; }
-SGL_INLINE VecI operator+(VecI a, VecI b) { return {a.v + b.v}; }
-SGL_INLINE VecI operator-(VecI a, VecI b) { return {a.v - b.v}; }
-SGL_INLINE VecI operator*(VecI a, VecI b) { return {a.v * b.v}; }
+// Sums and products wrap around, as the instructions do.
+SGL_INLINE UInt4 wrapping(VecI a) { return reinterpret_cast<UInt4>(a.v); }
+SGL_INLINE VecI operator+(VecI a, VecI b) { return {reinterpret_cast<Int4>(wrapping(a) + wrapping(b))}; }
+SGL_INLINE VecI operator-(VecI a, VecI b) { return {reinterpret_cast<Int4>(wrapping(a) - wrapping(b))}; }
+SGL_INLINE VecI operator*(VecI a, VecI b) { return {reinterpret_cast<Int4>(wrapping(a) * wrapping(b))}; }
 SGL_INLINE VecI operator&(VecI a, VecI b) { return {a.v & b.v}; }
 SGL_INLINE VecI operator|(VecI a, VecI b) { return {a.v | b.v}; }
 SGL_INLINE VecI operator^(VecI a, VecI b) { return {a.v ^ b.v}; }
