@@ -215,8 +215,8 @@ SGL_INLINE void widen_block(Work& w, int groups, int head_dim) {
 // Copies the queries, scaled.
 void scale_queries(const AttentionTile& t, float* to) {
   const VecF scale = splat(t.scale);
-  for (int row = 0; row < t.tokens * t.heads; ++row, to += t.head_dim) {
-    const float* from = t.q + row / t.heads * t.q_stride + int64_t{row % t.heads} * t.head_dim;
+  for (int row = 0; row < t.rows(); ++row, to += t.head_dim) {
+    const float* from = t.tokens[row / t.heads].q + int64_t{row % t.heads} * t.head_dim;
     for (int d = 0; d < t.head_dim; d += kLanes) store(to + d, load(from + d) * scale);
   }
 }
@@ -224,9 +224,8 @@ void scale_queries(const AttentionTile& t, float* to) {
 // Asks for the keys and values of a block from memory.
 template <DType D>
 SGL_INLINE void fetch_block(const AttentionTile& t, int64_t block) {
-  const int64_t end = t.position + t.tokens;
   const int bytes = kKeyGroup * t.head_dim * element_bytes(D);
-  for (int64_t position = block; position < min_of(block + kScoreBlock, end); position += kKeyGroup) {
+  for (int64_t position = block; position < min_of(block + kScoreBlock, t.kv_len); position += kKeyGroup) {
     const int64_t page = int64_t{t.pages[position / t.page_size]} * t.page_bytes;
     const int64_t inside = position % t.page_size * t.head_dim * element_bytes(D);
     for (int i = 0; i < bytes; i += 64) __builtin_prefetch(t.k + page + inside + i);
@@ -237,7 +236,7 @@ SGL_INLINE void fetch_block(const AttentionTile& t, int64_t block) {
 template <DType D>
 void attend_typed(const AttentionTile& t, int64_t begin, int64_t end, const AttentionState& state) {
   Work w;
-  const int rows = t.tokens * t.heads;
+  const int rows = t.rows();
   scale_queries(t, w.q);
   for (int r = 0; r < rows; ++r) state.max[r] = kMinusInfinity;
   for (int i = 0; i < rows * 16; ++i) w.sum[i] = 0.0F;
@@ -246,7 +245,7 @@ void attend_typed(const AttentionTile& t, int64_t begin, int64_t end, const Atte
   for (int64_t block = begin / kScoreBlock * kScoreBlock; block < end; block += kScoreBlock) {
     int block_end = 0;
     for (int r = 0; r < rows; ++r) {
-      const int64_t position = t.position + r / t.heads;
+      const int64_t position = t.tokens[r / t.heads].position;
       int64_t from = t.window > 0 ? max_of(begin, position - t.window + 1) : begin;
       int64_t to = min_of(min_of(end, position + 1), block + kScoreBlock);
       from = max_of(from, block);
@@ -266,8 +265,7 @@ void attend_typed(const AttentionTile& t, int64_t begin, int64_t end, const Atte
       w.k[g] = t.k + page + inside;
       w.v[g] = t.v + page + inside;
     }
-    // With few rows memory is the limit; with many the block is in a cache from the tile before.
-    if (t.tokens == 1) fetch_block<D>(t, block + kScoreBlock);
+    fetch_block<D>(t, block + kScoreBlock);
     if (D != DType::F32 && rows >= kWorthWidening && t.head_dim <= kMaxWidenedDim) {
       widen_block<D>(w, (block_end + kKeyGroup - 1) / kKeyGroup, t.head_dim);
       attend_block<DType::F32, kRowBlock>(t, w, 0, rows, state);

@@ -3,6 +3,9 @@
 // A task is a tile: some tokens of one sequence, the query heads of one KV head. Where one of them has
 // much of all the work (decode of few sequences with much context), the splits of a tile's context become tasks of
 // their own and are merged afterwards, by the same operations in the same order as when one thread does it all.
+//
+// Splits that several sequences share are attended before, once for the rows of all of them: their keys and values are
+// read once, and there are rows enough to multiply at full speed. The order of merging stays the same.
 
 #include <algorithm>
 
@@ -24,6 +27,40 @@ int64_t head_bytes(const KvView& kv) { return row_bytes(kv.dtype, int64_t{kv.pag
 int64_t state_floats(int64_t rows, int64_t head_dim) { return (rows * (head_dim + 2) + 15) / 16 * 16; }
 AttentionState state_at(float* memory, int rows, int head_dim) {
   return {memory + rows * head_dim, memory + rows * head_dim + rows, memory};
+}
+AttentionState from_row(const AttentionState& s, int row, int head_dim) {
+  return {s.max + row, s.sum + row, s.out + int64_t{row} * head_dim};
+}
+void copy_state(const AttentionState& to, const AttentionState& from, int rows, int head_dim) {
+  std::copy_n(from.max, rows, to.max);
+  std::copy_n(from.sum, rows, to.sum);
+  std::copy_n(from.out, int64_t{rows} * head_dim, to.out);
+}
+
+// What tiles of one KV head have in common; `seq` is whose pages they look at.
+AttentionTile tile_of(const KvView& kv, const PagedBatch& batch, const AttentionOptions& o, int kv_head, int32_t seq) {
+  const BatchSeq& of = batch.seqs[static_cast<size_t>(seq)];
+  AttentionTile t;
+  t.head_dim = kv.head_dim;
+  t.scale = o.scale;
+  t.softcap = o.softcap;
+  t.window = o.window;
+  t.k = kv.k + kv_head * head_bytes(kv);
+  t.v = kv.v + kv_head * head_bytes(kv);
+  t.dtype = kv.dtype;
+  t.page_bytes = kv.page_bytes();
+  t.page_size = kv.page_size;
+  t.pages = batch.pages.data() + of.page_begin;
+  t.kv_len = of.kv_len;
+  return t;
+}
+
+int group_of(const KvView& kv, const AttentionOptions& o) { return o.num_heads / kv.num_kv_heads; }
+// The state of one shared tile and KV head: room for the largest tile.
+int64_t shared_state_floats(const SharedSplits& shared, int group, int head_dim) {
+  int64_t most = 0;
+  for (const SharedTile& t : shared.tiles()) most = std::max<int64_t>(most, t.count);
+  return state_floats(most * group, head_dim);
 }
 
 }  // namespace
@@ -48,9 +85,54 @@ void CpuBackend::store_kv(const KvView& kv, Tensor k, Tensor v, const PagedBatch
   }
 }
 
-void CpuBackend::list_attention_tasks(const KvView& kv, const PagedBatch& batch, const AttentionOptions& o) {
+void CpuBackend::begin(const PagedBatch& batch) {
+  RefBackend::begin(batch);
+  shared_found_ = false;
+}
+
+// Whether this layer attends shared splits apart. They are looked for once a step: layers differ in their windows only.
+bool CpuBackend::find_shared_splits(const KvView& kv, const PagedBatch& batch, const AttentionOptions& o) {
+  if (o.window > 0 || kSplit % kv.page_size != 0) return false;
+  const int group = group_of(kv, o), most = max_attention_rows(kv.head_dim) / group;
+  if (!shared_found_) {
+    const int64_t wanted = (int64_t{kTilesPerThread} * pool_.threads() + kv.num_kv_heads - 1) / kv.num_kv_heads;
+    shared_.find(batch, kSplit, kv.page_size, most, wanted);
+    shared_found_ = true;
+  }
+  const auto states = static_cast<int64_t>(shared_.tiles().size()) * kv.num_kv_heads;
+  const int64_t bytes = states * shared_state_floats(shared_, group, kv.head_dim) * static_cast<int64_t>(sizeof(float));
+  return states > 0 && most >= 2 && bytes <= kMaxSplitBytes;
+}
+
+void CpuBackend::attend_shared_splits(Tensor q, const KvView& kv, const PagedBatch& batch, const AttentionOptions& o) {
+  const int group = group_of(kv, o);
+  const int64_t floats = shared_state_floats(shared_, group, kv.head_dim);
+  const auto states = static_cast<int64_t>(shared_.tiles().size()) * kv.num_kv_heads;
+  auto* memory = reinterpret_cast<float*>(shared_states_.get(static_cast<size_t>(states * floats) * sizeof(float)));
+  pool_.parallel_for(states, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      const SharedTile& shared = shared_.tiles()[static_cast<size_t>(i / kv.num_kv_heads)];
+      const int kv_head = static_cast<int>(i % kv.num_kv_heads);
+      AttentionToken tokens[kMaxAttentionRows];
+      int n = 0;
+      for (int32_t s : shared_.members(shared)) {
+        const BatchSeq& seq = batch.seqs[static_cast<size_t>(s)];
+        tokens[n++] = {q.f32(seq.q_begin) + int64_t{kv_head} * group * kv.head_dim, seq.kv_len - 1};
+      }
+      AttentionTile t = tile_of(kv, batch, o, kv_head, shared_.members(shared)[0]);
+      t.tokens = tokens;
+      t.num_tokens = n;
+      t.heads = group;
+      const int64_t first = int64_t{shared.split} * kSplit;
+      attention_.attend(t, first, first + kSplit, state_at(memory + i * floats, t.rows(), kv.head_dim));
+    }
+  });
+}
+
+void CpuBackend::list_attention_tasks(const KvView& kv, const PagedBatch& batch, const AttentionOptions& o,
+                                      bool sharing) {
   tasks_.clear();
-  const int group = o.num_heads / kv.num_kv_heads;
+  const int group = group_of(kv, o);
   // Large tiles, but some for every thread.
   const int64_t rows_of_all = batch.num_tokens() * group, for_all = int64_t{kTilesPerThread} * pool_.threads();
   const int most = max_attention_rows(kv.head_dim);
@@ -66,7 +148,8 @@ void CpuBackend::list_attention_tasks(const KvView& kv, const PagedBatch& batch,
       task.first_token = token;
       task.tokens = std::min(tokens_per_tile, seq.q_len - token);
       const int position = seq.kv_len - seq.q_len + token;
-      task.first_split = (o.window > 0 ? std::max(0, position - o.window + 1) : 0) / kSplit;
+      task.first_split =
+          sharing ? shared_.count(task.seq) : std::max(0, o.window > 0 ? position - o.window + 1 : 0) / kSplit;
       task.num_splits = (position + task.tokens - 1) / kSplit + 1 - task.first_split;
       for (int kv_head = 0; kv_head < kv.num_kv_heads; ++kv_head) {
         for (int i = 0; i < head_tiles; ++i) {
@@ -84,34 +167,45 @@ void CpuBackend::attention(Tensor out, Tensor q, const KvView& kv, const PagedBa
   if (!has_own_layout(kv)) return RefBackend::attention(out, q, kv, batch, o);
   check_attention("attention", q, kv, batch, o.num_heads);
   check_attention("attention", out, kv, batch, o.num_heads);
-  list_attention_tasks(kv, batch, o);
+  const bool sharing = find_shared_splits(kv, batch, o);
+  if (sharing) attend_shared_splits(q, kv, batch, o);
+  list_attention_tasks(kv, batch, o, sharing);
   const auto num_tasks = static_cast<int64_t>(tasks_.size());
   const int head_dim = kv.head_dim;
 
-  auto tile_of = [&](const AttentionTask& task) {
-    const BatchSeq& seq = batch.seqs[static_cast<size_t>(task.seq)];
-    AttentionTile t;
-    t.q = q.f32(seq.q_begin + task.first_token) + int64_t{task.first_head} * head_dim;
-    t.q_stride = q.row_stride;
-    t.tokens = task.tokens;
-    t.heads = task.heads;
-    t.head_dim = head_dim;
-    t.position = seq.kv_len - seq.q_len + task.first_token;
-    t.scale = o.scale;
-    t.softcap = o.softcap;
-    t.window = o.window;
-    t.k = kv.k + task.kv_head * head_bytes(kv);
-    t.v = kv.v + task.kv_head * head_bytes(kv);
-    t.dtype = kv.dtype;
-    t.page_bytes = kv.page_bytes();
-    t.page_size = kv.page_size;
-    t.pages = batch.pages.data() + seq.page_begin;
-    return t;
-  };
   auto attend_split = [&](const AttentionTask& task, int64_t split, const AttentionState& state) {
-    const AttentionTile t = tile_of(task);
+    const BatchSeq& seq = batch.seqs[static_cast<size_t>(task.seq)];
+    const int64_t position = seq.kv_len - seq.q_len + task.first_token;
+    AttentionToken tokens[kMaxAttentionRows];
+    for (int i = 0; i < task.tokens; ++i) {
+      tokens[i] = {q.f32(seq.q_begin + task.first_token + i) + int64_t{task.first_head} * head_dim, position + i};
+    }
+    AttentionTile t = tile_of(kv, batch, o, task.kv_head, task.seq);
+    t.tokens = tokens;
+    t.num_tokens = task.tokens;
+    t.heads = task.heads;
     const int64_t begin = (task.first_split + split) * kSplit;
-    attention_.attend(t, begin, std::min(begin + kSplit, t.position + t.tokens), state);
+    attention_.attend(t, begin, std::min(begin + kSplit, position + task.tokens), state);
+  };
+  // Begins a task's state with the splits that were attended for several sequences; false if there are none.
+  auto begin_shared = [&](const AttentionTask& task, const AttentionState& state) {
+    if (!sharing || shared_.count(task.seq) == 0) return false;
+    const int group = group_of(kv, o), rows = task.tokens * task.heads;
+    const int64_t floats = shared_state_floats(shared_, group, head_dim);
+    auto* memory = reinterpret_cast<float*>(shared_states_.get(0));
+    for (int s = 0; s < shared_.count(task.seq); ++s) {
+      const SharedSplits::Place place = shared_.place(task.seq, s);
+      const int tile_rows = shared_.tiles()[static_cast<size_t>(place.tile)].count * group;
+      const AttentionState from = from_row(
+          state_at(memory + (int64_t{place.tile} * kv.num_kv_heads + task.kv_head) * floats, tile_rows, head_dim),
+          place.member * group + task.first_head - task.kv_head * group, head_dim);
+      if (s == 0) {
+        copy_state(state, from, rows, head_dim);
+      } else {
+        attention_.merge(rows, head_dim, state, from);
+      }
+    }
+    return true;
   };
   auto finish = [&](const AttentionTask& task, const AttentionState& state) {
     const BatchSeq& seq = batch.seqs[static_cast<size_t>(task.seq)];
@@ -138,8 +232,9 @@ void CpuBackend::attention(Tensor out, Tensor q, const KvView& kv, const PagedBa
         const AttentionTask& task = tasks_[static_cast<size_t>(i)];
         const int rows = task.tokens * task.heads;
         const AttentionState state = state_at(memory[0], rows, head_dim), next = state_at(memory[1], rows, head_dim);
-        attend_split(task, 0, state);
-        for (int s = 1; s < task.num_splits; ++s) {
+        const bool begun = begin_shared(task, state);
+        if (!begun) attend_split(task, 0, state);
+        for (int s = begun ? 0 : 1; s < task.num_splits; ++s) {
           attend_split(task, s, next);
           attention_.merge(rows, head_dim, state, next);
         }
@@ -159,10 +254,12 @@ void CpuBackend::attention(Tensor out, Tensor q, const KvView& kv, const PagedBa
                    state_at(memory + i * floats, tasks_[task].tokens * tasks_[task].heads, head_dim));
     }
   });
+  alignas(64) float begin_memory[kMaxTileFloats + 2 * kMaxAttentionRows];
   for (const AttentionTask& task : tasks_) {
     const int rows = task.tokens * task.heads;
-    const AttentionState state = state_at(memory, rows, head_dim);
-    for (int s = 1; s < task.num_splits; ++s) {
+    const bool begun = begin_shared(task, state_at(begin_memory, rows, head_dim));
+    const AttentionState state = state_at(begun ? begin_memory : memory, rows, head_dim);
+    for (int s = begun ? 0 : 1; s < task.num_splits; ++s) {
       attention_.merge(rows, head_dim, state, state_at(memory + s * floats, rows, head_dim));
     }
     finish(task, state);

@@ -31,16 +31,20 @@ constexpr int max_attention_rows(int head_dim) {
   return fitting < kMaxAttentionRows ? fitting : kMaxAttentionRows;
 }
 
-/// Rows that share a KV head: `tokens` consecutive tokens of one sequence, `heads` consecutive query heads of each.
-/// tokens · heads ≤ max_attention_rows(head_dim); row t · heads + h. head_dim is a multiple of 16, page_size of
-/// kKeyGroup.
+/// A token's query heads that read one KV head.
+struct AttentionToken {
+  const float* q = nullptr;  ///< of the first of them; they stand head_dim apart
+  int64_t position = 0;
+};
+
+/// Rows that share a KV head: `heads` consecutive query heads of each of some tokens, which are of one sequence, or of
+/// several that have the same keys and values where the kernel is told to look. Row i · heads + h; at most
+/// max_attention_rows(head_dim). head_dim is a multiple of 16, page_size of kKeyGroup.
 struct AttentionTile {
-  const float* q = nullptr;  ///< of the first token's first head; heads stand head_dim apart
-  int64_t q_stride = 0;      ///< floats from token to token
-  int tokens = 0;
+  const AttentionToken* tokens = nullptr;
+  int num_tokens = 0;
   int heads = 0;
   int head_dim = 0;
-  int64_t position = 0;  ///< of the first token
   float scale = 1.0F;
   float softcap = 0.0F;
   int window = 0;  ///< 0: none
@@ -51,6 +55,8 @@ struct AttentionTile {
   int64_t page_bytes = 0;    ///< from page to page
   int page_size = 0;
   const int32_t* pages = nullptr;
+  int64_t kv_len = 0;  ///< tokens that `pages` hold
+  int rows() const { return num_tokens * heads; }
 };
 
 /// What a tile knows of the positions it has seen.

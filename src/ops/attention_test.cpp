@@ -29,6 +29,16 @@ class Sequences {
     }
   }
 
+  // Sequence `id` begins with the first `tokens` of sequence `like`, a whole number of pages.
+  void share(size_t id, size_t like, int tokens) {
+    for (std::vector<Matrix>* all : {&k_, &v_}) {
+      for (int t = 0; t < tokens; ++t) {
+        std::copy_n((*all)[like].tensor.f32(t), (*all)[like].tensor.cols(), (*all)[id].tensor.f32(t));
+      }
+    }
+    shared_.push_back({id, like, tokens / c_.page_size});
+  }
+
   AttentionOptions options() const {
     return {.num_heads = c_.heads,
             .scale = 1.0F / std::sqrt(static_cast<float>(c_.head_dim)),
@@ -99,6 +109,7 @@ class Sequences {
       pool.stored[id] += counts[i];
       batch.seqs.push_back(seq);
     }
+    backend.begin(batch);
     backend.store_kv(pool.view, k.tensor, v.tensor, batch);
     if (!attend) return out;
     backend.attention(out.tensor, q.tensor, pool.view, batch, options());
@@ -106,9 +117,15 @@ class Sequences {
     return out;
   }
 
-  // What came before the case's new tokens, then these in one step.
-  std::vector<float> whole(Backend& backend, unsigned seed) {
+  // What came before the case's new tokens, then these in one step. With `same_pages`, what sequences share stands in
+  // the same pages.
+  std::vector<float> whole(Backend& backend, unsigned seed, bool same_pages = false) {
     Pool pool = make_pool(seed);
+    if (same_pages) {
+      for (const auto& [id, like, pages] : shared_) {
+        std::copy_n(pool.pages[like].begin(), pages, pool.pages[id].begin());
+      }
+    }
     std::vector<size_t> ids;
     std::vector<int> before, last;
     for (size_t i = 0; i < c_.seqs.size(); ++i) {
@@ -141,6 +158,11 @@ class Sequences {
   AttentionCase c_;
   std::mt19937 random_;
   std::vector<Matrix> q_, k_, v_;
+  struct Shared {
+    size_t id, like;
+    int pages;
+  };
+  std::vector<Shared> shared_;
 };
 
 class AttentionOnEachIsa : public ::testing::TestWithParam<CpuIsa> {
@@ -175,6 +197,28 @@ TEST_P(AttentionOnEachIsa, RowsDoNotDependOnBatchChunksPagesOrThreads) {
   }
 }
 
+// A tree of prefixes: most sequences share the first 1,024 tokens, some of them more, one nothing; two have several new
+// tokens.
+TEST_P(AttentionOnEachIsa, WhatSequencesShareIsComputedOnceWithTheSameBits) {
+  const std::vector<std::pair<int, int>> seqs = {{1, 1300}, {1, 1700}, {1, 1025}, {3, 1600}, {1, 1624},
+                                                 {1, 1281}, {1, 600},  {1, 257},  {1, 1700}, {2, 1030}};
+  for (const AttentionCase& c : std::vector<AttentionCase>{{9, 3, 64, seqs, 16, DType::F16},
+                                                           {14, 2, 32, seqs, 64, DType::BF16, 0, 30.0F},
+                                                           {4, 4, 48, seqs, 128, DType::F32},
+                                                           {40, 1, 256, seqs, 16, DType::F16},
+                                                           {6, 2, 32, seqs, 16, DType::F16, 700}}) {
+    SCOPED_TRACE(to_string(c));
+    Sequences sequences(c, kSeed);
+    for (size_t id : {1U, 2U, 3U, 4U, 5U, 8U, 9U}) sequences.share(id, 0, 1024);
+    sequences.share(8, 1, 1664);
+    sequences.share(7, 0, 256);
+    CpuBackend one = cpu(1), three = cpu(3);
+    const std::vector<float> expected = sequences.whole(one, 1);
+    EXPECT_TRUE(same_bits(expected, sequences.whole(one, 2, true))) << "1 thread";
+    EXPECT_TRUE(same_bits(expected, sequences.whole(three, 3, true))) << "3 threads";
+  }
+}
+
 TEST_P(AttentionOnEachIsa, LargeScoresDoNotOverflow) {
   CpuBackend backend = cpu(1);
   RefBackend ref;
@@ -190,6 +234,7 @@ TEST_P(AttentionOnEachIsa, LargeScoresDoNotOverflow) {
       batch.seqs = {{0, 200, 200, 0}};
       batch.pages = pool.pages[0];
       batch.token_ids.assign(200, 0);
+      b->begin(batch);
       b->store_kv(pool.view, k.tensor, v.tensor, batch);
       b->attention(b == &ref ? want.tensor : got.tensor, q.tensor, pool.view, batch, sequences.options());
     }

@@ -14,6 +14,7 @@
 #include "ops/linear_kernels.h"
 #include "ops/linear_tiles.h"
 #include "ops/ref_backend.h"
+#include "ops/shared_splits.h"
 #include "ops/vector_kernels.h"
 
 namespace sgl {
@@ -54,6 +55,7 @@ class CpuBackend : public RefBackend {
   /// multiplied with x rounded to bfloat16.
   void linear(Tensor y, Tensor x, const Weight& w, Tensor bias) override;
 
+  void begin(const PagedBatch& batch) override;
   /// The layout inside a page is attention_kernels.h's where head_dim is a multiple of 16 up to 576 and page_size of
   /// 16; else it is the reference's, and so is the speed.
   void store_kv(const KvView& kv, Tensor k, Tensor v, const PagedBatch& batch) override;
@@ -73,13 +75,15 @@ class CpuBackend : public RefBackend {
   void sample(std::span<SampleResult> results, Tensor logits, std::span<const SampleRow> rows) override;
 
  private:
-  // Rows of one sequence and KV head that attention computes together.
+  // Rows of one sequence and KV head that attention computes together, over the splits that are not shared.
   struct AttentionTask {
     int32_t seq, first_token, tokens;
     int32_t kv_head, first_head, heads;
     int32_t first_split, num_splits;
   };
-  void list_attention_tasks(const KvView& kv, const PagedBatch& batch, const AttentionOptions& options);
+  bool find_shared_splits(const KvView& kv, const PagedBatch& batch, const AttentionOptions& options);
+  void attend_shared_splits(Tensor q, const KvView& kv, const PagedBatch& batch, const AttentionOptions& options);
+  void list_attention_tasks(const KvView& kv, const PagedBatch& batch, const AttentionOptions& options, bool sharing);
 
   // body(row) for rows of `cols` elements, by several threads where there are many.
   template <typename F>
@@ -101,10 +105,13 @@ class CpuBackend : public RefBackend {
   AttentionKernels attention_;
   VectorKernels vector_;
   WeightMemory weights_;
-  Scratch quantized_;    ///< linear: int8 tiles of x
-  Scratch interleaved_;  ///< linear: float tiles of x
-  Scratch rounded_;      ///< linear: bfloat16 tiles of x
-  Scratch splits_;       ///< attention: states of splits that were computed apart
+  Scratch quantized_;      ///< linear: int8 tiles of x
+  Scratch interleaved_;    ///< linear: float tiles of x
+  Scratch rounded_;        ///< linear: bfloat16 tiles of x
+  Scratch splits_;         ///< attention: states of splits that were computed apart
+  Scratch shared_states_;  ///< attention: states of shared splits
+  SharedSplits shared_;    ///< of this step's batch
+  bool shared_found_ = false;
   std::vector<AttentionTask> tasks_;
 };
 
