@@ -221,6 +221,32 @@ TEST(EngineLife, EndsAnEngineWhileItsRequestsRun) {
   }
 }
 
+// Attention computes what several sequences share once for all of them, in splits of 256 tokens.
+TEST(Equality, ManyOnALongPrefixAreEachAlone) {
+  std::mt19937_64 rng(test_seed() + 2);
+  std::vector<int32_t> prefix(600);
+  for (int32_t& id : prefix) id = 100 + static_cast<int32_t>(rng() % 40000);
+  std::vector<Request> all(8);
+  for (size_t i = 0; i < all.size(); ++i) {
+    std::vector<int32_t> ids(prefix.begin(), prefix.begin() + (i < 6 ? 600 : 300));
+    for (size_t extra = rng() % 30; extra > 0; --extra) ids.push_back(100 + static_cast<int32_t>(rng() % 40000));
+    all[i].prompt = std::move(ids);
+    all[i].sampling.max_new_tokens = 16;
+    all[i].sampling.temperature = i % 2 == 0 ? 0.0F : 1.0F;
+    all[i].sampling.seed = static_cast<int64_t>(i);
+    all[i].sampling.ignore_eos = true;
+    all[i].return_logprob = true;
+  }
+  const std::vector<Output> alone = computed_alone(all);
+  for (int threads : {1, 2}) {
+    EngineOptions o = options();
+    o.threads = threads;
+    Engine engine(o);
+    SCOPED_TRACE(std::to_string(threads) + " threads");
+    expect_equal(engine.generate(all), alone);
+  }
+}
+
 TEST(Equality, ASharedPrefixOf64RequestsIsComputedOnce) {
   Engine engine(options());
   std::mt19937_64 rng(test_seed());
