@@ -80,7 +80,7 @@ const std::vector<Case>& cases() {
       c.request.sampling.temperature = 0.7F;
       c.request.sampling.max_new_tokens = 96;
       c.request.sampling.seed = static_cast<int64_t>(made.size());
-      c.request.return_logprob = true;
+      c.request.return_logprob = made.size() % 2 == 0;  // without them, tokens may be spelled anew
     }
     RandomGrammar grammars(test_seed());
     while (made.size() < kWizards + num_cases()) {
@@ -104,8 +104,8 @@ const std::vector<Case>& cases() {
       if (grammars.pick(4) == 0) c.request.sampling.repetition_penalty = 1.1F;
       if (grammars.pick(5) == 0) c.request.sampling.min_new_tokens = 6;
       c.request.sampling.seed = static_cast<int64_t>(grammars.pick(1000));
-      c.request.return_logprob = true;
-      c.request.top_logprobs_num = static_cast<int>(grammars.pick(3));
+      c.request.return_logprob = grammars.pick(2) == 0;
+      c.request.top_logprobs_num = c.request.return_logprob ? static_cast<int>(grammars.pick(3)) : 0;
       made.push_back(std::move(c));
     }
     return made;
@@ -131,6 +131,8 @@ void expect_valid(const std::vector<Output>& got) {
     if (cases()[i].free) continue;
     SCOPED_TRACE(where(i) + "\ntext: " + got[i].text + "\nmessage: " + got[i].finish.message);
     ASSERT_NE(got[i].finish.type, FinishReason::Type::Abort);
+    ASSERT_LE(got[i].forced_tokens, got[i].completion_tokens);
+    ASSERT_EQ(got[i].token_ids.size(), static_cast<size_t>(got[i].completion_tokens));
     auto grammar = std::make_shared<const Grammar>(cases()[i].grammar, nullptr);
     const bool stopped_by_text = std::holds_alternative<std::string>(got[i].finish.matched);
     if (got[i].finish.type == FinishReason::Type::Stop && !stopped_by_text) {
@@ -221,7 +223,7 @@ TEST(Constrained, StreamedIsWhole) {
   std::unique_lock lock(mutex);
   done.wait(lock, [&] { return ended == whole.size(); });
   expect_equal(whole, expected());
-  RecordProperty("tokens_replaced", static_cast<int>(replaced));
+  EXPECT_GT(replaced, 0U) << "some of the cases were meant to spell tokens anew";
 }
 
 // Sampled token by token the same grammar gives the same text, until the two spell forced text differently: from there
@@ -242,7 +244,7 @@ TEST(Constrained, JumpForwardChangesTextOnlyBySpelling) {
     const auto& a = jumped.token_ids;
     const auto& b = sampled[i].token_ids;
     const auto differ = std::mismatch(a.begin(), a.end(), b.begin(), b.end());
-    if (differ.first == a.end() || differ.second == b.end()) continue;
+    if (differ.first == a.end() || differ.second == b.end() || jumped.logprobs.empty()) continue;
     const auto at = static_cast<size_t>(differ.first - a.begin());
     ASSERT_EQ(*jumped.logprobs[at].token.logprob, 0.0F)
         << "token " << at << " was sampled and differs: " << jumped.text << " / " << sampled[i].text;
@@ -250,23 +252,6 @@ TEST(Constrained, JumpForwardChangesTextOnlyBySpelling) {
   EXPECT_GT(forced, 0);
   RecordProperty("forced_tokens", forced);
   RecordProperty("tokens", tokens);
-}
-
-TEST(Constrained, TheGrammarBeginsBehindTheMark) {
-  Engine engine(options());
-  Request r;
-  r.prompt = "To be, or not to be, that is the";
-  r.sampling.regex = "[0-9]{4}";
-  r.sampling.grammar_after = ".";
-  r.sampling.max_new_tokens = 64;
-  r.sampling.temperature = 0;
-  const Output out = engine.generate({r})[0];
-  ASSERT_EQ(out.finish.type, FinishReason::Type::Stop) << out.text;
-  const size_t mark = out.text.find('.');
-  ASSERT_NE(mark, std::string::npos) << out.text;
-  EXPECT_GT(mark, 0U) << "what stands before the mark is free";
-  const std::string_view rest = std::string_view(out.text).substr(mark + 1);
-  EXPECT_TRUE(Grammar({GrammarKind::Regex, "[^0-9]{0,2}[0-9]{4}", {}}, nullptr).matches(rest)) << out.text;
 }
 
 TEST(Constrained, WhatCannotBeHonouredIsRefusedByName) {

@@ -30,12 +30,10 @@ struct SamplingParams {
   float repetition_penalty = 1.0F;        ///< (0, 2]: seen in the output: logit > 0 ? ÷ f : × f
   std::map<int32_t, float> logit_bias{};  ///< added to the logit of each id
   // A grammar that the output must follow: at most one of the four. Needs ModelInfo::has_grammars.
-  std::string regex{};           ///< Python's re, matched against the whole output
-  std::string json_schema{};     ///< the output is JSON of this JSON Schema; "$$ANY$$": any JSON
-  std::string ebnf{};            ///< GBNF; the output is what the rule `root` derives
-  std::string structural_tag{};  ///< free text with parts that follow schemas: SGLang's JSON, old or new form
-  /// The output is free up to and with this text (the end of a reasoning part), and follows the grammar behind it.
-  std::string grammar_after{};
+  std::string regex{};            ///< Python's re, matched against the whole output
+  std::string json_schema{};      ///< the output is JSON of this JSON Schema; "$$ANY$$": any JSON
+  std::string ebnf{};             ///< GBNF; the output is what the rule `root` derives
+  std::string structural_tag{};   ///< free text with parts that follow schemas: SGLang's JSON, old or new form
   std::optional<int64_t> seed{};  ///< fixes the result wherever the request runs in a batch
   int n = 1;                      ///< ≥ 1: number of samples of the same prompt
   bool skip_special_tokens = true;
@@ -114,12 +112,12 @@ struct Output {
   int index = 0;                     ///< which of the `n` samples
   std::string text{};                ///< new text; whole UTF-8 characters
   std::vector<int32_t> token_ids{};  ///< new tokens, the stop token included
-  /// So many tokens at the end of the earlier pieces are replaced by token_ids, and their log-probabilities by
-  /// logprobs: text that a grammar forced is appended as the tokenizer spells it, which may merge it with what stood
-  /// before. The text only ever grows.
+  /// So many tokens at the end of the earlier pieces are replaced by token_ids: text that a grammar forced is appended
+  /// as the tokenizer spells it, which may merge it with what stood before. The text only ever grows. 0 where
+  /// log-probabilities were asked for: then tokens stay as they were sampled.
   int replaces = 0;
-  int forced_tokens = 0;                     ///< of all output tokens so far, those that a grammar forced: not sampled
-  std::vector<PositionLogprobs> logprobs{};  ///< for each of token_ids, if asked for
+  int forced_tokens = 0;                            ///< of all output tokens so far, those that hold only forced text
+  std::vector<PositionLogprobs> logprobs{};         ///< for each of token_ids, if asked for
   std::vector<PositionLogprobs> prompt_logprobs{};  ///< with the first piece, if asked for
   FinishReason finish{};
   int prompt_tokens = 0;

@@ -182,6 +182,9 @@ std::vector<std::unique_ptr<Sequence>> make_sequences(const Request& request, st
     seq->prompt_len = prompt_len;
     if (tokenizer != nullptr) {
       seq->text = TextStream(*tokenizer, s.stop, s.skip_special_tokens, s.no_stop_trim, patterns);
+      // A grammar knows tokens by their bytes: the space that SentencePiece's decoders drop at the beginning of a text
+      // is one of them. Structural tags begin with free text, where dropping it is right.
+      if (constraint && s.structural_tag.empty()) seq->text.resume(tokens);
     }
     seq->constraint = constraint;
     begin_with_forced(*seq);

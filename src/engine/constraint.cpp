@@ -14,6 +14,21 @@ namespace {
 // Output tokens that forced text is spelled together with. The tokenizers' words are shorter than that by far.
 constexpr size_t kSpelledTogether = 64;
 
+// Of SamplingParams.
+const char* parameter(GrammarKind kind) {
+  switch (kind) {
+    case GrammarKind::Regex:
+      return "regex";
+    case GrammarKind::JsonSchema:
+      return "json_schema";
+    case GrammarKind::Ebnf:
+      return "ebnf";
+    case GrammarKind::StructuralTag:
+      break;
+  }
+  return "structural_tag";
+}
+
 bool is_continuation(char byte) { return (static_cast<unsigned char>(byte) & 0xc0U) == 0x80U; }
 
 // Ids of `lead` + text without those of `lead`, if the bytes come out even.
@@ -44,30 +59,8 @@ std::optional<std::vector<int32_t>> encode_exactly(const Tokenizer& tokenizer, s
 }
 
 OutputConstraint::OutputConstraint(const std::shared_ptr<const Grammar>& grammar, const Tokenizer& tokenizer,
-                                   bool jump_forward, std::string after)
-    : matcher_(grammar),
-      grammar_(grammar),
-      tokenizer_(&tokenizer),
-      jump_forward_(jump_forward),
-      after_(std::move(after)) {}
-
-bool OutputConstraint::accept(int32_t token) {
-  if (active()) return matcher_.accept(token);
-  // A special token has no bytes but may be what is waited for by its spelling.
-  const std::string& bytes = grammar_->vocabulary()->bytes(token);
-  seen_ += bytes.empty() ? tokenizer_->token(token) : std::string_view(bytes);
-  const size_t at = seen_.find(after_);
-  if (at == std::string::npos) {
-    if (seen_.size() >= after_.size()) seen_.erase(0, seen_.size() - after_.size() + 1);
-    return true;
-  }
-  const std::string rest = seen_.substr(at + after_.size());
-  after_.clear();
-  seen_.clear();
-  // What the same token holds behind the mark was free; where the grammar cannot take it, it begins behind the token.
-  if (!rest.empty()) matcher_.accept_text(rest);
-  return true;
-}
+                                   bool jump_forward)
+    : matcher_(grammar), grammar_(grammar), tokenizer_(&tokenizer), jump_forward_(jump_forward) {}
 
 bool OutputConstraint::fill_mask(std::vector<uint32_t>& mask, int64_t vocab) const {
   mask.resize(std::max((static_cast<size_t>(vocab) + 31) / 32, grammar_->vocabulary()->mask_words()));
@@ -75,17 +68,16 @@ bool OutputConstraint::fill_mask(std::vector<uint32_t>& mask, int64_t vocab) con
   return std::any_of(mask.begin(), mask.end(), [](uint32_t word) { return word != 0; });
 }
 
-std::optional<OutputConstraint::Jump> OutputConstraint::jump(std::span<const int32_t> output) {
-  if (!jump_forward_ || !active()) return std::nullopt;
+std::optional<OutputConstraint::Jump> OutputConstraint::jump(std::span<const int32_t> output, bool keep_tokens) {
+  if (!jump_forward_) return std::nullopt;
   std::string text = matcher_.jump_forward();
   if (text.empty()) return std::nullopt;
-  // Decoders of the SentencePiece kind drop the space that begins a text: then the output would not be `text`.
-  if (output.empty() && text.front() == ' ') return std::nullopt;
-  std::optional<Jump> jump = spell(output, std::move(text));
+  std::optional<Jump> jump = spell(output, std::move(text), keep_tokens);
   if (!jump || !matcher_.accept_text(jump->text)) return std::nullopt;
   size_t old = 0, at = 0;  // bytes of the old tokens that are replaced, and of the new ones
   for (int32_t id : output.subspan(jump->keep)) old += grammar_->vocabulary()->bytes(id).size();
   for (int32_t id : jump->ids) {
+    if (at < old) ++jump->respelled;
     at += grammar_->vocabulary()->bytes(id).size();
     jump->ends.push_back(at - std::min(at, old));
   }
@@ -94,10 +86,11 @@ std::optional<OutputConstraint::Jump> OutputConstraint::jump(std::span<const int
 
 // The tail of the output is spelled anew together with the text: where that begins with other tokens, they replace the
 // old ones. If the tail is not what the tokenizer makes of it, the text is spelled alone.
-std::optional<OutputConstraint::Jump> OutputConstraint::spell(std::span<const int32_t> output, std::string text) const {
+std::optional<OutputConstraint::Jump> OutputConstraint::spell(std::span<const int32_t> output, std::string text,
+                                                              bool keep_tokens) const {
   const auto bytes = [&](int32_t id) -> const std::string& { return grammar_->vocabulary()->bytes(id); };
   size_t begin = output.size() - std::min(output.size(), kSpelledTogether);
-  // Free text and special tokens stay as they are; a tail begins with a whole character.
+  // Special tokens stay as they are; a tail begins with a whole character.
   for (size_t i = output.size(); i > begin; --i) {
     if (bytes(output[i - 1]).empty()) begin = i;
   }
@@ -107,7 +100,7 @@ std::optional<OutputConstraint::Jump> OutputConstraint::spell(std::span<const in
   if (incomplete_utf8_tail(tail) != 0 || is_continuation(text.front())) return std::nullopt;
 
   Jump jump{.keep = output.size(), .ids = {}, .text = std::move(text), .ends = {}};
-  if (auto ids = encode_exactly(*tokenizer_, tail + jump.text)) {
+  if (auto ids = keep_tokens ? std::nullopt : encode_exactly(*tokenizer_, tail + jump.text)) {
     const auto old = output.subspan(begin);
     const auto differ = std::mismatch(old.begin(), old.end(), ids->begin(), ids->end());
     const auto common = static_cast<size_t>(differ.first - old.begin());
@@ -134,41 +127,53 @@ ConstraintCompiler::ConstraintCompiler(const Tokenizer* tokenizer, std::vector<i
 GrammarCompiler& ConstraintCompiler::compiler() {
   std::call_once(made_, [&] {
     compiler_ = std::make_unique<GrammarCompiler>(grammar::TokenVocabulary::of(*tokenizer_, eos_ids_));
+    is_made_ = true;
   });
   return *compiler_;
 }
 
-std::optional<OutputConstraint> ConstraintCompiler::compile(const SamplingParams& s) {
+std::optional<GrammarSpec> ConstraintCompiler::spec_of(const SamplingParams& s) const {
   struct Field {
-    const char* name;
     GrammarKind kind;
     const std::string& text;
   };
-  const Field fields[] = {{"regex", GrammarKind::Regex, s.regex},
-                          {"json_schema", GrammarKind::JsonSchema, s.json_schema},
-                          {"ebnf", GrammarKind::Ebnf, s.ebnf},
-                          {"structural_tag", GrammarKind::StructuralTag, s.structural_tag}};
+  const Field fields[] = {{GrammarKind::Regex, s.regex},
+                          {GrammarKind::JsonSchema, s.json_schema},
+                          {GrammarKind::Ebnf, s.ebnf},
+                          {GrammarKind::StructuralTag, s.structural_tag}};
   const Field* given = nullptr;
   for (const Field& f : fields) {
     if (f.text.empty()) continue;
     if (given != nullptr) {
       throw Error(ErrorKind::InvalidArgument,
-                  fmt::format("{} and {} are both given; the output can follow one grammar only", given->name, f.name));
+                  fmt::format("{} and {} are both given; the output can follow one grammar only",
+                              parameter(given->kind), parameter(f.kind)));
     }
     given = &f;
   }
   if (given == nullptr) return std::nullopt;
   if (tokenizer_ == nullptr) {
-    throw Error(
-        ErrorKind::InvalidArgument,
-        fmt::format("{} needs a tokenizer; the engine runs with skip_tokenizer_init and knows no text", given->name));
+    throw Error(ErrorKind::InvalidArgument,
+                fmt::format("{} needs a tokenizer; the engine runs with skip_tokenizer_init and knows no text",
+                            parameter(given->kind)));
   }
+  GrammarSpec spec{given->kind, given->text, {}};
+  if (given->kind == GrammarKind::JsonSchema || given->kind == GrammarKind::StructuralTag) spec.options = json_;
+  return spec;
+}
+
+bool ConstraintCompiler::must_compile(const SamplingParams& s) const {
+  const std::optional<GrammarSpec> spec = spec_of(s);
+  return spec && !(is_made_ && compiler_->knows(*spec));
+}
+
+std::optional<OutputConstraint> ConstraintCompiler::compile(const SamplingParams& s) {
+  const std::optional<GrammarSpec> spec = spec_of(s);
+  if (!spec) return std::nullopt;
   try {
-    GrammarSpec spec{given->kind, given->text, {}};
-    if (given->kind == GrammarKind::JsonSchema || given->kind == GrammarKind::StructuralTag) spec.options = json_;
-    return OutputConstraint(compiler().compile(spec), *tokenizer_, jump_forward_, s.grammar_after);
+    return OutputConstraint(compiler().compile(*spec), *tokenizer_, jump_forward_);
   } catch (const Error& e) {
-    throw Error(e.kind(), fmt::format("Failed to compile {}: {}", given->name, e.what()));
+    throw Error(e.kind(), fmt::format("Failed to compile {}: {}", parameter(spec->kind), e.what()));
   }
 }
 

@@ -56,10 +56,9 @@ class Jump : public testing::Test {
     EXPECT_TRUE(ids) << text;
     return ids.value_or(std::vector<int32_t>());
   }
-  OutputConstraint constraint(const std::string& regex, const std::string& after = "") {
+  OutputConstraint constraint(const std::string& regex) {
     SamplingParams s;
     s.regex = regex;
-    s.grammar_after = after;
     return *compiler_.compile(s);
   }
   std::unique_ptr<Tokenizer> tokenizer_ = small_tokenizer("smollm");
@@ -115,23 +114,44 @@ TEST_F(Jump, IsOffWhenAsked) {
   EXPECT_FALSE(compiler.compile(s)->jump({}));
 }
 
-TEST_F(Jump, WaitsForTheMarkHoweverItIsCut) {
-  for (const auto& pieces :
-       std::vector<std::vector<std::string>>{{"so", "</", "th", "ink", ">"}, {"<</think>"}, {"</thi", "</think>"}}) {
-    OutputConstraint c = constraint("yes", "</think>");
-    std::vector<int32_t> output;
-    for (const std::string& piece : pieces) {
-      for (int32_t id : ids_of(piece)) {
-        EXPECT_FALSE(c.active());
-        EXPECT_FALSE(c.jump(output));
-        ASSERT_TRUE(c.accept(id));
-        output.push_back(id);
-      }
+TEST_F(Jump, CountsWhatItOnlySpellsAnew) {
+  // "Gr" was sampled and "y" is forced: one token for both, perhaps, or more.
+  OutputConstraint c = constraint("\"name\": \"(Gryffindor|Slytherin)\", \"age\": [0-9]+");
+  std::vector<int32_t> output;
+  for (const char* piece : {"\"", "na", "me", "\"", ":", " ", "\"", "G", "r"}) {
+    for (int32_t id : ids_of(piece)) {
+      ASSERT_TRUE(c.accept(id));
+      output.push_back(id);
     }
-    EXPECT_TRUE(c.active());
-    ASSERT_TRUE(c.jump(output));
-    EXPECT_TRUE(c.must_end());
   }
+  OutputConstraint kept = c;
+  const std::optional<OutputConstraint::Jump> jump = c.jump(output), alone = kept.jump(output, true);
+  ASSERT_TRUE(jump && alone);
+  EXPECT_EQ(jump->text, "yffindor\", \"age\": ");
+  EXPECT_LT(jump->keep, output.size());
+  size_t old = 0, at = 0, respelled = 0;
+  for (size_t i = jump->keep; i < output.size(); ++i) old += tokenizer_->token_bytes(output[i]).size();
+  for (int32_t id : jump->ids) {
+    respelled += at < old ? 1 : 0;
+    at += tokenizer_->token_bytes(id).size();
+  }
+  EXPECT_EQ(jump->respelled, respelled);
+  EXPECT_GT(respelled, 0U);
+
+  EXPECT_EQ(alone->keep, output.size());
+  EXPECT_EQ(alone->respelled, 0U);
+  EXPECT_EQ(bytes_of(*tokenizer_, alone->ids), jump->text);
+}
+
+TEST_F(Jump, KnowsWhatMustBeCompiled) {
+  SamplingParams s;
+  EXPECT_FALSE(compiler_.must_compile(s));
+  s.regex = "new";
+  EXPECT_TRUE(compiler_.must_compile(s));
+  compiler_.compile(s);
+  EXPECT_FALSE(compiler_.must_compile(s));
+  s.ebnf = "root ::= \"a\"";
+  EXPECT_THROW(compiler_.must_compile(s), Error);
 }
 
 TEST_F(Jump, MasksCoverTheModelsVocabularyAndAllowNothingBeyondTheTokenizers) {

@@ -7,22 +7,20 @@
 namespace sgl {
 namespace {
 
-// `next` follows `into`, of which it replaces the last `replaces`; returns how many of these were not in `into`.
 template <typename T>
-size_t append(std::vector<T>& into, std::vector<T>&& next, size_t replaces) {
-  const size_t here = std::min(replaces, into.size());
-  into.resize(into.size() - here);
+void append(std::vector<T>& into, std::vector<T>&& next) {
   into.insert(into.end(), std::make_move_iterator(next.begin()), std::make_move_iterator(next.end()));
-  return replaces - here;
 }
 
 }  // namespace
 
 void merge(Output& into, Output&& next) {
-  const auto replaces = static_cast<size_t>(next.replaces);
-  next.replaces = into.replaces + static_cast<int>(append(into.token_ids, std::move(next.token_ids), replaces));
-  append(into.logprobs, std::move(next.logprobs), replaces);
-  append(into.prompt_logprobs, std::move(next.prompt_logprobs), 0);
+  const size_t here = std::min(static_cast<size_t>(next.replaces), into.token_ids.size());
+  into.token_ids.resize(into.token_ids.size() - here);
+  next.replaces += into.replaces - static_cast<int>(here);
+  append(into.token_ids, std::move(next.token_ids));
+  append(into.logprobs, std::move(next.logprobs));
+  append(into.prompt_logprobs, std::move(next.prompt_logprobs));
   next.text.insert(0, into.text);
   next.token_ids = std::move(into.token_ids);
   next.logprobs = std::move(into.logprobs);

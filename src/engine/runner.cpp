@@ -79,7 +79,7 @@ void Runner::constrain(SampleRow& row, const Sequence& seq, int64_t vocab, std::
       error = "the grammar cannot go on: no token of the model's vocabulary fits";
       return;
     }
-  } catch (const Error& e) {
+  } catch (const std::exception& e) {  // its limits, or memory: this request's trouble alone
     error = e.what();
     return;
   }
@@ -106,7 +106,7 @@ Step Runner::run(Plan plan) {
   for (const Pick& pick : picks_) {
     const Sequence& seq = *plan.rows[pick.row].seq;
     SampleRow& row = sample_rows_.emplace_back(sample_row(seq, pick.position));
-    if (row.forced < 0 && seq.constraint && seq.constraint->active()) {
+    if (row.forced < 0 && seq.constraint) {
       constrain(row, seq, logits.cols(), step.results[pick.row].error);
     }
   }

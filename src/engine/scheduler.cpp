@@ -433,25 +433,24 @@ void Scheduler::finish_row(Sequence& seq, int q_len, Step::RowResult& result) {
     out.prompt_logprobs = std::move(seq.prompt_logprobs);
     seq.logprob_start = -1;
   }
-  if (result.sampled) {
-    if (!result.error.empty()) {
-      end_with(seq, {.type = FinishReason::Type::Abort, .message = result.error, .status = 400});
-      return;
-    }
-    if (result.next.bad) {
-      end_with(seq, {.type = FinishReason::Type::Abort,
-                     .message = "the model's logits are not numbers; the checkpoint may be damaged",
-                     .status = 500});
-      return;
-    }
+  // What has been generated so far goes out with the error.
+  const auto abort = [&](std::string message, int status) {
+    seq.text.finish(out.text);
+    out.finish = {.type = FinishReason::Type::Abort, .message = std::move(message), .status = status};
+    ++totals_.aborted;
+  };
+  if (!result.sampled) {
+    out.finish = {.type = FinishReason::Type::Length};
+  } else if (!result.error.empty()) {
+    abort(std::move(result.error), 400);
+  } else if (result.next.bad) {
+    abort("the model's logits are not numbers; the checkpoint may be damaged", 500);
+  } else {
     try {
       accept_token(seq, result.next, out);
     } catch (const Error& e) {  // the text drove its grammar beyond the limits
-      out.finish = {.type = FinishReason::Type::Abort, .message = e.what(), .status = 400};
-      ++totals_.aborted;
+      abort(e.what(), 400);
     }
-  } else {
-    out.finish = {.type = FinishReason::Type::Length};
   }
   deliver(seq, std::move(out));
 }
@@ -481,13 +480,17 @@ void Scheduler::accept_token(Sequence& seq, SampleResult& next, Output& out) {
 // What the grammar forces needs no sampling: it is appended here, and the next step computes it like a piece of a
 // prompt.
 void Scheduler::extend_by_forced(Sequence& seq, Output& out) {
-  while (std::optional<OutputConstraint::Jump> jump = seq.constraint->jump(seq.output())) {
+  while (std::optional<OutputConstraint::Jump> jump = seq.constraint->jump(seq.output(), seq.return_logprob)) {
     forget_computed(seq, seq.prompt_len + static_cast<int>(jump->keep));
     seq.drop_output(jump->keep, out);
     size_t shown = 0;
     for (size_t i = 0; i < jump->ids.size(); ++i) {
       const int32_t id = jump->ids[i];
-      seq.append_forced(id, out);
+      if (i < jump->respelled) {
+        seq.append_output(id, {}, out);
+      } else {
+        seq.append_forced(id, out);
+      }
       std::optional<std::string> stop;
       if (!is_stop_id(seq, id) || seq.sampling.no_stop_trim) {
         stop = seq.text.append_text(std::string_view(jump->text).substr(shown, jump->ends[i] - shown), out.text);

@@ -57,8 +57,9 @@ struct Sequence {
   std::vector<PositionLogprobs> prompt_logprobs;           ///< collected until the prompt is computed
   TextStream text;
   std::optional<OutputConstraint> constraint;
-  int forced_tokens = 0;  ///< of the output: not sampled
-  Output early;           ///< what a grammar forces before anything is sampled; goes out with the first piece
+  std::vector<bool> is_forced;  ///< each output token; with a constraint only
+  int forced_tokens = 0;        ///< how many of them
+  Output early;                 ///< what a grammar forces before anything is sampled; goes out with the first piece
 
   int output_len() const { return static_cast<int>(tokens.size()) - prompt_len; }
   int remaining() const { return static_cast<int>(tokens.size()) - computed; }
@@ -70,7 +71,8 @@ struct Sequence {
   /// The same for a token that a grammar forced: under the grammar its probability is 1.
   void append_forced(int32_t id, Output& piece);
   /// Takes back all but the first `keep` output tokens, here and from the piece, or from the earlier ones
-  /// (Output::replaces). Requires: computed ≤ prompt_len + keep.
+  /// (Output::replaces). Requires: computed ≤ prompt_len + keep; no log-probabilities were asked for, or nothing is
+  /// taken back.
   void drop_output(size_t keep, Output& piece);
   bool wants_penalties() const {
     return sampling.frequency_penalty != 0 || sampling.presence_penalty != 0 || sampling.repetition_penalty != 1;

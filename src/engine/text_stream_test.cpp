@@ -5,6 +5,8 @@
 #include <gtest/gtest.h>
 
 #include "sgl/error.h"
+#include "text/test_corpus.h"
+#include "text/tokenizer_json.h"
 
 namespace sgl {
 namespace {
@@ -116,6 +118,24 @@ TEST(TextStream, AnySplitShowsTheSameText) {
     EXPECT_TRUE(stopped);
     EXPECT_EQ(shown, text.substr(0, text.find("STOP")));
   }
+}
+
+// SentencePiece's decoders drop the space that begins a text, but a grammar counts it.
+TEST(TextStream, TheSpaceAtTheBeginningStaysBehindAPrompt) {
+  const std::unique_ptr<Tokenizer> t = load_tokenizer_json(tokenizer_test_data("small/llama2"));
+  const std::vector<int32_t> ids = t->encode("abc", false);
+  std::string shown;
+  TextStream plain(*t, {}, true, false);
+  for (int32_t id : ids) plain.append(id, shown);
+  plain.finish(shown);
+  EXPECT_EQ(shown, "abc");
+
+  shown.clear();
+  TextStream behind(*t, {}, true, false);
+  behind.resume(t->encode("A prompt", true));
+  for (int32_t id : ids) behind.append(id, shown);
+  behind.finish(shown);
+  EXPECT_EQ(shown, " abc");
 }
 
 }  // namespace

@@ -304,6 +304,8 @@ TEST(Chat, TheResponseFormatIsAGrammar) {
   EXPECT_EQ(
       t.refusal(kChat, user(R"("response_format":{"type":"yaml"})")),
       R"(response_format.type must be "text", "json_object", "json_schema" or "structural_tag", got the string "yaml")");
+  EXPECT_EQ(t.refusal(kChat, user(R"("json_schema":"{}","response_format":{"type":"json_object"})")),
+            "response_format and json_schema are both given; the output can follow one grammar only");
   EXPECT_NE(t.refusal(kChat, user(R"("response_format":{"type":"json_schema"})")).find("response_format.json_schema"),
             std::string::npos);
 }

@@ -53,6 +53,11 @@ void read_response_format(const Fields& f, SamplingParams& sampling) {
   const Fields format(*given, "response_format");
   const Json& type = format.require("type", R"("text", "json_object", "json_schema" or "structural_tag")");
   if (type == "text") return;
+  if (!sampling.json_schema.empty() || !sampling.structural_tag.empty()) {
+    throw Error(ErrorKind::InvalidArgument,
+                fmt::format("response_format and {} are both given; the output can follow one grammar only",
+                            sampling.json_schema.empty() ? "structural_tag" : "json_schema"));
+  }
   if (type == "json_object") {
     sampling.json_schema = R"({"type": "object"})";
   } else if (type == "json_schema") {
@@ -111,7 +116,6 @@ void write_matched_stop(JsonWriter& w, const FinishReason& finish) {
 }
 
 void append_logprobs(std::vector<PositionLogprobs>& to, Output& piece) {
-  to.resize(to.size() - std::min(to.size(), static_cast<size_t>(piece.replaces)));
   std::move(piece.logprobs.begin(), piece.logprobs.end(), std::back_inserter(to));
 }
 

@@ -18,8 +18,7 @@ struct StreamFields {
   int stream_interval = 1;
 };
 
-/// The object `sampling_params` of /generate. An unknown key is a ValidationError that lists the known ones; grammar
-/// fields are Unsupported unless null or empty.
+/// The object `sampling_params` of /generate. An unknown key is a ValidationError that lists the known ones.
 SamplingParams read_sampling_params(const Fields& fields, StreamFields& stream);
 
 /// The object that --preferred-sampling-params names; an empty one for an empty text. Throws InvalidArgument, naming
