@@ -98,6 +98,9 @@ class Engine {
   /// Throws InvalidArgument (nothing is started then), ResourceExhausted when the queue is full, Unavailable after
   /// drain().
   std::string submit(Request request, const OutputCallback& on_output);
+  /// Whether submit() would have to compile a grammar first, which may take up to some seconds. Throws InvalidArgument
+  /// for more than one grammar.
+  bool must_compile(const SamplingParams& sampling) const;
 
   /// Ends the request called `rid`, or the batch of "rid_0", "rid_1", …, and with it all whose rid begins so; each gets
   /// a last piece with FinishReason::Abort. A rid that none of them has, or an empty one, is ignored. Their pages are

@@ -133,6 +133,7 @@ class Engine::Impl {
   EngineOptions options_;
   ModelInfo info_;
   TextSetup text_;
+  std::unique_ptr<ConstraintCompiler> constraints_;
   std::unique_ptr<Scheduler> scheduler_;
 
  private:
@@ -155,7 +156,6 @@ class Engine::Impl {
   std::unique_ptr<KvPool> kv_;
   std::unique_ptr<Runner> runner_;
   std::vector<int32_t> eos_ids_;
-  std::unique_ptr<ConstraintCompiler> constraints_;
   AdmissionLimits limits_;
   std::mutex seed_mutex_;
   std::mt19937_64 seeds_;
@@ -292,6 +292,8 @@ std::string Engine::submit(Request request, const OutputCallback& on_output) {
   impl_->scheduler_->submit(std::move(sequences));
   return request.rid;
 }
+
+bool Engine::must_compile(const SamplingParams& sampling) const { return impl_->constraints_->must_compile(sampling); }
 
 void Engine::abort(const std::string& rid) { impl_->scheduler_->abort(rid); }
 void Engine::abort_all() { impl_->scheduler_->abort("", true); }

@@ -212,6 +212,13 @@ void GrammarMatcher::rollback(size_t steps) {
   ended_ = false;
 }
 
+static std::string cache_key(const GrammarSpec& spec) {
+  return fmt::format("{}{}{}{}{}:", static_cast<int>(spec.kind), spec.options.compact ? 'c' : 'w',
+                     spec.options.max_whitespace ? std::to_string(*spec.options.max_whitespace) : "",
+                     spec.options.closed_objects ? 'x' : 'o', spec.options.search ? 's' : 'm') +
+         spec.text;
+}
+
 GrammarCompiler::GrammarCompiler(std::shared_ptr<const grammar::TokenVocabulary> vocabulary, size_t cache_bytes)
     : vocabulary_(std::move(vocabulary)), cache_bytes_(cache_bytes) {
   if (vocabulary_ == nullptr) return;
@@ -224,11 +231,13 @@ GrammarCompiler::GrammarCompiler(std::shared_ptr<const grammar::TokenVocabulary>
   }
 }
 
+bool GrammarCompiler::knows(const GrammarSpec& spec) const {
+  std::lock_guard lock(mutex_);
+  return known_.contains(cache_key(spec));
+}
+
 std::shared_ptr<const Grammar> GrammarCompiler::compile(const GrammarSpec& spec) {
-  std::string key = fmt::format("{}{}{}{}{}:", static_cast<int>(spec.kind), spec.options.compact ? 'c' : 'w',
-                                spec.options.max_whitespace ? std::to_string(*spec.options.max_whitespace) : "",
-                                spec.options.closed_objects ? 'x' : 'o', spec.options.search ? 's' : 'm') +
-                    spec.text;
+  const std::string key = cache_key(spec);
   {
     std::lock_guard lock(mutex_);
     if (auto at = known_.find(key); at != known_.end()) {

@@ -144,6 +144,8 @@ class GrammarCompiler {
   /// The grammar of this spec, from the cache if it is there. Errors: see Grammar, and InvalidArgument for a grammar
   /// that matches nothing. They are not cached.
   std::shared_ptr<const Grammar> compile(const GrammarSpec& spec);
+  /// Whether compile() would find it in the cache.
+  bool knows(const GrammarSpec& spec) const;
   size_t size() const;
   void clear();
 

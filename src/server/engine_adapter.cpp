@@ -16,6 +16,7 @@ class EngineAdapter final : public EngineApi {
   std::string submit(Request request, OutputCallback on_output) override {
     return engine_.submit(std::move(request), std::move(on_output));
   }
+  bool must_compile(const SamplingParams& sampling) const override { return engine_.must_compile(sampling); }
   void abort(const std::string& rid_prefix) override { engine_.abort(rid_prefix); }
   void abort_all() override { engine_.abort_all(); }
   bool flush_cache(double timeout_s) override { return engine_.flush_cache(timeout_s); }

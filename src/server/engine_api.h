@@ -19,6 +19,7 @@ class EngineApi {
  public:
   virtual ~EngineApi() = default;
   virtual std::string submit(Request request, OutputCallback on_output) = 0;
+  virtual bool must_compile(const SamplingParams& sampling) const = 0;
   virtual void abort(const std::string& rid_prefix) = 0;
   virtual void abort_all() = 0;
   virtual bool flush_cache(double timeout_s) = 0;

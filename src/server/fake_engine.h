@@ -2,6 +2,7 @@
 // For tests: an engine without a model. Tokens are bytes; the answer to every prompt is one fixed text.
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <cstdint>
@@ -135,7 +136,10 @@ class FakeEngine final : public EngineApi {
     return changed_.wait_for(lock, kPatience, [&] { return predicate(samples_.size()); });
   }
 
+  void set_must_compile(bool must) { must_compile_ = must; }
+
   // ── EngineApi ──
+  bool must_compile(const SamplingParams&) const override { return must_compile_; }
   std::string submit(Request request, OutputCallback on_output) override {
     const SamplingParams& s = request.sampling;
     if (!(s.temperature >= 0)) throw Error(ErrorKind::InvalidArgument, "temperature must be a number ≥ 0");
@@ -204,6 +208,7 @@ class FakeEngine final : public EngineApi {
   }
 
  private:
+  std::atomic<bool> must_compile_{false};
   struct Sample {
     Request request;
     int index = 0;

@@ -253,10 +253,23 @@ class Generation final : public ClientWatcher, public std::enable_shared_from_th
 
 }  // namespace
 
-void start_generation(Service& service, Call call, std::shared_ptr<Responder> responder) {
+void start_generation(Service& service, Call call, const std::shared_ptr<Responder>& responder) {
   std::vector<Request> requests = std::move(call.requests);
-  const auto generation = std::make_shared<Generation>(service, requests, std::move(call), std::move(responder));
-  generation->start(std::move(requests));
+  const auto engine = service.require_engine();
+  const bool compiles =
+      std::any_of(requests.begin(), requests.end(), [&](const Request& r) { return engine->must_compile(r.sampling); });
+  const Dialect dialect = call.dialect;
+  const auto generation = std::make_shared<Generation>(service, requests, std::move(call), responder);
+  if (!compiles) return generation->start(std::move(requests));
+  // Elsewhere, so that requests without a grammar, or with one that is known, pass.
+  service.workers()->post(WorkerPool::Lane::Grammar,
+                          [generation, dialect, responder, r = std::move(requests)]() mutable {
+                            try {
+                              generation->start(std::move(r));
+                            } catch (const std::exception& e) {
+                              responder->respond(error_response(dialect, e));
+                            }
+                          });
 }
 
 std::string engine_rid(const std::string& client_rid) {

@@ -6,7 +6,7 @@
 namespace sgl {
 
 WorkerPool::WorkerPool(int threads) : most_requests_(std::max(threads, 2) - 1) {
-  for (int i = 0; i <= most_requests_; ++i) threads_.emplace_back([this] { run(); });
+  for (int i = 0; i < most_requests_ + 2; ++i) threads_.emplace_back([this] { run(); });
 }
 
 WorkerPool::~WorkerPool() { stop(); }
@@ -15,7 +15,7 @@ void WorkerPool::post(Lane lane, Job job) {
   {
     std::lock_guard lock(mutex_);
     if (stopping_) return;
-    (lane == Lane::Output ? outputs_ : requests_).push_back(std::move(job));
+    (lane == Lane::Output ? outputs_ : lane == Lane::Request ? requests_ : grammars_).push_back(std::move(job));
   }
   wake_.notify_one();
 }
@@ -30,13 +30,14 @@ void WorkerPool::post_after(std::chrono::milliseconds delay, Job job) {
 }
 
 void WorkerPool::stop() {
-  std::deque<Job> outputs, requests;  // destroyed without the lock: what a job holds may post another
+  std::deque<Job> outputs, requests, grammars;  // destroyed without the lock: what a job holds may post another
   decltype(delayed_) delayed;
   {
     std::lock_guard lock(mutex_);
     stopping_ = true;
     outputs.swap(outputs_);
     requests.swap(requests_);
+    grammars.swap(grammars_);
     std::swap(delayed, delayed_);
   }
   wake_.notify_all();
@@ -48,28 +49,31 @@ void WorkerPool::stop() {
 void WorkerPool::run() {
   std::unique_lock lock(mutex_);
   Job job;
-  bool is_request = false;
-  while (take(lock, job, is_request)) {
+  Lane lane = Lane::Output;
+  while (take(lock, job, lane)) {
     lock.unlock();
     job();
     job = nullptr;
     lock.lock();
-    if (is_request) {
+    if (lane == Lane::Request) {
       --requests_running_;
       if (!requests_.empty()) wake_.notify_one();
+    } else if (lane == Lane::Grammar) {
+      grammar_running_ = false;
+      if (!grammars_.empty()) wake_.notify_one();
     }
   }
 }
 
 // Waits for a job that this thread may run; false when the pool stops.
-bool WorkerPool::take(std::unique_lock<std::mutex>& lock, Job& job, bool& is_request) {
+bool WorkerPool::take(std::unique_lock<std::mutex>& lock, Job& job, Lane& lane) {
   while (!stopping_) {
     while (!delayed_.empty() && delayed_.top().due <= Clock::now()) {
       outputs_.push_back(delayed_.top().job);
       delayed_.pop();
     }
-    is_request = outputs_.empty();
     if (!outputs_.empty()) {
+      lane = Lane::Output;
       job = std::move(outputs_.front());
       outputs_.pop_front();
       return true;
@@ -78,6 +82,14 @@ bool WorkerPool::take(std::unique_lock<std::mutex>& lock, Job& job, bool& is_req
       job = std::move(requests_.front());
       requests_.pop_front();
       ++requests_running_;
+      lane = Lane::Request;
+      return true;
+    }
+    if (!grammars_.empty() && !grammar_running_) {
+      job = std::move(grammars_.front());
+      grammars_.pop_front();
+      grammar_running_ = true;
+      lane = Lane::Grammar;
       return true;
     }
     if (delayed_.empty()) {

@@ -12,16 +12,17 @@
 
 namespace sgl {
 
-/// Jobs come in two lanes. Requests may take long (a prompt of a megabyte to tokenize); outputs must not wait for them,
-/// or every open stream would stutter: at least one thread is always left to the Output lane, which is also served
-/// first. Thread: all functions may be called from any thread.
+/// Jobs come in three lanes. Requests may take long (a prompt of a megabyte to tokenize); outputs must not wait for
+/// them, or every open stream would stutter: at least one thread is always left to the Output lane, which is also
+/// served first. Grammars may take very long to compile: one at a time, on a thread that requests do not get. Thread:
+/// all functions may be called from any thread.
 class WorkerPool {
  public:
-  enum class Lane { Output, Request };
+  enum class Lane { Output, Request, Grammar };
   using Job = std::function<void()>;
   using Clock = std::chrono::steady_clock;
 
-  /// `threads` ≥ 2.
+  /// `threads` ≥ 2 for outputs and requests; one more is for grammars.
   explicit WorkerPool(int threads);
   ~WorkerPool();
   WorkerPool(const WorkerPool&) = delete;
@@ -42,14 +43,15 @@ class WorkerPool {
   };
 
   void run();
-  bool take(std::unique_lock<std::mutex>& lock, Job& job, bool& is_request);
+  bool take(std::unique_lock<std::mutex>& lock, Job& job, Lane& lane);
 
   std::mutex mutex_;
   std::condition_variable wake_;
-  std::deque<Job> outputs_, requests_;
+  std::deque<Job> outputs_, requests_, grammars_;
   std::priority_queue<Delayed, std::vector<Delayed>, std::greater<>> delayed_;
   int requests_running_ = 0;
   int most_requests_;
+  bool grammar_running_ = false;
   bool stopping_ = false;
   std::vector<std::thread> threads_;
 };

@@ -35,6 +35,30 @@ TEST(WorkerPool, OutputsAreServedWhileRequestsBlockAllOtherThreads) {
   release.set_value();
 }
 
+TEST(WorkerPool, OneGrammarAtATimeAndOnAThreadOfItsOwn) {
+  WorkerPool pool(2);
+  std::promise<void> release;
+  std::shared_future<void> released = release.get_future().share();
+  std::atomic<int> running{0};
+  for (int i = 0; i < 3; ++i) {
+    pool.post(Lane::Grammar, [&, released] {
+      EXPECT_EQ(++running, 1);
+      released.wait();
+      --running;
+    });
+  }
+  EXPECT_TRUE(eventually([&] { return running == 1; }));
+  std::promise<void> request, output;
+  pool.post(Lane::Request, [&] { request.set_value(); });
+  pool.post(Lane::Output, [&] { output.set_value(); });
+  EXPECT_EQ(request.get_future().wait_for(kPatience), std::future_status::ready);
+  EXPECT_EQ(output.get_future().wait_for(kPatience), std::future_status::ready);
+  release.set_value();
+  std::promise<void> last;
+  pool.post(Lane::Grammar, [&] { last.set_value(); });
+  EXPECT_EQ(last.get_future().wait_for(kPatience), std::future_status::ready);
+}
+
 TEST(WorkerPool, EveryJobRunsOnce) {
   WorkerPool pool(4);
   std::atomic<int> count{0};
