@@ -61,6 +61,20 @@ TEST(Errors, CapturesAndWaitersOfAPoisonedStateEnd) {
   });
 }
 
+TEST(Errors, ThoughtsOfAGenerationThatFailsOrIsCancelledEnd) {
+  within_patience([] {
+    auto body = [](State& s) { s += separate_reasoning(gen("bad"), "qwen3"); };
+    auto failed = run_with({.backend = failing("bad", 20ms)}, body);
+    EXPECT_EQ(error_of([&] { failed["bad_reasoning_content"].str(); }).status(), 400);
+
+    auto door = std::make_shared<Door>();
+    auto cancelled = run_with({.backend = behind(door, "late")}, body);
+    cancelled.cancel();
+    EXPECT_EQ(error_of([&] { cancelled["bad_reasoning_content"].str(); }).kind(), ErrorKind::Cancelled);
+    door->open();
+  });
+}
+
 TEST(Errors, ABackendThatThrowsWhenItIsAskedIsAnErrorToo) {
   struct Broken : ScriptedBackend {
     Broken() : ScriptedBackend(std::vector<std::string>{"x"}) {}

@@ -191,7 +191,7 @@ void Strand::drive(Lock& lock) {
 void Strand::resume() {
   Lock lock(mutex_);
   in_flight_ = false;
-  pending_.reset();
+  pending_ = {};
   stop_.reset();
   drive(lock);
 }

@@ -135,7 +135,7 @@ class Strand : public std::enable_shared_from_this<Strand> {
   bool driving_ = false, in_flight_ = false, closed_ = false;
   Front front_;
   std::optional<Error> error_;
-  std::shared_ptr<Slot> pending_;  ///< what the call in flight defines
+  Op pending_;  ///< what is in flight, with the variables that it defines
   std::optional<std::stop_source> stop_;
 
   std::string text_, partial_;  ///< partial_: pieces of the call in flight

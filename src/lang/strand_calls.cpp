@@ -56,7 +56,7 @@ void Strand::generate(Op op, const Gen& gen, Lock& lock) {
 }
 
 void Strand::send_generate(Op op, GenerateCall call, std::function<void(Outcome<Generated>&&)> on_done, Lock& lock) {
-  pending_ = op.slot;
+  pending_ = op;
   GenerateSink sink{.on_text = {}, .on_done = std::move(on_done)};
   const auto* gen = std::get_if<Gen>(&op.node->what);
   if (context_->streaming && call.options.n == 1) {
@@ -121,7 +121,7 @@ void Strand::deliver(const Op& op, const Gen& gen, std::vector<std::string> text
 }
 
 void Strand::select(Op op, const Select& select, Lock& lock) {
-  pending_ = op.slot;
+  pending_ = op;
   ScoreCall call{.variable = select.name,
                  .state = number_,
                  .prompt = prompt(),

@@ -12,11 +12,12 @@ namespace sgl::lang {
 void Strand::fail_locked(const Error& error, Lock& lock) {
   if (error_) return;
   error_ = error;
-  std::vector<std::shared_ptr<Slot>> failed{std::move(pending_)};
+  std::vector<std::shared_ptr<Slot>> failed;
   auto take = [&](Op& op) {
     failed.push_back(std::move(op.slot));
     failed.push_back(std::move(op.thoughts));
   };
+  take(pending_);
   for (size_t i = head_; i < queue_.size(); ++i) take(queue_[i]);
   for (Op& op : pattern_) take(op);
   for (Capture& capture : captures_) failed.push_back(std::move(capture.slot));
