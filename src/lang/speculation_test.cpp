@@ -55,6 +55,31 @@ TEST(ChatSpeculation, AfterThreeTriesItIsAnErrorAndNothingHangs) {
   });
 }
 
+TEST(ChatSpeculation, CancellingWhileTheFieldsAreGivenOutEndsAllOfThem) {
+  within_patience([] {
+    auto door = std::make_shared<Door>();
+    auto backend = std::make_shared<ScriptedBackend>(
+        [door](const GenerateCall&) {
+          door->wait();
+          return "Title: Dune\nAuthor: Frank Herbert\nYear: 1965.";
+        },
+        ScriptedBackend::chat());
+    backend->set_latency(1us);
+    auto r = run_with({.backend = backend, .api_spec_tokens = 64}, novel);
+    // Another program goes on as soon as the first field is there, and cancels this one.
+    auto canceller = std::make_shared<ScriptedBackend>([&](const GenerateCall&) {
+      r.cancel();
+      return std::string("done");
+    });
+    auto other = run_with({.backend = canceller}, [&](State& s) { s += r["title"] + gen("x"); });
+    door->open();
+    EXPECT_EQ(other["x"], "done");
+    EXPECT_EQ(r["title"], "Dune");
+    EXPECT_EQ(error_of([&] { r["author"].str(); }).kind(), ErrorKind::Cancelled);
+    EXPECT_EQ(error_of([&] { r["year"].str(); }).kind(), ErrorKind::Cancelled);
+  });
+}
+
 TEST(ChatSpeculation, ATurnWithoutAGenMakesNoCall) {
   auto backend = chat_api({"never"});
   auto r = run_with({.backend = backend, .api_spec_tokens = 64},

@@ -120,6 +120,7 @@ class Strand : public std::enable_shared_from_this<Strand> {
   void generate_from_surplus(Op op, const Gen& gen, Lock& lock);
   void send_turn(const std::string& role, int attempt, Lock& lock);
   void turn_came(const std::string& role, int attempt, Outcome<Generated>&& outcome);
+  void end_turn(const std::string& role, std::vector<std::string> texts, const Meta& meta, Lock& lock);
 
   void fail_locked(const Error& error, Lock& lock);
   void wait_idle(Lock& lock) const;

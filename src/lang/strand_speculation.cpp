@@ -86,11 +86,7 @@ void Strand::send_turn(const std::string& role, int attempt, Lock& lock) {
     shared = std::move(options);
   }
   if (!shared) {  // constants only: no call
-    const std::vector<Op> pattern = std::exchange(pattern_, {});
-    role_.clear();  // the pattern's nodes run as they would elsewhere
-    for (const Op& op : pattern) step(op, lock);
-    role_ = role;
-    finish_role(role);
+    end_turn(role, {}, {}, lock);
     return;
   }
   GenerateCall call{.variable = {}, .state = number_, .prompt = prompt(), .options = std::move(*shared)};
@@ -138,21 +134,30 @@ void Strand::turn_came(const std::string& role, int attempt, Outcome<Generated>&
           lock);
       return;
     }
-    const std::vector<Op> pattern = std::exchange(pattern_, {});
-    role_.clear();
-    size_t next = 0;
-    for (const Op& op : pattern) {
-      if (const auto* gen = std::get_if<Gen>(&op.node->what)) {
-        deliver(op, *gen, {std::move((*texts)[next++])}, outcome.value.meta, lock);
-      } else {
-        step(op, lock);
-      }
-      if (error_) return;
-    }
-    role_ = role;
-    finish_role(role);
+    end_turn(role, std::move(*texts), outcome.value.meta, lock);
+    if (error_) return;
   }
   resume();
+}
+
+/// Runs the pattern; its gens take `texts`. What is still to come stays where fail_locked() finds it, since the lock is
+/// let go on the way.
+void Strand::end_turn(const std::string& role, std::vector<std::string> texts, const Meta& meta, Lock& lock) {
+  role_.clear();  // the pattern's nodes run as they would elsewhere
+  size_t next = 0;
+  for (size_t i = 0; i < pattern_.size() && !error_; ++i) {
+    Op op = std::move(pattern_[i]);
+    pending_ = op;
+    if (const auto* gen = std::get_if<Gen>(&op.node->what))
+      deliver(op, *gen, {std::move(texts[next++])}, meta, lock);
+    else
+      step(std::move(op), lock);
+  }
+  if (error_) return;
+  pending_ = {};
+  pattern_.clear();
+  role_ = role;
+  finish_role(role);
 }
 
 }  // namespace sgl::lang
