@@ -191,7 +191,7 @@ class State {
   Scope assistant();
   Scope system();
   Scope role(std::string_view name);
-  /// All text added in the scope becomes the variable `name`.
+  /// All text added in the scope becomes the variable `name` when it ends.
   Scope capture(std::string_view name);
 
   std::string text() const;               ///< waits for all that was appended; throws

@@ -80,6 +80,28 @@ TEST(ChatSpeculation, CancellingWhileTheFieldsAreGivenOutEndsAllOfThem) {
   });
 }
 
+TEST(ChatSpeculation, InsideOfTheTurnItsVariablesAreNotThereYet) {
+  within_patience([] {
+    auto backend = chat_api({"Title: Dune\n."});
+    backend->set_latency(1ms);
+    run_with({.backend = backend, .api_spec_tokens = 64}, [](State& s) {
+      s += user("Recommend a novel.");
+      {
+        auto turn = s.assistant();
+        s += "Title: " + gen("title", {.stop = "\n"});
+        const Error error = error_of([&] { s["title"]; });
+        EXPECT_EQ(error.kind(), ErrorKind::InvalidArgument);
+        EXPECT_TRUE(contains(error.what(), "api_spec_tokens")) << error.what();
+        EXPECT_EQ(error_of([&] { s.fork(2); }).kind(), ErrorKind::InvalidArgument);
+        auto scope = s.capture("all");
+        s += "\n.";
+      }
+      EXPECT_EQ(s["title"], "Dune");
+      EXPECT_EQ(s["all"], "\n.");
+    });
+  });
+}
+
 TEST(ChatSpeculation, ATurnWithoutAGenMakesNoCall) {
   auto backend = chat_api({"never"});
   auto r = run_with({.backend = backend, .api_spec_tokens = 64},

@@ -37,8 +37,9 @@ Strand::Strand(std::shared_ptr<Context> context)
 
 // ── Appending ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-void Strand::check(const Node& node, Front& front) const {
+void Strand::check(const Node& node, const Front& front) const {
   const Capabilities& can = context_->capabilities;
+  auto backend = [&] { return context_->backend->name(); };
   // A chat API goes on only where an assistant turn begins; with speculation the turn is sent as a whole.
   auto check_place = [&](const std::string& what) {
     if (can.completion) return;
@@ -46,30 +47,26 @@ void Strand::check(const Node& node, Front& front) const {
       refuse(
           ErrorKind::Unsupported,
           fmt::format("{}: the backend {} takes messages, so a generation has to come first in an assistant turn; {}",
-                      what, context_->backend->name(),
+                      what, backend(),
                       front.role.empty()
                           ? "no turn is open"
                           : fmt::format("it comes {} the {} turn", front.content ? "later in" : "in", front.role)));
     }
   };
-  std::visit(Overload{[&](const Text& t) { front.content = front.content || !t.text.empty(); },
-                      [&](const Reference&) { front.content = true; },
-                      [&](const Gen& gen) {
+  std::visit(Overload{[&](const Gen& gen) {
                         const std::string what = call_name("gen", gen.name);
                         check_place(what);
-                        check_capabilities(merge(gen.options, context_->defaults), can, context_->backend->name(),
+                        check_capabilities(merge(gen.options, context_->defaults), can, backend(),
                                            gen.type.empty() ? what : fmt::format("{} of type {}", what, gen.type));
-                        front.content = true;
                       },
                       [&](const Select& select) {
                         const std::string what = call_name("select", select.name);
                         if (!can.select || (!can.completion && api_spec_tokens_ > 0)) {
                           refuse(ErrorKind::Unsupported,
-                                 fmt::format("{}: select is not supported by the backend {}{}", what,
-                                             context_->backend->name(), can.select ? " in a speculated turn" : ""));
+                                 fmt::format("{}: select is not supported by the backend {}{}", what, backend(),
+                                             can.select ? " in a speculated turn" : ""));
                         }
                         check_place(what);
-                        front.content = true;
                       },
                       [&](const RoleBegin& begin) {
                         if (!front.role.empty()) {
@@ -77,7 +74,6 @@ void Strand::check(const Node& node, Front& front) const {
                                  fmt::format("a {} turn begins inside of the {} turn; end that first", begin.role,
                                              front.role));
                         }
-                        front = {.role = begin.role, .content = false};
                       },
                       [&](const RoleEnd& end) {
                         if (front.role != end.role) {
@@ -85,33 +81,54 @@ void Strand::check(const Node& node, Front& front) const {
                                  fmt::format("the end of a {} turn, but {}", end.role,
                                              front.role.empty() ? "none is open" : "the open one is of " + front.role));
                         }
-                        front = {};
                       },
                       [&](const Media&) {
                         if (!can.images) {
                           refuse(ErrorKind::Unsupported,
                                  fmt::format("image(): pictures are not supported by the backend {}; it "
                                              "needs a model that sees",
-                                             context_->backend->name()));
+                                             backend()));
                         }
-                        front.content = true;
                       },
                       [](const auto&) {}},
              node.what);
 }
 
-std::shared_ptr<Slot> Strand::declare(const std::string& name) {
+void Strand::Front::pass(const Node& node) {
+  if (const auto* begin = std::get_if<RoleBegin>(&node.what))
+    *this = {.role = begin->role, .content = false};
+  else if (std::holds_alternative<RoleEnd>(node.what))
+    *this = {};
+  else if (const auto* text = std::get_if<Text>(&node.what))
+    content = content || !text->text.empty();
+  else if (!std::holds_alternative<CaptureBegin>(node.what) && !std::holds_alternative<CaptureEnd>(node.what))
+    content = true;
+}
+
+std::shared_ptr<Slot> Strand::define(const std::string& name) {
   if (name.empty()) return nullptr;
   auto slot = std::make_shared<Slot>(name);
-  variables_.insert_or_assign(name, slot);
+  (is_one_call(front_.role) ? unsent_ : variables_).insert_or_assign(name, slot);
   return slot;
 }
 
-std::shared_ptr<Slot> Strand::declare(const Node& node) {
-  if (const auto* gen = std::get_if<Gen>(&node.what)) return declare(gen->name);
-  if (const auto* select = std::get_if<Select>(&node.what)) return declare(select->name);
-  if (const auto* capture = std::get_if<CaptureBegin>(&node.what)) return declare(capture->name);
-  return nullptr;
+/// A name means its new definition only when all that the definition needs is in the queue: a capture defines its name
+/// at its end, a turn that is one call defines its names at its own. So what is appended refers to older things only,
+/// and no state waits for itself.
+Op Strand::define(const NodePtr& node) {
+  Op op{node, nullptr, nullptr};
+  if (const auto* gen = std::get_if<Gen>(&node->what)) {
+    op.slot = define(gen->name);
+    if (gen->reasoning != nullptr) op.thoughts = define(gen->name + "_reasoning_content");
+  } else if (const auto* select = std::get_if<Select>(&node->what)) {
+    op.slot = define(select->name);
+  } else if (const auto* capture = std::get_if<CaptureEnd>(&node->what)) {
+    op.slot = define(capture->name);
+  } else if (std::holds_alternative<RoleEnd>(node->what)) {
+    for (auto& [name, slot] : unsent_) variables_.insert_or_assign(name, std::move(slot));
+    unsent_.clear();
+  }
+  return op;
 }
 
 void Strand::append(const Expr& expr) {
@@ -120,14 +137,14 @@ void Strand::append(const Expr& expr) {
   if (closed_) refuse(ErrorKind::InvalidArgument, "a branch that was joined takes no more appends");
   if (!error_) {
     Front front = front_;
-    for (const NodePtr& node : expr.nodes()) check(*node, front);
-    front_ = std::move(front);
+    for (const NodePtr& node : expr.nodes()) {
+      check(*node, front);
+      front.pass(*node);
+    }
   }
   for (const NodePtr& node : expr.nodes()) {
-    Op op{node, declare(*node), nullptr};
-    if (const auto* gen = std::get_if<Gen>(&node->what); gen != nullptr && gen->reasoning != nullptr) {
-      op.thoughts = declare(gen->name + "_reasoning_content");
-    }
+    Op op = define(node);
+    front_.pass(*node);
     if (!error_) {
       queue_.push_back(std::move(op));
     } else {
@@ -147,6 +164,12 @@ void Strand::append(const Expr& expr) {
 
 std::shared_ptr<Slot> Strand::find(std::string_view name) {
   std::lock_guard lock(mutex_);
+  if (!error_ && unsent_.contains(name)) {
+    refuse(ErrorKind::InvalidArgument,
+           fmt::format("reading \"{}\": with api_spec_tokens the assistant turn that defines it is one call, so it can "
+                       "be read when the turn has ended",
+                       name));
+  }
   const auto it = variables_.find(name);
   if (it != variables_.end()) return it->second;
   if (error_) throw Error(*error_);
@@ -212,9 +235,9 @@ void Strand::step(Op op, Lock& lock) {
                [&](const Select& s) { select(std::move(op), s, lock); },
                [&](const RoleBegin& r) { begin_role(r.role); }, [&](const RoleEnd& r) { end_role(r.role, lock); },
                [&](const CaptureBegin& c) {
-                 captures_.push_back({c.name, std::move(op.slot), text_.size()});
+                 captures_.push_back({c.name, text_.size()});
                },
-               [&](const CaptureEnd& c) { end_capture(c.name, lock); },
+               [&](const CaptureEnd& c) { end_capture(op, c.name, lock); },
                [&](const Media& m) {
                  images_.push_back(m.base64);
                  turn_images_.push_back(m.base64);
@@ -235,7 +258,7 @@ void Strand::add_text(const std::string& text, bool mark) {
 
 void Strand::add_reference(Op op, const Reference& reference, Lock& lock) {
   if (!reference.slot->ready()) {
-    // The state waits, not who appended. A definition is older than its use, so waits form no cycle.
+    // The state waits, not who appended. A definition is older than its use (see define()), so waits form no cycle.
     in_flight_ = true;
     queue_.insert(queue_.begin() + static_cast<std::ptrdiff_t>(head_), std::move(op));
     lock.unlock();
@@ -321,14 +344,12 @@ void Strand::finish_role(const std::string& role) {
   if (it != context_->format.roles.end()) add_text(it->second.suffix, true);
 }
 
-void Strand::end_capture(const std::string& name, Lock& lock) {
+void Strand::end_capture(const Op& op, const std::string& name, Lock& lock) {
   const auto it = std::find_if(captures_.rbegin(), captures_.rend(), [&](const Capture& c) { return c.name == name; });
-  if (it == captures_.rend()) return;  // begun in the state that this one was forked from
-  const Capture capture = *it;
+  std::string value = text_.substr(it->begin);  // a Scope begins and ends it in the same state
   captures_.erase(std::next(it).base());
-  std::string value = text_.substr(std::min(capture.begin, text_.size()));
   lock.unlock();
-  capture.slot->finish({std::move(value)}, {});
+  if (op.slot) op.slot->finish({std::move(value)}, {});
   lock.lock();
 }
 

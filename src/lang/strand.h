@@ -77,17 +77,17 @@ class Strand : public std::enable_shared_from_this<Strand> {
   struct Front {
     std::string role;      ///< the open turn; empty: none
     bool content = false;  ///< something is in it
+    void pass(const Node& node);
   };
   struct Capture {
     std::string name;
-    std::shared_ptr<Slot> slot;
     size_t begin;
   };
   using Lock = std::unique_lock<std::mutex>;
 
-  void check(const Node& node, Front& front) const;
-  std::shared_ptr<Slot> declare(const Node& node);
-  std::shared_ptr<Slot> declare(const std::string& name);
+  void check(const Node& node, const Front& front) const;
+  Op define(const NodePtr& node);
+  std::shared_ptr<Slot> define(const std::string& name);
 
   void drive(Lock& lock);
   void step(Op op, Lock& lock);
@@ -98,7 +98,7 @@ class Strand : public std::enable_shared_from_this<Strand> {
   void begin_role(const std::string& role);
   void end_role(const std::string& role, Lock& lock);
   void finish_role(const std::string& role);
-  void end_capture(const std::string& name, Lock& lock);
+  void end_capture(const Op& op, const std::string& name, Lock& lock);
   void commit(Lock& lock);
 
   Prompt prompt() const;
@@ -113,9 +113,10 @@ class Strand : public std::enable_shared_from_this<Strand> {
   void selected(const Op& op, Outcome<ChoiceScores>&& outcome);
 
   // API speculation (speculation.h).
-  bool speculates_turn() const {
-    return api_spec_tokens_ > 0 && !context_->capabilities.completion && role_ == "assistant";
+  bool is_one_call(const std::string& role) const {
+    return api_spec_tokens_ > 0 && !context_->capabilities.completion && role == "assistant";
   }
+  bool speculates_turn() const { return is_one_call(role_); }
   bool speculates_text() const { return api_spec_tokens_ > 0 && context_->capabilities.completion; }
   void generate_from_surplus(Op op, const Gen& gen, Lock& lock);
   void send_turn(const std::string& role, int attempt, Lock& lock);
@@ -143,6 +144,7 @@ class Strand : public std::enable_shared_from_this<Strand> {
   std::string utf8_;            ///< the beginning of a character that a piece ended in
   std::optional<ReasoningSplitter> splitter_;
   Variables variables_;
+  Variables unsent_;  ///< of the open turn, if it is one call: variables when the turn ends
   std::vector<Message> messages_;
   std::string role_;
   size_t role_begin_ = 0, fork_begin_ = 0;

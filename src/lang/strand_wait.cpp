@@ -20,7 +20,6 @@ void Strand::fail_locked(const Error& error, Lock& lock) {
   take(pending_);
   for (size_t i = head_; i < queue_.size(); ++i) take(queue_[i]);
   for (Op& op : pattern_) take(op);
-  for (Capture& capture : captures_) failed.push_back(std::move(capture.slot));
   queue_.clear();
   head_ = 0;
   pattern_.clear();
@@ -106,8 +105,16 @@ std::shared_ptr<Slot> Strand::wait_for_definition(std::string_view name) const {
 std::vector<std::shared_ptr<Strand>> Strand::fork(int n) {
   if (n < 1)
     throw Error(ErrorKind::InvalidArgument, fmt::format("fork: the number of branches must be at least 1, got {}", n));
-  if (n > 1 && context_->capabilities.prefix_cache) append(make_expr(Commit{}));
   Lock lock(mutex_);
+  if (front_.content && is_one_call(front_.role)) {
+    throw Error(ErrorKind::InvalidArgument,
+                "fork: with api_spec_tokens the open assistant turn is one call, so branches can begin when it has ended");
+  }
+  if (n > 1 && context_->capabilities.prefix_cache) {
+    lock.unlock();
+    append(make_expr(Commit{}));
+    lock.lock();
+  }
   wait_idle(lock);
   std::vector<std::shared_ptr<Strand>> children;
   for (int i = 0; i < n; ++i) {
