@@ -191,6 +191,31 @@ TEST(CompletionSpeculation, AStopStringThatIsNowhereAsksForTheGenAlone) {
   EXPECT_EQ(backend->calls()[1].options.max_tokens, 4);
 }
 
+TEST(CompletionSpeculation, TheSurplusServesOnlyWhatWouldHaveBeenAskedForLikeThat) {
+  auto calls_of = [](const GenOptions& second, const GenOptions& run = {}) {
+    auto backend = scripted({"one, two, three", "own"});
+    auto r = run_with({.backend = backend, .gen = run, .api_spec_tokens = 64},
+                      [&](State& s) { s += gen("a", {.stop = ","}) + ", " + gen("b", second); });
+    r.sync();
+    return backend->calls().size();
+  };
+  EXPECT_EQ(calls_of({.stop = ","}), 1);
+  EXPECT_EQ(calls_of({.max_tokens = 20, .stop = ","}), 1);
+  EXPECT_EQ(calls_of({.temperature = 0, .stop = ","}), 2);
+  EXPECT_EQ(calls_of({.stop = ",", .seed = 1}), 2);
+  EXPECT_EQ(calls_of({.stop = ",", .regex = "[0-9]"}), 2);
+  EXPECT_EQ(calls_of({.stop = ",", .json_schema = "{}"}), 2);
+  EXPECT_EQ(calls_of({.n = 2, .stop = ","}), 2);
+  EXPECT_EQ(calls_of({.stop = ","}, {.n = 2}), 2);
+
+  // What is behind several samples is not what is behind the text.
+  auto backend = scripted({"x; y", "1", "2", "fresh"});
+  auto r = run_with({.backend = backend, .api_spec_tokens = 64},
+                    [](State& s) { s += gen("a", {.stop = ";"}) + gen("b", {.n = 2}) + gen("c", {.stop = ";"}); });
+  EXPECT_EQ(r["c"], "fresh");
+  EXPECT_EQ(r.text(), "x1fresh");
+}
+
 TEST(Surplus, CountsTokensWhereTheirEndsAreKnown) {
   lang::Surplus surplus;
   surplus.set({.texts = {"one two three"}, .token_ends = {3, 7, 13}, .meta = {.finish_reason = "length"}}, 3);

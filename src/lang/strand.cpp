@@ -252,7 +252,7 @@ void Strand::add_text(const std::string& text, bool mark) {
     pattern_.push_back({make_expr(Text{text}).nodes()[0], nullptr, nullptr});
     return;
   }
-  if (speculates_text()) surplus_.skip(text);
+  surplus_.skip(text);
   text_ += text;
 }
 

@@ -117,8 +117,7 @@ class Strand : public std::enable_shared_from_this<Strand> {
     return api_spec_tokens_ > 0 && !context_->capabilities.completion && role == "assistant";
   }
   bool speculates_turn() const { return is_one_call(role_); }
-  bool speculates_text() const { return api_spec_tokens_ > 0 && context_->capabilities.completion; }
-  void generate_from_surplus(Op op, const Gen& gen, Lock& lock);
+  bool speculate(const Op& op, const Gen& gen, const GenOptions& options, Lock& lock);
   void send_turn(const std::string& role, int attempt, Lock& lock);
   void turn_came(const std::string& role, int attempt, Outcome<Generated>&& outcome);
   void end_turn(const std::string& role, std::vector<std::string> texts, const Meta& meta, Lock& lock);
@@ -152,6 +151,7 @@ class Strand : public std::enable_shared_from_this<Strand> {
   std::vector<Capture> captures_;
   std::vector<Op> pattern_;  ///< of a turn that is tried with one call
   Surplus surplus_;          ///< text that a call brought beyond its gen
+  std::shared_ptr<const Gen> surplus_gen_;  ///< whose options it was made with
 };
 
 }  // namespace sgl::lang

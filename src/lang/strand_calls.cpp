@@ -44,11 +44,9 @@ GenOptions Strand::options_of(const Gen& gen) const {
 }
 
 void Strand::generate(Op op, const Gen& gen, Lock& lock) {
-  if (speculates_text() && gen.options.n.value_or(1) == 1) {
-    generate_from_surplus(std::move(op), gen, lock);
-    return;
-  }
-  GenerateCall call{.variable = gen.name, .state = number_, .prompt = prompt(), .options = options_of(gen)};
+  GenOptions options = options_of(gen);
+  if (speculate(op, gen, options, lock)) return;
+  GenerateCall call{.variable = gen.name, .state = number_, .prompt = prompt(), .options = std::move(options)};
   auto on_done = [self = shared_from_this(), op](Outcome<Generated>&& outcome) {
     self->generated(op, std::move(outcome));
   };

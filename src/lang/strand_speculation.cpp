@@ -26,17 +26,29 @@ bool same(const GenOptions& a, const GenOptions& b) {
          a.json_schema == b.json_schema && a.ebnf == b.ebnf && a.ignore_eos == b.ignore_eos && a.seed == b.seed;
 }
 
+/// Whether a piece of a longer text is what the gen alone would have brought.
+bool can_be_cut(const GenOptions& o) {
+  return *o.n == 1 && *o.min_tokens == 0 && o.regex.empty() && o.json_schema.empty() && o.ebnf.empty() &&
+         o.stop_regex.items().empty() && o.stop_token_ids.empty() && !*o.return_logprob;
+}
+
 }  // namespace
 
-void Strand::generate_from_surplus(Op op, const Gen& gen, Lock& lock) {
-  const GenOptions options = options_of(gen);
-  if (!surplus_.empty()) {
+/// Serves the gen from the surplus or by a call that brings one; false: it has to be asked for alone.
+bool Strand::speculate(const Op& op, const Gen& gen, const GenOptions& options, Lock& lock) {
+  if (api_spec_tokens_ == 0 || !context_->capabilities.completion) return false;
+  if (!can_be_cut(options)) {
+    surplus_.clear();
+    return false;
+  }
+  if (!surplus_.empty() && same(shared_options(options), shared_options(options_of(*surplus_gen_)))) {
     if (std::optional<std::string> text = surplus_.take(options.stop.items(), *options.max_tokens)) {
       deliver(op, gen, {std::move(*text)}, {}, lock);
-      return;
+      return true;
     }
-    surplus_.clear();
   }
+  surplus_.clear();
+  surplus_gen_ = std::shared_ptr<const Gen>(op.node, &gen);
   GenerateCall call{.variable = gen.name, .state = number_, .prompt = prompt(), .options = options, .token_ends = true};
   call.options.stop = Strings::none();
   call.options.max_tokens = std::max(*options.max_tokens, api_spec_tokens_);
@@ -65,7 +77,8 @@ void Strand::generate_from_surplus(Op op, const Gen& gen, Lock& lock) {
     }
     self->resume();
   };
-  send_generate(std::move(op), std::move(call), std::move(on_done), lock);
+  send_generate(op, std::move(call), std::move(on_done), lock);
+  return true;
 }
 
 void Strand::send_turn(const std::string& role, int attempt, Lock& lock) {
