@@ -102,6 +102,48 @@ TEST(ChatSpeculation, InsideOfTheTurnItsVariablesAreNotThereYet) {
   });
 }
 
+TEST(ChatSpeculation, AReplyThatWasCutOffIsNoMatch) {
+  within_patience([] {
+    struct Cut : ScriptedBackend {
+      Cut() : ScriptedBackend(std::vector<std::string>{"unused"}, ScriptedBackend::chat()) {}
+      void generate(GenerateCall call, GenerateSink sink) override {
+        ++calls_made;
+        EXPECT_EQ(call.options.max_tokens, 8);
+        sink.on_done({{.texts = {"Title: Dune\nReview: It is a"}, .meta = {.finish_reason = "length"}}, {}});
+      }
+      int calls_made = 0;
+    };
+    auto backend = std::make_shared<Cut>();
+    auto r = run_with({.backend = backend, .api_spec_tokens = 8}, [](State& s) {
+      s += user("A novel?") + assistant("Title: " + gen("title", {.stop = "\n"}) + "\nReview: " + gen("review"));
+    });
+    const Error error = error_of([&] { r["review"].str(); });
+    EXPECT_EQ(error.kind(), ErrorKind::Aborted);
+    EXPECT_TRUE(contains(error.what(), "cut off")) << error.what();
+    EXPECT_EQ(backend->calls_made, 3);
+  });
+}
+
+TEST(ChatSpeculation, ATurnOfOneGenIsAskedForAsItIs) {
+  within_patience([] {
+    auto backend = chat_api({"{}"});
+    auto r = run_with({.backend = backend, .api_spec_tokens = 8}, [](State& s) {
+      for (const char* name : {"a", "b"}) {
+        s += user("JSON?");
+        auto turn = s.assistant();
+        auto scope = s.capture("all");
+        s += gen(name, {.max_tokens = 99, .stop = "\n", .json_schema = "{}"}) + "!";
+      }
+    });
+    EXPECT_EQ(r["b"], "{}");
+    EXPECT_EQ(r["all"], "{}!");
+    EXPECT_EQ(r.messages().at(3).content, "{}!");
+    ASSERT_EQ(backend->calls().size(), 2);
+    EXPECT_EQ(backend->calls()[1].options.max_tokens, 99);
+    EXPECT_EQ(backend->calls()[1].options.json_schema, "{}");
+  });
+}
+
 TEST(ChatSpeculation, ATurnWithoutAGenMakesNoCall) {
   auto backend = chat_api({"never"});
   auto r = run_with({.backend = backend, .api_spec_tokens = 64},
@@ -117,6 +159,9 @@ TEST(ChatSpeculation, GensThatDifferInMoreThanStopAndLengthAreRefused) {
       s += user("Hi") + assistant(gen("x", {.temperature = 0}) + " " + gen("y", {.temperature = 1}));
     });
     EXPECT_EQ(error_of([&] { r["y"].str(); }).kind(), ErrorKind::InvalidArgument);
+    auto constrained = run_with({.backend = backend, .api_spec_tokens = 64},
+                                [](State& s) { s += user("Hi") + assistant("A: " + gen("x", {.json_schema = "{}"})); });
+    EXPECT_EQ(error_of([&] { constrained.sync(); }).kind(), ErrorKind::InvalidArgument);
     EXPECT_TRUE(backend->calls().empty());
   });
 }
@@ -236,15 +281,20 @@ const lang::PatternPart kGen{.is_gen = true, .stop = {"\n"}};
 
 TEST(MatchPattern, Cases) {
   using Texts = std::vector<std::string>;
-  EXPECT_EQ(lang::match_pattern(Parts{kGen}, "a\nb"), Texts{"a"});
-  EXPECT_EQ(lang::match_pattern(Parts{kGen}, "a"), Texts{"a"});  // the last may run to the end
-  EXPECT_EQ(lang::match_pattern(Parts{{.text = "A: "}, kGen, {.text = "\nB: "}, kGen}, "A: x\nB: y"),
+  EXPECT_EQ(lang::match_pattern(Parts{kGen}, "a\nb", false), Texts{"a"});
+  EXPECT_EQ(lang::match_pattern(Parts{kGen}, "a", false), Texts{"a"});  // the last may run to the end
+  EXPECT_EQ(lang::match_pattern(Parts{{.text = "A: "}, kGen, {.text = "\nB: "}, kGen}, "A: x\nB: y", false),
             (Texts{"x", "y"}));
-  EXPECT_EQ(lang::match_pattern(Parts{{.text = "A: "}, kGen}, " A: x"), std::nullopt);
-  EXPECT_EQ(lang::match_pattern(Parts{kGen, {.text = "\nB: "}, kGen}, "x y z"), std::nullopt);
+  EXPECT_EQ(lang::match_pattern(Parts{{.text = "A: "}, kGen}, " A: x", false), std::nullopt);
+  EXPECT_EQ(lang::match_pattern(Parts{kGen, {.text = "\nB: "}, kGen}, "x y z", false), std::nullopt);
   // Without a stop string the constant behind it ends a gen.
-  EXPECT_EQ(lang::match_pattern(Parts{{.is_gen = true}, {.text = ", "}, {.is_gen = true}}, "x, y"), (Texts{"x", "y"}));
-  EXPECT_EQ(lang::match_pattern(Parts{{.is_gen = true}, {.text = "."}}, "x"), std::nullopt);
+  EXPECT_EQ(lang::match_pattern(Parts{{.is_gen = true}, {.text = ", "}, {.is_gen = true}}, "x, y", false),
+            (Texts{"x", "y"}));
+  EXPECT_EQ(lang::match_pattern(Parts{{.is_gen = true}, {.text = "."}}, "x", false), std::nullopt);
+  // Of a reply that was cut off nobody knows how the last gen goes on.
+  EXPECT_EQ(lang::match_pattern(Parts{{.text = "A: "}, kGen}, "A: x", true), std::nullopt);
+  EXPECT_EQ(lang::match_pattern(Parts{{.text = "A: "}, kGen}, "A: x\nB", true), Texts{"x"});
+  EXPECT_EQ(lang::match_pattern(Parts{kGen, {.text = "\nB"}}, "x\nB and", true), Texts{"x"});
 }
 
 }  // namespace

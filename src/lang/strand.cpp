@@ -53,45 +53,44 @@ void Strand::check(const Node& node, const Front& front) const {
                           : fmt::format("it comes {} the {} turn", front.content ? "later in" : "in", front.role)));
     }
   };
-  std::visit(Overload{[&](const Gen& gen) {
-                        const std::string what = call_name("gen", gen.name);
-                        check_place(what);
-                        check_capabilities(merge(gen.options, context_->defaults), can, backend(),
-                                           gen.type.empty() ? what : fmt::format("{} of type {}", what, gen.type));
-                      },
-                      [&](const Select& select) {
-                        const std::string what = call_name("select", select.name);
-                        if (!can.select || (!can.completion && api_spec_tokens_ > 0)) {
-                          refuse(ErrorKind::Unsupported,
-                                 fmt::format("{}: select is not supported by the backend {}{}", what, backend(),
-                                             can.select ? " in a speculated turn" : ""));
-                        }
-                        check_place(what);
-                      },
-                      [&](const RoleBegin& begin) {
-                        if (!front.role.empty()) {
-                          refuse(ErrorKind::InvalidArgument,
-                                 fmt::format("a {} turn begins inside of the {} turn; end that first", begin.role,
-                                             front.role));
-                        }
-                      },
-                      [&](const RoleEnd& end) {
-                        if (front.role != end.role) {
-                          refuse(ErrorKind::InvalidArgument,
-                                 fmt::format("the end of a {} turn, but {}", end.role,
-                                             front.role.empty() ? "none is open" : "the open one is of " + front.role));
-                        }
-                      },
-                      [&](const Media&) {
-                        if (!can.images) {
-                          refuse(ErrorKind::Unsupported,
-                                 fmt::format("image(): pictures are not supported by the backend {}; it "
-                                             "needs a model that sees",
-                                             backend()));
-                        }
-                      },
-                      [](const auto&) {}},
-             node.what);
+  std::visit(
+      Overload{
+          [&](const Gen& gen) {
+            const std::string what = call_name("gen", gen.name);
+            check_place(what);
+            check_capabilities(merge(gen.options, context_->defaults), can, backend(),
+                               gen.type.empty() ? what : fmt::format("{} of type {}", what, gen.type));
+          },
+          [&](const Select& select) {
+            const std::string what = call_name("select", select.name);
+            if (!can.select || (!can.completion && api_spec_tokens_ > 0)) {
+              refuse(ErrorKind::Unsupported, fmt::format("{}: select is not supported by the backend {}{}", what,
+                                                         backend(), can.select ? " in a speculated turn" : ""));
+            }
+            check_place(what);
+          },
+          [&](const RoleBegin& begin) {
+            if (!front.role.empty()) {
+              refuse(ErrorKind::InvalidArgument,
+                     fmt::format("a {} turn begins inside of the {} turn; end that first", begin.role, front.role));
+            }
+          },
+          [&](const RoleEnd& end) {
+            if (front.role != end.role) {
+              refuse(ErrorKind::InvalidArgument,
+                     fmt::format("the end of a {} turn, but {}", end.role,
+                                 front.role.empty() ? "none is open" : "the open one is of " + front.role));
+            }
+          },
+          [&](const Media&) {
+            if (!can.images) {
+              refuse(ErrorKind::Unsupported, fmt::format("image(): pictures are not supported by the backend {}; it "
+                                                         "needs a model that sees",
+                                                         backend()));
+            }
+          },
+          [](const auto&) {}},
+      node.what);
 }
 
 void Strand::Front::pass(const Node& node) {
@@ -340,6 +339,7 @@ void Strand::finish_role(const std::string& role) {
   messages_.push_back(
       {role, without_leading_blanks(std::string_view(text_).substr(role_begin_)), std::exchange(turn_images_, {})});
   role_.clear();
+  plain_turn_ = false;
   const auto it = context_->format.roles.find(role);
   if (it != context_->format.roles.end()) add_text(it->second.suffix, true);
 }

@@ -116,7 +116,7 @@ class Strand : public std::enable_shared_from_this<Strand> {
   bool is_one_call(const std::string& role) const {
     return api_spec_tokens_ > 0 && !context_->capabilities.completion && role == "assistant";
   }
-  bool speculates_turn() const { return is_one_call(role_); }
+  bool speculates_turn() const { return !plain_turn_ && is_one_call(role_); }
   bool speculate(const Op& op, const Gen& gen, const GenOptions& options, Lock& lock);
   void send_turn(const std::string& role, int attempt, Lock& lock);
   void turn_came(const std::string& role, int attempt, Outcome<Generated>&& outcome);
@@ -149,8 +149,9 @@ class Strand : public std::enable_shared_from_this<Strand> {
   size_t role_begin_ = 0, fork_begin_ = 0;
   std::vector<std::string> images_, turn_images_;
   std::vector<Capture> captures_;
-  std::vector<Op> pattern_;  ///< of a turn that is tried with one call
-  Surplus surplus_;          ///< text that a call brought beyond its gen
+  std::vector<Op> pattern_;                 ///< of a turn that is tried with one call
+  bool plain_turn_ = false;                 ///< the open turn is not worth it
+  Surplus surplus_;                         ///< text that a call brought beyond its gen
   std::shared_ptr<const Gen> surplus_gen_;  ///< whose options it was made with
 };
 

@@ -1,6 +1,7 @@
 // A state's part in API speculation: which calls it makes and where their texts go.
 
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include <fmt/format.h>
@@ -82,25 +83,40 @@ bool Strand::speculate(const Op& op, const Gen& gen, const GenOptions& options, 
 }
 
 void Strand::send_turn(const std::string& role, int attempt, Lock& lock) {
+  const auto is_gen = [](const Op& op) { return std::holds_alternative<Gen>(op.node->what); };
+  const auto is_text = [](const Op& op) {
+    const auto* text = std::get_if<Text>(&op.node->what);
+    return text != nullptr && !text->text.empty();
+  };
+  const auto first = std::find_if(pattern_.begin(), pattern_.end(), is_gen);
+  if (first == pattern_.end()) {  // constants only: no call
+    end_turn(role, {}, {}, lock);
+    return;
+  }
+  if (std::none_of(pattern_.begin(), first, is_text) && std::none_of(first + 1, pattern_.end(), is_gen)) {
+    // One gen that comes first is one call without speculation, too, and then has its own options.
+    plain_turn_ = true;
+    pattern_.push_back({make_expr(RoleEnd{role}).nodes()[0], nullptr, nullptr});
+    queue_.insert(queue_.begin() + static_cast<std::ptrdiff_t>(head_), std::make_move_iterator(pattern_.begin()),
+                  std::make_move_iterator(pattern_.end()));
+    pattern_.clear();
+    return;
+  }
   std::optional<GenOptions> shared;
   for (const Op& op : pattern_) {
     const auto* gen = std::get_if<Gen>(&op.node->what);
     if (gen == nullptr) continue;
     GenOptions options = shared_options(options_of(*gen));
-    if (shared && !same(*shared, options)) {
+    if (!can_be_cut(options) || (shared && !same(*shared, options))) {
       fail_locked(
           Error(ErrorKind::InvalidArgument,
                 fmt::format("{}: with api_spec_tokens the gens of a turn are one call, so they may differ in stop "
-                            "and max_tokens only",
+                            "and max_tokens only, and none may have n, min_tokens or a constraint",
                             call_name("gen", gen->name))),
           lock);
       return;
     }
     shared = std::move(options);
-  }
-  if (!shared) {  // constants only: no call
-    end_turn(role, {}, {}, lock);
-    return;
   }
   GenerateCall call{.variable = {}, .state = number_, .prompt = prompt(), .options = std::move(*shared)};
   call.options.max_tokens = api_spec_tokens_;
@@ -132,7 +148,8 @@ void Strand::turn_came(const std::string& role, int attempt, Outcome<Generated>&
       }
     }
     const std::string reply = outcome.value.texts.empty() ? "" : outcome.value.texts[0];
-    std::optional<std::vector<std::string>> texts = match_pattern(parts, reply);
+    const bool cut = outcome.value.meta.finish_reason == "length";
+    std::optional<std::vector<std::string>> texts = match_pattern(parts, reply, cut);
     if (!texts && attempt < kMostTries) {
       send_turn(role, attempt + 1, lock);
       return;
@@ -141,9 +158,10 @@ void Strand::turn_came(const std::string& role, int attempt, Outcome<Generated>&
       fail_locked(
           Error(ErrorKind::Aborted,
                 fmt::format("an assistant turn with api_spec_tokens = {}: none of {} replies followed the pattern "
-                            "of its constants; show the model examples of it, or turn speculation off. The last "
-                            "reply: {}",
-                            api_spec_tokens_, kMostTries, reply.substr(0, 200))),
+                            "of its constants to its end; show the model examples of it, or turn speculation off. "
+                            "The last reply{}: {}",
+                            api_spec_tokens_, kMostTries, cut ? ", which that number cut off" : "",
+                            reply.substr(0, 200))),
           lock);
       return;
     }

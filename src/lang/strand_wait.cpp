@@ -107,8 +107,9 @@ std::vector<std::shared_ptr<Strand>> Strand::fork(int n) {
     throw Error(ErrorKind::InvalidArgument, fmt::format("fork: the number of branches must be at least 1, got {}", n));
   Lock lock(mutex_);
   if (front_.content && is_one_call(front_.role)) {
-    throw Error(ErrorKind::InvalidArgument,
-                "fork: with api_spec_tokens the open assistant turn is one call, so branches can begin when it has ended");
+    throw Error(
+        ErrorKind::InvalidArgument,
+        "fork: with api_spec_tokens the open assistant turn is one call, so branches can begin when it has ended");
   }
   if (n > 1 && context_->capabilities.prefix_cache) {
     lock.unlock();
