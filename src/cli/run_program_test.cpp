@@ -174,6 +174,12 @@ TEST(RunProgram, TheCommandLineIsChecked) {
   EXPECT_EQ(none.run({"run"}), 2);
   TestWorld two;
   EXPECT_EQ(two.run({"run", "x.yaml", "--url", "http://x", "--openai", "m"}), 2);
+  for (const std::vector<std::string>& flags : {std::vector<std::string>{"--stream", "--json"},
+                                                {"--explain", "--stream"},
+                                                {"--base-url", "http://x/v1"},
+                                                {"--url", "http://x", "--base-url", "http://x/v1"}}) {
+    EXPECT_EQ(Ran("steps: [a]", flags).status, 2) << flags[0];
+  }
   TestWorld gone;
   EXPECT_EQ(gone.run({"run", "no/such.yaml"}), 1);
   EXPECT_TRUE(has(gone.err.str(), "no/such.yaml"));
