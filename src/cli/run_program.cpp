@@ -61,7 +61,8 @@ bool parse(const std::vector<std::string>& arguments, World& world, RunFlags& r)
     throw UsageError("give one of --url, --openai and --openai-chat");
   }
   if (!r.base_url.empty() && r.openai.empty() && r.openai_chat.empty()) {
-    throw UsageError("--base-url is the address for --openai and --openai-chat; give one of them, or --url for a server");
+    throw UsageError(
+        "--base-url is the address for --openai and --openai-chat; give one of them, or --url for a server");
   }
   if (r.stream + r.json + r.explain > 1) throw UsageError("give one of --stream, --json and --explain");
   return true;

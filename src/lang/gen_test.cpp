@@ -138,6 +138,28 @@ TEST(Gen, TypedLists) {
   EXPECT_EQ(sum, 6);
 }
 
+TEST(Gen, ListsOfChoicesHaveTheirValuesAndABadElementIsShown) {
+  constexpr Key<Verdict> verdict{"v"};
+  constexpr Key<std::pair<int, int>> anything{"v"};
+  auto r = run_with({.backend = scripted({"x"})}, [&](State& s) {
+    auto forks = s.fork(2);
+    forks += [&](int i) {
+      return i == 0 ? select(verdict, {{"sure", Verdict::yes}}) : select(verdict, {{"never", Verdict::no}});
+    };
+    forks.join();
+  });
+  EXPECT_EQ(r.list(verdict), (std::vector<Verdict>{Verdict::yes, Verdict::no}));
+  EXPECT_TRUE(contains(error_of([&] { r.list(anything); }).what(), "got \"sure\""));
+  EXPECT_EQ(r.list("v"), (std::vector<std::string>{"sure", "never"}));
+
+  auto one = run_with({.backend = scripted({"x"})}, [&](State& s) { s += select(verdict, {{"sure", Verdict::yes}}); });
+  EXPECT_EQ(one.list(verdict), std::vector<Verdict>{Verdict::yes});
+  auto samples = run_with({.backend = scripted({"1", "two"})}, [](State& s) { s += gen("n", {.n = 2}); });
+  const Error error = error_of([&] { samples.list(Key<int>{"n"}); });
+  EXPECT_EQ(error.kind(), ErrorKind::WrongType);
+  EXPECT_TRUE(contains(error.what(), "expected integer, got \"two\"")) << error.what();
+}
+
 TEST(Gen, WrongOptionsAreRefusedWhenTheExpressionIsMade) {
   auto refused = [](const GenOptions& o) {
     return error_of([&] { gen("x", o); }).kind() == ErrorKind::InvalidArgument;
