@@ -4,6 +4,7 @@
 #include <concepts>
 #include <functional>
 #include <iterator>
+#include <map>
 #include <memory>
 #include <optional>
 #include <span>
@@ -50,9 +51,10 @@ class RunCore {
   void run_here(const std::function<void(State&)>& body);  ///< throws what the body throws
   void run_in_thread(std::function<void(State&)> body);
   void keep_error(const std::function<void(State&)>& body);  ///< runs here; what it throws is kept
-  Var var(
-      std::string_view name) const;  ///< waits until something defines it; throws NotFound when nothing can any more
-  void wait_for_body() const;        ///< throws what the body threw
+  /// Waits until something defines it; throws NotFound when nothing can any more.
+  Var var(std::string_view name) const;
+  void body_ended() const;     ///< waits for it, however it ends
+  void wait_for_body() const;  ///< likewise; throws what the body threw
   void sync() const;                 ///< likewise, and what the queue threw
   const Error* error() const;
   void cancel();
@@ -105,6 +107,7 @@ struct Box<void> {};
 }  // namespace lang
 
 /// A run: its state, and what its body returned. Destroying an unfinished one cancels it. Move-only.
+/// What it says of the state waits until the body has said it, or has ended.
 template <class R>
 class Run : public State {
  public:
@@ -121,6 +124,34 @@ class Run : public State {
   template <class T>
   T operator[](const Key<T>& key) const {
     return core_->var(key.name).template as<T>();
+  }
+  template <class T>
+  std::vector<T> list(const Key<T>& key) const {
+    return core_->var(key.name).template list_as<T>();
+  }
+  std::vector<std::string> list(std::string_view name) const { return core_->var(name).list(); }
+  template <class T>
+  Maybe<T> try_get(const Key<T>& key) const {
+    return lang::attempt<T>([&] { return (*this)[key]; });
+  }
+  Maybe<std::string> try_get(std::string_view name) const { return try_get(Key<std::string>{name}); }
+  /// Waits until something defines the name, or the body has ended.
+  bool contains(std::string_view name) const {
+    if (!State::contains(name)) core_->body_ended();
+    return State::contains(name);
+  }
+  /// Waits for the body, as those below do.
+  std::map<std::string, Var> variables() const {
+    core_->body_ended();
+    return State::variables();
+  }
+  std::string text() const {
+    core_->wait_for_body();
+    return State::text();
+  }
+  std::vector<Message> messages() const {
+    core_->wait_for_body();
+    return State::messages();
   }
   /// Waits for the body and all that it appended; throws.
   void sync() const { core_->sync(); }

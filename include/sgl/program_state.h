@@ -116,6 +116,17 @@ class Maybe {
   std::variant<T, Error> value_;
 };
 
+namespace lang {
+template <class T, class F>
+Maybe<T> attempt(F read) {
+  try {
+    return Maybe<T>(read());
+  } catch (const Error& error) {
+    return Maybe<T>(error);
+  }
+}
+}  // namespace lang
+
 namespace programs {
 
 /// New text as it comes; `for (std::string_view piece : s.text_iter("x"))`. Pieces are whole UTF-8 characters and
@@ -178,11 +189,7 @@ class State {
   /// As s[key], for where failure is normal.
   template <class T>
   Maybe<T> try_get(const Key<T>& key) const {
-    try {
-      return Maybe<T>((*this)[key]);
-    } catch (const Error& error) {
-      return Maybe<T>(error);
-    }
+    return lang::attempt<T>([&] { return (*this)[key]; });
   }
   Maybe<std::string> try_get(std::string_view name) const { return try_get(Key<std::string>{name}); }
   /// Defines a variable; the text stays as it is.

@@ -84,9 +84,13 @@ Var RunCore::var(std::string_view name) const {
   return slot ? Var(std::move(slot)) : root()[name];
 }
 
-void RunCore::wait_for_body() const {
+void RunCore::body_ended() const {
   std::unique_lock lock(impl_->mutex);
   impl_->changed.wait(lock, [&] { return impl_->ended; });
+}
+
+void RunCore::wait_for_body() const {
+  body_ended();
   if (impl_->body_error) std::rethrow_exception(impl_->body_error);
 }
 

@@ -208,6 +208,28 @@ TEST(Stream, PiecesJoinToTheWholeText) {
   });
 }
 
+TEST(Stream, WhatARunSaysOfItsStateWaitsForTheBody) {
+  within_patience([] {
+    constexpr Key<int> number{"n"};
+    const auto start = [] {
+      return stream_with({.backend = scripted({"7"})}, [](State& s) {
+        std::this_thread::sleep_for(20ms);  // what does not wait comes before all that follows
+        s += user("how many?") + gen("n");
+      });
+    };
+    EXPECT_EQ(start().text(), "USER:how many?\n7");
+    EXPECT_EQ(start().messages().size(), 1);
+    EXPECT_EQ(start().list(number), std::vector<int>{7});
+    EXPECT_EQ(start().list("n"), std::vector<std::string>{"7"});
+    EXPECT_EQ(*start().try_get(number), 7);
+    EXPECT_EQ(*start().try_get("n"), "7");
+    EXPECT_EQ(start().variables().size(), 1);
+    EXPECT_TRUE(start().contains("n"));
+    EXPECT_FALSE(start().contains("nobody"));
+    EXPECT_EQ(start().try_get("nobody").error().kind(), ErrorKind::NotFound);
+  });
+}
+
 TEST(Stream, ASplitEmojiComesWhole) {
   within_patience([] {
     auto backend = scripted({"a😀b"});
