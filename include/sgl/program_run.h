@@ -55,7 +55,7 @@ class RunCore {
   Var var(std::string_view name) const;
   void body_ended() const;     ///< waits for it, however it ends
   void wait_for_body() const;  ///< likewise; throws what the body threw
-  void sync() const;                 ///< likewise, and what the queue threw
+  void sync() const;           ///< likewise, and what the queue threw
   const Error* error() const;
   void cancel();
 

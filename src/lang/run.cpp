@@ -67,6 +67,7 @@ void RunCore::run_here(const std::function<void(State&)>& body) {
 void RunCore::keep_error(const std::function<void(State&)>& body) {
   std::exception_ptr thrown;
   try {
+    const BodyScope scope(impl_->context.get());
     State s = root();
     body(s);
   } catch (...) {
@@ -135,7 +136,8 @@ void run_rows(size_t rows, const BatchOptions& options, const std::function<void
   int64_t done = 0;
   std::exception_ptr failed;  // what `each` threw
 
-  auto work = [&] {
+  auto work = [&, outer = BodyScope::innermost()] {
+    const BodyScope scope(outer);
     for (size_t row; (row = next++) < rows;) {
       const std::shared_ptr<Context> context = Context::create(options.run, false);
       context->gate = gate;

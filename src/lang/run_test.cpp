@@ -175,6 +175,32 @@ TEST(Cancel, AStreamThatIsDroppedEndsItsThread) {
   });
 }
 
+TEST(Cancel, RunsThatABodyStartsAreCancelledWithIt) {
+  within_patience([] {
+    auto door = std::make_shared<Door>();
+    auto backend = behind(door, "late");
+    const auto inner = [](State& s, int) {
+      s += gen("x");
+      s["x"].str();
+    };
+    const std::vector<std::function<void(State&)>> bodies = {
+        [&](State&) { run_with({.backend = backend}, inner, 0); },
+        [&](State&) { stream_with({.backend = backend}, inner, 0).sync(); },
+        [&](State&) {
+          auto runs = run_batch(inner, std::vector<int>{1, 2}, {.run = {.backend = backend}});
+          throw Error(*runs[1].error());
+        }};
+    for (const auto& body : bodies) {
+      const size_t before = backend->calls().size();
+      auto live = stream_with({.backend = backend}, body);
+      EXPECT_TRUE(eventually([&] { return backend->calls().size() > before; }));
+      live.cancel();
+      EXPECT_EQ(error_of([&] { live.sync(); }).kind(), ErrorKind::Cancelled);
+    }
+    door->open();
+  });
+}
+
 TEST(Cancel, TheBackendMayGoWithTheLastCall) {
   within_patience([] {
     auto backend = scripted({"x"});
