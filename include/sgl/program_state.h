@@ -215,9 +215,11 @@ class State {
   void sync() const;                      ///< likewise
   std::string partial_text() const;       ///< the text so far
   const Error* error() const;             ///< what poisoned the state; null: nothing. Does not wait
-  /// All new text from here on: constants and marks of turns included. Of a stream(): as it is made.
+  /// All text from the beginning, constants and marks of turns included; of a stream() as it is made. Ends with the
+  /// program or, within its body, with what the body has appended by then.
   TextStream text_iter() const;
-  /// The pieces of one variable. Waits until something defines it; without pieces if the program ends before.
+  /// The pieces of one variable. Waits until something defines it; without pieces if the program ends before, or within
+  /// its body if nothing has.
   TextStream text_iter(std::string_view name) const;
 
   std::shared_ptr<Backend> backend() const;

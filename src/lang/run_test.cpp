@@ -295,6 +295,26 @@ TEST(Stream, AnUnknownNameEndsWithoutPiecesWhenTheProgramEnds) {
   });
 }
 
+TEST(Stream, ABodyThatReadsItsOwnTextsComesToTheirEnd) {
+  within_patience([] {
+    auto backend = scripted({"x"});
+    backend->set_latency(1ms);
+    stream_with({.backend = backend}, [](State& s) {
+      s += "P";
+      auto forks = s.fork(2);
+      forks += gen("x");
+      std::string text;
+      for (std::string_view piece : forks[0].text_iter()) text += piece;
+      EXPECT_EQ(text, "Px");
+      for (std::string_view piece : s.text_iter("nobody")) FAIL() << piece;
+      run_with({.backend = s.backend()}, [&](State&) {
+        for (std::string_view piece : s.text_iter()) text += piece;
+      });
+      EXPECT_EQ(text, "PxP");
+    }).sync();
+  });
+}
+
 TEST(Stream, WhatTheBodyThrowsEndsTheIterators) {
   within_patience([] {
     auto live = stream_with({.backend = scripted({"x"})}, [](State& s) {

@@ -65,9 +65,10 @@ class Strand : public std::enable_shared_from_this<Strand> {
     changed_.notify_all();
   }
 
-  /// Waits for text behind `position`; false at the end of the program.
+  /// Waits for text behind `position`; false at the end of the program, in its body at the end of what it appended.
   bool next_text(size_t& position, std::string& piece) const;
-  /// Waits for a definition of `name`; null if the program ends before. Throws what poisoned the state.
+  /// Waits for a definition of `name`; null if the program ends before, in its body at once. Throws what poisoned the
+  /// state.
   std::shared_ptr<Slot> wait_for_definition(std::string_view name) const;
 
   const std::shared_ptr<Context>& context() const { return context_; }

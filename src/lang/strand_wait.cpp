@@ -79,7 +79,9 @@ bool Strand::busy() const {
 
 bool Strand::next_text(size_t& position, std::string& piece) const {
   Lock lock(mutex_);
-  auto ended = [&] { return (closed_ || context_->finished()) && head_ == queue_.size() && !in_flight_ && !driving_; };
+  auto ended = [&, last = context_->runs_here()] {
+    return (last || closed_ || context_->finished()) && head_ == queue_.size() && !in_flight_ && !driving_;
+  };
   changed_.wait(lock, [&] { return position < text_.size() + partial_.size() || error_ || ended(); });
   if (position < text_.size() + partial_.size()) {
     piece = text_.substr(std::min(position, text_.size()));
@@ -93,7 +95,9 @@ bool Strand::next_text(size_t& position, std::string& piece) const {
 
 std::shared_ptr<Slot> Strand::wait_for_definition(std::string_view name) const {
   Lock lock(mutex_);
-  changed_.wait(lock, [&] { return variables_.contains(name) || error_ || closed_ || context_->finished(); });
+  changed_.wait(lock, [&, last = context_->runs_here()] {
+    return variables_.contains(name) || error_ || last || closed_ || context_->finished();
+  });
   const auto it = variables_.find(name);
   if (it != variables_.end()) return it->second;
   if (error_) throw Error(*error_);
