@@ -133,6 +133,28 @@ TEST(Role, AChatApiGetsMessagesAndTheGenComesFirst) {
             (std::vector<Message>{{"system", "S"}, {"user", "U"}, {"assistant", "A1"}, {"user", "V"}}));
 }
 
+TEST(Role, WhatWouldNotArriveIsRefused) {
+  run_with({.backend = std::make_shared<ScriptedBackend>(std::vector<std::string>{"A"}, ScriptedBackend::chat())},
+           [](State& s) {
+             s.set("v", "value");
+             for (const Expr& outside : {Expr("text"), Expr(s["v"]), user("fine") + "not"}) {
+               const Error error = error_of([&] { s += outside; });
+               EXPECT_EQ(error.kind(), ErrorKind::Unsupported);
+               EXPECT_TRUE(contains(error.what(), "outside of a turn")) << error.what();
+             }
+             s += "" + role("developer", "an API may know it") + user("U") + assistant(gen("a"));
+             EXPECT_EQ(s["a"], "A");
+             EXPECT_EQ(s.messages().size(), 3);
+           });
+  run_with({.backend = with_format(ChatFormat::named("chatml"))}, [](State& s) {
+    const Error error = error_of([&] { s += role("developer", "text"); });
+    EXPECT_EQ(error.kind(), ErrorKind::InvalidArgument);
+    EXPECT_TRUE(contains(error.what(), "a developer turn") && contains(error.what(), "assistant, system, user"))
+        << error.what();
+    EXPECT_EQ(s.text(), "");
+  });
+}
+
 TEST(Role, PicturesGoWithTheTurnThatHoldsThem) {
   const std::string png("\x89PNG\r\n\x1a\n-pixels-", 16);
   auto backend = with_format(ChatFormat::named("qwen2-vl"));

@@ -86,7 +86,6 @@ class Strand : public std::enable_shared_from_this<Strand> {
   };
   using Lock = std::unique_lock<std::mutex>;
 
-  void check(const Node& node, const Front& front) const;
   Op define(const NodePtr& node);
   std::shared_ptr<Slot> define(const std::string& name);
 
