@@ -29,6 +29,7 @@ struct Capabilities {
   bool completion = true;  ///< goes on from any text
   bool chat = false;       ///< takes messages: gen() has to come first in an assistant turn
   bool select = false;
+  bool unconditional = false;                             ///< select() also scores choices without the prompt
   bool regex = false, json_schema = false, ebnf = false;  ///< constraints of gen()
   bool stop_regex = false, stop_token_ids = false;
   bool logprobs = false;

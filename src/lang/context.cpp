@@ -120,6 +120,19 @@ Context::Context(const RunOptions& options, std::shared_ptr<Backend> chosen, boo
       api_spec_tokens(capabilities.api_speculation && !is_streaming ? options.api_spec_tokens : 0),
       streaming(is_streaming) {}
 
+GenOptions Context::options_of(const Gen& gen) const {
+  GenOptions options = merge(gen.options, defaults);
+  if (gen.typed && !capabilities.regex) options.regex.clear();
+  if (gen.typed && !capabilities.json_schema) options.json_schema.clear();
+  if (format.stop.empty()) return options;
+  std::vector<std::string> stop = options.stop.items();
+  for (const std::string& s : format.stop) {
+    if (std::find(stop.begin(), stop.end(), s) == stop.end()) stop.push_back(s);
+  }
+  options.stop = std::move(stop);
+  return options;
+}
+
 void Context::add(const std::shared_ptr<Strand>& strand) {
   bool cancelled = false;
   {

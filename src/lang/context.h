@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "lang/node.h"
 #include "sgl/program_run.h"
 
 namespace sgl::lang {
@@ -61,6 +62,9 @@ class Context : public std::enable_shared_from_this<Context> {
   /// Throws InvalidArgument if there is no backend or the defaults are wrong.
   static std::shared_ptr<Context> create(const RunOptions& options, bool streaming);
 
+  /// What a gen() asks for here: its options over the run's over the table's, and the chat format's stop strings. The
+  /// constraint of a type is left out where the backend has none: what comes is parsed anyway.
+  GenOptions options_of(const Gen& gen) const;
   void add(const std::shared_ptr<Strand>& strand);
   int next_state() { return num_states_++; }
   /// The body has returned: nothing more will be defined.

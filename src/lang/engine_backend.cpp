@@ -109,6 +109,7 @@ class EngineBackend final : public Backend {
     return {.completion = true,
             .chat = false,
             .select = true,
+            .unconditional = true,
             .regex = grammars,
             .json_schema = grammars,
             .ebnf = grammars,

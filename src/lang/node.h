@@ -24,7 +24,7 @@ struct Reference {
 struct Gen {
   std::string name;
   GenOptions options;
-  std::string type;  ///< of a typed one, for messages; empty: text
+  bool typed = false;  ///< the constraint is that of a Key's type
   const ReasoningFormat* reasoning = nullptr;
 };
 struct Select {

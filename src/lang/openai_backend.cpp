@@ -84,6 +84,7 @@ Capabilities OpenAiBackend::capabilities() const {
     return {.completion = false,
             .chat = true,
             .select = o.select_by_schema,
+            .unconditional = o.select_by_schema,
             .json_schema = true,
             .images = true,
             .multiple = true,
@@ -267,11 +268,6 @@ size_t count_characters(const std::string& text) {
 /// Prompt and choice are echoed with their log-probabilities. Scores begin at the first token that reaches beyond the
 /// prompt in any of the choices. Servers that do not echo with log-probabilities refuse this, and say so.
 void OpenAiBackend::score_by_echo(ScoreCall call, ScoreSink sink) {
-  if (call.unconditional) {
-    sink({{},
-          Error(ErrorKind::Unsupported, "select: the backend " + name() + " cannot score choices without the prompt")});
-    return;
-  }
   Json prompts = Json::array();
   for (const std::string& choice : call.choices) prompts.push_back(call.prompt.text + choice);
   Json body{{"model", api_->options().model},

@@ -135,6 +135,7 @@ RuntimeBackend::RuntimeBackend(std::string url, ApiOptions options) {
   capabilities_ = {.completion = true,
                    .chat = false,
                    .select = true,
+                   .unconditional = true,
                    .regex = grammars,
                    .json_schema = grammars,
                    .ebnf = grammars,

@@ -130,6 +130,7 @@ Capabilities ScriptedBackend::all() {
   return {.completion = true,
           .chat = false,
           .select = true,
+          .unconditional = true,
           .regex = true,
           .json_schema = true,
           .ebnf = true,

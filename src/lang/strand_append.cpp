@@ -27,14 +27,20 @@ class Check {
   void operator()(const Gen& gen) const {
     const std::string what = call_name("gen", gen.name);
     needs_place(what);
-    check_capabilities(merge(gen.options, context_.defaults), can_, backend(),
-                       gen.type.empty() ? what : fmt::format("{} of type {}", what, gen.type));
+    const GenOptions options = context_.options_of(gen);
+    check_lengths(options, what);  // may contradict each other only now that the run's are merged in
+    check_capabilities(options, can_, backend(), what);
   }
   void operator()(const Select& select) const {
     const std::string what = call_name("select", select.name);
     if (!can_.select || one_call_) {
       refuse(ErrorKind::Unsupported, fmt::format("{}: select is not supported by the backend {}{}", what, backend(),
                                                  can_.select ? " in a speculated turn" : ""));
+    }
+    if (select.method.needs_unconditional && !can_.unconditional) {
+      refuse(ErrorKind::Unsupported,
+             fmt::format("{}: the backend {} cannot score choices without the prompt, which the method {} needs", what,
+                         backend(), select.method.name));
     }
     needs_place(what);
   }

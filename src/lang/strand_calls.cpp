@@ -31,20 +31,8 @@ Prompt Strand::prompt() const {
   return out;
 }
 
-GenOptions Strand::options_of(const Gen& gen) const {
-  GenOptions options = merge(gen.options, context_->defaults);
-  if (!context_->format.stop.empty()) {
-    std::vector<std::string> stop = options.stop.items();
-    for (const std::string& s : context_->format.stop) {
-      if (std::find(stop.begin(), stop.end(), s) == stop.end()) stop.push_back(s);
-    }
-    options.stop = std::move(stop);
-  }
-  return options;
-}
-
 void Strand::generate(Op op, const Gen& gen, Lock& lock) {
-  GenOptions options = options_of(gen);
+  GenOptions options = context_->options_of(gen);
   if (speculate(op, gen, options, lock)) return;
   GenerateCall call{.variable = gen.name, .state = number_, .prompt = prompt(), .options = std::move(options)};
   auto on_done = [self = shared_from_this(), op](Outcome<Generated>&& outcome) {

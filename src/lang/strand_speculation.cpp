@@ -42,7 +42,7 @@ bool Strand::speculate(const Op& op, const Gen& gen, const GenOptions& options, 
     surplus_.clear();
     return false;
   }
-  if (!surplus_.empty() && same(shared_options(options), shared_options(options_of(*surplus_gen_)))) {
+  if (!surplus_.empty() && same(shared_options(options), shared_options(context_->options_of(*surplus_gen_)))) {
     if (std::optional<std::string> text = surplus_.take(options.stop.items(), *options.max_tokens)) {
       deliver(op, gen, {std::move(*text)}, {}, lock);
       return true;
@@ -106,7 +106,7 @@ void Strand::send_turn(const std::string& role, int attempt, Lock& lock) {
   for (const Op& op : pattern_) {
     const auto* gen = std::get_if<Gen>(&op.node->what);
     if (gen == nullptr) continue;
-    GenOptions options = shared_options(options_of(*gen));
+    GenOptions options = shared_options(context_->options_of(*gen));
     if (!can_be_cut(options) || (shared && !same(*shared, options))) {
       fail_locked(
           Error(ErrorKind::InvalidArgument,
@@ -144,7 +144,7 @@ void Strand::turn_came(const std::string& role, int attempt, Outcome<Generated>&
         else
           parts.push_back({.is_gen = false, .text = text->text});
       } else if (const auto* gen = std::get_if<Gen>(&op.node->what)) {
-        parts.push_back({.is_gen = true, .text = {}, .stop = options_of(*gen).stop.items()});
+        parts.push_back({.is_gen = true, .text = {}, .stop = context_->options_of(*gen).stop.items()});
       }
     }
     const std::string reply = outcome.value.texts.empty() ? "" : outcome.value.texts[0];
