@@ -34,6 +34,7 @@ struct Capabilities {
   bool stop_regex = false, stop_token_ids = false;
   bool logprobs = false;
   bool images = false;
+  bool videos = false;
   bool multiple = true;          ///< n > 1
   bool prefix_cache = false;     ///< a prefix that was sent once is cheap later
   bool api_speculation = false;  ///< calls are dear, so that one for several gens pays (RunOptions::api_spec_tokens)

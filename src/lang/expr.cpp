@@ -101,7 +101,7 @@ Expr assistant(const Expr& content) { return role("assistant", content); }
 
 Expr image(std::string_view path_or_bytes) { return make_expr(lang::Media{lang::encode_image(path_or_bytes)}); }
 Expr video(const std::string& path, int num_frames) {
-  return make_expr(lang::Media{lang::encode_video(path, num_frames)});
+  return make_expr(lang::Media{lang::encode_video(path, num_frames), true});
 }
 
 Expr separate_reasoning(const Expr& expr, std::string_view model_type) {

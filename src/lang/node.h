@@ -45,7 +45,8 @@ struct CaptureEnd {
   std::string name;
 };
 struct Media {
-  std::string base64;
+  std::string base64;  ///< of a video: with "video:" before it
+  bool is_video = false;
 };
 /// Asks the backend to compute the text so far; what fork() does.
 struct Commit {};

@@ -134,6 +134,44 @@ TEST(OpenAiChat, ReasoningModelsSchemasSamplesPicturesAndExtras) {
   });
 }
 
+TEST(OpenAiChat, StopStringsThatTheApiDoesNotTakeEndTheTextHere) {
+  within_patience([] {
+    TestServer server([](const TestCall&) { return json(chat_answer("one. two; three", "length")); });
+    ApiOptions o = options_for(server);
+    o.reasoning_model = true;
+    const auto body = [](State& s) { s += user("Count") + assistant(gen("a", {.stop = {";", "."}})); };
+    auto r = run_with({.backend = openai_chat(o)}, body);
+    EXPECT_EQ(r["a"], "one");
+    EXPECT_EQ(r["a"].meta().finish_reason, "stop");
+    EXPECT_EQ(r["a"].meta().matched, ".");
+    auto live = stream_with({.backend = openai_chat(o)}, body);
+    std::string text;
+    for (std::string_view piece : live.text_iter("a")) text += piece;
+    EXPECT_EQ(text, "one");
+  });
+}
+
+TEST(OpenAiChat, PicturesAndSchemasAreSentAsTheApiTakesThem) {
+  within_patience([] {
+    TestServer server([](const TestCall&) { return json(chat_answer("{}")); });
+    auto r = run_with({.backend = openai_chat(options_for(server))}, [](State& s) {
+      s += user(image("GIF89a-pixels") + image("RIFF1234WEBP-pixels") + image("\xFF\xD8\xFF-pixels")) +
+           assistant(gen("a b/ü", {.json_schema = R"({"type":"object"})"}));
+      s.sync();
+      s += user("A list") + assistant(gen(Key<std::vector<int>>{"list"}));
+    });
+    const Error error = error_of([&] { r.sync(); });
+    EXPECT_EQ(error.kind(), ErrorKind::Unsupported);
+    EXPECT_TRUE(contains(error.what(), "gen(\"list\")")) << error.what();
+    const Json body = server.body(0);
+    const Json content = body.at("messages").at(0).at("content");
+    EXPECT_TRUE(contains(content.at(1).at("image_url").at("url"), "data:image/gif;"));
+    EXPECT_TRUE(contains(content.at(2).at("image_url").at("url"), "data:image/webp;"));
+    EXPECT_TRUE(contains(content.at(3).at("image_url").at("url"), "data:image/jpeg;"));
+    EXPECT_EQ(body.at("response_format").at("json_schema").at("name"), "a_b___");
+  });
+}
+
 TEST(OpenAiChat, SelectBySchemaIfAskedFor) {
   within_patience([] {
     TestServer server([](const TestCall&) { return json(chat_answer(R"({"choice":"no"})")); });
@@ -225,7 +263,7 @@ TEST(Anthropic, TheSystemTurnStandsApartAndStaysForTheNextCall) {
     o.base_url = server.url();
     auto r = run_with({.backend = anthropic(o)}, [](State& s) {
       ask(s);
-      s += user("And Italy?") + assistant(gen("b"));
+      s += sgl::system("Be kind, too.") + user("And Italy?") + assistant(gen("b"));
     });
     EXPECT_EQ(r["b"], "Paris.");
     EXPECT_EQ(r["b"].meta().finish_reason, "stop");
@@ -238,7 +276,7 @@ TEST(Anthropic, TheSystemTurnStandsApartAndStaysForTheNextCall) {
                                     {"temperature", 0.0},
                                     {"stop_sequences", {"\n"}},
                                     {"messages", {{{"role", "user"}, {"content", "Capital of France?"}}}}}));
-    EXPECT_EQ(server.body(1).at("system"), "Be brief.");
+    EXPECT_EQ(server.body(1).at("system"), "Be brief.\n\nBe kind, too.");
     EXPECT_EQ(server.body(1).at("messages").size(), 3);
   });
 }

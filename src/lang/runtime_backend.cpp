@@ -143,6 +143,7 @@ RuntimeBackend::RuntimeBackend(std::string url, ApiOptions options) {
                    .stop_token_ids = true,
                    .logprobs = true,
                    .images = model.value("has_image_understanding", false),
+                   .videos = model.value("has_image_understanding", false),
                    .multiple = true,
                    .prefix_cache = true};
   if (!options.chat_template.empty()) {

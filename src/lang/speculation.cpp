@@ -14,6 +14,19 @@ std::optional<StopMatch> find_stop(std::string_view text, const std::vector<std:
   return first;
 }
 
+void cut_at_stop(Generated& generated, const std::vector<std::string>& stops) {
+  for (std::string& text : generated.texts) {
+    const std::optional<StopMatch> stop = find_stop(text, stops);
+    if (!stop) continue;
+    if (&text == &generated.texts[0]) {
+      generated.meta.finish_reason = "stop";
+      generated.meta.matched = text.substr(stop->begin, stop->size);
+      std::erase_if(generated.token_ends, [&](size_t end) { return end > stop->begin; });
+    }
+    text.resize(stop->begin);
+  }
+}
+
 std::optional<std::vector<std::string>> match_pattern(const std::vector<PatternPart>& pattern, std::string_view reply,
                                                       bool cut) {
   std::vector<std::string> texts;

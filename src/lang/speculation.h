@@ -32,6 +32,8 @@ struct StopMatch {
   size_t begin, size;
 };
 std::optional<StopMatch> find_stop(std::string_view text, const std::vector<std::string>& stops);
+/// Ends the texts before their earliest stop string, for an API that takes none.
+void cut_at_stop(Generated& generated, const std::vector<std::string>& stops);
 
 /// One part of a pattern: a text that must come, or a gen with its stop strings.
 struct PatternPart {

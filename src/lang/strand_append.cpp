@@ -61,11 +61,11 @@ class Check {
     refuse(ErrorKind::InvalidArgument, fmt::format("the end of a {} turn, but {}", end.role,
                                                    role_.empty() ? "none is open" : "the open one is of " + role_));
   }
-  void operator()(const Media&) const {
-    if (!can_.images) {
-      refuse(
-          ErrorKind::Unsupported,
-          fmt::format("image(): pictures are not supported by the backend {}; it needs a model that sees", backend()));
+  void operator()(const Media& media) const {
+    if (!(media.is_video ? can_.videos : can_.images)) {
+      refuse(ErrorKind::Unsupported,
+             fmt::format("{} not supported by the backend {}; it needs a model that sees",
+                         media.is_video ? "video(): videos are" : "image(): pictures are", backend()));
     }
     needs_turn("a picture");
   }
