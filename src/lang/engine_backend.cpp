@@ -117,7 +117,7 @@ class EngineBackend final : public Backend {
             .stop_token_ids = true,
             .logprobs = true,
             .multiple = true,
-            .prefix_cache = true};
+            .prefix_cache = !engine_->options().disable_radix_cache};
   }
   const ChatFormat& chat_format() const override { return format_; }
 
