@@ -140,7 +140,7 @@ int run_program(const std::vector<std::string>& arguments, World& world) {
     });
   };
   if (flags.explain) {
-    world.out << explain(trace(body));
+    world.out << explain(trace_with({.gen = program.options}, body));
     return 0;
   }
   const RunOptions options{.backend = make_backend(flags, world), .gen = program.options};

@@ -137,6 +137,7 @@ TEST(RunProgram, StreamsTheTextAndExplainsTheCalls) {
   const Ran explained(program, {"--explain"});
   EXPECT_TRUE(has(explained.out, "1. state 0: gen(\"x\") after 2 bytes, \"a \"")) << explained.out;
   EXPECT_TRUE(explained.calls.empty());
+  EXPECT_TRUE(has(Ran("options: {max_tokens: 9}\n" + program, {"--explain"}).out, "max_tokens 9"));
 }
 
 TEST(RunProgram, MistakesAreReportedWithFileAndLine) {

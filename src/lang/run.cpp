@@ -6,10 +6,18 @@
 
 #include "base/progress.h"
 #include "lang/context.h"
+#include "lang/options.h"
 #include "lang/strand.h"
 #include "sgl/program_run.h"
 
 namespace sgl::lang {
+
+RunOptions merge_options(const RunOptions& call, const RunOptions& program) {
+  return {.backend = call.backend ? call.backend : program.backend,
+          .gen = merge(call.gen, program.gen),
+          .api_spec_tokens = call.api_spec_tokens > 0 ? call.api_spec_tokens : program.api_spec_tokens,
+          .stop = call.stop.stop_possible() ? call.stop : program.stop};
+}
 
 struct RunCore::Impl {
   explicit Impl(std::shared_ptr<Context> c) : context(std::move(c)), root(Strand::create(context)) {}
@@ -154,6 +162,7 @@ void run_rows(size_t rows, const BatchOptions& options, const std::function<void
         if (!failed) each(row, std::move(core));
       } catch (...) {
         failed = std::current_exception();
+        next = rows;
       }
       if (bar) bar->update(++done);
     }

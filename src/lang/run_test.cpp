@@ -425,6 +425,43 @@ TEST(Batch, AFailedRowKeepsItsErrorAndLeavesTheOthersAlone) {
   });
 }
 
+TEST(Batch, ACallbackThatThrowsEndsTheBatch) {
+  within_patience([] {
+    std::atomic<int> begun{0};
+    std::vector<int> rows(1000);
+    EXPECT_THROW(run_batch([&](State&, int) { ++begun; }, rows, {.num_threads = 2, .run = {.backend = scripted({"x"})}},
+                           [](size_t, auto&&) { throw std::out_of_range("enough"); }),
+                 std::out_of_range);
+    EXPECT_LE(begun, 4);  // a thread may have been past the look at the next row, and one row further
+  });
+}
+
+TEST(Batch, AProgramWithOptionsGoesWhereverABodyDoes) {
+  within_patience([] {
+    auto backend = scripted({"x"});
+    auto p = program([](State& s, int i) { s += cat("row ", i) + gen("x"); },
+                     {.backend = scripted({"not this"}), .gen = {.max_tokens = 5, .temperature = 0.5}});
+    const RunOptions call{.backend = backend, .gen = {.temperature = 0}};
+    const std::vector<int> rows = {1, 2};
+    int seen = 0;
+    EXPECT_EQ(run_with(call, p, 1)["x"], "x");
+    EXPECT_EQ(stream_with(call, p, 1)["x"].str(), "x");
+    EXPECT_EQ(run_batch(p, rows, {.run = call})[1]["x"], "x");
+    run_batch(p, rows, {.run = call}, [&](size_t, auto&& r) { seen += r["x"] == "x" ? 1 : 0; });
+    EXPECT_EQ(seen, 2);
+    ASSERT_EQ(backend->calls().size(), 6);
+    for (const GenerateCall& c : backend->calls()) {
+      EXPECT_EQ(c.options.temperature, 0);
+      EXPECT_EQ(c.options.max_tokens, 5);
+    }
+    EXPECT_EQ(trace(p, 3).at(0).options.max_tokens, 5);
+    EXPECT_EQ(trace_with({.gen = {.max_tokens = 7}}, p, 3).at(0).options.max_tokens, 7);
+    EXPECT_EQ(run(p, 1)["x"], "not this");
+    EXPECT_EQ(stream(p, 1)["x"].str(), "not this");
+    EXPECT_EQ(run_batch(p, rows)[0]["x"], "not this");
+  });
+}
+
 TEST(Batch, ACallbackGetsEachRowOnce) {
   within_patience([] {
     std::vector<int> rows(100);
