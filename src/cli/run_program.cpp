@@ -115,7 +115,7 @@ Json value_of(const Var& var) { return var.is_list() ? Json(var.list()) : Json(v
 
 void print_result(const ProgramFile& program, const Arguments& arguments, const State& s, bool as_json, World& world) {
   if (!as_json) {
-    world.out << (program.output.parts.empty() ? s.text() : expand(program.output, arguments, s)) << '\n';
+    world.out << (program.output.parts.empty() ? s.text() : expand_output(program, arguments, s)) << '\n';
     return;
   }
   Json out{{"text", s.text()}, {"variables", Json::object()}, {"messages", Json::array()}};
