@@ -36,7 +36,8 @@ class Strand : public std::enable_shared_from_this<Strand> {
   explicit Strand(std::shared_ptr<Context> context);
 
   void append(const Expr& expr);
-  /// The newest definition, or null. After an error: never null, but a slot that holds it.
+  /// The newest definition, or null. Throws InvalidArgument for a variable of the open turn if that is one call, and
+  /// what poisoned the state instead of null.
   std::shared_ptr<Slot> find(std::string_view name);
   bool contains(std::string_view name) const;
   Variables variables() const;
