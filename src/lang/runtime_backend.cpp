@@ -10,6 +10,7 @@
 #include <fmt/format.h>
 
 #include "lang/api_client.h"
+#include "lang/request_id.h"
 #include "lang/score_border.h"
 #include "sgl/program_backend.h"
 

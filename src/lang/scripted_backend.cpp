@@ -216,6 +216,8 @@ void ScriptedBackend::score(ScoreCall call, ScoreSink sink) {
         out.value = impl->score(call);
       } catch (const Error& error) {
         out.error = error;
+      } catch (const std::exception& error) {
+        out.error = Error(ErrorKind::Internal, error.what());
       }
     } else {  // the first choice is the likeliest
       out.value.choices = call.choices;

@@ -137,7 +137,7 @@ void Strand::launch(std::function<void(std::stop_token)> call, Lock& lock) {
     }
   };
   const std::shared_ptr<Gate> gate = context_->gate;
-  const Prompt shown = gate ? prompt() : Prompt{};
+  const Prompt shown = gate && context_->row < 2 ? prompt() : Prompt{};  // the first two say what is shared
   lock.unlock();
   if (gate)
     gate->pass(context_->row, shown, std::move(go));

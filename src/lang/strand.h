@@ -103,6 +103,7 @@ class Strand : public std::enable_shared_from_this<Strand> {
   void commit(Lock& lock);
 
   Prompt prompt() const;
+  /// `call` is run once.
   void launch(std::function<void(std::stop_token)> call, Lock& lock);
   void generate(Op op, const Gen& gen, Lock& lock);
   void send_generate(Op op, GenerateCall call, std::function<void(Outcome<Generated>&&)> on_done, Lock& lock);

@@ -50,10 +50,9 @@ void Strand::send_generate(Op op, GenerateCall call, std::function<void(Outcome<
     sink.on_text = [self = shared_from_this(), op](std::string_view piece) { self->receive_piece(op, piece); };
   }
   launch(
-      [self = shared_from_this(), call = std::move(call), sink = std::move(sink)](std::stop_token token) {
-        GenerateCall sent = call;
-        sent.stop = std::move(token);
-        self->context_->backend->generate(std::move(sent), sink);
+      [self = shared_from_this(), call = std::move(call), sink = std::move(sink)](std::stop_token token) mutable {
+        call.stop = std::move(token);
+        self->context_->backend->generate(std::move(call), std::move(sink));
       },
       lock);
 }
@@ -114,11 +113,10 @@ void Strand::select(Op op, const Select& select, Lock& lock) {
                  .choices = select.choices.texts,
                  .unconditional = select.method.needs_unconditional};
   launch(
-      [self = shared_from_this(), call = std::move(call), op](std::stop_token token) {
-        ScoreCall sent = call;
-        sent.stop = std::move(token);
+      [self = shared_from_this(), call = std::move(call), op](std::stop_token token) mutable {
+        call.stop = std::move(token);
         self->context_->backend->score(
-            std::move(sent), [self, op](Outcome<ChoiceScores>&& outcome) { self->selected(op, std::move(outcome)); });
+            std::move(call), [self, op](Outcome<ChoiceScores>&& outcome) { self->selected(op, std::move(outcome)); });
       },
       lock);
 }
