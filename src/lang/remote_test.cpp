@@ -183,6 +183,47 @@ TEST(OpenAiChat, SelectBySchemaIfAskedFor) {
   });
 }
 
+TEST(OpenAiChat, ThreeFieldsAreOneCallOfASlowServer) {
+  within_patience([] {
+    TestServer server([](const TestCall& call) {
+      int prompt_tokens = 0;  // a byte is a token here
+      for (const Json& m : call.body.at("messages"))
+        prompt_tokens += static_cast<int>(m.at("content").get<std::string>().size());
+      const std::string asked = call.body["messages"].back()["content"];
+      const std::map<std::string, std::string> answers = {{"Name?", "Ada"}, {"Job?", "engineer"}, {"Home?", "London"}};
+      const std::string text = answers.contains(asked) ? answers.at(asked) : "Name: Ada\nJob: engineer\nHome: London";
+      Json answer = chat_answer(text);
+      answer["usage"] = {{"prompt_tokens", prompt_tokens}, {"completion_tokens", text.size()}};
+      return TestReply{.body = answer.dump(), .delay = 200ms};
+    });
+    const std::vector<std::string> fields = {"name", "job", "home"};
+    const auto check = [&](auto& r) {
+      EXPECT_EQ(r["name"], "Ada");
+      EXPECT_EQ(r["job"], "engineer");
+      EXPECT_EQ(r["home"], "London");
+    };
+    auto one_by_one = run_with({.backend = openai_chat(options_for(server))}, [](State& s) {
+      s += sgl::system("You invent characters.");
+      s += user("Name?") + assistant(gen("name")) + user("Job?") + assistant(gen("job"));
+      s += user("Home?") + assistant(gen("home"));
+    });
+    check(one_by_one);
+    EXPECT_EQ(server.calls().size(), 3);
+    int prompt_tokens = 0;
+    for (const std::string& field : fields) prompt_tokens += one_by_one[field].meta().prompt_tokens;
+
+    auto together = run_with({.backend = openai_chat(options_for(server)), .api_spec_tokens = 64}, [](State& s) {
+      s += sgl::system("You invent characters.") + user("Name, Job, Home?");
+      s += assistant("Name: " + gen("name", {.stop = "\n"}) + "\nJob: " + gen("job", {.stop = "\n"}) +
+                     "\nHome: " + gen("home", {.stop = "\n"}));
+    });
+    check(together);
+    EXPECT_EQ(server.calls().size(), 4);
+    EXPECT_EQ(together["home"].meta().prompt_tokens, 38);
+    EXPECT_EQ(prompt_tokens, 27 + 34 + 47);
+  });
+}
+
 TEST(OpenAiCompletion, SendsTheTextAndSpeculatesWithTokens) {
   within_patience([] {
     TestServer server([](const TestCall&) {

@@ -190,14 +190,6 @@ TEST(ChatSpeculation, StreamsAndForksDoWithout) {
   EXPECT_EQ(backend->calls().at(0).options.max_tokens, 128);
 }
 
-TEST(ChatSpeculation, OneCallFillsThreeVariablesOfAnApiThatAnswersLater) {
-  auto backend = chat_api({"Title: Dune\nAuthor: Frank Herbert\nYear: 1965."});
-  backend->set_latency(1ms);
-  auto r = run_with({.backend = backend, .api_spec_tokens = 64}, novel);
-  EXPECT_EQ(r["year"], "1965");
-  EXPECT_EQ(backend->calls().size(), 1);
-}
-
 // ── Completion ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 void fields(State& s) {
