@@ -215,7 +215,8 @@ def batch(s, country):
 
 
 def formats():
-    return {name: {"roles": {role: list(marks) for role, marks in t.role_prefix_and_suffix.items()},
+    # janus-pro spells its user role "User", so nothing there finds it.
+    return {name: {"roles": {role.lower(): list(marks) for role, marks in t.role_prefix_and_suffix.items()},
                    "default_system": t.default_system_prompt or "", "stop": list(t.stop_str), "image_mark": t.image_token,
                    "system_in_first_user": t.style == ChatTemplateStyle.LLAMA2}
             for name, t in chat_template_registry.items()}
