@@ -6,7 +6,9 @@
 
 #include "lang/api_client.h"
 #include "lang/media.h"
+#include "lang/speculation.h"
 #include "sgl/program_backend.h"
+#include "sgl/program_json.h"
 
 namespace sgl::lang {
 namespace {
@@ -74,7 +76,11 @@ Json AnthropicBackend::make_body(const GenerateCall& call) const {
   body["temperature"] = std::min(*o.temperature, 1.0);
   if (*o.top_p != 1) body["top_p"] = *o.top_p;
   if (*o.top_k != -1) body["top_k"] = *o.top_k;
-  if (!o.stop.items().empty()) body["stop_sequences"] = o.stop.items();
+  Json stops = Json::array();
+  for (const std::string& stop : o.stop.items()) {
+    if (!trim(stop).empty()) stops.push_back(stop);
+  }
+  if (!stops.empty()) body["stop_sequences"] = std::move(stops);
   if (*o.frequency_penalty != 0) warn_dropped(name(), "frequency_penalty");
   if (*o.presence_penalty != 0) warn_dropped(name(), "presence_penalty");
   if (*o.repetition_penalty != 1) warn_dropped(name(), "repetition_penalty");
@@ -87,8 +93,12 @@ Json AnthropicBackend::make_body(const GenerateCall& call) const {
 
 void AnthropicBackend::generate(GenerateCall call, GenerateSink sink) {
   Json body = make_body(call);
-  if (!sink.on_text) {
-    api_->post("/v1/messages", std::move(body), std::move(call.stop), [sink](Outcome<Json>&& answer) {
+  std::vector<std::string> blanks;  // stop strings that the API refuses; a text that is cut here cannot be streamed
+  for (const std::string& stop : call.options.stop.items()) {
+    if (trim(stop).empty()) blanks.push_back(stop);
+  }
+  if (!sink.on_text || !blanks.empty()) {
+    api_->post("/v1/messages", std::move(body), std::move(call.stop), [sink, blanks](Outcome<Json>&& answer) {
       Outcome<Generated> out{{}, std::move(answer.error)};
       if (!out.error) {
         std::string& text = out.value.texts.emplace_back();
@@ -101,6 +111,7 @@ void AnthropicBackend::generate(GenerateCall call, GenerateSink sink) {
         const Json& usage = answer.value.at("usage");
         meta.prompt_tokens = usage.value("input_tokens", 0);
         meta.completion_tokens = usage.value("output_tokens", 0);
+        cut_at_stop(out.value, blanks);
       }
       sink.on_done(std::move(out));
     });

@@ -35,20 +35,13 @@ Json content_of(const Message& message) {
   return parts;
 }
 
-Json response_format(const std::string& schema_text, const std::string& variable) {
-  Json schema = Json::parse(schema_text);
-  const auto type = schema.find("type");
-  if (type != schema.end() && *type != "object") {
-    throw Error(ErrorKind::Unsupported,
-                fmt::format("gen(\"{}\"): OpenAI's chat API takes JSON schemas of objects only, got type {}; make it a "
-                            "member of a struct",
-                            variable, type->dump()));
-  }
+Json response_format(const std::string& schema, const std::string& variable) {
   std::string name = variable.empty() ? "answer" : variable.substr(0, 64);  // the API's alphabet and length
   for (char& c : name) {
     if (std::isalnum(static_cast<unsigned char>(c)) == 0 && c != '_' && c != '-') c = '_';
   }
-  return {{"type", "json_schema"}, {"json_schema", {{"name", name}, {"schema", std::move(schema)}, {"strict", true}}}};
+  return {{"type", "json_schema"},
+          {"json_schema", {{"name", name}, {"schema", Json::parse(schema)}, {"strict", true}}}};
 }
 
 class OpenAiBackend final : public Backend {
