@@ -190,10 +190,11 @@ TEST(RunProgram, TheCommandLineIsChecked) {
   EXPECT_EQ(none.run({"run"}), 2);
   TestWorld two;
   EXPECT_EQ(two.run({"run", "x.yaml", "--url", "http://x", "--openai", "m"}), 2);
-  for (const std::vector<std::string>& flags : {std::vector<std::string>{"--stream", "--json"},
-                                                {"--explain", "--stream"},
-                                                {"--base-url", "http://x/v1"},
-                                                {"--url", "http://x", "--base-url", "http://x/v1"}}) {
+  const std::vector<std::vector<std::string>> contradictions = {{"--stream", "--json"},
+                                                                {"--explain", "--stream"},
+                                                                {"--base-url", "http://x/v1"},
+                                                                {"--url", "http://x", "--base-url", "http://x/v1"}};
+  for (const std::vector<std::string>& flags : contradictions) {
     EXPECT_EQ(Ran("steps: [a]", flags).status, 2) << flags[0];
   }
   TestWorld gone;

@@ -1,6 +1,6 @@
 #include "lang/options.h"
 
-#include <cmath>
+#include <limits>
 
 #include <fmt/format.h>
 
