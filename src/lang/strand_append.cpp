@@ -102,14 +102,16 @@ class Check {
 }  // namespace
 
 void Strand::Front::pass(const Node& node) {
-  if (const auto* begin = std::get_if<RoleBegin>(&node.what))
+  if (const auto* begin = std::get_if<RoleBegin>(&node.what)) {
     *this = {.role = begin->role, .content = false};
-  else if (std::holds_alternative<RoleEnd>(node.what))
+  } else if (std::holds_alternative<RoleEnd>(node.what)) {
     *this = {};
-  else if (const auto* text = std::get_if<Text>(&node.what))
+  } else if (const auto* text = std::get_if<Text>(&node.what)) {
     content = content || !text->text.empty();
-  else if (!std::holds_alternative<CaptureBegin>(node.what) && !std::holds_alternative<CaptureEnd>(node.what))
+  } else if (!std::holds_alternative<CaptureBegin>(node.what) && !std::holds_alternative<CaptureEnd>(node.what) &&
+             !std::holds_alternative<Commit>(node.what)) {
     content = true;
+  }
 }
 
 std::shared_ptr<Slot> Strand::define(const std::string& name) {
