@@ -1,5 +1,6 @@
 #pragma once
-// Which backend an example runs on: the same program text on each.
+// Which backend an example runs on: the same program text on each that can do what it asks for. Chat APIs take turns
+// alone and have no choices; an example that needs more ends with an error that says so.
 //
 //   EXAMPLE                        the default model in this process, downloaded once
 //   EXAMPLE MODEL                  another: a directory, a .gguf file or a hub id

@@ -42,9 +42,9 @@ void by_type(State& s, const std::string& name) {
 }
 
 void example() {
-  if (!default_backend()->capabilities().json_schema) {
+  if (const Capabilities can = default_backend()->capabilities(); !can.json_schema || !can.regex) {
     std::cout << "skipped: the backend " << default_backend()->name()
-              << " cannot constrain a generation. The schema would be\n"
+              << " cannot constrain a text by both. The schema would be\n"
               << json_schema_of<Character>() << "\n";
     return;
   }

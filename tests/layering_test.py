@@ -37,7 +37,8 @@ LAYERS = {
 }
 
 # Folders above the engine: they use include/sgl, the folders named in LAYERS, and these single headers.
-EXTRA_HEADERS = {"cli": ["checkpoint/hub.h", "bench/bench.h", "grammar/grammar.h", "grammar/explain.h",
+EXTRA_HEADERS = {"lang": ["grammar/regex_syntax.h"],
+                 "cli": ["checkpoint/hub.h", "bench/bench.h", "grammar/grammar.h", "grammar/explain.h",
                          "grammar/token_vocabulary.h", "text/tokenizer_json.h"]}
 
 # A public header that only its owner and the folders above that may include. Those not named here are for all.

@@ -7,9 +7,11 @@
 //   void debate(State& s, std::string plan) {
 //     s += "Plan: " + plan + "\n";
 //     auto sides = s.fork(2);                                        // the two branches run at the same time
-//     sides += [](int i) { return cat("Best argument ", i ? "against" : "for", " it: ") + gen("arg", {.stop = "\n"});
-//     }; s += "For: " + sides[0]["arg"] + "\nAgainst: " + sides[1]["arg"];   // does not wait s += "\nVerdict: " +
-//     gen("verdict");
+//     sides += [](int i) {
+//       return cat("Best argument ", i ? "against" : "for", " it: ") + gen("arg", {.stop = "\n"});
+//     };
+//     s += "For: " + sides[0]["arg"] + "\nAgainst: " + sides[1]["arg"];   // does not wait
+//     s += "\nVerdict: " + gen("verdict");
 //   }
 //   set_default_backend(engine({}));
 //   auto s = run(debate, "a four-day week");

@@ -29,10 +29,12 @@ struct Capabilities {
   bool completion = true;  ///< goes on from any text
   bool chat = false;       ///< takes messages: gen() has to come first in an assistant turn
   bool select = false;
+  bool unconditional = false;                             ///< select() also scores choices without the prompt
   bool regex = false, json_schema = false, ebnf = false;  ///< constraints of gen()
   bool stop_regex = false, stop_token_ids = false;
   bool logprobs = false;
   bool images = false;
+  bool videos = false;
   bool multiple = true;          ///< n > 1
   bool prefix_cache = false;     ///< a prefix that was sent once is cheap later
   bool api_speculation = false;  ///< calls are dear, so that one for several gens pays (RunOptions::api_spec_tokens)

@@ -78,7 +78,8 @@ struct Choices {
 Expr select_typed(std::string_view name, Choices choices, SelectOptions options);
 }  // namespace lang
 
-/// A generation whose text is a T: constrained where the backend can, parsed by s[key].
+/// A generation whose text is a T: constrained where the backend can (elsewhere say in the prompt what is wanted),
+/// parsed by s[key].
 template <class T>
 Expr gen(const Key<T>& key, GenOptions options = {}) {
   if constexpr (std::same_as<T, std::string>)

@@ -4,6 +4,7 @@
 #include <concepts>
 #include <functional>
 #include <iterator>
+#include <map>
 #include <memory>
 #include <optional>
 #include <span>
@@ -50,10 +51,11 @@ class RunCore {
   void run_here(const std::function<void(State&)>& body);  ///< throws what the body throws
   void run_in_thread(std::function<void(State&)> body);
   void keep_error(const std::function<void(State&)>& body);  ///< runs here; what it throws is kept
-  Var var(
-      std::string_view name) const;  ///< waits until something defines it; throws NotFound when nothing can any more
-  void wait_for_body() const;        ///< throws what the body threw
-  void sync() const;                 ///< likewise, and what the queue threw
+  /// Waits until something defines it; throws NotFound when nothing can any more.
+  Var var(std::string_view name) const;
+  void body_ended() const;     ///< waits for it, however it ends
+  void wait_for_body() const;  ///< likewise; throws what the body threw
+  void sync() const;           ///< likewise, and what the queue threw
   const Error* error() const;
   void cancel();
 
@@ -105,6 +107,7 @@ struct Box<void> {};
 }  // namespace lang
 
 /// A run: its state, and what its body returned. Destroying an unfinished one cancels it. Move-only.
+/// What it says of the state waits until the body has said it, or has ended.
 template <class R>
 class Run : public State {
  public:
@@ -121,6 +124,34 @@ class Run : public State {
   template <class T>
   T operator[](const Key<T>& key) const {
     return core_->var(key.name).template as<T>();
+  }
+  template <class T>
+  std::vector<T> list(const Key<T>& key) const {
+    return core_->var(key.name).template list_as<T>();
+  }
+  std::vector<std::string> list(std::string_view name) const { return core_->var(name).list(); }
+  template <class T>
+  Maybe<T> try_get(const Key<T>& key) const {
+    return lang::attempt<T>([&] { return (*this)[key]; });
+  }
+  Maybe<std::string> try_get(std::string_view name) const { return try_get(Key<std::string>{name}); }
+  /// Waits until something defines the name, or the body has ended.
+  bool contains(std::string_view name) const {
+    if (!State::contains(name)) core_->body_ended();
+    return State::contains(name);
+  }
+  /// Waits for the body, as those below do.
+  std::map<std::string, Var> variables() const {
+    core_->body_ended();
+    return State::variables();
+  }
+  std::string text() const {
+    core_->wait_for_body();
+    return State::text();
+  }
+  std::vector<Message> messages() const {
+    core_->wait_for_body();
+    return State::messages();
   }
   /// Waits for the body and all that it appended; throws.
   void sync() const { core_->sync(); }
@@ -167,29 +198,8 @@ void call_row(Box<R>& box, F& f, State& s, std::tuple<A...>& row) {
 
 }  // namespace lang
 
-/// Runs `f(state, args…)` on this thread and returns when the body has; what it appended may still run.
-template <class F, class... A>
-auto run_with(const RunOptions& options, F&& f, A&&... args) {
-  using R = lang::ResultOf<std::remove_reference_t<F>, A...>;
-  auto core = std::make_unique<lang::RunCore>(options, false);
-  auto box = std::make_shared<lang::Box<R>>();
-  core->run_here([&](State& s) { lang::call_into(*box, f, s, std::forward<A>(args)...); });
-  return Run<R>(std::move(core), std::move(box));
-}
-
-/// Starts `f(state, args…)` on a thread of its own and returns at once; texts can be read as they are made. Arguments
-/// are copied, as std::thread does; views become strings and vectors.
-template <class F, class... A>
-auto stream_with(const RunOptions& options, F f, A&&... args) {
-  using R = lang::ResultOf<F, lang::OwnedType<A>&...>;
-  auto core = std::make_unique<lang::RunCore>(options, true);
-  auto box = std::make_shared<lang::Box<R>>();
-  auto kept = std::make_shared<std::tuple<lang::OwnedType<A>...>>(lang::own(std::forward<A>(args))...);
-  core->run_in_thread([box, kept, f = std::move(f)](State& s) mutable { lang::call_row(*box, f, s, *kept); });
-  return Run<R>(std::move(core), std::move(box));
-}
-
-/// A program with its options; called, it runs.
+/// A program with its options; called, it runs. Options that are given where it runs, in a RunOptions or a
+/// BatchOptions, beat them one by one.
 template <class F>
 class Program;
 
@@ -200,6 +210,8 @@ template <class F>
 struct IsProgram<Program<F>> : std::true_type {};
 template <class F>
 concept Body = !IsProgram<std::remove_cvref_t<F>>::value;
+/// What a program's own options say where those of the call do not.
+RunOptions merge_options(const RunOptions& call, const RunOptions& program);
 }  // namespace lang
 
 template <class F>
@@ -222,27 +234,50 @@ Program<F> program(F f, RunOptions options = {}) {
   return {std::move(f), std::move(options)};
 }
 
+/// Runs `f(state, args…)` on this thread and returns when the body has; what it appended may still run.
 template <lang::Body F, class... A>
+auto run_with(const RunOptions& options, F&& f, A&&... args) {
+  using R = lang::ResultOf<std::remove_reference_t<F>, A...>;
+  auto core = std::make_unique<lang::RunCore>(options, false);
+  auto box = std::make_shared<lang::Box<R>>();
+  core->run_here([&](State& s) { lang::call_into(*box, f, s, std::forward<A>(args)...); });
+  return Run<R>(std::move(core), std::move(box));
+}
+template <class F, class... A>
+auto run_with(const RunOptions& options, const Program<F>& p, A&&... args) {
+  return run_with(lang::merge_options(options, p.options()), p.body(), std::forward<A>(args)...);
+}
+
+/// Starts `f(state, args…)` on a thread of its own and returns at once; texts can be read as they are made. Arguments
+/// are copied, as std::thread does; views become strings and vectors.
+template <lang::Body F, class... A>
+auto stream_with(const RunOptions& options, F f, A&&... args) {
+  using R = lang::ResultOf<F, lang::OwnedType<A>&...>;
+  auto core = std::make_unique<lang::RunCore>(options, true);
+  auto box = std::make_shared<lang::Box<R>>();
+  auto kept = std::make_shared<std::tuple<lang::OwnedType<A>...>>(lang::own(std::forward<A>(args))...);
+  core->run_in_thread([box, kept, f = std::move(f)](State& s) mutable { lang::call_row(*box, f, s, *kept); });
+  return Run<R>(std::move(core), std::move(box));
+}
+template <class F, class... A>
+auto stream_with(const RunOptions& options, const Program<F>& p, A&&... args) {
+  return stream_with(lang::merge_options(options, p.options()), p.body(), std::forward<A>(args)...);
+}
+
+template <class F, class... A>
 auto run(F&& f, A&&... args) {
   return run_with({}, f, std::forward<A>(args)...);
 }
-template <class F, class... A>
-auto run(const Program<F>& p, A&&... args) {
-  return p(std::forward<A>(args)...);
-}
 
-template <lang::Body F, class... A>
+template <class F, class... A>
 auto stream(F f, A&&... args) {
   return stream_with({}, std::move(f), std::forward<A>(args)...);
-}
-template <class F, class... A>
-auto stream(const Program<F>& p, A&&... args) {
-  return stream_with(p.options(), p.body(), std::forward<A>(args)...);
 }
 
 /// Runs `f(state, row)` for every row (a tuple is spread over the parameters) on a pool of threads. `each(index, run)`
 /// gets every finished run, one at a time, in the order in which they end; then the run goes. A failed row keeps its
-/// error (Run::error()) and does not disturb the others.
+/// error (Run::error()) and does not disturb the others. What `each` throws ends the batch: no more rows begin, and it
+/// is thrown when those under way have ended.
 template <lang::Body F, class Rows, class Each>
 void run_batch(F&& f, Rows&& rows, const BatchOptions& options, Each&& each) {
   using Row = std::remove_cvref_t<decltype(*std::begin(rows))>;
@@ -274,10 +309,14 @@ auto run_batch(F&& f, Rows&& rows, const BatchOptions& options = {}) {
   return out;
 }
 
-/// Of a program with options: they count instead of BatchOptions::run.
+template <class F, class Rows, class Each>
+void run_batch(const Program<F>& p, Rows&& rows, BatchOptions options, Each&& each) {
+  options.run = lang::merge_options(options.run, p.options());
+  run_batch(p.body(), std::forward<Rows>(rows), options, std::forward<Each>(each));
+}
 template <class F, class Rows>
 auto run_batch(const Program<F>& p, Rows&& rows, BatchOptions options = {}) {
-  options.run = p.options();
+  options.run = lang::merge_options(options.run, p.options());
   return run_batch(p.body(), std::forward<Rows>(rows), options);
 }
 
@@ -296,12 +335,16 @@ std::vector<TracedCall> recorded_calls(const Backend& recorder);
 }  // namespace lang
 
 /// Runs the program on a backend that answers each gen() with its name in braces and each select() with its first
-/// choice; returns the calls in order. For tests, and for explain().
+/// choice; returns the calls in order. For tests, and for explain(). `options`: all but the backend count.
+template <class F, class... A>
+std::vector<TracedCall> trace_with(RunOptions options, F&& f, A&&... args) {
+  options.backend = lang::make_recorder();
+  run_with(options, f, std::forward<A>(args)...).sync();
+  return lang::recorded_calls(*options.backend);
+}
 template <class F, class... A>
 std::vector<TracedCall> trace(F&& f, A&&... args) {
-  const std::shared_ptr<Backend> recorder = lang::make_recorder();
-  run_with({.backend = recorder}, f, std::forward<A>(args)...).sync();
-  return lang::recorded_calls(*recorder);
+  return trace_with({}, f, std::forward<A>(args)...);
 }
 
 /// The calls as a text for people: a line each.

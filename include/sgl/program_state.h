@@ -37,7 +37,7 @@ namespace lang {
 class Slot;
 class Strand;
 class Context;
-[[noreturn]] void throw_wrong_type(const Var& var, const std::string& type);
+[[noreturn]] void throw_wrong_type(const Var& var, const std::string& type, const std::string& text);
 }  // namespace lang
 
 /// One definition of one variable: a handle that outlives its state. A value never changes once it is there; a second
@@ -57,13 +57,17 @@ class Var {
   template <class T>
   T as() const {
     if (const void* values = choice_values(typeid(T))) return (*static_cast<const std::vector<T>*>(values))[choice()];
-    if constexpr (lang::Described<T>) {
-      std::optional<T> value = lang::parse_as<T>(str());
-      if (!value) lang::throw_wrong_type(*this, lang::type_name<T>());
-      return std::move(*value);
-    } else {
-      lang::throw_wrong_type(*this, "a value that select() gave its choices");
-    }
+    return parse<T>(str());
+  }
+  /// The elements of list() as T, likewise.
+  template <class T>
+  std::vector<T> list_as() const {
+    std::vector<T> out;
+    for (const Var& part : branches()) out.push_back(part.as<T>());
+    if (!out.empty()) return out;
+    if (choice_values(typeid(T)) != nullptr) return {as<T>()};
+    for (const std::string& text : list()) out.push_back(parse<T>(text));
+    return out;
   }
   Meta meta() const;
   std::string reasoning() const;                               ///< what separate_reasoning() took out
@@ -77,6 +81,18 @@ class Var {
   const std::shared_ptr<lang::Slot>& slot() const { return slot_; }
 
  private:
+  template <class T>
+  T parse(const std::string& text) const {
+    if constexpr (lang::Described<T>) {
+      std::optional<T> value = lang::parse_as<T>(text);
+      if (!value) lang::throw_wrong_type(*this, lang::type_name<T>(), text);
+      return std::move(*value);
+    } else {
+      lang::throw_wrong_type(*this, "a value that select() gave its choices", text);
+    }
+  }
+  std::vector<Var> branches() const;  ///< of a gathered list; none: it is not gathered
+  Var branch(size_t i) const;
   const void* choice_values(std::type_index type) const;
   size_t choice() const;
   std::shared_ptr<lang::Slot> slot_;
@@ -99,6 +115,17 @@ class Maybe {
  private:
   std::variant<T, Error> value_;
 };
+
+namespace lang {
+template <class T, class F>
+Maybe<T> attempt(F read) {
+  try {
+    return Maybe<T>(read());
+  } catch (const Error& error) {
+    return Maybe<T>(error);
+  }
+}
+}  // namespace lang
 
 namespace programs {
 
@@ -156,24 +183,13 @@ class State {
   }
   template <class T>
   std::vector<T> list(const Key<T>& key) const {
-    std::vector<T> out;
-    const Var var = (*this)[key.name];
-    for (const std::string& text : var.list()) {
-      std::optional<T> value = lang::parse_as<T>(text);
-      if (!value) lang::throw_wrong_type(var, lang::type_name<T>());
-      out.push_back(std::move(*value));
-    }
-    return out;
+    return (*this)[key.name].template list_as<T>();
   }
   std::vector<std::string> list(std::string_view name) const { return (*this)[name].list(); }
   /// As s[key], for where failure is normal.
   template <class T>
   Maybe<T> try_get(const Key<T>& key) const {
-    try {
-      return Maybe<T>((*this)[key]);
-    } catch (const Error& error) {
-      return Maybe<T>(error);
-    }
+    return lang::attempt<T>([&] { return (*this)[key]; });
   }
   Maybe<std::string> try_get(std::string_view name) const { return try_get(Key<std::string>{name}); }
   /// Defines a variable; the text stays as it is.
@@ -191,7 +207,7 @@ class State {
   Scope assistant();
   Scope system();
   Scope role(std::string_view name);
-  /// All text added in the scope becomes the variable `name`.
+  /// All text added in the scope becomes the variable `name` when it ends.
   Scope capture(std::string_view name);
 
   std::string text() const;               ///< waits for all that was appended; throws
@@ -199,9 +215,11 @@ class State {
   void sync() const;                      ///< likewise
   std::string partial_text() const;       ///< the text so far
   const Error* error() const;             ///< what poisoned the state; null: nothing. Does not wait
-  /// All new text from here on: constants and marks of turns included. Of a stream(): as it is made.
+  /// All text from the beginning, constants and marks of turns included; of a stream() as it is made. Ends with the
+  /// program or, within its body, with what the body has appended by then.
   TextStream text_iter() const;
-  /// The pieces of one variable. Waits until something defines it; without pieces if the program ends before.
+  /// The pieces of one variable. Waits until something defines it; without pieces if the program ends before, or within
+  /// its body if nothing has.
   TextStream text_iter(std::string_view name) const;
 
   std::shared_ptr<Backend> backend() const;

@@ -38,7 +38,10 @@ class Parser {
     if (const YAML::Node args = root["args"]) read_arguments(args, out);
     if (root["options"]) out.options = options(root["options"]);
     out.steps = steps(require(root, "a program", "steps"));
-    if (root["output"]) out.output = text_of(root["output"]);
+    if (root["output"]) {
+      out.output = text_of(root["output"]);
+      out.output_line = root["output"].Mark().line + 1;
+    }
     return out;
   }
 
@@ -316,7 +319,7 @@ class Parser {
   }
 
   /// What fork and for have in common: how often, and what each turn is called.
-  void read_elements(const YAML::Node& node, const std::string& what, const char* count, Step& out) const {
+  void read_elements(const YAML::Node& node, const std::string& what, const char* count, int most, Step& out) const {
     out.name = node["as"] ? name_of(node["as"]) : "i";
     if (const YAML::Node each = node["each"]) {
       if (each.IsSequence()) {
@@ -328,15 +331,15 @@ class Parser {
     if (node[count]) out.times = *number<int>(node[count]);
     const int given = (node["each"] ? 1 : 0) + (node[count] ? 1 : 0);
     if (given != 1) fail(node, fmt::format("{} needs either '{}: NUMBER' or 'each: LIST'", what, count));
-    if (node[count] && (out.times < 1 || out.times > 100'000))
-      fail(node[count], fmt::format("{} must be in [1, 100000], got {}", count, out.times));
+    if (node[count] && (out.times < 1 || out.times > most))
+      fail(node[count], fmt::format("{} must be in [1, {}], got {}", count, most, out.times));
     out.steps = steps(require(node, what, "steps"));
   }
 
   Step fork_step(const YAML::Node& node) const {
     check_keys(node, "fork", {"branches", "each", "as", "steps", "join"});
     Step out{.kind = Step::Kind::Fork};
-    read_elements(node, "fork", "branches", out);
+    read_elements(node, "fork", "branches", kMostBranches, out);
     out.method = node["join"] ? scalar(node["join"]) : "variables";
     if (out.method != "variables" && out.method != "text")
       fail(node["join"], fmt::format("join must be variables or text, got '{}'", out.method));
@@ -346,7 +349,7 @@ class Parser {
   Step for_step(const YAML::Node& node) const {
     check_keys(node, "for", {"times", "each", "as", "steps"});
     Step out{.kind = Step::Kind::For};
-    read_elements(node, "for", "times", out);
+    read_elements(node, "for", "times", 100'000, out);
     return out;
   }
 

@@ -43,6 +43,8 @@ struct Step {
   std::vector<Step> steps = {}, otherwise = {};
 };
 
+constexpr int kMostBranches = 1000;  ///< of a fork: each has a thread of its own
+
 using Value = std::variant<std::string, std::vector<std::string>>;
 
 struct ProgramFile {
@@ -52,17 +54,19 @@ struct ProgramFile {
   GenOptions options = {};                      ///< of the run
   std::vector<Step> steps = {};
   Template output = {};  ///< what is printed at the end; empty: the whole text
+  int output_line = 0;
 };
 
 /// Throws InvalidArgument: "FILE:LINE: what is wrong, what was expected".
 ProgramFile parse_program(const std::string& text, const std::string& path);
 
-/// Runs the steps. `print` gets the text of every print step. Throws as programs do; what a step does wrong has
-/// "FILE:LINE: " before it.
+/// Runs the steps and waits for what they appended. `print` gets the text of every print step. Throws as programs do;
+/// what a step does wrong, or its call, has "FILE:LINE: " before it.
 void execute(const ProgramFile& program, const std::map<std::string, Value>& arguments, State& state,
              const std::function<void(const std::string&)>& print);
 
-/// The text of a template after a run.
-std::string expand(const Template& text, const std::map<std::string, Value>& arguments, const State& state);
+/// The program's output after a run. Throws likewise.
+std::string expand_output(const ProgramFile& program, const std::map<std::string, Value>& arguments,
+                          const State& state);
 
 }  // namespace sgl::cli

@@ -15,20 +15,41 @@ namespace {
 
 using Arguments = std::map<std::string, Value>;
 
+/// An error that has its place already.
+class Located : public Error {
+ public:
+  Located(const Error& error, const std::string& message) : Error(error.kind(), message, error.status(), error.rid()) {}
+};
+
+/// Runs `f`; what it throws gets its place.
+template <class F>
+void at(const ProgramFile& program, int line, F f) {
+  try {
+    f();
+  } catch (const Located&) {
+    throw;
+  } catch (const Error& error) {
+    throw Located(error, fmt::format("{}:{}: {}", program.path, line, error.what()));
+  }
+}
+
 class Executor {
  public:
   Executor(const ProgramFile& program, const std::function<void(const std::string&)>& print)
       : program_(program), print_(print) {}
 
   void run(const std::vector<Step>& steps, State& s, const Arguments& env) const {
-    for (const Step& step : steps) {
-      try {
-        run(step, s, env);
-      } catch (const Located&) {
-        throw;
-      } catch (const Error& error) {
-        throw Located(error, fmt::format("{}:{}: {}", program_.path, step.line, error.what()));
-      }
+    for (const Step& step : steps) at(program_, step.line, [&] { run(step, s, env); });
+  }
+
+  /// Waits for what was appended. A call that failed is told by its variable.
+  void finish(const State& s) const {
+    try {
+      s.sync();
+    } catch (const Error&) {
+      const Step* step = find_failed(program_.steps, s);
+      if (step == nullptr) throw;
+      at(program_, step->line, [&] { s[step->name].list(); });
     }
   }
 
@@ -41,7 +62,7 @@ class Executor {
       else if (env.contains(part.name) || part.index >= 0)
         out += value(part, s, env);
       else
-        out += s[part.name];
+        out += variable(s[part.name]);
     }
     return out;
   }
@@ -54,12 +75,25 @@ class Executor {
   }
 
  private:
-  /// An error that has its line already.
-  class Located : public Error {
-   public:
-    Located(const Error& error, const std::string& message)
-        : Error(error.kind(), message, error.status(), error.rid()) {}
-  };
+  static Var variable(Var var) {
+    if (var.ready() && var.error() == nullptr && var.is_list()) {
+      throw Error(ErrorKind::WrongType,
+                  fmt::format("{0} is a list; write {{{0}[0]}}, or use it in 'each'", var.name()));
+    }
+    return var;
+  }
+
+  /// The first step whose variable became an error.
+  static const Step* find_failed(const std::vector<Step>& steps, const State& s) {
+    for (const Step& step : steps) {
+      const bool calls = step.kind == Step::Kind::Gen || step.kind == Step::Kind::Select;
+      if (calls && s.contains(step.name) && s[step.name].error() != nullptr) return &step;
+      for (const std::vector<Step>* inner : {&step.steps, &step.otherwise}) {
+        if (const Step* found = find_failed(*inner, s)) return found;
+      }
+    }
+    return nullptr;
+  }
 
   static std::string value(const Template::Part& part, const State& s, const Arguments& env) {
     const auto it = env.find(part.name);
@@ -169,6 +203,10 @@ class Executor {
   void fork(const Step& step, State& s, const Arguments& env) const {
     const std::vector<std::string> all = elements(step, s, env);
     if (all.empty()) return;
+    if (all.size() > static_cast<size_t>(kMostBranches)) {
+      throw Error(ErrorKind::InvalidArgument,
+                  fmt::format("fork: at most {} branches at once, got {}", kMostBranches, all.size()));
+    }
     Forks forks = s.fork(static_cast<int>(all.size()));
     // Steps that wait for a value (if, set) would hold the other branches up, so each branch has a thread of its own.
     std::vector<std::exception_ptr> thrown(all.size());
@@ -203,11 +241,15 @@ class Executor {
 
 void execute(const ProgramFile& program, const Arguments& arguments, State& state,
              const std::function<void(const std::string&)>& print) {
-  Executor(program, print).run(program.steps, state, arguments);
+  const Executor executor(program, print);
+  executor.run(program.steps, state, arguments);
+  executor.finish(state);
 }
 
-std::string expand(const Template& text, const Arguments& arguments, const State& state) {
-  return Executor::text(text, state, arguments);
+std::string expand_output(const ProgramFile& program, const Arguments& arguments, const State& state) {
+  std::string out;
+  at(program, program.output_line, [&] { out = Executor::text(program.output, state, arguments); });
+  return out;
 }
 
 }  // namespace sgl::cli

@@ -42,7 +42,7 @@ bool parse(const std::vector<std::string>& arguments, World& world, RunFlags& r)
   f.texts_to(
       "--arg,-a", [&r](const std::vector<std::string>& v) { r.arguments = v; }, "NAME=VALUE",
       "an argument of the program; may be given several times, the same name too: a list");
-  f.toggle("--stream", r.stream, "print the text as it is made");
+  f.toggle("--stream", r.stream, "print the whole text as it is made, instead of the file's output");
   f.toggle("--json", r.json, "print {\"text\", \"variables\", \"messages\"}");
   f.toggle("--explain", r.explain, "run without a model and list the calls that the program makes");
   f.group("Where it runs");
@@ -60,6 +60,11 @@ bool parse(const std::vector<std::string>& arguments, World& world, RunFlags& r)
   if (!r.url.empty() + !r.openai.empty() + !r.openai_chat.empty() > 1) {
     throw UsageError("give one of --url, --openai and --openai-chat");
   }
+  if (!r.base_url.empty() && r.openai.empty() && r.openai_chat.empty()) {
+    throw UsageError(
+        "--base-url is the address for --openai and --openai-chat; give one of them, or --url for a server");
+  }
+  if (r.stream + r.json + r.explain > 1) throw UsageError("give one of --stream, --json and --explain");
   return true;
 }
 
@@ -110,7 +115,7 @@ Json value_of(const Var& var) { return var.is_list() ? Json(var.list()) : Json(v
 
 void print_result(const ProgramFile& program, const Arguments& arguments, const State& s, bool as_json, World& world) {
   if (!as_json) {
-    world.out << (program.output.parts.empty() ? s.text() : expand(program.output, arguments, s)) << '\n';
+    world.out << (program.output.parts.empty() ? s.text() : expand_output(program, arguments, s)) << '\n';
     return;
   }
   Json out{{"text", s.text()}, {"variables", Json::object()}, {"messages", Json::array()}};
@@ -127,7 +132,7 @@ int run_program(const std::vector<std::string>& arguments, World& world) {
   log::init(flags.log_level);
   const ProgramFile program = parse_program(read_program(*flags.file, world), *flags.file);
   const Arguments values = read_arguments(program, flags.arguments);
-  std::mutex mutex;  // branches print, too
+  std::mutex mutex;  // of the output: branches print, too
   auto body = [&](State& s) {
     execute(program, values, s, [&](const std::string& text) {
       std::lock_guard lock(mutex);
@@ -135,13 +140,16 @@ int run_program(const std::vector<std::string>& arguments, World& world) {
     });
   };
   if (flags.explain) {
-    world.out << explain(trace(body));
+    world.out << explain(trace_with({.gen = program.options}, body));
     return 0;
   }
   const RunOptions options{.backend = make_backend(flags, world), .gen = program.options};
   if (flags.stream) {
     auto live = stream_with(options, body);
-    for (std::string_view piece : live.text_iter()) world.out << piece << std::flush;
+    for (std::string_view piece : live.text_iter()) {
+      std::lock_guard lock(mutex);  // a print step may come in between
+      world.out << piece << std::flush;
+    }
     live.sync();
     world.out << '\n';
     return 0;

@@ -137,6 +137,7 @@ TEST(RunProgram, StreamsTheTextAndExplainsTheCalls) {
   const Ran explained(program, {"--explain"});
   EXPECT_TRUE(has(explained.out, "1. state 0: gen(\"x\") after 2 bytes, \"a \"")) << explained.out;
   EXPECT_TRUE(explained.calls.empty());
+  EXPECT_TRUE(has(Ran("options: {max_tokens: 9}\n" + program, {"--explain"}).out, "max_tokens 9"));
 }
 
 TEST(RunProgram, MistakesAreReportedWithFileAndLine) {
@@ -161,6 +162,9 @@ TEST(RunProgram, MistakesAreReportedWithFileAndLine) {
       {"steps:\n  - user:\n      - b\n      - user: c\n", "-:4: a user turn begins inside of the user turn"},
       {"steps:\n  - if: {value: a, matches: '('}\n    then: []\n", "-:2: matches: '(' is no regular expression"},
       {"args: {l: [a]}\nsteps:\n  - '{l}'\n", "-:3: l is a list"},
+      {"steps:\n  - fork: {branches: 2, steps: [{gen: x}]}\n  - 'a {x}'\n  - gen: y\n", "-:3: x is a list"},
+      {"steps:\n  - gen: x\noutput: '{x} {nobody}'\n", "-:3: reading \"nobody\""},
+      {"steps:\n  - fork: {branches: 100000, steps: [a]}\n", "-:2: branches must be in [1, 1000], got 100000"},
       {"args: {l: [a]}\nsteps:\n  - '{l[4]}'\n", "-:3: l[4]: the list has 1 elements"}};
   for (const auto& [program, message] : mistakes) {
     const Ran r(program);
@@ -169,11 +173,30 @@ TEST(RunProgram, MistakesAreReportedWithFileAndLine) {
   }
 }
 
+TEST(RunProgram, ACallThatFailsIsReportedWithItsStep) {
+  TestWorld w("steps:\n  - gen: good\n  - assistant:\n      - gen: bad\n  - gen: after\n");
+  w.world.load_backend = [](const EngineOptions&) {
+    return std::make_shared<ScriptedBackend>([](const GenerateCall& call) -> std::string {
+      if (call.variable == "bad") throw Error(ErrorKind::Server, "server answered 500: no", 500);
+      return "x";
+    });
+  };
+  EXPECT_EQ(w.run({"run", "-"}), 1);
+  EXPECT_TRUE(has(w.err.str(), "-:4: reading \"bad\": server answered 500: no")) << w.err.str();
+}
+
 TEST(RunProgram, TheCommandLineIsChecked) {
   TestWorld none;
   EXPECT_EQ(none.run({"run"}), 2);
   TestWorld two;
   EXPECT_EQ(two.run({"run", "x.yaml", "--url", "http://x", "--openai", "m"}), 2);
+  const std::vector<std::vector<std::string>> contradictions = {{"--stream", "--json"},
+                                                                {"--explain", "--stream"},
+                                                                {"--base-url", "http://x/v1"},
+                                                                {"--url", "http://x", "--base-url", "http://x/v1"}};
+  for (const std::vector<std::string>& flags : contradictions) {
+    EXPECT_EQ(Ran("steps: [a]", flags).status, 2) << flags[0];
+  }
   TestWorld gone;
   EXPECT_EQ(gone.run({"run", "no/such.yaml"}), 1);
   EXPECT_TRUE(has(gone.err.str(), "no/such.yaml"));

@@ -5,7 +5,10 @@
 #include <utility>
 
 #include "lang/api_client.h"
+#include "lang/media.h"
+#include "lang/speculation.h"
 #include "sgl/program_backend.h"
+#include "sgl/program_json.h"
 
 namespace sgl::lang {
 namespace {
@@ -14,8 +17,8 @@ Json content_of(const Message& message) {
   if (message.images.empty()) return message.content;
   Json parts = Json::array();
   for (const std::string& image : message.images) {
-    const char* type = image.starts_with("iVBOR") ? "image/png" : "image/jpeg";
-    parts.push_back({{"type", "image"}, {"source", {{"type", "base64"}, {"media_type", type}, {"data", image}}}});
+    parts.push_back(
+        {{"type", "image"}, {"source", {{"type", "base64"}, {"media_type", mime_type(image)}, {"data", image}}}});
   }
   parts.push_back({{"type", "text"}, {"text", message.content}});
   return parts;
@@ -60,29 +63,42 @@ Json AnthropicBackend::make_body(const GenerateCall& call) const {
   const GenOptions& o = call.options;
   Json body{{"model", api_->options().model}, {"max_tokens", *o.max_tokens}};
   Json messages = Json::array();
+  std::string system;
   for (const Message& m : call.prompt.messages) {  // a copy of the state's: its system turn stays for the next call
     if (m.role == "system")
-      body["system"] = m.content;
+      system += (system.empty() ? "" : "\n\n") + m.content;
     else
       messages.push_back({{"role", m.role}, {"content", content_of(m)}});
   }
+  if (!system.empty()) body["system"] = system;
   body["messages"] = std::move(messages);
-  body["temperature"] = std::min(*o.temperature, 1.0);  // the API's range ends there
+  if (*o.temperature > 1) warn_dropped(name(), "temperature above 1");
+  body["temperature"] = std::min(*o.temperature, 1.0);
   if (*o.top_p != 1) body["top_p"] = *o.top_p;
   if (*o.top_k != -1) body["top_k"] = *o.top_k;
-  if (!o.stop.items().empty()) body["stop_sequences"] = o.stop.items();
+  Json stops = Json::array();
+  for (const std::string& stop : o.stop.items()) {
+    if (!trim(stop).empty()) stops.push_back(stop);
+  }
+  if (!stops.empty()) body["stop_sequences"] = std::move(stops);
   if (*o.frequency_penalty != 0) warn_dropped(name(), "frequency_penalty");
   if (*o.presence_penalty != 0) warn_dropped(name(), "presence_penalty");
   if (*o.repetition_penalty != 1) warn_dropped(name(), "repetition_penalty");
   if (*o.min_p != 0) warn_dropped(name(), "min_p");
+  if (*o.min_tokens != 0) warn_dropped(name(), "min_tokens");
+  if (*o.ignore_eos) warn_dropped(name(), "ignore_eos");
   if (o.seed) warn_dropped(name(), "seed");
   return body;
 }
 
 void AnthropicBackend::generate(GenerateCall call, GenerateSink sink) {
   Json body = make_body(call);
-  if (!sink.on_text) {
-    api_->post("/v1/messages", std::move(body), std::move(call.stop), [sink](Outcome<Json>&& answer) {
+  std::vector<std::string> blanks;  // stop strings that the API refuses; a text that is cut here cannot be streamed
+  for (const std::string& stop : call.options.stop.items()) {
+    if (trim(stop).empty()) blanks.push_back(stop);
+  }
+  if (!sink.on_text || !blanks.empty()) {
+    api_->post("/v1/messages", std::move(body), std::move(call.stop), [sink, blanks](Outcome<Json>&& answer) {
       Outcome<Generated> out{{}, std::move(answer.error)};
       if (!out.error) {
         std::string& text = out.value.texts.emplace_back();
@@ -95,6 +111,7 @@ void AnthropicBackend::generate(GenerateCall call, GenerateSink sink) {
         const Json& usage = answer.value.at("usage");
         meta.prompt_tokens = usage.value("input_tokens", 0);
         meta.completion_tokens = usage.value("output_tokens", 0);
+        cut_at_stop(out.value, blanks);
       }
       sink.on_done(std::move(out));
     });

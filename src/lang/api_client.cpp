@@ -1,9 +1,7 @@
 #include "lang/api_client.h"
 
-#include <atomic>
 #include <cstdlib>
 #include <mutex>
-#include <random>
 #include <set>
 #include <utility>
 
@@ -42,12 +40,6 @@ std::string or_environment(const std::string& given, const char* variable, const
   if (!given.empty()) return given;
   const char* value = std::getenv(variable);
   return value != nullptr && *value != '\0' ? value : fallback;
-}
-
-std::string make_request_id() {
-  static const unsigned process = std::random_device{}();
-  static std::atomic<uint64_t> counter{0};
-  return fmt::format("program-{:08x}{:012x}", process, counter++);
 }
 
 void warn_dropped(const std::string& backend, const char* option) {

@@ -52,9 +52,6 @@ class ApiClient {
   HttpClient http_;
 };
 
-/// A request's name, unique to this process's runs.
-std::string make_request_id();
-
 /// For the options that an API has no field for: a warning, once each.
 void warn_dropped(const std::string& backend, const char* option);
 

@@ -31,6 +31,8 @@ std::shared_ptr<Backend> default_backend() {
 namespace lang {
 namespace {
 
+thread_local const BodyScope* innermost_scope = nullptr;
+
 constexpr size_t kShortestPrefix = 64;  // bytes; a shorter one is not worth a call
 
 /// Length of the text that both begin with, whole UTF-8 characters.
@@ -90,6 +92,10 @@ void Gate::open() {
   for (std::function<void()>& go : all) run_flat(std::move(go));
 }
 
+BodyScope::BodyScope(Context* context) : context_(context), outer_(std::exchange(innermost_scope, this)) {}
+BodyScope::~BodyScope() { innermost_scope = outer_; }
+Context* BodyScope::innermost() { return innermost_scope != nullptr ? innermost_scope->context_ : nullptr; }
+
 std::shared_ptr<Context> Context::create(const RunOptions& options, bool streaming) {
   std::shared_ptr<Backend> backend = options.backend ? options.backend : default_backend();
   if (!backend) {
@@ -98,11 +104,11 @@ std::shared_ptr<Context> Context::create(const RunOptions& options, bool streami
   }
   check_options(options.gen, "RunOptions::gen");
   auto context = std::make_shared<Context>(options, std::move(backend), streaming);
-  if (options.stop.stop_possible()) {
-    context->on_stop_.emplace(options.stop, [weak = std::weak_ptr<Context>(context)] {
-      if (std::shared_ptr<Context> self = weak.lock()) self->cancel();
-    });
-  }
+  const auto cancel = [weak = std::weak_ptr<Context>(context)] {
+    if (std::shared_ptr<Context> self = weak.lock()) self->cancel();
+  };
+  if (options.stop.stop_possible()) context->on_stop_.emplace(options.stop, cancel);
+  if (Context* outer = BodyScope::innermost()) context->on_outer_stop_.emplace(outer->cancelled_.get_token(), cancel);
   return context;
 }
 
@@ -114,6 +120,19 @@ Context::Context(const RunOptions& options, std::shared_ptr<Backend> chosen, boo
       api_spec_tokens(capabilities.api_speculation && !is_streaming ? options.api_spec_tokens : 0),
       streaming(is_streaming) {}
 
+GenOptions Context::options_of(const Gen& gen) const {
+  GenOptions options = merge(gen.options, defaults);
+  if (gen.typed && !capabilities.regex) options.regex.clear();
+  if (gen.typed && !capabilities.json_schema) options.json_schema.clear();
+  if (format.stop.empty()) return options;
+  std::vector<std::string> stop = options.stop.items();
+  for (const std::string& s : format.stop) {
+    if (std::find(stop.begin(), stop.end(), s) == stop.end()) stop.push_back(s);
+  }
+  options.stop = std::move(stop);
+  return options;
+}
+
 void Context::add(const std::shared_ptr<Strand>& strand) {
   bool cancelled = false;
   {
@@ -122,7 +141,7 @@ void Context::add(const std::shared_ptr<Strand>& strand) {
       std::erase_if(strands_, [](const std::weak_ptr<Strand>& s) { return s.expired(); });
     }
     strands_.push_back(strand);
-    cancelled = cancelled_;
+    cancelled = cancelled_.stop_requested();
   }
   if (cancelled) strand->poison(Error(ErrorKind::Cancelled, "the program was cancelled"));
 }
@@ -141,11 +160,14 @@ void Context::finish() {
   for (const std::shared_ptr<Strand>& strand : strands()) strand->wake();
 }
 
+bool Context::runs_here() const {
+  const BodyScope* scope = innermost_scope;
+  while (scope != nullptr && scope->context_ != this) scope = scope->outer_;
+  return scope != nullptr;
+}
+
 void Context::cancel() {
-  {
-    std::lock_guard lock(mutex_);
-    cancelled_ = true;
-  }
+  cancelled_.request_stop();
   for (const std::shared_ptr<Strand>& strand : strands()) {
     strand->poison(Error(ErrorKind::Cancelled, "the program was cancelled"));
   }

@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "lang/node.h"
 #include "sgl/program_run.h"
 
 namespace sgl::lang {
@@ -38,16 +39,39 @@ class Gate : public std::enable_shared_from_this<Gate> {
   std::vector<std::function<void()>> waiting_;
 };
 
+class Context;
+
+/// Stands where a thread runs a body, or what belongs to it: runs that begin there are cancelled with that body's.
+class BodyScope {
+ public:
+  explicit BodyScope(Context* context);
+  ~BodyScope();
+  BodyScope(const BodyScope&) = delete;
+  BodyScope& operator=(const BodyScope&) = delete;
+  /// Of the innermost body that this thread is in; null: none.
+  static Context* innermost();
+
+ private:
+  friend class Context;
+  Context* const context_;
+  const BodyScope* const outer_;
+};
+
 class Context : public std::enable_shared_from_this<Context> {
  public:
   /// Throws InvalidArgument if there is no backend or the defaults are wrong.
   static std::shared_ptr<Context> create(const RunOptions& options, bool streaming);
 
+  /// What a gen() asks for here: its options over the run's over the table's, and the chat format's stop strings. The
+  /// constraint of a type is left out where the backend has none: what comes is parsed anyway.
+  GenOptions options_of(const Gen& gen) const;
   void add(const std::shared_ptr<Strand>& strand);
   int next_state() { return num_states_++; }
   /// The body has returned: nothing more will be defined.
   void finish();
   bool finished() const { return finished_; }
+  /// This thread is in the body, so nobody else will append while it waits.
+  bool runs_here() const;
   /// Poisons all states with Cancelled.
   void cancel();
   /// cancel(), unless all has been done.
@@ -70,9 +94,9 @@ class Context : public std::enable_shared_from_this<Context> {
   std::atomic<int> num_states_{0};
   std::atomic<bool> finished_{false};
   std::mutex mutex_;
-  bool cancelled_ = false;
+  std::stop_source cancelled_;
   std::vector<std::weak_ptr<Strand>> strands_;
-  std::optional<std::stop_callback<std::function<void()>>> on_stop_;
+  std::optional<std::stop_callback<std::function<void()>>> on_stop_, on_outer_stop_;
 };
 
 }  // namespace sgl::lang

@@ -4,10 +4,8 @@
 // the scheduler's thread the engine would wait for itself.
 
 #include <algorithm>
-#include <atomic>
 #include <memory>
 #include <mutex>
-#include <random>
 #include <string>
 #include <utility>
 #include <vector>
@@ -15,6 +13,7 @@
 #include <fmt/format.h>
 
 #include "lang/callback_thread.h"
+#include "lang/request_id.h"
 #include "lang/score_border.h"
 #include "lang/worker.h"
 #include "sgl/engine.h"
@@ -25,13 +24,6 @@ namespace sgl::lang {
 namespace {
 
 using Type = FinishReason::Type;
-
-/// Fixed width: the engine aborts by prefix.
-std::string make_rid() {
-  static const unsigned process = std::random_device{}();
-  static std::atomic<uint64_t> counter{0};
-  return fmt::format("program-{:08x}{:012x}", process, counter++);
-}
 
 SamplingParams sampling_of(const GenOptions& o) {
   SamplingParams p;
@@ -109,6 +101,7 @@ class EngineBackend final : public Backend {
     return {.completion = true,
             .chat = false,
             .select = true,
+            .unconditional = true,
             .regex = grammars,
             .json_schema = grammars,
             .ebnf = grammars,
@@ -116,7 +109,7 @@ class EngineBackend final : public Backend {
             .stop_token_ids = true,
             .logprobs = true,
             .multiple = true,
-            .prefix_cache = true};
+            .prefix_cache = !engine_->options().disable_radix_cache};
   }
   const ChatFormat& chat_format() const override { return format_; }
 
@@ -172,7 +165,7 @@ void EngineBackend::generate(GenerateCall call, GenerateSink sink) {
   job->out.value.texts.resize(static_cast<size_t>(job->left));
 
   Request request;
-  request.rid = make_rid();
+  request.rid = make_request_id();
   request.prompt = std::move(call.prompt.text);
   request.sampling = sampling_of(call.options);
   request.return_logprob = call.options.return_logprob.value_or(false);
@@ -218,7 +211,7 @@ void EngineBackend::score_ids(std::vector<std::vector<int32_t>> ids, size_t star
   job->done = std::move(done);
   job->left = ids.size();
   job->out.value.resize(ids.size());
-  const std::string rid = make_rid();
+  const std::string rid = make_request_id();
   auto on_piece = [job](size_t i, const Output& piece) {
     for (const PositionLogprobs& p : piece.prompt_logprobs) {
       job->out.value[i].push_back(p.token.logprob.value_or(0.0F));  // nothing stands before the first: no evidence

@@ -21,10 +21,10 @@ namespace {
 
 using lang::make_expr;
 
-Expr make_gen(std::string_view name, GenOptions options, std::string type) {
+Expr make_gen(std::string_view name, GenOptions options, bool typed) {
   const std::string what = lang::call_name("gen", std::string(name));
   lang::check_options(options, what);
-  return make_expr(lang::Gen{std::string(name), std::move(options), std::move(type)});
+  return make_expr(lang::Gen{std::string(name), std::move(options), typed});
 }
 
 void check_choices(const std::vector<std::string>& choices, const std::string& what) {
@@ -56,8 +56,8 @@ Expr& Expr::operator+=(const Expr& other) {
 
 Expr operator+(Expr a, const Expr& b) { return std::move(a += b); }
 
-Expr gen(std::string_view name, GenOptions options) { return make_gen(name, std::move(options), {}); }
-Expr gen(GenOptions options) { return make_gen({}, std::move(options), {}); }
+Expr gen(std::string_view name, GenOptions options) { return make_gen(name, std::move(options), false); }
+Expr gen(GenOptions options) { return make_gen({}, std::move(options), false); }
 
 namespace lang {
 
@@ -76,7 +76,7 @@ Expr gen_typed(std::string_view name, GenOptions options, Constraint constraint,
     }
     options.stop = std::move(stop);
   }
-  return make_gen(name, std::move(options), type);
+  return make_gen(name, std::move(options), true);
 }
 
 Expr select_typed(std::string_view name, Choices choices, SelectOptions options) {
@@ -101,7 +101,7 @@ Expr assistant(const Expr& content) { return role("assistant", content); }
 
 Expr image(std::string_view path_or_bytes) { return make_expr(lang::Media{lang::encode_image(path_or_bytes)}); }
 Expr video(const std::string& path, int num_frames) {
-  return make_expr(lang::Media{lang::encode_video(path, num_frames)});
+  return make_expr(lang::Media{lang::encode_video(path, num_frames), true});
 }
 
 Expr separate_reasoning(const Expr& expr, std::string_view model_type) {

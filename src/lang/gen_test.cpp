@@ -138,6 +138,28 @@ TEST(Gen, TypedLists) {
   EXPECT_EQ(sum, 6);
 }
 
+TEST(Gen, ListsOfChoicesHaveTheirValuesAndABadElementIsShown) {
+  constexpr Key<Verdict> verdict{"v"};
+  constexpr Key<std::pair<int, int>> anything{"v"};
+  auto r = run_with({.backend = scripted({"x"})}, [&](State& s) {
+    auto forks = s.fork(2);
+    forks += [&](int i) {
+      return i == 0 ? select(verdict, {{"sure", Verdict::yes}}) : select(verdict, {{"never", Verdict::no}});
+    };
+    forks.join();
+  });
+  EXPECT_EQ(r.list(verdict), (std::vector<Verdict>{Verdict::yes, Verdict::no}));
+  EXPECT_TRUE(contains(error_of([&] { r.list(anything); }).what(), "got \"sure\""));
+  EXPECT_EQ(r.list("v"), (std::vector<std::string>{"sure", "never"}));
+
+  auto one = run_with({.backend = scripted({"x"})}, [&](State& s) { s += select(verdict, {{"sure", Verdict::yes}}); });
+  EXPECT_EQ(one.list(verdict), std::vector<Verdict>{Verdict::yes});
+  auto samples = run_with({.backend = scripted({"1", "two"})}, [](State& s) { s += gen("n", {.n = 2}); });
+  const Error error = error_of([&] { samples.list(Key<int>{"n"}); });
+  EXPECT_EQ(error.kind(), ErrorKind::WrongType);
+  EXPECT_TRUE(contains(error.what(), "expected integer, got \"two\"")) << error.what();
+}
+
 TEST(Gen, WrongOptionsAreRefusedWhenTheExpressionIsMade) {
   auto refused = [](const GenOptions& o) {
     return error_of([&] { gen("x", o); }).kind() == ErrorKind::InvalidArgument;
@@ -154,6 +176,9 @@ TEST(Gen, WrongOptionsAreRefusedWhenTheExpressionIsMade) {
   EXPECT_TRUE(refused({.max_tokens = 3, .min_tokens = 4}));
   EXPECT_TRUE(refused({.stop = ""}));
   EXPECT_TRUE(refused({.regex = "a", .json_schema = "{}"}));
+  EXPECT_TRUE(refused({.regex = "(a"}));
+  EXPECT_TRUE(refused({.stop_regex = {"a", "[z-a]"}}));
+  EXPECT_NO_THROW(gen("x", {.regex = "(?=a)a"}));  // not ours, but some servers'
   EXPECT_TRUE(refused({.json_schema = "{", .ebnf = {}}));
   EXPECT_EQ(error_of([] { gen(Key<int>{"x"}, {.regex = "a"}); }).kind(), ErrorKind::InvalidArgument);
   EXPECT_TRUE(
@@ -171,15 +196,42 @@ TEST(Gen, WhatTheBackendLacksIsRefusedWhenAppendedAndNamesBoth) {
       return error.kind() == ErrorKind::Unsupported;
     };
     EXPECT_TRUE(refused(gen("x", {.regex = "a"})));
-    EXPECT_TRUE(refused(gen(Key<int>{"x"})));
-    EXPECT_TRUE(refused(gen(Key<Person>{"x"})));
     EXPECT_TRUE(refused(gen("x", {.n = 2})));
     EXPECT_TRUE(refused(gen("x", {.stop_regex = "a"})));
     EXPECT_TRUE(refused(gen("x", {.return_logprob = true})));
     EXPECT_TRUE(refused(select("x", {"a", "b"})));
+    Capabilities echo = ScriptedBackend::all();
+    echo.unconditional = false;
+    run_with({.backend = std::make_shared<ScriptedBackend>(std::vector<std::string>{"x"}, echo)}, [&](State& t) {
+      const auto& method = choice::unconditional_likelihood_normalized;
+      EXPECT_EQ(error_of([&] { t += select("x", {"a"}, {.method = method}); }).kind(), ErrorKind::Unsupported);
+    });
     s += gen("fine");
     EXPECT_EQ(s["fine"], "x");
     EXPECT_FALSE(s.contains("x"));
+  });
+}
+
+TEST(Gen, ATypeIsConstrainedWhereTheBackendCanAndParsedAnyway) {
+  auto ask = [](const Capabilities& can, const Expr& expr) {
+    auto backend = std::make_shared<ScriptedBackend>(std::vector<std::string>{"7"}, can);
+    auto r = run_with({.backend = backend}, [&](State& s) { s += user("How many?") + assistant(expr); });
+    EXPECT_EQ(r[Key<int>{"x"}], 7);
+    const GenOptions o = backend->calls().at(0).options;
+    return o.regex + o.json_schema;
+  };
+  EXPECT_EQ(ask(ScriptedBackend::all(), gen(Key<int>{"x"})), "[-+]?[0-9]+");
+  EXPECT_EQ(ask(ScriptedBackend::chat(), gen(Key<int>{"x"})), "");
+  EXPECT_EQ(ask(ScriptedBackend::chat(), gen(Key<std::vector<int>>{"x"})),
+            R"({"type":"array","items":{"type":"integer"}})");
+  EXPECT_EQ(ask({}, gen(Key<std::vector<int>>{"x"})), "");
+}
+
+TEST(Gen, WhatIsWrongOnlyWithTheRunsOptionsIsRefusedWhenAppended) {
+  run_with({.backend = scripted({"x"}), .gen = {.max_tokens = 3}}, [](State& s) {
+    const Error error = error_of([&] { s += gen("x", {.min_tokens = 4}); });
+    EXPECT_EQ(error.kind(), ErrorKind::InvalidArgument);
+    EXPECT_TRUE(contains(error.what(), "min_tokens 4 is more than max_tokens 3")) << error.what();
   });
 }
 

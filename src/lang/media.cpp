@@ -63,6 +63,13 @@ std::string base64(std::string_view bytes) {
   return out;
 }
 
+const char* mime_type(std::string_view base64) {
+  if (base64.starts_with("iVBOR")) return "image/png";
+  if (base64.starts_with("R0lG")) return "image/gif";
+  if (base64.starts_with("UklG")) return "image/webp";
+  return "image/jpeg";
+}
+
 std::string encode_image(std::string_view path_or_bytes) {
   if (is_picture(path_or_bytes)) return base64(path_or_bytes);
   if (path_or_bytes.size() > 4096 || path_or_bytes.find('\0') != std::string_view::npos) {

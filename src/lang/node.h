@@ -24,7 +24,7 @@ struct Reference {
 struct Gen {
   std::string name;
   GenOptions options;
-  std::string type;  ///< of a typed one, for messages; empty: text
+  bool typed = false;  ///< the constraint is that of a Key's type
   const ReasoningFormat* reasoning = nullptr;
 };
 struct Select {
@@ -45,7 +45,8 @@ struct CaptureEnd {
   std::string name;
 };
 struct Media {
-  std::string base64;
+  std::string base64;  ///< of a video: with "video:" before it
+  bool is_video = false;
 };
 /// Asks the backend to compute the text so far; what fork() does.
 struct Commit {};

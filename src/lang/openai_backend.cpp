@@ -2,6 +2,7 @@
 // https://platform.openai.com/docs/api-reference/chat/create and …/completions/create
 
 #include <algorithm>
+#include <cctype>
 #include <memory>
 #include <string>
 #include <utility>
@@ -10,6 +11,8 @@
 #include <fmt/format.h>
 
 #include "lang/api_client.h"
+#include "lang/media.h"
+#include "lang/speculation.h"
 #include "sgl/program_backend.h"
 
 namespace sgl::lang {
@@ -26,11 +29,19 @@ Json content_of(const Message& message) {
   if (message.images.empty()) return message.content;
   Json parts = Json::array({{{"type", "text"}, {"text", message.content}}});
   for (const std::string& image : message.images) {
-    // The data itself says what it is; by far most clients send this type.
-    const char* type = image.starts_with("iVBOR") ? "image/png" : "image/jpeg";
-    parts.push_back({{"type", "image_url"}, {"image_url", {{"url", fmt::format("data:{};base64,{}", type, image)}}}});
+    const std::string url = fmt::format("data:{};base64,{}", mime_type(image), image);
+    parts.push_back({{"type", "image_url"}, {"image_url", {{"url", url}}}});
   }
   return parts;
+}
+
+Json response_format(const std::string& schema, const std::string& variable) {
+  std::string name = variable.empty() ? "answer" : variable.substr(0, 64);  // the API's alphabet and length
+  for (char& c : name) {
+    if (std::isalnum(static_cast<unsigned char>(c)) == 0 && c != '_' && c != '-') c = '_';
+  }
+  return {{"type", "json_schema"},
+          {"json_schema", {{"name", name}, {"schema", Json::parse(schema)}, {"strict", true}}}};
 }
 
 class OpenAiBackend final : public Backend {
@@ -84,6 +95,7 @@ Capabilities OpenAiBackend::capabilities() const {
     return {.completion = false,
             .chat = true,
             .select = o.select_by_schema,
+            .unconditional = o.select_by_schema,
             .json_schema = true,
             .images = true,
             .multiple = true,
@@ -114,7 +126,12 @@ Json OpenAiBackend::make_body(const GenerateCall& call) const {
     body["prompt"] = call.prompt.text;
   const bool thinking = thinks(api_->options());
   body[thinking && chat_ ? "max_completion_tokens" : "max_tokens"] = *o.max_tokens;
-  if (!thinking) {
+  if (thinking) {  // its stop strings are found here: cut_at_stop()
+    if (*o.temperature != 1) warn_dropped(name(), "temperature");
+    if (*o.top_p != 1) warn_dropped(name(), "top_p");
+    if (*o.frequency_penalty != 0) warn_dropped(name(), "frequency_penalty");
+    if (*o.presence_penalty != 0) warn_dropped(name(), "presence_penalty");
+  } else {
     body["temperature"] = *o.temperature;
     body["top_p"] = *o.top_p;
     if (*o.frequency_penalty != 0) body["frequency_penalty"] = *o.frequency_penalty;
@@ -123,13 +140,7 @@ Json OpenAiBackend::make_body(const GenerateCall& call) const {
   }
   if (*o.n > 1) body["n"] = *o.n;
   if (o.seed) body["seed"] = *o.seed;
-  if (chat_ && !o.json_schema.empty()) {
-    body["response_format"] = {{"type", "json_schema"},
-                               {"json_schema",
-                                {{"name", call.variable.empty() ? "answer" : call.variable},
-                                 {"schema", Json::parse(o.json_schema)},
-                                 {"strict", true}}}};
-  }
+  if (chat_ && !o.json_schema.empty()) body["response_format"] = response_format(o.json_schema, call.variable);
   if (!chat_) {
     if (call.token_ends) body["logprobs"] = 1;
     if (!o.regex.empty()) body["regex"] = o.regex;
@@ -183,8 +194,10 @@ std::string read_finish(const Json& choice) {
 void OpenAiBackend::generate(GenerateCall call, GenerateSink sink) {
   Json body = make_body(call);
   const std::string path = chat_ ? "/chat/completions" : "/completions";
-  if (!sink.on_text) {
-    api_->post(path, std::move(body), std::move(call.stop), [sink, chat = chat_](Outcome<Json>&& answer) {
+  std::vector<std::string> stops;  // that the API does not take; a text that is cut here cannot be streamed
+  if (thinks(api_->options())) stops = call.options.stop.items();
+  if (!sink.on_text || !stops.empty()) {
+    api_->post(path, std::move(body), std::move(call.stop), [sink, stops, chat = chat_](Outcome<Json>&& answer) {
       Outcome<Generated> out{{}, std::move(answer.error)};
       if (!out.error) {
         const Json& choices = answer.value.at("choices");
@@ -192,6 +205,7 @@ void OpenAiBackend::generate(GenerateCall call, GenerateSink sink) {
         read_usage(answer.value, out.value.meta);
         out.value.meta.finish_reason = read_finish(choices.at(0));
         out.value.token_ends = token_ends(choices.at(0), out.value.texts.at(0));
+        cut_at_stop(out.value, stops);
       }
       sink.on_done(std::move(out));
     });
@@ -267,11 +281,6 @@ size_t count_characters(const std::string& text) {
 /// Prompt and choice are echoed with their log-probabilities. Scores begin at the first token that reaches beyond the
 /// prompt in any of the choices. Servers that do not echo with log-probabilities refuse this, and say so.
 void OpenAiBackend::score_by_echo(ScoreCall call, ScoreSink sink) {
-  if (call.unconditional) {
-    sink({{},
-          Error(ErrorKind::Unsupported, "select: the backend " + name() + " cannot score choices without the prompt")});
-    return;
-  }
   Json prompts = Json::array();
   for (const std::string& choice : call.choices) prompts.push_back(call.prompt.text + choice);
   Json body{{"model", api_->options().model},

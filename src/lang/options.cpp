@@ -1,10 +1,10 @@
 #include "lang/options.h"
 
-#include <cmath>
-#include <regex>
+#include <limits>
 
 #include <fmt/format.h>
 
+#include "grammar/regex_syntax.h"
 #include "sgl/error.h"
 #include "sgl/program_json.h"
 
@@ -21,6 +21,16 @@ void check_range(const std::optional<T>& value, double min, double max, const st
   if (!value) return;
   const auto x = static_cast<double>(*value);
   if (!(x >= min && x <= max)) out_of_range(what, option, expected, x);
+}
+
+void check_regex(const std::string& pattern, const std::string& what, const char* option) {
+  try {
+    grammar::parse_regex(pattern, grammar::RegexDialect::Python);
+  } catch (const Error& error) {
+    // What our own grammars lack (ErrorKind::Unsupported), another server may have.
+    if (error.kind() != ErrorKind::InvalidArgument) return;
+    throw Error(ErrorKind::InvalidArgument, fmt::format("{}: {}: {}", what, option, error.what()));
+  }
 }
 
 }  // namespace
@@ -89,10 +99,9 @@ void check_options(const GenOptions& o, const std::string& what) {
   check_range(o.presence_penalty, -2, 2, what, "presence_penalty", "in [-2, 2]");
   check_range(o.repetition_penalty, std::numeric_limits<double>::min(), 2, what, "repetition_penalty", "in (0, 2]");
   if (o.top_k && *o.top_k != -1 && *o.top_k < 1) out_of_range(what, "top_k", "-1 (all) or at least 1", *o.top_k);
-  if (o.min_tokens && o.max_tokens && *o.min_tokens > *o.max_tokens) {
-    throw Error(ErrorKind::InvalidArgument,
-                fmt::format("{}: min_tokens {} is more than max_tokens {}", what, *o.min_tokens, *o.max_tokens));
-  }
+  check_lengths(o, what);
+  if (!o.regex.empty()) check_regex(o.regex, what, "regex");
+  for (const std::string& pattern : o.stop_regex.items()) check_regex(pattern, what, "stop_regex");
   const int constraints = !o.regex.empty() + !o.json_schema.empty() + !o.ebnf.empty();
   if (constraints > 1) {
     throw Error(ErrorKind::InvalidArgument,
@@ -106,6 +115,12 @@ void check_options(const GenOptions& o, const std::string& what) {
     if (stop.empty())
       throw Error(ErrorKind::InvalidArgument, what + ": a stop string is empty; it would end every text");
   }
+}
+
+void check_lengths(const GenOptions& o, const std::string& what) {
+  if (!o.min_tokens || !o.max_tokens || *o.min_tokens <= *o.max_tokens) return;
+  throw Error(ErrorKind::InvalidArgument,
+              fmt::format("{}: min_tokens {} is more than max_tokens {}", what, *o.min_tokens, *o.max_tokens));
 }
 
 void check_capabilities(const GenOptions& o, const Capabilities& can, const std::string& backend,

@@ -17,6 +17,9 @@ const GenOptions& table_of_defaults();
 /// Throws InvalidArgument where a value is out of its range or two constraints are given; `what`: "gen(\"x\")".
 void check_options(const GenOptions& options, const std::string& what);
 
+/// Throws InvalidArgument if min_tokens is more than max_tokens.
+void check_lengths(const GenOptions& options, const std::string& what);
+
 /// Throws Unsupported, naming both, if the options ask for what the backend lacks.
 void check_capabilities(const GenOptions& options, const Capabilities& can, const std::string& backend,
                         const std::string& what);

@@ -134,6 +134,40 @@ TEST(OpenAiChat, ReasoningModelsSchemasSamplesPicturesAndExtras) {
   });
 }
 
+TEST(OpenAiChat, StopStringsThatTheApiDoesNotTakeEndTheTextHere) {
+  within_patience([] {
+    TestServer server([](const TestCall&) { return json(chat_answer("one. two; three", "length")); });
+    ApiOptions o = options_for(server);
+    o.reasoning_model = true;
+    const auto body = [](State& s) { s += user("Count") + assistant(gen("a", {.stop = {";", "."}})); };
+    auto r = run_with({.backend = openai_chat(o)}, body);
+    EXPECT_EQ(r["a"], "one");
+    EXPECT_EQ(r["a"].meta().finish_reason, "stop");
+    EXPECT_EQ(r["a"].meta().matched, ".");
+    auto live = stream_with({.backend = openai_chat(o)}, body);
+    std::string text;
+    for (std::string_view piece : live.text_iter("a")) text += piece;
+    EXPECT_EQ(text, "one");
+  });
+}
+
+TEST(OpenAiChat, PicturesAndSchemasAreSentAsTheApiTakesThem) {
+  within_patience([] {
+    TestServer server([](const TestCall&) { return json(chat_answer("{}")); });
+    auto r = run_with({.backend = openai_chat(options_for(server))}, [](State& s) {
+      s += user(image("GIF89a-pixels") + image("RIFF1234WEBP-pixels") + image("\xFF\xD8\xFF-pixels")) +
+           assistant(gen("a b/ü", {.json_schema = R"({"type":"object"})"}));
+    });
+    r.sync();
+    const Json body = server.body(0);
+    const Json content = body.at("messages").at(0).at("content");
+    EXPECT_TRUE(contains(content.at(1).at("image_url").at("url"), "data:image/gif;"));
+    EXPECT_TRUE(contains(content.at(2).at("image_url").at("url"), "data:image/webp;"));
+    EXPECT_TRUE(contains(content.at(3).at("image_url").at("url"), "data:image/jpeg;"));
+    EXPECT_EQ(body.at("response_format").at("json_schema").at("name"), "a_b___");
+  });
+}
+
 TEST(OpenAiChat, SelectBySchemaIfAskedFor) {
   within_patience([] {
     TestServer server([](const TestCall&) { return json(chat_answer(R"({"choice":"no"})")); });
@@ -142,6 +176,47 @@ TEST(OpenAiChat, SelectBySchemaIfAskedFor) {
     EXPECT_EQ(error_of([&] { run_with({.backend = openai_chat(o)}, body); }).kind(), ErrorKind::Unsupported);
     o.select_by_schema = true;
     EXPECT_EQ(run_with({.backend = openai_chat(o)}, body)["c"], "no");
+  });
+}
+
+TEST(OpenAiChat, ThreeFieldsAreOneCallOfASlowServer) {
+  within_patience([] {
+    TestServer server([](const TestCall& call) {
+      int prompt_tokens = 0;  // a byte is a token here
+      for (const Json& m : call.body.at("messages"))
+        prompt_tokens += static_cast<int>(m.at("content").get<std::string>().size());
+      const std::string asked = call.body["messages"].back()["content"];
+      const std::map<std::string, std::string> answers = {{"Name?", "Ada"}, {"Job?", "engineer"}, {"Home?", "London"}};
+      const std::string text = answers.contains(asked) ? answers.at(asked) : "Name: Ada\nJob: engineer\nHome: London";
+      Json answer = chat_answer(text);
+      answer["usage"] = {{"prompt_tokens", prompt_tokens}, {"completion_tokens", text.size()}};
+      return TestReply{.body = answer.dump(), .delay = 200ms};
+    });
+    const std::vector<std::string> fields = {"name", "job", "home"};
+    const auto check = [&](auto& r) {
+      EXPECT_EQ(r["name"], "Ada");
+      EXPECT_EQ(r["job"], "engineer");
+      EXPECT_EQ(r["home"], "London");
+    };
+    auto one_by_one = run_with({.backend = openai_chat(options_for(server))}, [](State& s) {
+      s += sgl::system("You invent characters.");
+      s += user("Name?") + assistant(gen("name")) + user("Job?") + assistant(gen("job"));
+      s += user("Home?") + assistant(gen("home"));
+    });
+    check(one_by_one);
+    EXPECT_EQ(server.calls().size(), 3);
+    int prompt_tokens = 0;
+    for (const std::string& field : fields) prompt_tokens += one_by_one[field].meta().prompt_tokens;
+
+    auto together = run_with({.backend = openai_chat(options_for(server)), .api_spec_tokens = 64}, [](State& s) {
+      s += sgl::system("You invent characters.") + user("Name, Job, Home?");
+      s += assistant("Name: " + gen("name", {.stop = "\n"}) + "\nJob: " + gen("job", {.stop = "\n"}) +
+                     "\nHome: " + gen("home", {.stop = "\n"}));
+    });
+    check(together);
+    EXPECT_EQ(server.calls().size(), 4);
+    EXPECT_EQ(together["home"].meta().prompt_tokens, 38);
+    EXPECT_EQ(prompt_tokens, 27 + 34 + 47);
   });
 }
 
@@ -225,7 +300,7 @@ TEST(Anthropic, TheSystemTurnStandsApartAndStaysForTheNextCall) {
     o.base_url = server.url();
     auto r = run_with({.backend = anthropic(o)}, [](State& s) {
       ask(s);
-      s += user("And Italy?") + assistant(gen("b"));
+      s += sgl::system("Be kind, too.") + user("And Italy?") + assistant(gen("b"));
     });
     EXPECT_EQ(r["b"], "Paris.");
     EXPECT_EQ(r["b"].meta().finish_reason, "stop");
@@ -236,10 +311,26 @@ TEST(Anthropic, TheSystemTurnStandsApartAndStaysForTheNextCall) {
                                     {"max_tokens", 9},
                                     {"system", "Be brief."},
                                     {"temperature", 0.0},
-                                    {"stop_sequences", {"\n"}},
                                     {"messages", {{{"role", "user"}, {"content", "Capital of France?"}}}}}));
-    EXPECT_EQ(server.body(1).at("system"), "Be brief.");
+    EXPECT_EQ(server.body(1).at("system"), "Be brief.\n\nBe kind, too.");
     EXPECT_EQ(server.body(1).at("messages").size(), 3);
+  });
+}
+
+TEST(Anthropic, BlankStopStringsWhichTheApiRefusesEndTheTextHere) {
+  within_patience([] {
+    TestServer server([](const TestCall&) {
+      return json({{"id", "msg_1"},
+                   {"content", {{{"type", "text"}, {"text", "one\ntwo"}}}},
+                   {"stop_reason", "end_turn"},
+                   {"usage", {{"input_tokens", 4}, {"output_tokens", 2}}}});
+    });
+    ApiOptions o = options_for(server);
+    o.base_url = server.url();
+    const auto body = [](State& s) { s += user("Count") + assistant(gen("a", {.stop = {"\n", "END"}})); };
+    EXPECT_EQ(run_with({.backend = anthropic(o)}, body)["a"], "one");
+    EXPECT_EQ(stream_with({.backend = anthropic(o)}, body)["a"].str(), "one");
+    EXPECT_EQ(server.body(0).at("stop_sequences"), Json::array({"END"}));
   });
 }
 
@@ -259,7 +350,7 @@ TEST(Anthropic, Streams) {
     });
     ApiOptions o = options_for(server);
     o.base_url = server.url();
-    auto live = stream_with({.backend = anthropic(o)}, ask);
+    auto live = stream_with({.backend = anthropic(o)}, [](State& s) { s += user("Capital?") + assistant(gen("a")); });
     std::string text;
     for (std::string_view piece : live.text_iter("a")) text += piece;
     EXPECT_EQ(text, "Paris");

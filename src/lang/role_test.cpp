@@ -1,5 +1,7 @@
 // Turns: their marks, the messages, the default system prompt, what chat APIs allow.
 
+#include <fstream>
+
 #include "lang/test_programs.h"
 
 namespace sgl {
@@ -133,6 +135,28 @@ TEST(Role, AChatApiGetsMessagesAndTheGenComesFirst) {
             (std::vector<Message>{{"system", "S"}, {"user", "U"}, {"assistant", "A1"}, {"user", "V"}}));
 }
 
+TEST(Role, WhatWouldNotArriveIsRefused) {
+  run_with({.backend = std::make_shared<ScriptedBackend>(std::vector<std::string>{"A"}, ScriptedBackend::chat())},
+           [](State& s) {
+             s.set("v", "value");
+             for (const Expr& outside : {Expr("text"), Expr(s["v"]), user("fine") + "not"}) {
+               const Error error = error_of([&] { s += outside; });
+               EXPECT_EQ(error.kind(), ErrorKind::Unsupported);
+               EXPECT_TRUE(contains(error.what(), "outside of a turn")) << error.what();
+             }
+             s += "" + role("developer", "an API may know it") + user("U") + assistant(gen("a"));
+             EXPECT_EQ(s["a"], "A");
+             EXPECT_EQ(s.messages().size(), 3);
+           });
+  run_with({.backend = with_format(ChatFormat::named("chatml"))}, [](State& s) {
+    const Error error = error_of([&] { s += role("developer", "text"); });
+    EXPECT_EQ(error.kind(), ErrorKind::InvalidArgument);
+    EXPECT_TRUE(contains(error.what(), "a developer turn") && contains(error.what(), "assistant, system, user"))
+        << error.what();
+    EXPECT_EQ(s.text(), "");
+  });
+}
+
 TEST(Role, PicturesGoWithTheTurnThatHoldsThem) {
   const std::string png("\x89PNG\r\n\x1a\n-pixels-", 16);
   auto backend = with_format(ChatFormat::named("qwen2-vl"));
@@ -148,10 +172,15 @@ TEST(Role, PicturesGoWithTheTurnThatHoldsThem) {
   EXPECT_TRUE(r.messages()[2].images.empty());
 
   Capabilities blind = ScriptedBackend::all();
-  blind.images = false;
+  blind.images = blind.videos = false;
   run_with({.backend = std::make_shared<ScriptedBackend>(std::vector<std::string>{"x"}, blind)}, [&](State& s) {
     const Error error = error_of([&] { s += user(image(png)); });
     EXPECT_EQ(error.kind(), ErrorKind::Unsupported);
+    const std::string frame = testing::TempDir() + "frame.png";  // a signature and an empty last chunk
+    std::ofstream(frame, std::ios::binary) << png.substr(0, 8) << std::string("\0\0\0\0IEND\0\0\0\0", 12);
+    const Error no_video = error_of([&] { s += user(video(frame, 1)); });
+    EXPECT_EQ(no_video.kind(), ErrorKind::Unsupported);
+    EXPECT_TRUE(contains(no_video.what(), "video()")) << no_video.what();
     EXPECT_EQ(error_of([] { image("no/such/file.png"); }).kind(), ErrorKind::NotFound);
     EXPECT_EQ(error_of([] { video("no/such/file", 4); }).kind(), ErrorKind::NotFound);
     EXPECT_EQ(error_of([] { video("x", 0); }).kind(), ErrorKind::InvalidArgument);

@@ -6,10 +6,18 @@
 
 #include "base/progress.h"
 #include "lang/context.h"
+#include "lang/options.h"
 #include "lang/strand.h"
 #include "sgl/program_run.h"
 
 namespace sgl::lang {
+
+RunOptions merge_options(const RunOptions& call, const RunOptions& program) {
+  return {.backend = call.backend ? call.backend : program.backend,
+          .gen = merge(call.gen, program.gen),
+          .api_spec_tokens = call.api_spec_tokens > 0 ? call.api_spec_tokens : program.api_spec_tokens,
+          .stop = call.stop.stop_possible() ? call.stop : program.stop};
+}
 
 struct RunCore::Impl {
   explicit Impl(std::shared_ptr<Context> c) : context(std::move(c)), root(Strand::create(context)) {}
@@ -67,6 +75,7 @@ void RunCore::run_here(const std::function<void(State&)>& body) {
 void RunCore::keep_error(const std::function<void(State&)>& body) {
   std::exception_ptr thrown;
   try {
+    const BodyScope scope(impl_->context.get());
     State s = root();
     body(s);
   } catch (...) {
@@ -84,9 +93,13 @@ Var RunCore::var(std::string_view name) const {
   return slot ? Var(std::move(slot)) : root()[name];
 }
 
-void RunCore::wait_for_body() const {
+void RunCore::body_ended() const {
   std::unique_lock lock(impl_->mutex);
   impl_->changed.wait(lock, [&] { return impl_->ended; });
+}
+
+void RunCore::wait_for_body() const {
+  body_ended();
   if (impl_->body_error) std::rethrow_exception(impl_->body_error);
 }
 
@@ -131,7 +144,8 @@ void run_rows(size_t rows, const BatchOptions& options, const std::function<void
   int64_t done = 0;
   std::exception_ptr failed;  // what `each` threw
 
-  auto work = [&] {
+  auto work = [&, outer = BodyScope::innermost()] {
+    const BodyScope scope(outer);
     for (size_t row; (row = next++) < rows;) {
       const std::shared_ptr<Context> context = Context::create(options.run, false);
       context->gate = gate;
@@ -148,6 +162,7 @@ void run_rows(size_t rows, const BatchOptions& options, const std::function<void
         if (!failed) each(row, std::move(core));
       } catch (...) {
         failed = std::current_exception();
+        next = rows;
       }
       if (bar) bar->update(++done);
     }

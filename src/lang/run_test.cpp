@@ -1,7 +1,7 @@
 // Runs: errors and cancelling, streams, batches, traces. Everything that could hang has a deadline.
 
 #include <atomic>
-#include <set>
+#include <semaphore>
 #include <span>
 #include <thread>
 
@@ -58,6 +58,20 @@ TEST(Errors, CapturesAndWaitersOfAPoisonedStateEnd) {
     EXPECT_EQ(error_of([&] { r["x"].str(); }).status(), 400);
     EXPECT_EQ(error_of([&] { bad["all"].list(); }).status(), 400);
     EXPECT_NE(bad["all"].error(), nullptr);
+  });
+}
+
+TEST(Errors, ThoughtsOfAGenerationThatFailsOrIsCancelledEnd) {
+  within_patience([] {
+    auto body = [](State& s) { s += separate_reasoning(gen("bad"), "qwen3"); };
+    auto failed = run_with({.backend = failing("bad", 20ms)}, body);
+    EXPECT_EQ(error_of([&] { failed["bad_reasoning_content"].str(); }).status(), 400);
+
+    auto door = std::make_shared<Door>();
+    auto cancelled = run_with({.backend = behind(door, "late")}, body);
+    cancelled.cancel();
+    EXPECT_EQ(error_of([&] { cancelled["bad_reasoning_content"].str(); }).kind(), ErrorKind::Cancelled);
+    door->open();
   });
 }
 
@@ -161,6 +175,32 @@ TEST(Cancel, AStreamThatIsDroppedEndsItsThread) {
   });
 }
 
+TEST(Cancel, RunsThatABodyStartsAreCancelledWithIt) {
+  within_patience([] {
+    auto door = std::make_shared<Door>();
+    auto backend = behind(door, "late");
+    const auto inner = [](State& s, int) {
+      s += gen("x");
+      s["x"].str();
+    };
+    const std::vector<std::function<void(State&)>> bodies = {
+        [&](State&) { run_with({.backend = backend}, inner, 0); },
+        [&](State&) { stream_with({.backend = backend}, inner, 0).sync(); },
+        [&](State&) {
+          auto runs = run_batch(inner, std::vector<int>{1, 2}, {.run = {.backend = backend}});
+          throw Error(*runs[1].error());
+        }};
+    for (const auto& body : bodies) {
+      const size_t before = backend->calls().size();
+      auto live = stream_with({.backend = backend}, body);
+      EXPECT_TRUE(eventually([&] { return backend->calls().size() > before; }));
+      live.cancel();
+      EXPECT_EQ(error_of([&] { live.sync(); }).kind(), ErrorKind::Cancelled);
+    }
+    door->open();
+  });
+}
+
 TEST(Cancel, TheBackendMayGoWithTheLastCall) {
   within_patience([] {
     auto backend = scripted({"x"});
@@ -194,14 +234,55 @@ TEST(Stream, PiecesJoinToTheWholeText) {
   });
 }
 
+TEST(Stream, WhatARunSaysOfItsStateWaitsForTheBody) {
+  within_patience([] {
+    constexpr Key<int> number{"n"};
+    const auto start = [] {
+      return stream_with({.backend = scripted({"7"})}, [](State& s) {
+        std::this_thread::sleep_for(20ms);  // what does not wait comes before all that follows
+        s += user("how many?") + gen("n");
+      });
+    };
+    EXPECT_EQ(start().text(), "USER:how many?\n7");
+    EXPECT_EQ(start().messages().size(), 1);
+    EXPECT_EQ(start().list(number), std::vector<int>{7});
+    EXPECT_EQ(start().list("n"), std::vector<std::string>{"7"});
+    EXPECT_EQ(*start().try_get(number), 7);
+    EXPECT_EQ(*start().try_get("n"), "7");
+    EXPECT_EQ(start().variables().size(), 1);
+    EXPECT_TRUE(start().contains("n"));
+    EXPECT_FALSE(start().contains("nobody"));
+    EXPECT_EQ(start().try_get("nobody").error().kind(), ErrorKind::NotFound);
+  });
+}
+
 TEST(Stream, ASplitEmojiComesWhole) {
   within_patience([] {
-    auto backend = scripted({"a😀b"});
-    backend->set_piece_size(2);
+    // Sends a piece when the one before has been read, and ends when there is no more.
+    struct Stepwise : ScriptedBackend {
+      Stepwise() : ScriptedBackend(std::vector<std::string>{"unused"}) {}
+      void generate(GenerateCall, GenerateSink sink) override {
+        sender = std::jthread([this, sink] {
+          const std::string text = "a😀b";
+          for (size_t i = 0; i < text.size(); i += 2) {
+            sink.on_text(std::string_view(text).substr(i, 2));
+            if (i == 0 || i == 4) read.acquire();
+          }
+          sink.on_done({{.texts = {text}}, {}});
+        });
+      }
+      std::counting_semaphore<> read{0};
+      std::jthread sender;
+    };
+    auto backend = std::make_shared<Stepwise>();
     auto live = stream_with({.backend = backend}, [](State& s) { s += gen("x"); });
-    std::set<std::string> pieces;
-    for (std::string_view piece : live.text_iter("x")) pieces.emplace(piece);
-    for (const std::string& p : pieces) EXPECT_TRUE(contains(p, "😀") || !contains(p, "\xF0")) << p;
+    std::vector<std::string> pieces;
+    for (std::string_view piece : live.text_iter("x")) {
+      pieces.emplace_back(piece);
+      backend->read.release();
+    }
+    EXPECT_EQ(pieces, (std::vector<std::string>{"a", "😀b"}));
+    backend->sender.join();  // it has a hold of the backend, which cannot end there
   });
 }
 
@@ -230,6 +311,26 @@ TEST(Stream, AnUnknownNameEndsWithoutPiecesWhenTheProgramEnds) {
   within_patience([] {
     auto live = stream_with({.backend = scripted({"x"})}, [](State& s) { s += gen("x"); });
     for (std::string_view piece : live.text_iter("nobody")) FAIL() << piece;
+  });
+}
+
+TEST(Stream, ABodyThatReadsItsOwnTextsComesToTheirEnd) {
+  within_patience([] {
+    auto backend = scripted({"x"});
+    backend->set_latency(1ms);
+    stream_with({.backend = backend}, [](State& s) {
+      s += "P";
+      auto forks = s.fork(2);
+      forks += gen("x");
+      std::string text;
+      for (std::string_view piece : forks[0].text_iter()) text += piece;
+      EXPECT_EQ(text, "Px");
+      for (std::string_view piece : s.text_iter("nobody")) FAIL() << piece;
+      run_with({.backend = s.backend()}, [&](State&) {
+        for (std::string_view piece : s.text_iter()) text += piece;
+      });
+      EXPECT_EQ(text, "PxP");
+    }).sync();
   });
 }
 
@@ -340,6 +441,43 @@ TEST(Batch, AFailedRowKeepsItsErrorAndLeavesTheOthersAlone) {
         EXPECT_TRUE(contains(error->what(), "row four"));
       }
     }
+  });
+}
+
+TEST(Batch, ACallbackThatThrowsEndsTheBatch) {
+  within_patience([] {
+    std::atomic<int> begun{0};
+    std::vector<int> rows(1000);
+    EXPECT_THROW(run_batch([&](State&, int) { ++begun; }, rows, {.num_threads = 2, .run = {.backend = scripted({"x"})}},
+                           [](size_t, auto&&) { throw std::out_of_range("enough"); }),
+                 std::out_of_range);
+    EXPECT_LE(begun, 4);  // a thread may have been past the look at the next row, and one row further
+  });
+}
+
+TEST(Batch, AProgramWithOptionsGoesWhereverABodyDoes) {
+  within_patience([] {
+    auto backend = scripted({"x"});
+    auto p = program([](State& s, int i) { s += cat("row ", i) + gen("x"); },
+                     {.backend = scripted({"not this"}), .gen = {.max_tokens = 5, .temperature = 0.5}});
+    const RunOptions call{.backend = backend, .gen = {.temperature = 0}};
+    const std::vector<int> rows = {1, 2};
+    int seen = 0;
+    EXPECT_EQ(run_with(call, p, 1)["x"], "x");
+    EXPECT_EQ(stream_with(call, p, 1)["x"].str(), "x");
+    EXPECT_EQ(run_batch(p, rows, {.run = call})[1]["x"], "x");
+    run_batch(p, rows, {.run = call}, [&](size_t, auto&& r) { seen += r["x"] == "x" ? 1 : 0; });
+    EXPECT_EQ(seen, 2);
+    ASSERT_EQ(backend->calls().size(), 6);
+    for (const GenerateCall& c : backend->calls()) {
+      EXPECT_EQ(c.options.temperature, 0);
+      EXPECT_EQ(c.options.max_tokens, 5);
+    }
+    EXPECT_EQ(trace(p, 3).at(0).options.max_tokens, 5);
+    EXPECT_EQ(trace_with({.gen = {.max_tokens = 7}}, p, 3).at(0).options.max_tokens, 7);
+    EXPECT_EQ(run(p, 1)["x"], "not this");
+    EXPECT_EQ(stream(p, 1)["x"].str(), "not this");
+    EXPECT_EQ(run_batch(p, rows)[0]["x"], "not this");
   });
 }
 

@@ -10,6 +10,7 @@
 #include <fmt/format.h>
 
 #include "lang/api_client.h"
+#include "lang/request_id.h"
 #include "lang/score_border.h"
 #include "sgl/program_backend.h"
 
@@ -135,6 +136,7 @@ RuntimeBackend::RuntimeBackend(std::string url, ApiOptions options) {
   capabilities_ = {.completion = true,
                    .chat = false,
                    .select = true,
+                   .unconditional = true,
                    .regex = grammars,
                    .json_schema = grammars,
                    .ebnf = grammars,
@@ -142,6 +144,7 @@ RuntimeBackend::RuntimeBackend(std::string url, ApiOptions options) {
                    .stop_token_ids = true,
                    .logprobs = true,
                    .images = model.value("has_image_understanding", false),
+                   .videos = model.value("has_image_understanding", false),
                    .multiple = true,
                    .prefix_cache = true};
   if (!options.chat_template.empty()) {

@@ -99,14 +99,10 @@ struct ScriptedBackend::Impl {
   Outcome<Generated> make(const GenerateCall& call) {
     Outcome<Generated> out;
     for (int i = 0; i < call.options.n.value_or(1); ++i) {
-      std::string text = answer(call);
-      out.value.meta.finish_reason = "stop";
-      if (std::optional<lang::StopMatch> stop = lang::find_stop(text, call.options.stop.items())) {
-        out.value.meta.matched = text.substr(stop->begin, stop->size);
-        text.resize(stop->begin);
-      }
-      out.value.texts.push_back(std::move(text));
+      out.value.texts.push_back(answer(call));
     }
+    out.value.meta.finish_reason = "stop";
+    lang::cut_at_stop(out.value, call.options.stop.items());
     return out;
   }
 };
@@ -130,6 +126,7 @@ Capabilities ScriptedBackend::all() {
   return {.completion = true,
           .chat = false,
           .select = true,
+          .unconditional = true,
           .regex = true,
           .json_schema = true,
           .ebnf = true,
@@ -137,6 +134,7 @@ Capabilities ScriptedBackend::all() {
           .stop_token_ids = true,
           .logprobs = true,
           .images = true,
+          .videos = true,
           .multiple = true,
           .prefix_cache = true,
           .api_speculation = true};
@@ -218,6 +216,8 @@ void ScriptedBackend::score(ScoreCall call, ScoreSink sink) {
         out.value = impl->score(call);
       } catch (const Error& error) {
         out.error = error;
+      } catch (const std::exception& error) {
+        out.error = Error(ErrorKind::Internal, error.what());
       }
     } else {  // the first choice is the likeliest
       out.value.choices = call.choices;

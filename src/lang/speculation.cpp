@@ -14,7 +14,21 @@ std::optional<StopMatch> find_stop(std::string_view text, const std::vector<std:
   return first;
 }
 
-std::optional<std::vector<std::string>> match_pattern(const std::vector<PatternPart>& pattern, std::string_view reply) {
+void cut_at_stop(Generated& generated, const std::vector<std::string>& stops) {
+  for (std::string& text : generated.texts) {
+    const std::optional<StopMatch> stop = find_stop(text, stops);
+    if (!stop) continue;
+    if (&text == &generated.texts[0]) {
+      generated.meta.finish_reason = "stop";
+      generated.meta.matched = text.substr(stop->begin, stop->size);
+      std::erase_if(generated.token_ends, [&](size_t end) { return end > stop->begin; });
+    }
+    text.resize(stop->begin);
+  }
+}
+
+std::optional<std::vector<std::string>> match_pattern(const std::vector<PatternPart>& pattern, std::string_view reply,
+                                                      bool cut) {
   std::vector<std::string> texts;
   for (size_t i = 0; i < pattern.size(); ++i) {
     const PatternPart& part = pattern[i];
@@ -34,6 +48,8 @@ std::optional<std::vector<std::string>> match_pattern(const std::vector<PatternP
     } else if (!last) {
       end = pattern[i + 1].is_gen ? std::string_view::npos : reply.find(pattern[i + 1].text);
       if (end == std::string_view::npos) return std::nullopt;
+    } else if (cut) {
+      return std::nullopt;
     }
     texts.emplace_back(reply.substr(0, end));
     reply.remove_prefix(end);

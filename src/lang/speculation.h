@@ -32,6 +32,8 @@ struct StopMatch {
   size_t begin, size;
 };
 std::optional<StopMatch> find_stop(std::string_view text, const std::vector<std::string>& stops);
+/// Ends the texts before their earliest stop string, for an API that takes none.
+void cut_at_stop(Generated& generated, const std::vector<std::string>& stops);
 
 /// One part of a pattern: a text that must come, or a gen with its stop strings.
 struct PatternPart {
@@ -41,8 +43,10 @@ struct PatternPart {
 };
 
 /// The texts of the gens if `reply` follows the pattern: a constant follows literally; a gen takes all up to its
-/// first stop string, or up to the constant behind it if none is there; only the last part may take all that is left.
-std::optional<std::vector<std::string>> match_pattern(const std::vector<PatternPart>& pattern, std::string_view reply);
+/// first stop string, or up to the constant behind it if none is there; only the last part may take all that is left,
+/// and not of a reply that was `cut` off.
+std::optional<std::vector<std::string>> match_pattern(const std::vector<PatternPart>& pattern, std::string_view reply,
+                                                      bool cut);
 
 /// Text that a completion call brought beyond what its gen took.
 class Surplus {

@@ -55,6 +55,95 @@ TEST(ChatSpeculation, AfterThreeTriesItIsAnErrorAndNothingHangs) {
   });
 }
 
+TEST(ChatSpeculation, CancellingWhileTheFieldsAreGivenOutEndsAllOfThem) {
+  within_patience([] {
+    auto door = std::make_shared<Door>();
+    auto backend = std::make_shared<ScriptedBackend>(
+        [door](const GenerateCall&) {
+          door->wait();
+          return "Title: Dune\nAuthor: Frank Herbert\nYear: 1965.";
+        },
+        ScriptedBackend::chat());
+    backend->set_latency(1us);
+    auto r = run_with({.backend = backend, .api_spec_tokens = 64}, novel);
+    // Another program goes on as soon as the first field is there, and cancels this one.
+    auto canceller = std::make_shared<ScriptedBackend>([&](const GenerateCall&) {
+      r.cancel();
+      return std::string("done");
+    });
+    auto other = run_with({.backend = canceller}, [&](State& s) { s += r["title"] + gen("x"); });
+    door->open();
+    EXPECT_EQ(other["x"], "done");
+    EXPECT_EQ(r["title"], "Dune");
+    EXPECT_EQ(error_of([&] { r["author"].str(); }).kind(), ErrorKind::Cancelled);
+    EXPECT_EQ(error_of([&] { r["year"].str(); }).kind(), ErrorKind::Cancelled);
+  });
+}
+
+TEST(ChatSpeculation, InsideOfTheTurnItsVariablesAreNotThereYet) {
+  within_patience([] {
+    auto backend = chat_api({"Title: Dune\n."});
+    backend->set_latency(1ms);
+    run_with({.backend = backend, .api_spec_tokens = 64}, [](State& s) {
+      s += user("Recommend a novel.");
+      {
+        auto turn = s.assistant();
+        s += "Title: " + gen("title", {.stop = "\n"});
+        const Error error = error_of([&] { s["title"]; });
+        EXPECT_EQ(error.kind(), ErrorKind::InvalidArgument);
+        EXPECT_TRUE(contains(error.what(), "api_spec_tokens")) << error.what();
+        EXPECT_EQ(error_of([&] { s.fork(2); }).kind(), ErrorKind::InvalidArgument);
+        auto scope = s.capture("all");
+        s += "\n.";
+      }
+      EXPECT_EQ(s["title"], "Dune");
+      EXPECT_EQ(s["all"], "\n.");
+    });
+  });
+}
+
+TEST(ChatSpeculation, AReplyThatWasCutOffIsNoMatch) {
+  within_patience([] {
+    struct Cut : ScriptedBackend {
+      Cut() : ScriptedBackend(std::vector<std::string>{"unused"}, ScriptedBackend::chat()) {}
+      void generate(GenerateCall call, GenerateSink sink) override {
+        ++calls_made;
+        EXPECT_EQ(call.options.max_tokens, 8);
+        sink.on_done({{.texts = {"Title: Dune\nReview: It is a"}, .meta = {.finish_reason = "length"}}, {}});
+      }
+      int calls_made = 0;
+    };
+    auto backend = std::make_shared<Cut>();
+    auto r = run_with({.backend = backend, .api_spec_tokens = 8}, [](State& s) {
+      s += user("A novel?") + assistant("Title: " + gen("title", {.stop = "\n"}) + "\nReview: " + gen("review"));
+    });
+    const Error error = error_of([&] { r["review"].str(); });
+    EXPECT_EQ(error.kind(), ErrorKind::Aborted);
+    EXPECT_TRUE(contains(error.what(), "cut off")) << error.what();
+    EXPECT_EQ(backend->calls_made, 3);
+  });
+}
+
+TEST(ChatSpeculation, ATurnOfOneGenIsAskedForAsItIs) {
+  within_patience([] {
+    auto backend = chat_api({"{}"});
+    auto r = run_with({.backend = backend, .api_spec_tokens = 8}, [](State& s) {
+      for (const char* name : {"a", "b"}) {
+        s += user("JSON?");
+        auto turn = s.assistant();
+        auto scope = s.capture("all");
+        s += gen(name, {.max_tokens = 99, .stop = "\n", .json_schema = "{}"}) + "!";
+      }
+    });
+    EXPECT_EQ(r["b"], "{}");
+    EXPECT_EQ(r["all"], "{}!");
+    EXPECT_EQ(r.messages().at(3).content, "{}!");
+    ASSERT_EQ(backend->calls().size(), 2);
+    EXPECT_EQ(backend->calls()[1].options.max_tokens, 99);
+    EXPECT_EQ(backend->calls()[1].options.json_schema, "{}");
+  });
+}
+
 TEST(ChatSpeculation, ATurnWithoutAGenMakesNoCall) {
   auto backend = chat_api({"never"});
   auto r = run_with({.backend = backend, .api_spec_tokens = 64},
@@ -70,6 +159,9 @@ TEST(ChatSpeculation, GensThatDifferInMoreThanStopAndLengthAreRefused) {
       s += user("Hi") + assistant(gen("x", {.temperature = 0}) + " " + gen("y", {.temperature = 1}));
     });
     EXPECT_EQ(error_of([&] { r["y"].str(); }).kind(), ErrorKind::InvalidArgument);
+    auto constrained = run_with({.backend = backend, .api_spec_tokens = 64},
+                                [](State& s) { s += user("Hi") + assistant("A: " + gen("x", {.json_schema = "{}"})); });
+    EXPECT_EQ(error_of([&] { constrained.sync(); }).kind(), ErrorKind::InvalidArgument);
     EXPECT_TRUE(backend->calls().empty());
   });
 }
@@ -96,14 +188,6 @@ TEST(ChatSpeculation, StreamsAndForksDoWithout) {
       stream_with({.backend = backend, .api_spec_tokens = 64}, [](State& s) { s += user("Hi") + assistant(gen("x")); });
   EXPECT_EQ(live["x"].str(), "plain");
   EXPECT_EQ(backend->calls().at(0).options.max_tokens, 128);
-}
-
-TEST(ChatSpeculation, OneCallFillsThreeVariablesOfAnApiThatAnswersLater) {
-  auto backend = chat_api({"Title: Dune\nAuthor: Frank Herbert\nYear: 1965."});
-  backend->set_latency(1ms);
-  auto r = run_with({.backend = backend, .api_spec_tokens = 64}, novel);
-  EXPECT_EQ(r["year"], "1965");
-  EXPECT_EQ(backend->calls().size(), 1);
 }
 
 // ── Completion ───────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -144,6 +228,31 @@ TEST(CompletionSpeculation, AStopStringThatIsNowhereAsksForTheGenAlone) {
   EXPECT_EQ(backend->calls()[1].options.max_tokens, 4);
 }
 
+TEST(CompletionSpeculation, TheSurplusServesOnlyWhatWouldHaveBeenAskedForLikeThat) {
+  auto calls_of = [](const GenOptions& second, const GenOptions& run = {}) {
+    auto backend = scripted({"one, two, three", "own"});
+    auto r = run_with({.backend = backend, .gen = run, .api_spec_tokens = 64},
+                      [&](State& s) { s += gen("a", {.stop = ","}) + ", " + gen("b", second); });
+    r.sync();
+    return backend->calls().size();
+  };
+  EXPECT_EQ(calls_of({.stop = ","}), 1);
+  EXPECT_EQ(calls_of({.max_tokens = 20, .stop = ","}), 1);
+  EXPECT_EQ(calls_of({.temperature = 0, .stop = ","}), 2);
+  EXPECT_EQ(calls_of({.stop = ",", .seed = 1}), 2);
+  EXPECT_EQ(calls_of({.stop = ",", .regex = "[0-9]"}), 2);
+  EXPECT_EQ(calls_of({.stop = ",", .json_schema = "{}"}), 2);
+  EXPECT_EQ(calls_of({.n = 2, .stop = ","}), 2);
+  EXPECT_EQ(calls_of({.stop = ","}, {.n = 2}), 2);
+
+  // What is behind several samples is not what is behind the text.
+  auto backend = scripted({"x; y", "1", "2", "fresh"});
+  auto r = run_with({.backend = backend, .api_spec_tokens = 64},
+                    [](State& s) { s += gen("a", {.stop = ";"}) + gen("b", {.n = 2}) + gen("c", {.stop = ";"}); });
+  EXPECT_EQ(r["c"], "fresh");
+  EXPECT_EQ(r.text(), "x1fresh");
+}
+
 TEST(Surplus, CountsTokensWhereTheirEndsAreKnown) {
   lang::Surplus surplus;
   surplus.set({.texts = {"one two three"}, .token_ends = {3, 7, 13}, .meta = {.finish_reason = "length"}}, 3);
@@ -164,15 +273,20 @@ const lang::PatternPart kGen{.is_gen = true, .stop = {"\n"}};
 
 TEST(MatchPattern, Cases) {
   using Texts = std::vector<std::string>;
-  EXPECT_EQ(lang::match_pattern(Parts{kGen}, "a\nb"), Texts{"a"});
-  EXPECT_EQ(lang::match_pattern(Parts{kGen}, "a"), Texts{"a"});  // the last may run to the end
-  EXPECT_EQ(lang::match_pattern(Parts{{.text = "A: "}, kGen, {.text = "\nB: "}, kGen}, "A: x\nB: y"),
+  EXPECT_EQ(lang::match_pattern(Parts{kGen}, "a\nb", false), Texts{"a"});
+  EXPECT_EQ(lang::match_pattern(Parts{kGen}, "a", false), Texts{"a"});  // the last may run to the end
+  EXPECT_EQ(lang::match_pattern(Parts{{.text = "A: "}, kGen, {.text = "\nB: "}, kGen}, "A: x\nB: y", false),
             (Texts{"x", "y"}));
-  EXPECT_EQ(lang::match_pattern(Parts{{.text = "A: "}, kGen}, " A: x"), std::nullopt);
-  EXPECT_EQ(lang::match_pattern(Parts{kGen, {.text = "\nB: "}, kGen}, "x y z"), std::nullopt);
+  EXPECT_EQ(lang::match_pattern(Parts{{.text = "A: "}, kGen}, " A: x", false), std::nullopt);
+  EXPECT_EQ(lang::match_pattern(Parts{kGen, {.text = "\nB: "}, kGen}, "x y z", false), std::nullopt);
   // Without a stop string the constant behind it ends a gen.
-  EXPECT_EQ(lang::match_pattern(Parts{{.is_gen = true}, {.text = ", "}, {.is_gen = true}}, "x, y"), (Texts{"x", "y"}));
-  EXPECT_EQ(lang::match_pattern(Parts{{.is_gen = true}, {.text = "."}}, "x"), std::nullopt);
+  EXPECT_EQ(lang::match_pattern(Parts{{.is_gen = true}, {.text = ", "}, {.is_gen = true}}, "x, y", false),
+            (Texts{"x", "y"}));
+  EXPECT_EQ(lang::match_pattern(Parts{{.is_gen = true}, {.text = "."}}, "x", false), std::nullopt);
+  // Of a reply that was cut off nobody knows how the last gen goes on.
+  EXPECT_EQ(lang::match_pattern(Parts{{.text = "A: "}, kGen}, "A: x", true), std::nullopt);
+  EXPECT_EQ(lang::match_pattern(Parts{{.text = "A: "}, kGen}, "A: x\nB", true), Texts{"x"});
+  EXPECT_EQ(lang::match_pattern(Parts{kGen, {.text = "\nB"}}, "x\nB and", true), Texts{"x"});
 }
 
 }  // namespace

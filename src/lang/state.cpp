@@ -32,8 +32,22 @@ std::string Var::str() && { return static_cast<const Var&>(*this).str(); }
 std::vector<std::string> Var::list() const {
   if (!slot_->is_list()) return slot_->values();
   std::vector<std::string> out;
-  for (size_t i = 0; i < slot_->parts().size(); ++i) out.push_back((*this)[i]);
+  for (const Var& part : branches()) out.push_back(part.str());
   return out;
+}
+
+std::vector<Var> Var::branches() const {
+  std::vector<Var> out;
+  for (size_t i = 0; i < slot_->parts().size(); ++i) out.push_back(branch(i));
+  return out;
+}
+
+Var Var::branch(size_t i) const {
+  const std::shared_ptr<Slot>& part = slot_->parts()[i];
+  if (!part) {
+    throw Error(ErrorKind::NotFound, fmt::format("reading \"{}\": branch {} did not define it", name(), i));
+  }
+  return Var(part);
 }
 
 bool Var::is_list() const { return slot_->is_list() || slot_->values().size() != 1; }
@@ -43,12 +57,7 @@ std::string Var::operator[](size_t i) const {
   if (i >= size) {
     throw Error(ErrorKind::InvalidArgument, fmt::format("reading \"{}\": element {} of a list of {}", name(), i, size));
   }
-  if (!slot_->is_list()) return slot_->values()[i];
-  const std::shared_ptr<Slot>& part = slot_->parts()[i];
-  if (!part) {
-    throw Error(ErrorKind::NotFound, fmt::format("reading \"{}\": branch {} did not define it", name(), i));
-  }
-  return Var(part).str();
+  return slot_->is_list() ? branch(i).str() : slot_->values()[i];
 }
 
 Meta Var::meta() const { return slot_->meta(); }
@@ -69,10 +78,10 @@ std::ostream& operator<<(std::ostream& out, const Var& var) { return out << var.
 
 namespace lang {
 
-void throw_wrong_type(const Var& var, const std::string& type) {
+void throw_wrong_type(const Var& var, const std::string& type, const std::string& text) {
   const bool cut = !var.slot()->is_list() && var.slot()->meta().finish_reason == "length";
-  throw Error(ErrorKind::WrongType, fmt::format("reading \"{}\": expected {}, got \"{}\"{}", var.name(), type,
-                                                var.str(), cut ? "; it was cut off by max_tokens" : ""));
+  throw Error(ErrorKind::WrongType, fmt::format("reading \"{}\": expected {}, got \"{}\"{}", var.name(), type, text,
+                                                cut ? "; it was cut off by max_tokens" : ""));
 }
 
 }  // namespace lang

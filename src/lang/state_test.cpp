@@ -111,6 +111,28 @@ TEST(State, CaptureIsAllTextAddedInTheScope) {
   EXPECT_EQ(r.text(), "x = 1,2");
 }
 
+// A capture that were defined at its beginning would wait for itself here.
+TEST(State, InsideOfACaptureItsNameMeansWhatItMeantBefore) {
+  within_patience([] {
+    auto backend = scripted({"old", "new"});
+    backend->set_latency(1ms);
+    auto r = run_with({.backend = backend}, [](State& s) {
+      s += gen("x");
+      {
+        auto scope = s.capture("x");
+        s += " again " + s["x"] + gen("y");
+        auto forks = s.fork(2);
+        forks += " and " + s["x"];
+        EXPECT_EQ(forks[1].text(), "old again oldnew and old");
+      }
+      EXPECT_EQ(s["x"], " again oldnew");
+      auto scope = s.capture("fresh");
+      EXPECT_EQ(error_of([&] { s["fresh"]; }).kind(), ErrorKind::NotFound);
+    });
+    EXPECT_EQ(r["fresh"], "");
+  });
+}
+
 TEST(State, ManySamplesAreAListAndTheTextTakesTheFirst) {
   auto r = run_with({.backend = scripted({"a", "b", "c"})}, [](State& s) { s += "say " + gen("x", {.n = 3}); });
   EXPECT_EQ(r["x"].list(), (std::vector<std::string>{"a", "b", "c"}));

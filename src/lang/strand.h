@@ -36,7 +36,8 @@ class Strand : public std::enable_shared_from_this<Strand> {
   explicit Strand(std::shared_ptr<Context> context);
 
   void append(const Expr& expr);
-  /// The newest definition, or null. After an error: never null, but a slot that holds it.
+  /// The newest definition, or null. Throws InvalidArgument for a variable of the open turn if that is one call, and
+  /// what poisoned the state instead of null.
   std::shared_ptr<Slot> find(std::string_view name);
   bool contains(std::string_view name) const;
   Variables variables() const;
@@ -65,9 +66,10 @@ class Strand : public std::enable_shared_from_this<Strand> {
     changed_.notify_all();
   }
 
-  /// Waits for text behind `position`; false at the end of the program.
+  /// Waits for text behind `position`; false at the end of the program, in its body at the end of what it appended.
   bool next_text(size_t& position, std::string& piece) const;
-  /// Waits for a definition of `name`; null if the program ends before. Throws what poisoned the state.
+  /// Waits for a definition of `name`; null if the program ends before, in its body at once. Throws what poisoned the
+  /// state.
   std::shared_ptr<Slot> wait_for_definition(std::string_view name) const;
 
   const std::shared_ptr<Context>& context() const { return context_; }
@@ -77,17 +79,16 @@ class Strand : public std::enable_shared_from_this<Strand> {
   struct Front {
     std::string role;      ///< the open turn; empty: none
     bool content = false;  ///< something is in it
+    void pass(const Node& node);
   };
   struct Capture {
     std::string name;
-    std::shared_ptr<Slot> slot;
     size_t begin;
   };
   using Lock = std::unique_lock<std::mutex>;
 
-  void check(const Node& node, Front& front) const;
-  std::shared_ptr<Slot> declare(const Node& node);
-  std::shared_ptr<Slot> declare(const std::string& name);
+  Op define(const NodePtr& node);
+  std::shared_ptr<Slot> define(const std::string& name);
 
   void drive(Lock& lock);
   void step(Op op, Lock& lock);
@@ -98,11 +99,11 @@ class Strand : public std::enable_shared_from_this<Strand> {
   void begin_role(const std::string& role);
   void end_role(const std::string& role, Lock& lock);
   void finish_role(const std::string& role);
-  void end_capture(const std::string& name, Lock& lock);
+  void end_capture(const Op& op, const std::string& name, Lock& lock);
   void commit(Lock& lock);
 
   Prompt prompt() const;
-  GenOptions options_of(const Gen& gen) const;
+  /// `call` is run once.
   void launch(std::function<void(std::stop_token)> call, Lock& lock);
   void generate(Op op, const Gen& gen, Lock& lock);
   void send_generate(Op op, GenerateCall call, std::function<void(Outcome<Generated>&&)> on_done, Lock& lock);
@@ -113,13 +114,14 @@ class Strand : public std::enable_shared_from_this<Strand> {
   void selected(const Op& op, Outcome<ChoiceScores>&& outcome);
 
   // API speculation (speculation.h).
-  bool speculates_turn() const {
-    return api_spec_tokens_ > 0 && !context_->capabilities.completion && role_ == "assistant";
+  bool is_one_call(const std::string& role) const {
+    return api_spec_tokens_ > 0 && !context_->capabilities.completion && role == "assistant";
   }
-  bool speculates_text() const { return api_spec_tokens_ > 0 && context_->capabilities.completion; }
-  void generate_from_surplus(Op op, const Gen& gen, Lock& lock);
+  bool speculates_turn() const { return !plain_turn_ && is_one_call(role_); }
+  bool speculate(const Op& op, const Gen& gen, const GenOptions& options, Lock& lock);
   void send_turn(const std::string& role, int attempt, Lock& lock);
   void turn_came(const std::string& role, int attempt, Outcome<Generated>&& outcome);
+  void end_turn(const std::string& role, std::vector<std::string> texts, const Meta& meta, Lock& lock);
 
   void fail_locked(const Error& error, Lock& lock);
   void wait_idle(Lock& lock) const;
@@ -135,20 +137,23 @@ class Strand : public std::enable_shared_from_this<Strand> {
   bool driving_ = false, in_flight_ = false, closed_ = false;
   Front front_;
   std::optional<Error> error_;
-  std::shared_ptr<Slot> pending_;  ///< what the call in flight defines
+  Op pending_;  ///< what is in flight, with the variables that it defines
   std::optional<std::stop_source> stop_;
 
   std::string text_, partial_;  ///< partial_: pieces of the call in flight
   std::string utf8_;            ///< the beginning of a character that a piece ended in
   std::optional<ReasoningSplitter> splitter_;
   Variables variables_;
+  Variables unsent_;  ///< of the open turn, if it is one call: variables when the turn ends
   std::vector<Message> messages_;
   std::string role_;
   size_t role_begin_ = 0, fork_begin_ = 0;
   std::vector<std::string> images_, turn_images_;
   std::vector<Capture> captures_;
-  std::vector<Op> pattern_;  ///< of a turn that is tried with one call
-  Surplus surplus_;          ///< text that a call brought beyond its gen
+  std::vector<Op> pattern_;                 ///< of a turn that is tried with one call
+  bool plain_turn_ = false;                 ///< the open turn is not worth it
+  Surplus surplus_;                         ///< text that a call brought beyond its gen
+  std::shared_ptr<const Gen> surplus_gen_;  ///< whose options it was made with
 };
 
 }  // namespace sgl::lang

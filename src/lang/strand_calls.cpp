@@ -31,24 +31,10 @@ Prompt Strand::prompt() const {
   return out;
 }
 
-GenOptions Strand::options_of(const Gen& gen) const {
-  GenOptions options = merge(gen.options, context_->defaults);
-  if (!context_->format.stop.empty()) {
-    std::vector<std::string> stop = options.stop.items();
-    for (const std::string& s : context_->format.stop) {
-      if (std::find(stop.begin(), stop.end(), s) == stop.end()) stop.push_back(s);
-    }
-    options.stop = std::move(stop);
-  }
-  return options;
-}
-
 void Strand::generate(Op op, const Gen& gen, Lock& lock) {
-  if (speculates_text() && gen.options.n.value_or(1) == 1) {
-    generate_from_surplus(std::move(op), gen, lock);
-    return;
-  }
-  GenerateCall call{.variable = gen.name, .state = number_, .prompt = prompt(), .options = options_of(gen)};
+  GenOptions options = context_->options_of(gen);
+  if (speculate(op, gen, options, lock)) return;
+  GenerateCall call{.variable = gen.name, .state = number_, .prompt = prompt(), .options = std::move(options)};
   auto on_done = [self = shared_from_this(), op](Outcome<Generated>&& outcome) {
     self->generated(op, std::move(outcome));
   };
@@ -56,7 +42,7 @@ void Strand::generate(Op op, const Gen& gen, Lock& lock) {
 }
 
 void Strand::send_generate(Op op, GenerateCall call, std::function<void(Outcome<Generated>&&)> on_done, Lock& lock) {
-  pending_ = op.slot;
+  pending_ = op;
   GenerateSink sink{.on_text = {}, .on_done = std::move(on_done)};
   const auto* gen = std::get_if<Gen>(&op.node->what);
   if (context_->streaming && call.options.n == 1) {
@@ -64,10 +50,9 @@ void Strand::send_generate(Op op, GenerateCall call, std::function<void(Outcome<
     sink.on_text = [self = shared_from_this(), op](std::string_view piece) { self->receive_piece(op, piece); };
   }
   launch(
-      [self = shared_from_this(), call = std::move(call), sink = std::move(sink)](std::stop_token token) {
-        GenerateCall sent = call;
-        sent.stop = std::move(token);
-        self->context_->backend->generate(std::move(sent), sink);
+      [self = shared_from_this(), call = std::move(call), sink = std::move(sink)](std::stop_token token) mutable {
+        call.stop = std::move(token);
+        self->context_->backend->generate(std::move(call), std::move(sink));
       },
       lock);
 }
@@ -121,18 +106,17 @@ void Strand::deliver(const Op& op, const Gen& gen, std::vector<std::string> text
 }
 
 void Strand::select(Op op, const Select& select, Lock& lock) {
-  pending_ = op.slot;
+  pending_ = op;
   ScoreCall call{.variable = select.name,
                  .state = number_,
                  .prompt = prompt(),
                  .choices = select.choices.texts,
                  .unconditional = select.method.needs_unconditional};
   launch(
-      [self = shared_from_this(), call = std::move(call), op](std::stop_token token) {
-        ScoreCall sent = call;
-        sent.stop = std::move(token);
+      [self = shared_from_this(), call = std::move(call), op](std::stop_token token) mutable {
+        call.stop = std::move(token);
         self->context_->backend->score(
-            std::move(sent), [self, op](Outcome<ChoiceScores>&& outcome) { self->selected(op, std::move(outcome)); });
+            std::move(call), [self, op](Outcome<ChoiceScores>&& outcome) { self->selected(op, std::move(outcome)); });
       },
       lock);
 }

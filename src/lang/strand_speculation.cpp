@@ -1,6 +1,7 @@
 // A state's part in API speculation: which calls it makes and where their texts go.
 
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include <fmt/format.h>
@@ -26,17 +27,29 @@ bool same(const GenOptions& a, const GenOptions& b) {
          a.json_schema == b.json_schema && a.ebnf == b.ebnf && a.ignore_eos == b.ignore_eos && a.seed == b.seed;
 }
 
+/// Whether a piece of a longer text is what the gen alone would have brought.
+bool can_be_cut(const GenOptions& o) {
+  return *o.n == 1 && *o.min_tokens == 0 && o.regex.empty() && o.json_schema.empty() && o.ebnf.empty() &&
+         o.stop_regex.items().empty() && o.stop_token_ids.empty() && !*o.return_logprob;
+}
+
 }  // namespace
 
-void Strand::generate_from_surplus(Op op, const Gen& gen, Lock& lock) {
-  const GenOptions options = options_of(gen);
-  if (!surplus_.empty()) {
+/// Serves the gen from the surplus or by a call that brings one; false: it has to be asked for alone.
+bool Strand::speculate(const Op& op, const Gen& gen, const GenOptions& options, Lock& lock) {
+  if (api_spec_tokens_ == 0 || !context_->capabilities.completion) return false;
+  if (!can_be_cut(options)) {
+    surplus_.clear();
+    return false;
+  }
+  if (!surplus_.empty() && same(shared_options(options), shared_options(context_->options_of(*surplus_gen_)))) {
     if (std::optional<std::string> text = surplus_.take(options.stop.items(), *options.max_tokens)) {
       deliver(op, gen, {std::move(*text)}, {}, lock);
-      return;
+      return true;
     }
-    surplus_.clear();
   }
+  surplus_.clear();
+  surplus_gen_ = std::shared_ptr<const Gen>(op.node, &gen);
   GenerateCall call{.variable = gen.name, .state = number_, .prompt = prompt(), .options = options, .token_ends = true};
   call.options.stop = Strings::none();
   call.options.max_tokens = std::max(*options.max_tokens, api_spec_tokens_);
@@ -65,33 +78,45 @@ void Strand::generate_from_surplus(Op op, const Gen& gen, Lock& lock) {
     }
     self->resume();
   };
-  send_generate(std::move(op), std::move(call), std::move(on_done), lock);
+  send_generate(op, std::move(call), std::move(on_done), lock);
+  return true;
 }
 
 void Strand::send_turn(const std::string& role, int attempt, Lock& lock) {
+  const auto is_gen = [](const Op& op) { return std::holds_alternative<Gen>(op.node->what); };
+  const auto is_text = [](const Op& op) {
+    const auto* text = std::get_if<Text>(&op.node->what);
+    return text != nullptr && !text->text.empty();
+  };
+  const auto first = std::find_if(pattern_.begin(), pattern_.end(), is_gen);
+  if (first == pattern_.end()) {  // constants only: no call
+    end_turn(role, {}, {}, lock);
+    return;
+  }
+  if (std::none_of(pattern_.begin(), first, is_text) && std::none_of(first + 1, pattern_.end(), is_gen)) {
+    // One gen that comes first is one call without speculation, too, and then has its own options.
+    plain_turn_ = true;
+    pattern_.push_back({make_expr(RoleEnd{role}).nodes()[0], nullptr, nullptr});
+    queue_.insert(queue_.begin() + static_cast<std::ptrdiff_t>(head_), std::make_move_iterator(pattern_.begin()),
+                  std::make_move_iterator(pattern_.end()));
+    pattern_.clear();
+    return;
+  }
   std::optional<GenOptions> shared;
   for (const Op& op : pattern_) {
     const auto* gen = std::get_if<Gen>(&op.node->what);
     if (gen == nullptr) continue;
-    GenOptions options = shared_options(options_of(*gen));
-    if (shared && !same(*shared, options)) {
+    GenOptions options = shared_options(context_->options_of(*gen));
+    if (!can_be_cut(options) || (shared && !same(*shared, options))) {
       fail_locked(
           Error(ErrorKind::InvalidArgument,
                 fmt::format("{}: with api_spec_tokens the gens of a turn are one call, so they may differ in stop "
-                            "and max_tokens only",
+                            "and max_tokens only, and none may have n, min_tokens or a constraint",
                             call_name("gen", gen->name))),
           lock);
       return;
     }
     shared = std::move(options);
-  }
-  if (!shared) {  // constants only: no call
-    const std::vector<Op> pattern = std::exchange(pattern_, {});
-    role_.clear();  // the pattern's nodes run as they would elsewhere
-    for (const Op& op : pattern) step(op, lock);
-    role_ = role;
-    finish_role(role);
-    return;
   }
   GenerateCall call{.variable = {}, .state = number_, .prompt = prompt(), .options = std::move(*shared)};
   call.options.max_tokens = api_spec_tokens_;
@@ -119,11 +144,12 @@ void Strand::turn_came(const std::string& role, int attempt, Outcome<Generated>&
         else
           parts.push_back({.is_gen = false, .text = text->text});
       } else if (const auto* gen = std::get_if<Gen>(&op.node->what)) {
-        parts.push_back({.is_gen = true, .text = {}, .stop = options_of(*gen).stop.items()});
+        parts.push_back({.is_gen = true, .text = {}, .stop = context_->options_of(*gen).stop.items()});
       }
     }
     const std::string reply = outcome.value.texts.empty() ? "" : outcome.value.texts[0];
-    std::optional<std::vector<std::string>> texts = match_pattern(parts, reply);
+    const bool cut = outcome.value.meta.finish_reason == "length";
+    std::optional<std::vector<std::string>> texts = match_pattern(parts, reply, cut);
     if (!texts && attempt < kMostTries) {
       send_turn(role, attempt + 1, lock);
       return;
@@ -132,27 +158,37 @@ void Strand::turn_came(const std::string& role, int attempt, Outcome<Generated>&
       fail_locked(
           Error(ErrorKind::Aborted,
                 fmt::format("an assistant turn with api_spec_tokens = {}: none of {} replies followed the pattern "
-                            "of its constants; show the model examples of it, or turn speculation off. The last "
-                            "reply: {}",
-                            api_spec_tokens_, kMostTries, reply.substr(0, 200))),
+                            "of its constants to its end; show the model examples of it, or turn speculation off. "
+                            "The last reply{}: {}",
+                            api_spec_tokens_, kMostTries, cut ? ", which that number cut off" : "",
+                            reply.substr(0, 200))),
           lock);
       return;
     }
-    const std::vector<Op> pattern = std::exchange(pattern_, {});
-    role_.clear();
-    size_t next = 0;
-    for (const Op& op : pattern) {
-      if (const auto* gen = std::get_if<Gen>(&op.node->what)) {
-        deliver(op, *gen, {std::move((*texts)[next++])}, outcome.value.meta, lock);
-      } else {
-        step(op, lock);
-      }
-      if (error_) return;
-    }
-    role_ = role;
-    finish_role(role);
+    end_turn(role, std::move(*texts), outcome.value.meta, lock);
+    if (error_) return;
   }
   resume();
+}
+
+/// Runs the pattern; its gens take `texts`. What is still to come stays where fail_locked() finds it, since the lock is
+/// let go on the way.
+void Strand::end_turn(const std::string& role, std::vector<std::string> texts, const Meta& meta, Lock& lock) {
+  role_.clear();  // the pattern's nodes run as they would elsewhere
+  size_t next = 0;
+  for (size_t i = 0; i < pattern_.size() && !error_; ++i) {
+    Op op = std::move(pattern_[i]);
+    pending_ = op;
+    if (const auto* gen = std::get_if<Gen>(&op.node->what))
+      deliver(op, *gen, {std::move(texts[next++])}, meta, lock);
+    else
+      step(std::move(op), lock);
+  }
+  if (error_) return;
+  pending_ = {};
+  pattern_.clear();
+  role_ = role;
+  finish_role(role);
 }
 
 }  // namespace sgl::lang

@@ -12,14 +12,14 @@ namespace sgl::lang {
 void Strand::fail_locked(const Error& error, Lock& lock) {
   if (error_) return;
   error_ = error;
-  std::vector<std::shared_ptr<Slot>> failed{std::move(pending_)};
+  std::vector<std::shared_ptr<Slot>> failed;
   auto take = [&](Op& op) {
     failed.push_back(std::move(op.slot));
     failed.push_back(std::move(op.thoughts));
   };
+  take(pending_);
   for (size_t i = head_; i < queue_.size(); ++i) take(queue_[i]);
   for (Op& op : pattern_) take(op);
-  for (Capture& capture : captures_) failed.push_back(std::move(capture.slot));
   queue_.clear();
   head_ = 0;
   pattern_.clear();
@@ -79,7 +79,9 @@ bool Strand::busy() const {
 
 bool Strand::next_text(size_t& position, std::string& piece) const {
   Lock lock(mutex_);
-  auto ended = [&] { return (closed_ || context_->finished()) && head_ == queue_.size() && !in_flight_ && !driving_; };
+  auto ended = [&, last = context_->runs_here()] {
+    return (last || closed_ || context_->finished()) && head_ == queue_.size() && !in_flight_ && !driving_;
+  };
   changed_.wait(lock, [&] { return position < text_.size() + partial_.size() || error_ || ended(); });
   if (position < text_.size() + partial_.size()) {
     piece = text_.substr(std::min(position, text_.size()));
@@ -93,7 +95,9 @@ bool Strand::next_text(size_t& position, std::string& piece) const {
 
 std::shared_ptr<Slot> Strand::wait_for_definition(std::string_view name) const {
   Lock lock(mutex_);
-  changed_.wait(lock, [&] { return variables_.contains(name) || error_ || closed_ || context_->finished(); });
+  changed_.wait(lock, [&, last = context_->runs_here()] {
+    return variables_.contains(name) || error_ || last || closed_ || context_->finished();
+  });
   const auto it = variables_.find(name);
   if (it != variables_.end()) return it->second;
   if (error_) throw Error(*error_);
@@ -105,8 +109,17 @@ std::shared_ptr<Slot> Strand::wait_for_definition(std::string_view name) const {
 std::vector<std::shared_ptr<Strand>> Strand::fork(int n) {
   if (n < 1)
     throw Error(ErrorKind::InvalidArgument, fmt::format("fork: the number of branches must be at least 1, got {}", n));
-  if (n > 1 && context_->capabilities.prefix_cache) append(make_expr(Commit{}));
   Lock lock(mutex_);
+  if (front_.content && is_one_call(front_.role)) {
+    throw Error(
+        ErrorKind::InvalidArgument,
+        "fork: with api_spec_tokens the open assistant turn is one call, so branches can begin when it has ended");
+  }
+  if (n > 1 && context_->capabilities.prefix_cache) {
+    lock.unlock();
+    append(make_expr(Commit{}));
+    lock.lock();
+  }
   wait_idle(lock);
   std::vector<std::shared_ptr<Strand>> children;
   for (int i = 0; i < n; ++i) {

@@ -14,7 +14,11 @@ namespace {
 class Recorder final : public Backend {
  public:
   std::string name() const override { return "trace"; }
-  Capabilities capabilities() const override { return ScriptedBackend::all(); }
+  Capabilities capabilities() const override {
+    Capabilities all = ScriptedBackend::all();
+    all.api_speculation = false;  // the calls of the program, not those that are saved
+    return all;
+  }
   const ChatFormat& chat_format() const override { return format_; }
 
   void generate(GenerateCall call, GenerateSink sink) override {

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The programs of results.cpp for SGLang's own front end: prints what they give on a server, in the same form.
 
-usage: reference.py URL
+usage: reference.py URL        or: reference.py --formats, for the table of chat formats
 
 Only the front end of the package is loaded: its __init__ wants the whole runtime.
 """
@@ -21,6 +21,7 @@ sys.modules["IPython.display"] = display
 import sglang.lang.api as sgl  # noqa: E402
 from sglang.lang.global_config import global_config  # noqa: E402
 from sglang.lang.backend.runtime_endpoint import RuntimeEndpoint  # noqa: E402
+from sglang.lang.chat_template import ChatTemplateStyle, chat_template_registry  # noqa: E402
 from sglang.lang.choices import greedy_token_selection, unconditional_likelihood_normalized  # noqa: E402
 
 global_config.enable_parallel_encoding = False  # join("concate_and_append") is text; the server's part of it is gone
@@ -202,16 +203,47 @@ def _(s):
     forks.join()
 
 
+@sgl.function
+def streamed(s):
+    s += sgl.system("You are brief.") + sgl.user("Name a colour.")
+    s += sgl.assistant(sgl.gen("a", max_tokens=12))
+
+
+@sgl.function
+def batch(s, country):
+    s += SHOTS + "Q: What is the capital of " + country + "?\nA:" + sgl.gen("a", max_tokens=8, stop="\n")
+
+
+def formats():
+    # janus-pro spells its user role "User", so nothing there finds it.
+    return {name: {"roles": {role.lower(): list(marks) for role, marks in t.role_prefix_and_suffix.items()},
+                   "default_system": t.default_system_prompt or "", "stop": list(t.stop_str), "image_mark": t.image_token,
+                   "system_in_first_user": t.style == ChatTemplateStyle.LLAMA2}
+            for name, t in chat_template_registry.items()}
+
+
+def result_of(state):
+    state.sync()
+    assert state.error() is None, state.error()
+    return {"text": state.text(), "vars": state.stream_executor.variables, "messages": state.messages()}
+
+
 def main():
+    if sys.argv[1] == "--formats":
+        print(json.dumps(formats(), indent=1, ensure_ascii=False))
+        return
     backends = {}
     results = {}
     for name, (program, template, options) in CASES.items():
         if template not in backends:
             backends[template] = RuntimeEndpoint(sys.argv[1], chat_template_name=template)
-        state = program.run(backend=backends[template], temperature=0, **options)
-        state.sync()
-        assert state.error() is None, f"{name}: {state.error()}"
-        results[name] = {"text": state.text(), "vars": state.stream_executor.variables, "messages": state.messages()}
+        results[name] = result_of(program.run(backend=backends[template], temperature=0, **options))
+    run = {"backend": backends["chatml"], "temperature": 0}
+    whole, variable = streamed.run(stream=True, **run), streamed.run(stream=True, **run)
+    results["streamed"] = {"text": "".join(whole.text_iter()), "vars": {"a": "".join(variable.text_iter("a"))},
+                           "messages": whole.messages()}
+    for i, state in enumerate(batch.run_batch([{"country": c} for c in ("Greece", "Egypt", "Norway")], **run)):
+        results[f"batch_{i}"] = result_of(state)
     print(json.dumps(results, indent=1, ensure_ascii=False))
 
 

@@ -3,7 +3,8 @@
 //   program_results engine [MODEL]
 //   program_results runtime URL [--templates]     each with the chat format that its row names; else with the model's
 //   program_results openai URL MODEL              completions
-//   program_results openai_chat URL MODEL         those that a chat API can run
+//   program_results openai_chat URL MODEL [--wire]   those that a chat API can run; with those whose requests count
+//   program_results formats                       the table of chat formats
 //
 // reference.py has the same programs for SGLang's own front end, run.py compares.
 
@@ -260,7 +261,49 @@ std::vector<Case> cases() {
   };
 }
 
-nlohmann::json result_of(const Case& c, State& s) {
+/// What a chat API takes besides texts.
+std::vector<Case> wire_cases() {
+  return {{"wire_samples",
+           [](State& s) { s += user("Name a fruit.") + assistant(gen("a", {.max_tokens = 5, .n = 2, .seed = 7})); },
+           "chatml", false, true},
+          {"wire_schema",
+           [](State& s) {
+             const char* schema = R"({"type":"object","properties":{},"required":[],"additionalProperties":false})";
+             s += user("A city.") +
+                  assistant(gen("a city", {.frequency_penalty = 0.5, .stop = "\n", .json_schema = schema}));
+           },
+           "chatml", false, true}};
+}
+
+/// A turn whose text is read as it is made.
+nlohmann::json stream_result(const RunOptions& options) {
+  auto live = stream_with(options, [](State& s) {
+    s += sgl::system("You are brief.") + user("Name a colour.") + assistant(gen("a", {.max_tokens = 12}));
+  });
+  std::string text, variable;
+  for (std::string_view piece : live.text_iter()) text += piece;
+  for (std::string_view piece : live.text_iter("a")) variable += piece;
+  nlohmann::json messages = nlohmann::json::array();
+  for (const Message& m : live.messages()) messages.push_back({{"role", m.role}, {"content", m.content}});
+  return {{"text", text}, {"vars", {{"a", variable}}}, {"messages", messages}};
+}
+
+nlohmann::json formats() {
+  nlohmann::json all = nlohmann::json::object();
+  for (const std::string& name : ChatFormat::names()) {
+    const ChatFormat f = ChatFormat::named(name);
+    nlohmann::json roles = nlohmann::json::object();
+    for (const auto& [role, marks] : f.roles) roles[role] = {marks.prefix, marks.suffix};
+    all[name] = {{"roles", roles},
+                 {"default_system", f.default_system},
+                 {"stop", f.stop},
+                 {"image_mark", f.image_mark},
+                 {"system_in_first_user", f.system_in_first_user}};
+  }
+  return all;
+}
+
+nlohmann::json result_of(State& s) {
   nlohmann::json vars = nlohmann::json::object();
   for (const auto& [name, slot] : s.variables()) {
     const std::vector<std::string> values = slot.list();
@@ -268,7 +311,6 @@ nlohmann::json result_of(const Case& c, State& s) {
   }
   nlohmann::json messages = nlohmann::json::array();
   for (const Message& m : s.messages()) messages.push_back({{"role", m.role}, {"content", m.content}});
-  (void)c;
   return {{"text", s.text()}, {"vars", vars}, {"messages", messages}};
 }
 
@@ -278,7 +320,11 @@ int main(int argc, char** argv) {
   const std::vector<std::string> args(argv + 1, argv + argc);
   try {
     const std::string kind = args.at(0);
-    const bool templates = args.back() == "--templates";
+    const bool templates = args.back() == "--templates", wire = args.back() == "--wire";
+    if (kind == "formats") {
+      std::cout << formats().dump(1) << std::endl;
+      return 0;
+    }
     std::map<std::string, std::shared_ptr<Backend>> made;
     auto backend_for = [&](const Case& c) {
       const std::string format = templates ? c.format : "";
@@ -301,13 +347,27 @@ int main(int argc, char** argv) {
       return backend;
     };
     nlohmann::json all = nlohmann::json::object();
-    for (const Case& c : cases()) {
+    std::vector<Case> wanted = cases();
+    if (wire) {
+      for (Case& c : wire_cases()) wanted.push_back(std::move(c));
+    }
+    for (const Case& c : wanted) {
       if (kind == "openai" && c.native) continue;
       if (kind == "openai_chat" && !c.chat) continue;
       GenOptions options = c.options;
       options.temperature = 0;
       auto r = run_with({.backend = backend_for(c), .gen = options}, c.body);
-      all[c.name] = result_of(c, r);
+      all[c.name] = result_of(r);
+    }
+    const RunOptions options{.backend = backend_for(cases()[0]), .gen = {.temperature = 0}};
+    all["streamed"] = stream_result(options);
+    if (kind != "openai_chat") {
+      auto rows = run_batch(
+          [](State& s, const std::string& country) {
+            s += kShots + "Q: What is the capital of " + country + "?\nA:" + gen("a", {.max_tokens = 8, .stop = "\n"});
+          },
+          std::vector<std::string>{"Greece", "Egypt", "Norway"}, {.run = options});
+      for (size_t i = 0; i < rows.size(); ++i) all[cat("batch_", i)] = result_of(rows[i]);
     }
     std::cout << all.dump(1) << std::endl;
   } catch (const std::exception& error) {

@@ -3,7 +3,7 @@
 
 usage: run.py --program build/release/sgl --results build/release/tests/program_results [--venv DIR]
 
-Without --venv the comparison with SGLang's front end is left out. The environment is made once.
+Without --venv the comparisons with SGLang's front end and its chat formats are left out. The environment is made once.
 """
 import argparse
 import json
@@ -22,7 +22,7 @@ from server_process import ServerProcess  # noqa: E402
 
 ARGS = None
 
-# Where SGLang's front end gives something else on purpose; docs/language.md says why.
+# Where SGLang's front end gives something else on purpose; docs/from_sglang.md says why.
 #   copy       its variables come back as lists of one, here as plain values
 #   unnamed    a generation without a name is kept under None there, so reference.py names it
 DIFFERENT_VARIABLES = {"copy", "unnamed"}
@@ -75,7 +75,7 @@ class Programs(unittest.TestCase):
                     self.assertEqual(ours[name][key], result[key])
 
     def test_the_engine_in_process_gives_what_the_server_gives(self):
-        self.compare(self.runtime, run([ARGS.results, "engine"]), 40)
+        self.compare(self.runtime, run([ARGS.results, "engine"]), 44)
 
     def test_openai_completions_give_what_the_native_api_gives(self):
         self.compare(self.runtime, run([ARGS.results, "openai", self.url, "default"]), 30)
@@ -88,7 +88,21 @@ class Programs(unittest.TestCase):
         if ARGS.venv is None:
             self.skipTest("no --venv")
         self.reference = run([make_venv(ARGS.venv.resolve()), HERE / "reference.py", self.url])
-        self.compare(run([ARGS.results, "runtime", self.url, "--templates"]), self.reference, 40)
+        self.compare(run([ARGS.results, "runtime", self.url, "--templates"]), self.reference, 44)
+
+
+class Formats(unittest.TestCase):
+    maxDiff = None
+
+    def test_the_table_of_chat_formats_is_sglangs(self):
+        if ARGS.venv is None:
+            self.skipTest("no --venv")
+        ours = run([ARGS.results, "formats"])
+        theirs = run([make_venv(ARGS.venv.resolve()), HERE / "reference.py", "--formats"])
+        self.assertGreaterEqual(len(theirs), 25)
+        for name, format in theirs.items():
+            with self.subTest(format=name):
+                self.assertEqual(ours[name], format)
 
 
 class Wire(unittest.TestCase):
