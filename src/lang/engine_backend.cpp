@@ -71,11 +71,16 @@ void add_meta(Meta& meta, const Output& piece) {
   if (const auto* id = std::get_if<int32_t>(&piece.finish.matched)) meta.matched = std::to_string(*id);
 }
 
-/// Aborts the requests of a call when its program gives up.
+/// Aborts the requests of a call when its program gives up. They come back within a step of the model, and until then
+/// own the program and this backend: the process must not leave before.
 struct Abort {
   std::shared_ptr<Engine> engine;
   std::string rid;
-  void operator()() const { engine->abort(rid); }
+  std::shared_ptr<void>* stay;  ///< of the call
+  void operator()() const {
+    *stay = Endings::all().hold();
+    engine->abort(rid);
+  }
 };
 using AbortOnStop = std::optional<std::stop_callback<Abort>>;
 
@@ -88,6 +93,7 @@ class EngineBackend final : public Backend {
                   "programs work on text: the engine must not be loaded with skip_tokenizer_init");
     }
     format_ = find_format();
+    Endings::all();
   }
   ~EngineBackend() override {
     engine_.reset();
@@ -156,6 +162,7 @@ void EngineBackend::generate(GenerateCall call, GenerateSink sink) {
     GenerateSink sink;
     Outcome<Generated> out;
     int left;
+    std::shared_ptr<void> stay;
     AbortOnStop abort;  // set after the request is in: registered before the worker sees its end
     std::mutex mutex;
   };
@@ -188,14 +195,15 @@ void EngineBackend::generate(GenerateCall call, GenerateSink sink) {
       std::lock_guard lock(job->mutex);
       job->abort.reset();
     }
-    const GenerateSink last = std::move(job->sink);  // the scheduler's thread may hold the job longer
+    const std::shared_ptr<void> stay = std::move(job->stay);  // goes after the program
+    const GenerateSink last = std::move(job->sink);           // the scheduler's thread may hold the job longer
     last.on_done(std::move(job->out));
   };
   std::lock_guard lock(job->mutex);  // the end waits until the abort is registered
   engine_->submit(std::move(request), [worker = worker_, on_piece](Output&& piece) {
     worker->post([on_piece, piece = std::move(piece)] { on_piece(piece); });
   });
-  job->abort.emplace(call.stop, Abort{engine_, rid});
+  job->abort.emplace(call.stop, Abort{engine_, rid, &job->stay});
 }
 
 void EngineBackend::score_ids(std::vector<std::vector<int32_t>> ids, size_t start, const std::stop_token& stop,
@@ -204,6 +212,7 @@ void EngineBackend::score_ids(std::vector<std::vector<int32_t>> ids, size_t star
     std::function<void(Outcome<std::vector<std::vector<double>>>&&)> done;
     Outcome<std::vector<std::vector<double>>> out;
     size_t left;
+    std::shared_ptr<void> stay;
     AbortOnStop abort;
     std::mutex mutex;
   };
@@ -226,6 +235,7 @@ void EngineBackend::score_ids(std::vector<std::vector<int32_t>> ids, size_t star
       std::lock_guard lock(job->mutex);
       job->abort.reset();
     }
+    const std::shared_ptr<void> stay = std::move(job->stay);
     const auto last = std::move(job->done);
     last(std::move(job->out));
   };
@@ -254,7 +264,7 @@ void EngineBackend::score_ids(std::vector<std::vector<int32_t>> ids, size_t star
       last(std::move(job->out));
     });
   }
-  job->abort.emplace(stop, Abort{engine_, rid});
+  job->abort.emplace(stop, Abort{engine_, rid, &job->stay});
 }
 
 void EngineBackend::score(ScoreCall call, ScoreSink sink) {
