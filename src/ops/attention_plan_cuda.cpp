@@ -11,8 +11,20 @@
 namespace sgl {
 namespace {
 
-// Positions of a part of a long sequence in decode. Fixed, so that a row's result does not depend on the batch.
-constexpr int kSplit = 256;
+// Positions in a part of a sequence: small parts where there is little to do, so that all of the device has some of it;
+// else large ones, which need less combining.
+constexpr int kSmallestPart = 64, kLargestPart = 1024;
+constexpr int kTile = 64;  // positions that a block takes at once
+
+int part_size(const std::vector<BatchSeq>& seqs, int kv_heads, int blocks) {
+  int size = kSmallestPart;
+  for (; size < kLargestPart; size *= 2) {
+    int64_t parts = 0;
+    for (const BatchSeq& s : seqs) parts += (s.kv_len + size - 1) / size;
+    if (parts * kv_heads <= int64_t{2} * blocks) break;
+  }
+  return size;
+}
 
 constexpr int kMostPlainHead = 640;
 
@@ -53,35 +65,34 @@ const int32_t* CudaBackend::slots_of(const KvView& kv, const PagedBatch& batch) 
   return step_.slots;
 }
 
-void CudaBackend::plan_attention(int group) {
+void CudaBackend::plan_attention(const KvView& kv, int group) {
   if (step_.group == group) return;
   std::vector<cuda::AttentionItem> prefill, decode;
   int slots = 0, partial_rows = 0;
-  for (size_t i = 0; i < step_.batch->seqs.size(); ++i) {
-    const BatchSeq& s = step_.batch->seqs[i];
-    const auto seq = static_cast<int32_t>(i);
+  const int most = part_size(step_.batch->seqs, kv.num_kv_heads, cuda::decode_blocks(kv));
+  for (const BatchSeq& s : step_.batch->seqs) {
     const int rows = s.q_len * group;
     if (rows > cuda::kDecodeRows) {
-      for (int row = 0; row < rows; row += cuda::kPrefillRows) prefill.push_back({seq, row, 0, s.kv_len});
+      for (int row = 0; row < rows; row += cuda::kPrefillRows) prefill.push_back({s, row, 0, s.kv_len});
       continue;
     }
-    const int splits = (s.kv_len + kSplit - 1) / kSplit;
+    // About equal parts, of whole tiles.
+    const int parts = (s.kv_len + most - 1) / most;
+    const int size = ((s.kv_len + parts - 1) / parts + kTile - 1) / kTile * kTile;
+    const int splits = (s.kv_len + size - 1) / size;
     if (splits == 1) {
-      decode.push_back({seq, 0, 0, s.kv_len});
+      decode.push_back({s, 0, 0, s.kv_len});
       continue;
     }
     for (int split = 0; split < splits; ++split) {
-      const int begin = split * kSplit;
-      decode.push_back({seq, 0, begin, std::min(begin + kSplit, s.kv_len), slots + split, slots, splits});
+      const int begin = split * size;
+      decode.push_back({s, 0, begin, std::min(begin + size, s.kv_len), slots + split, slots, splits});
     }
     slots += splits;
     partial_rows = std::max(partial_rows, rows);
   }
   // The longest first: blocks start in this order, and the short ones fill the gaps at the end.
-  auto length = [&](const cuda::AttentionItem& item) {
-    const BatchSeq& s = step_.batch->seqs[static_cast<size_t>(item.seq)];
-    return s.kv_len - s.q_len + item.row / group;
-  };
+  auto length = [&](const cuda::AttentionItem& item) { return item.seq.kv_len - item.seq.q_len + item.row / group; };
   std::stable_sort(prefill.begin(), prefill.end(), [&](const auto& a, const auto& b) { return length(a) > length(b); });
   step_.group = group;
   step_.prefill = staging_.put(prefill);
@@ -126,7 +137,7 @@ void CudaBackend::attention(Tensor out, Tensor q, const KvView& kv, const PagedB
     return;
   }
 
-  plan_attention(options.num_heads / kv.num_kv_heads);
+  plan_attention(kv, options.num_heads / kv.num_kv_heads);
   call.items = step_.prefill;
   call.num_items = step_.num_prefill;
   cuda::attention_prefill(stream_, call);

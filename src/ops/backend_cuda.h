@@ -86,7 +86,7 @@ class CudaBackend : public Backend {
 
   void require(const char* op, const PagedBatch& batch) const;
   const int32_t* slots_of(const KvView& kv, const PagedBatch& batch);
-  void plan_attention(int group);
+  void plan_attention(const KvView& kv, int group);
   /// x, in type_ and aligned: itself or a copy in x_.
   Tensor input(Tensor x);
   /// Memory that grows to the largest size asked for; `what` was in it is lost.

@@ -501,7 +501,7 @@ TEST_P(OpsOnCuda, AttentionEqualsReference) {
   }
 }
 
-TEST_P(OpsOnCuda, AttentionDoesNotDependOnPagesOrOnTheBatch) {
+TEST_P(OpsOnCuda, AttentionDoesNotDependOnPages) {
   const DType t = GetParam();
   for (AttentionCase c : cuda_attention_cases()) {
     c.dtype = t;

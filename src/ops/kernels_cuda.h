@@ -50,10 +50,10 @@ void gemv(cudaStream_t stream, Tensor y, Tensor x, Tensor w, Tensor bias, bool a
 /// out[:, i] = act(row i) · row (d + i) of x · wᵀ + bias.
 void gemv_gated(cudaStream_t stream, Tensor out, Tensor x, Tensor w, Tensor bias, Act act);
 
-/// What one block of an attention kernel computes for each KV head: rows [row, row + as many as a tile has) of a
-/// sequence, counted as token · group + head in group, over positions [kv_begin, kv_end) or what they see of them.
+/// What one block of an attention kernel computes for a KV head: rows [row, row + as many as a tile has) of a sequence,
+/// counted as token · group + head in group, over positions [kv_begin, kv_end) or what they see of them.
 struct AttentionItem {
-  int32_t seq;
+  BatchSeq seq;
   int32_t row;
   int32_t kv_begin, kv_end;
   int32_t slot = -1;                    ///< where the part's result goes; −1: it is the whole, and goes to `out`
@@ -82,8 +82,10 @@ constexpr int kDecodeRows = 16;    ///< of attention_decode
 bool attention_on_tensor_cores(const Tensor& out, const Tensor& q, const KvView& kv);
 /// Many rows a sequence: blocks of rows that walk over all positions they see.
 void attention_prefill(cudaStream_t stream, const AttentionCall& call);
-/// Few rows a sequence (at most kDecodeRows with the heads of a group): blocks of positions, combined by the last.
+/// Few rows a sequence (at most kDecodeRows with the heads of a group): parts of sequences, combined by the last.
 void attention_decode(cudaStream_t stream, const AttentionCall& call);
+/// How many of its blocks the device runs at once: with fewer parts, times KV heads, some of it is idle.
+int decode_blocks(const KvView& kv);
 /// Any type, head size up to 640 and page size, in float32, a warp for each token and head: slow. tokens: sequence and
 /// position of each row, [n, 2] on the device.
 void attention_plain(cudaStream_t stream, const AttentionCall& call, const int32_t* tokens);
