@@ -21,7 +21,7 @@ int part_size(const std::vector<BatchSeq>& seqs, int kv_heads, int blocks) {
   for (; size < kLargestPart; size *= 2) {
     int64_t parts = 0;
     for (const BatchSeq& s : seqs) parts += (s.kv_len + size - 1) / size;
-    if (parts * kv_heads <= int64_t{2} * blocks) break;
+    if (parts * kv_heads <= blocks) break;
   }
   return size;
 }
@@ -50,19 +50,25 @@ void CudaBackend::rope_store_kv(const KvView& kv, Tensor qkv, Tensor cos_sin, bo
 
 const int32_t* CudaBackend::slots_of(const KvView& kv, const PagedBatch& batch) {
   require("store_kv", batch);
-  if (step_.slots_page_size != kv.page_size) {
-    std::vector<int32_t> slots(static_cast<size_t>(batch.num_tokens()));
-    for (const BatchSeq& s : batch.seqs) {
-      for (int t = 0; t < s.q_len; ++t) {
-        const int position = s.kv_len - s.q_len + t;
-        const int32_t page = batch.pages[static_cast<size_t>(s.page_begin + position / kv.page_size)];
-        slots[static_cast<size_t>(s.q_begin + t)] = page * kv.page_size + position % kv.page_size;
-      }
-    }
-    step_.slots = staging_.put(slots);
-    step_.slots_page_size = kv.page_size;
-  }
+  plan_slots(kv.page_size);
+  usual_kv_.page_size = kv.page_size;
+  staging().flush();
   return step_.slots;
+}
+
+void CudaBackend::plan_slots(int page_size) {
+  if (step_.slots_page_size == page_size) return;
+  const PagedBatch& batch = *step_.batch;
+  std::vector<int32_t> slots(static_cast<size_t>(batch.num_tokens()));
+  for (const BatchSeq& s : batch.seqs) {
+    for (int t = 0; t < s.q_len; ++t) {
+      const int position = s.kv_len - s.q_len + t;
+      const int32_t page = batch.pages[static_cast<size_t>(s.page_begin + position / page_size)];
+      slots[static_cast<size_t>(s.q_begin + t)] = page * page_size + position % page_size;
+    }
+  }
+  step_.slots = staging().put(slots);
+  step_.slots_page_size = page_size;
 }
 
 void CudaBackend::plan_attention(const KvView& kv, int group) {
@@ -95,8 +101,8 @@ void CudaBackend::plan_attention(const KvView& kv, int group) {
   auto length = [&](const cuda::AttentionItem& item) { return item.seq.kv_len - item.seq.q_len + item.row / group; };
   std::stable_sort(prefill.begin(), prefill.end(), [&](const auto& a, const auto& b) { return length(a) > length(b); });
   step_.group = group;
-  step_.prefill = staging_.put(prefill);
-  step_.decode = staging_.put(decode);
+  step_.prefill = staging().put(prefill);
+  step_.decode = staging().put(decode);
   step_.num_prefill = static_cast<int>(prefill.size());
   step_.num_decode = static_cast<int>(decode.size());
   step_.num_slots = slots;
@@ -130,7 +136,8 @@ void CudaBackend::attention(Tensor out, Tensor q, const KvView& kv, const PagedB
           tokens[static_cast<size_t>(2 * (s.q_begin + t) + 1)] = s.kv_len - s.q_len + t;
         }
       }
-      step_.tokens = staging_.put(tokens);
+      step_.tokens = staging().put(tokens);
+      staging().flush();
     }
     cuda::attention_plain(stream_, call, step_.tokens);
     cuda::check(cudaGetLastError(), "attention");
@@ -138,6 +145,9 @@ void CudaBackend::attention(Tensor out, Tensor q, const KvView& kv, const PagedB
   }
 
   plan_attention(kv, options.num_heads / kv.num_kv_heads);
+  usual_kv_ = kv;
+  usual_group_ = options.num_heads / kv.num_kv_heads;
+  staging().flush();
   call.items = step_.prefill;
   call.num_items = step_.num_prefill;
   cuda::attention_prefill(stream_, call);
