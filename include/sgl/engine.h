@@ -79,6 +79,7 @@ struct EngineStats {
   int64_t prompt_tokens = 0, cached_tokens = 0, generation_tokens = 0, requests = 0, aborted = 0, retracted = 0;
   int64_t steps = 0;
   double gen_throughput = 0;  ///< output tokens/s over the last log interval
+  std::string failure{};      ///< why the engine computes nothing any more; empty: it does
 };
 
 /// Thread: every function may be called from any thread.

@@ -43,6 +43,10 @@ int most_cached_tokens(const Sequence& seq) {
   return seq.logprob_start < 0 ? limit : std::min(limit, first_scored_position(seq));
 }
 
+FinishReason failed(const std::string& why) {
+  return {.type = FinishReason::Type::Abort, .message = why, .status = 500};
+}
+
 double initial_ratio(double conservativeness) { return std::min(kInitialRatio * conservativeness, 1.0); }
 
 }  // namespace
@@ -82,6 +86,7 @@ void Scheduler::submit(std::vector<std::unique_ptr<Sequence>> sequences, bool un
   const int n = static_cast<int>(sequences.size());
   {
     std::lock_guard lock(mutex_);
+    if (!stats_.failure.empty()) throw Error(ErrorKind::DeviceLost, stats_.failure);
     if (draining_ || stopping_)
       throw Error(ErrorKind::Unavailable, "the engine is shutting down and takes no requests");
     if (!unbounded && queued_ + n > config_.max_queued_requests) {
@@ -157,6 +162,7 @@ void Scheduler::loop() {
 bool Scheduler::turn() {
   drain_inbox();
   try {
+    if (!totals_.failure.empty()) throw Error(ErrorKind::DeviceLost, totals_.failure);
     std::optional<Plan> plan = make_plan();
     if (!plan) {
       land();
@@ -174,6 +180,13 @@ bool Scheduler::turn() {
       steps_.sample(*next);
       flying_ = std::move(next);
       if (!flying_->pending || config_.disable_overlap) land();
+    }
+  } catch (const Error& e) {
+    if (totals_.failure.empty()) log::error("a step failed: {}", e.what());
+    fail_running(e.what());
+    if (e.kind() == ErrorKind::DeviceLost) {
+      totals_.failure = e.what();
+      for (auto& seq : waiting_) end_with(*seq, failed(e.what()));
     }
   } catch (const std::exception& e) {
     log::error("a step failed: {}", e.what());
@@ -651,7 +664,7 @@ void Scheduler::fail_running(const std::string& why) {
     seq->launched = 0;
     seq->forget_launched();
   }
-  for (auto& seq : running_) end_with(*seq, {.type = FinishReason::Type::Abort, .message = why, .status = 500});
+  for (auto& seq : running_) end_with(*seq, failed(why));
 }
 
 void Scheduler::remove_finished() {

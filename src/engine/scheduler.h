@@ -57,8 +57,8 @@ class Scheduler {
 
   void start();
 
-  /// Takes all of `sequences` or, throwing ResourceExhausted (queue full, unless `unbounded`) or Unavailable
-  /// (draining), none.
+  /// Takes all of `sequences` or, throwing ResourceExhausted (queue full, unless `unbounded`), Unavailable (draining)
+  /// or DeviceLost (a step threw it: then all requests have failed), none.
   void submit(std::vector<std::unique_ptr<Sequence>> sequences, bool unbounded = false);
   /// As Engine::abort; with `all` (and an empty prefix) ends every sequence.
   void abort(std::string rid_prefix, bool all = false);

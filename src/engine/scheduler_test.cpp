@@ -31,6 +31,7 @@ class FakeModel {
   }
 
   Step operator()(Plan plan) {
+    if (lost) throw Error(ErrorKind::DeviceLost, "the device is gone");
     Step step;
     step.pending = ahead;
     max_tokens = std::max(max_tokens, plan.num_tokens());
@@ -62,7 +63,7 @@ class FakeModel {
     return step;
   }
 
-  bool ahead = false;
+  bool ahead = false, lost = false;
   int corrupt = 0, max_tokens = 0, max_scored = 0, steps = 0;
   int64_t computed_tokens = 0;
 
@@ -366,6 +367,30 @@ TEST(Scheduler, AStepThatThrowsFailsItsRequestsAndNothingElse) {
   submit();
   while (scheduler.turn()) scheduler.check();
   EXPECT_EQ(last.type, FinishReason::Type::Length);
+}
+
+TEST(Scheduler, ALostDeviceFailsWhatRunsAndWhatWaitsAndTakesNoMore) {
+  Harness h({.page_size = 4, .num_pages = 64, .max_running_requests = 1});
+  h.model.ahead = true;
+  Result& runs = h.submit("a", numbers(9), 50);
+  Result& waits = h.submit("b", numbers(9, 300), 50);
+  for (int i = 0; i < 4; ++i) h.scheduler.turn();
+  EXPECT_TRUE(h.scheduler.stats().failure.empty());
+  h.model.lost = true;
+  h.run_until_idle();
+  for (const Result* r : {&runs, &waits}) {
+    EXPECT_EQ(r->finish.type, FinishReason::Type::Abort);
+    EXPECT_EQ(r->finish.status, 500);
+    EXPECT_EQ(r->finish.message, "the device is gone");
+  }
+  EXPECT_EQ(h.scheduler.stats().failure, "the device is gone");
+  EXPECT_EQ(h.scheduler.stats().running, 0);
+  try {
+    h.submit("c", numbers(5), 1);
+    FAIL() << "a request was taken";
+  } catch (const Error& e) {
+    EXPECT_EQ(e.kind(), ErrorKind::DeviceLost);
+  }
 }
 
 TEST(Scheduler, RandomTrafficKeepsEveryPageAndEveryToken) {

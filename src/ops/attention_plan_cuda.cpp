@@ -34,7 +34,7 @@ void CudaBackend::store_kv(const KvView& kv, Tensor k, Tensor v, const PagedBatc
   check_attention("store_kv", k, kv, batch, kv.num_kv_heads);
   check_attention("store_kv", v, kv, batch, kv.num_kv_heads);
   cuda::store_kv(stream_, kv, k, v, slots_of(kv, batch));
-  cuda::check(cudaGetLastError(), "store_kv");
+  cuda::launched("store_kv", k);
 }
 
 void CudaBackend::rope_store_kv(const KvView& kv, Tensor qkv, Tensor cos_sin, bool interleaved,
@@ -45,7 +45,7 @@ void CudaBackend::rope_store_kv(const KvView& kv, Tensor qkv, Tensor cos_sin, bo
   }
   check_rope(qkv, cos_sin, kv.head_dim);
   cuda::rope_store_kv(stream_, kv, qkv, cos_sin, slots_of(kv, batch));
-  cuda::check(cudaGetLastError(), "rope_store_kv");
+  cuda::launched("rope_store_kv", qkv);
 }
 
 const int32_t* CudaBackend::slots_of(const KvView& kv, const PagedBatch& batch) {
@@ -140,7 +140,7 @@ void CudaBackend::attention(Tensor out, Tensor q, const KvView& kv, const PagedB
       staging().flush();
     }
     cuda::attention_plain(stream_, call, step_.tokens);
-    cuda::check(cudaGetLastError(), "attention");
+    cuda::launched("attention", q);
     return;
   }
 
@@ -165,7 +165,7 @@ void CudaBackend::attention(Tensor out, Tensor q, const KvView& kv, const PagedB
     cuda::check(cudaMemsetAsync(counters_.data(), 0, counters_.bytes(), stream_), "attention");
   }
   cuda::attention_decode(stream_, call);
-  cuda::check(cudaGetLastError(), "attention");
+  cuda::launched("attention", q);
 }
 
 }  // namespace sgl

@@ -38,8 +38,6 @@ std::string name_of_device() {
   return fmt::format("{}, {:.0f} GiB", device.name, static_cast<double>(device.totalGlobalMem) / kGiB);
 }
 
-void launched(const char* op) { cuda::check(cudaGetLastError(), op); }
-
 }  // namespace
 
 std::unique_ptr<Backend> create_cuda_backend(const BackendOptions& options) {
@@ -103,6 +101,7 @@ void CudaBackend::begin(const PagedBatch& batch) {
   staging().close();
   turn_ ^= 1;
   staging().reset();
+  step_name_ = fmt::format("a step of {} tokens of {} sequences", batch.num_tokens(), batch.seqs.size());
   step_ = Step{};
   step_.batch = &batch;
   step_.seqs = staging().put(batch.seqs);
@@ -131,37 +130,37 @@ void CudaBackend::embedding(Tensor out, std::span<const int32_t> ids, const Tens
     }
   }
   cuda::embedding(stream_, out, send(ids), reinterpret_cast<const int32_t*>(chosen_.data()), table, scale);
-  launched("embedding");
+  cuda::launched("embedding", out);
 }
 
 void CudaBackend::add_embedding(Tensor h, std::span<const int32_t> ids, const Tensor& table) {
   check_shapes("add_embedding", {{"h", h, "n d"}, {"table", table, "v d"}});
   cuda::add_embedding(stream_, h, send(ids), table);
-  launched("add_embedding");
+  cuda::launched("add_embedding", h);
 }
 
 void CudaBackend::gather_rows(Tensor out, Tensor x, std::span<const int32_t> rows) {
   check_shapes("gather_rows", {{"out", out, "m d"}, {"x", x, "n d"}});
   cuda::gather_rows(stream_, out, x, send(rows));
-  launched("gather_rows");
+  cuda::launched("gather_rows", out);
 }
 
 void CudaBackend::rms_norm(Tensor out, Tensor x, Tensor w, float eps) {
   check_shapes("rms_norm", {{"out", out, "n c"}, {"x", x, "n c"}, {"w", w, "d"}});
   cuda::rms_norm(stream_, out, x, w, eps);
-  launched("rms_norm");
+  cuda::launched("rms_norm", out);
 }
 
 void CudaBackend::add_rms_norm(Tensor out, Tensor h, Tensor x, Tensor w, float eps) {
   check_shapes("add_rms_norm", {{"out", out, "n d"}, {"h", h, "n d"}, {"x", x, "n d"}, {"w", w, "d"}});
   cuda::add_rms_norm(stream_, out, h, x, w, eps);
-  launched("add_rms_norm");
+  cuda::launched("add_rms_norm", out);
 }
 
 void CudaBackend::layer_norm(Tensor out, Tensor x, Tensor w, Tensor b, float eps) {
   check_shapes("layer_norm", {{"out", out, "n d"}, {"x", x, "n d"}, {"w", w, "d"}, {"b", b, "d"}});
   cuda::layer_norm(stream_, out, x, w, b, eps);
-  launched("layer_norm");
+  cuda::launched("layer_norm", out);
 }
 
 void CudaBackend::rope_table(Tensor cos_sin, std::span<const int32_t> positions, std::span<const float> inv_freq,
@@ -179,36 +178,36 @@ void CudaBackend::rope_table(Tensor cos_sin, std::span<const int32_t> positions,
   }
   cuda::rope_table(stream_, cos_sin, send(positions), reinterpret_cast<const float*>(sent_inv_freq_[which].data()),
                    factor);
-  launched("rope_table");
+  cuda::launched("rope_table", cos_sin);
 }
 
 void CudaBackend::rope(Tensor x, Tensor cos_sin, int head_dim, bool interleaved) {
   check_rope(x, cos_sin, head_dim);
   cuda::rope(stream_, x, cos_sin, head_dim, interleaved);
-  launched("rope");
+  cuda::launched("rope", x);
 }
 
 void CudaBackend::gated_act(Tensor out, Tensor x, Act act) {
   check_gated_act(out, x);
   cuda::gated_act(stream_, out, x, act);
-  launched("gated_act");
+  cuda::launched("gated_act", out);
 }
 
 void CudaBackend::activation(Tensor out, Tensor x, Act act) {
   check_shapes("activation", {{"out", out, "n d"}, {"x", x, "n d"}});
   cuda::activation(stream_, out, x, act);
-  launched("activation");
+  cuda::launched("activation", out);
 }
 
 void CudaBackend::add(Tensor h, Tensor x) {
   check_shapes("add", {{"h", h, "n d"}, {"x", x, "n d"}});
   cuda::add(stream_, h, x);
-  launched("add");
+  cuda::launched("add", h);
 }
 
 void CudaBackend::softcap(Tensor x, float cap) {
   cuda::softcap(stream_, x, cap);
-  launched("softcap");
+  cuda::launched("softcap", x);
 }
 
 namespace {
@@ -289,13 +288,13 @@ void CudaBackend::sample_on_device(Tensor logits, std::span<const SampleRow> row
   if (!masks.empty()) staging().flush();
   cuda::sample(stream_, reinterpret_cast<cuda::SampleChoice*>(choices_.data()), chosen, logits, num_choices_,
                staging().put_on_host(tasks), staging().put_on_host(edits), device_masks);
-  launched("sample");
+  cuda::launched("sample", logits);
   sampled_.record(stream_);
 }
 
 void CudaBackend::end_sample(std::span<SampleResult> results) {
   if (results.empty()) return;
-  sampled_.wait("a step");
+  sampled_.wait(step_name_);
   const auto* choices = reinterpret_cast<const cuda::SampleChoice*>(choices_.data());
   for (size_t i = 0; i < results.size(); ++i) {
     results[i] = SampleResult{};

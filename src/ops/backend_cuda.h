@@ -125,6 +125,7 @@ class CudaBackend : public Backend {
   Buffer choices_;  ///< of the host, where the device writes them
   int num_choices_ = 0;
   cuda::Event sampled_;
+  std::string step_name_ = "a step";  ///< the last one that began, with its sizes, for errors
   Buffer host_logits_, pinned_rows_, sent_rows_;
   int threads_;
   std::unique_ptr<ThreadPool> pool_;  ///< converts weights

@@ -5,6 +5,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdio>
+#include <cstdlib>
 #include <functional>
 #include <limits>
 #include <memory>
@@ -610,6 +612,26 @@ TEST_P(OpsOnCuda, EmbeddingTakesTokensThatAreBeingChosen) {
   cuda_->embedding(known.tensor, std::vector<int32_t>{21, 4, 7}, table.tensor, 1.0F);
   EXPECT_TRUE(same_bits(ahead.values(), known.values()));
   EXPECT_THROW(cuda_->embedding(ahead.tensor, std::vector<int32_t>{-4, 4, -1}, table.tensor, 1.0F), Error);
+}
+
+// In a process of its own, which has no device afterwards.
+TEST_P(OpsOnCuda, AKernelThatFailsLosesTheDevice) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  auto read_nowhere = [&] {
+    try {
+      const std::unique_ptr<Backend> backend = Backend::create({.device = "cuda", .threads = 1});
+      Buffer out = backend->allocate(4096);
+      const Tensor nowhere(reinterpret_cast<void*>(uintptr_t{64}), DType::F32, {4, 64});
+      backend->gather_rows(Tensor(out.data(), DType::F32, {1, 64}), nowhere, std::vector<int32_t>{3});
+      float x = 0;
+      backend->download(&x, out.data(), sizeof(x));
+    } catch (const Error& e) {
+      std::fputs(e.what(), stderr);
+      std::_Exit(e.kind() == ErrorKind::DeviceLost ? 7 : 1);
+    }
+    std::_Exit(0);
+  };
+  EXPECT_EXIT(read_nowhere(), ::testing::ExitedWithCode(7), "illegal memory access");
 }
 
 TEST_P(OpsOnCuda, ABatchThatWasNotAnnouncedIsRefused) {

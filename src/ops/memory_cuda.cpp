@@ -18,10 +18,19 @@ void free_pinned(void* p, size_t /*bytes*/) { cudaFreeHost(p); }
 
 }  // namespace
 
-void check(cudaError_t status, const char* what) {
+void check(cudaError_t status, const std::string& what) {
   if (status == cudaSuccess) return;
-  throw Error(status == cudaErrorMemoryAllocation ? ErrorKind::ResourceExhausted : ErrorKind::Internal,
-              fmt::format("cuda: {}: {} ({})", what, cudaGetErrorString(status), cudaGetErrorName(status)));
+  cudaGetLastError();  // no error of what follows, unless it stays
+  const bool lost = cudaDeviceSynchronize() != cudaSuccess;
+  const std::string message =
+      fmt::format("cuda: {}: {} ({})", what, cudaGetErrorString(status), cudaGetErrorName(status));
+  if (lost) throw Error(ErrorKind::DeviceLost, message + "; the device cannot be used any more by this process");
+  throw Error(status == cudaErrorMemoryAllocation ? ErrorKind::ResourceExhausted : ErrorKind::Internal, message);
+}
+
+void launched(const char* op, const Tensor& operand) {
+  const cudaError_t status = cudaGetLastError();
+  if (status != cudaSuccess) check(status, fmt::format("{} of {}", op, to_string(operand.shape)));
 }
 
 Buffer allocate_device(size_t bytes) {
@@ -49,7 +58,7 @@ Buffer allocate_pinned(size_t bytes) {
 Event::Event() { check(cudaEventCreateWithFlags(&event_, cudaEventDisableTiming), "cudaEventCreate"); }
 Event::~Event() { cudaEventDestroy(event_); }
 void Event::record(cudaStream_t stream) { check(cudaEventRecord(event_, stream), "cudaEventRecord"); }
-void Event::wait(const char* what) { check(cudaEventSynchronize(event_), what); }
+void Event::wait(const std::string& what) { check(cudaEventSynchronize(event_), what); }
 
 Staging::Staging(cudaStream_t stream) : stream_(stream) {
   blocks_.push_back({allocate_pinned(kFirstBlock), allocate_device(kFirstBlock)});

@@ -4,15 +4,22 @@
 #include <cstring>
 #include <cuda_runtime_api.h>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "tensor/tensor.h"
 
 namespace sgl::cuda {
 
-/// Throws Internal, or ResourceExhausted when memory is short, that names what was done. A kernel that failed earlier
-/// may only show here.
-void check(cudaError_t status, const char* what);
+/// Throws ResourceExhausted when memory is short, DeviceLost when the device answers nothing but errors from now on,
+/// else Internal; the message names what was done. A kernel that failed earlier may only show here.
+void check(cudaError_t status, const std::string& what);
+inline void check(cudaError_t status, const char* what) {
+  if (status != cudaSuccess) check(status, std::string(what));
+}
+
+/// After an op's launches: throws as check() if one failed, naming the op and its sizes.
+void launched(const char* op, const Tensor& operand);
 
 /// Device memory, aligned to 256 bytes. Throws ResourceExhausted with the sizes.
 Buffer allocate_device(size_t bytes);
@@ -28,7 +35,7 @@ class Event {
   Event& operator=(const Event&) = delete;
   void record(cudaStream_t stream);
   /// Until all that was queued before the last record() is done. `what` names it if it failed.
-  void wait(const char* what);
+  void wait(const std::string& what);
 
  private:
   cudaEvent_t event_ = nullptr;
