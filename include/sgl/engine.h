@@ -45,7 +45,8 @@ struct EngineOptions {
   std::string schedule_policy = "lpm";        ///< lpm, fcfs, dfs-weight, random
   double schedule_conservativeness = 1.0;
   bool disable_radix_cache = false;
-  bool disable_jump_forward = false;             ///< text that a grammar forces is sampled token by token
+  bool disable_overlap_schedule = false;  ///< cuda: the host waits for a step's tokens before it plans the next step
+  bool disable_jump_forward = false;      ///< text that a grammar forces is sampled token by token
   bool constrained_json_any_whitespace = false;  ///< JSON of grammars may have white space; false: compact
   int constrained_json_max_whitespace = 64;      ///< of it, characters in a row
   int64_t random_seed = 0;
@@ -78,6 +79,7 @@ struct EngineStats {
   int64_t prompt_tokens = 0, cached_tokens = 0, generation_tokens = 0, requests = 0, aborted = 0, retracted = 0;
   int64_t steps = 0;
   double gen_throughput = 0;  ///< output tokens/s over the last log interval
+  std::string failure{};      ///< why the engine computes nothing any more; empty: it does
 };
 
 /// Thread: every function may be called from any thread.

@@ -16,6 +16,7 @@ enum class ErrorKind {
   ResourceExhausted,  ///< Memory, pages, queue places: too little now, maybe not later.      503
   Unavailable,        ///< Network or peer failed, or this process is shutting down.          503
   Internal,           ///< A bug, or a fault of the machine.                                  500
+  DeviceLost,         ///< A device failed for good: nothing computes in this process now.    500, then it ends
   // Of programs on language models (sgl/program.h):
   WrongType,  ///< What a model wrote is not of the type that was asked for.                  500
   Aborted,    ///< The peer ended a request before its time, or every try failed.             500

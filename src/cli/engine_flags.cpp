@@ -82,6 +82,8 @@ void add_scheduler_flags(Flags& f, EngineOptions& o) {
   f.number("--schedule-conservativeness", o.schedule_conservativeness, 0, kInfinity,
            "more: fewer requests are sent back to the queue for want of memory, fewer run at once (default: 1)");
   f.toggle("--disable-radix-cache", o.disable_radix_cache, "do not share computed prefixes between requests");
+  f.toggle("--disable-overlap-schedule", o.disable_overlap_schedule,
+           "on a GPU, wait for a step's tokens before the next one is planned");
   f.group("Constrained output");
   f.toggle("--disable-jump-forward", o.disable_jump_forward, "sample text that a grammar forces token by token, too");
   f.toggle("--constrained-json-any-whitespace", o.constrained_json_any_whitespace,
@@ -148,7 +150,6 @@ const std::vector<ForeignFlag>& foreign_flags() {
       {"--decode-attention-backend", true, nullptr},
       {"--deterministic", false, ""},
       {"--disable-cuda-graph", false, ""},
-      {"--disable-overlap-schedule", false, ""},
       {"--disaggregation-bootstrap-port", true, nullptr},
       {"--disaggregation-mode", true, "null"},
       {"--disaggregation-transfer-backend", true, nullptr},

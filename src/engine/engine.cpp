@@ -105,9 +105,13 @@ class Engine::Impl {
     c.max_prefill_tokens = options_.max_prefill_tokens;
     c.conservativeness = options_.schedule_conservativeness;
     c.use_radix_cache = !options_.disable_radix_cache;
+    c.disable_overlap = options_.disable_overlap_schedule;
     c.decode_log_interval = options_.decode_log_interval;
     c.eos_ids = eos_ids_;
-    scheduler_ = std::make_unique<Scheduler>(std::move(c), [this](Plan plan) { return runner_->run(std::move(plan)); });
+    StepFunctions steps{.launch = [this](Plan plan) { return runner_->launch(std::move(plan)); },
+                        .sample = [this](Step& step) { runner_->sample(step); },
+                        .collect = [this](Step& step) { runner_->collect(step); }};
+    scheduler_ = std::make_unique<Scheduler>(std::move(c), std::move(steps));
     scheduler_->start();
   }
   ~Impl() { scheduler_.reset(); }  // first: its thread uses all the others

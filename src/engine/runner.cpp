@@ -12,29 +12,30 @@ Runner::Runner(Backend& backend, const Model& model, const KvPool& kv, std::vect
         return backend.allocate(bytes);
       }) {}
 
-void Runner::build_batch(const Plan& plan) {
+void Runner::build_batch(Step& step) {
+  const Plan& plan = step.plan;
   batch_.seqs.clear();
   batch_.pages.clear();
   batch_.token_ids.clear();
   batch_.positions.clear();
   logit_rows_.clear();
-  picks_.clear();
   for (size_t r = 0; r < plan.rows.size(); ++r) {
-    const Sequence& seq = *plan.rows[r].seq;
-    const int q_len = plan.rows[r].q_len, begin = seq.computed, end = begin + q_len;
+    Sequence& seq = *plan.rows[r].seq;
+    const int q_len = plan.rows[r].q_len, begin = plan.rows[r].begin, end = begin + q_len;
+    const int size = static_cast<int>(seq.tokens.size());
     const auto q_begin = static_cast<int32_t>(batch_.token_ids.size());
     batch_.seqs.push_back({q_begin, q_len, end, static_cast<int32_t>(batch_.pages.size())});
     const int page_size = kv_.geometry().page_size;
     batch_.pages.insert(batch_.pages.end(), seq.pages.begin(), seq.pages.begin() + (end + page_size - 1) / page_size);
     for (int p = begin; p < end; ++p) {
-      batch_.token_ids.push_back(seq.tokens[static_cast<size_t>(p)]);
+      batch_.token_ids.push_back(p < size ? seq.tokens[static_cast<size_t>(p)] : -1 - seq.pick);
       batch_.positions.push_back(p);
-      const bool last = p + 1 == static_cast<int>(seq.tokens.size());
+      const bool last = p + 1 >= size;
       const bool scored = seq.logprob_start >= 0 && p >= first_scored_position(seq) && p + 1 < seq.prompt_len;
-      if (scored || (last && seq.max_new_tokens > 0)) {
-        logit_rows_.push_back(q_begin + p - begin);
-        picks_.push_back({r, p});
-      }
+      if (!scored && !(last && seq.max_new_tokens > 0)) continue;
+      if (!scored) seq.pick = static_cast<int32_t>(logit_rows_.size());
+      logit_rows_.push_back(q_begin + p - begin);
+      step.picks.push_back({.row = r, .position = p, .scored = scored});
     }
   }
 }
@@ -91,39 +92,62 @@ void Runner::constrain(SampleRow& row, const Sequence& seq, int64_t vocab, std::
   if (std::all_of(left.begin(), left.end(), [](uint32_t word) { return word == 0; })) row.banned = {};
 }
 
-Step Runner::run(Plan plan) {
+Step Runner::launch(Plan plan) {
   arena_.reset();
-  build_batch(plan);
-  Tensor logits = model_.forward(backend_, arena_, kv_, batch_, logit_rows_);
+  Step step;
+  step.plan = std::move(plan);
+  build_batch(step);
+  step.logits = model_.forward(backend_, arena_, kv_, batch_, logit_rows_);
+  return step;
+}
 
+void Runner::sample(Step& step) {
   sample_rows_.clear();
   banned_.clear();
-  banned_.reserve(picks_.size());  // rows point into it
+  banned_.reserve(step.picks.size());  // rows point into it
   masks_used_ = 0;
-  masks_.reserve(picks_.size());  // likewise
-  Step step;
-  step.results.resize(plan.rows.size());
-  for (const Pick& pick : picks_) {
-    const Sequence& seq = *plan.rows[pick.row].seq;
-    SampleRow& row = sample_rows_.emplace_back(sample_row(seq, pick.position));
+  masks_.reserve(step.picks.size());  // likewise
+  step.results.resize(step.plan.rows.size());
+  for (Step::Pick& pick : step.picks) {
+    const Plan::Row& planned = step.plan.rows[pick.row];
+    const Sequence& seq = *planned.seq;
+    // A grammar may have put tokens behind the one that this step computed.
+    pick.stale =
+        planned.epoch != seq.epoch || (!pick.scored && pick.position + 1 != static_cast<int>(seq.tokens.size()));
+    SampleRow& row = sample_rows_.emplace_back();
+    row.temperature = 0;
+    if (pick.stale) continue;
+    row = sample_row(seq, pick.position);
     if (row.forced < 0 && seq.constraint) {
-      constrain(row, seq, logits.cols(), step.results[pick.row].error);
+      constrain(row, seq, step.logits.cols(), step.results[pick.row].error);
     }
   }
-  sample_results_.assign(picks_.size(), SampleResult{});
-  if (!picks_.empty()) backend_.sample(sample_results_, logits, sample_rows_);
+  if (step.picks.empty()) return;
+  step.pending = backend_.begin_sample(step.logits, sample_rows_);
+  if (step.pending) return;
+  sample_results_.assign(step.picks.size(), SampleResult{});
+  backend_.sample(sample_results_, step.logits, sample_rows_);
+  take_results(step);
+}
 
-  for (size_t i = 0; i < picks_.size(); ++i) {
-    Step::RowResult& result = step.results[picks_[i].row];
-    if (sample_rows_[i].forced >= 0) {
+void Runner::collect(Step& step) {
+  if (!step.pending) return;
+  sample_results_.assign(step.picks.size(), SampleResult{});
+  backend_.end_sample(sample_results_);
+  take_results(step);
+}
+
+void Runner::take_results(Step& step) {
+  for (size_t i = 0; i < step.picks.size(); ++i) {
+    if (step.picks[i].stale) continue;
+    Step::RowResult& result = step.results[step.picks[i].row];
+    if (step.picks[i].scored) {
       result.scored.push_back(std::move(sample_results_[i]));
     } else {
       result.sampled = true;
       result.next = std::move(sample_results_[i]);
     }
   }
-  step.plan = std::move(plan);
-  return step;
 }
 
 }  // namespace sgl

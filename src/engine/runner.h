@@ -14,16 +14,17 @@ class Runner {
   /// `eos_ids` are kept from being sampled while a request is below its min_new_tokens. All must outlive the runner.
   Runner(Backend& backend, const Model& model, const KvPool& kv, std::vector<int32_t> eos_ids);
 
-  /// Computes the plan's tokens, scores the prompt positions that are asked for, and samples a token for each row that
-  /// reaches the end of its sequence.
-  Step run(Plan plan);
+  /// Computes the plan's tokens, as far as logits. May return before the device has.
+  Step launch(Plan plan);
+  /// Scores the prompt positions that are asked for, and samples a token for each row that reaches the end of its
+  /// sequence; where the device does this by itself, it is begun (Step::pending).
+  void sample(Step& step);
+  /// Waits for a pending step's tokens.
+  void collect(Step& step);
 
  private:
-  struct Pick {
-    size_t row;    ///< of the plan
-    int position;  ///< in the sequence
-  };
-  void build_batch(const Plan& plan);
+  void build_batch(Step& step);
+  void take_results(Step& step);
   SampleRow sample_row(const Sequence& seq, int position);
   void constrain(SampleRow& row, const Sequence& seq, int64_t vocab, std::string& error);
 
@@ -35,7 +36,6 @@ class Runner {
   // Reused from step to step.
   PagedBatch batch_;
   std::vector<int32_t> logit_rows_;
-  std::vector<Pick> picks_;
   std::vector<SampleRow> sample_rows_;
   std::vector<SampleResult> sample_results_;
   std::vector<std::vector<int32_t>> banned_;

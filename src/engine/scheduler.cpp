@@ -43,13 +43,17 @@ int most_cached_tokens(const Sequence& seq) {
   return seq.logprob_start < 0 ? limit : std::min(limit, first_scored_position(seq));
 }
 
+FinishReason failed(const std::string& why) {
+  return {.type = FinishReason::Type::Abort, .message = why, .status = 500};
+}
+
 double initial_ratio(double conservativeness) { return std::min(kInitialRatio * conservativeness, 1.0); }
 
 }  // namespace
 
-Scheduler::Scheduler(SchedulerConfig config, std::function<Step(Plan)> run)
+Scheduler::Scheduler(SchedulerConfig config, StepFunctions steps)
     : config_(std::move(config)),
-      run_(std::move(run)),
+      steps_(std::move(steps)),
       free_(static_cast<int32_t>(config_.num_pages)),
       tree_(config_.page_size),
       new_token_ratio_(initial_ratio(config_.conservativeness)),
@@ -82,6 +86,7 @@ void Scheduler::submit(std::vector<std::unique_ptr<Sequence>> sequences, bool un
   const int n = static_cast<int>(sequences.size());
   {
     std::lock_guard lock(mutex_);
+    if (!stats_.failure.empty()) throw Error(ErrorKind::DeviceLost, stats_.failure);
     if (draining_ || stopping_)
       throw Error(ErrorKind::Unavailable, "the engine is shutting down and takes no requests");
     if (!unbounded && queued_ + n > config_.max_queued_requests) {
@@ -143,7 +148,7 @@ void Scheduler::loop() {
   while (true) {
     {
       std::unique_lock lock(mutex_);
-      if (running_.empty() && waiting_.empty()) {
+      if (running_.empty() && waiting_.empty() && !flying_) {
         wake_.wait(lock, [&] { return stopping_ || !inbox_.empty() || !aborts_.empty() || flush_requests_ > 0; });
       }
       if (stopping_) return;
@@ -152,21 +157,40 @@ void Scheduler::loop() {
   }
 }
 
+// While the device computes a step, the next one is planned and launched; then the first one's tokens are taken, and
+// with them the second one's masks and penalties are known before the device needs them.
 bool Scheduler::turn() {
   drain_inbox();
-  Plan plan = make_plan();
-  if (!plan.empty()) {
-    try {
-      Step step = run_(std::move(plan));
-      finish(step);
-    } catch (const std::exception& e) {
-      log::error("a step failed: {}", e.what());
-      fail_running(e.what());
+  try {
+    if (!totals_.failure.empty()) throw Error(ErrorKind::DeviceLost, totals_.failure);
+    std::optional<Plan> plan = make_plan();
+    if (!plan) {
+      land();
+      remove_finished();
+      plan = make_plan();
     }
-  } else {
     // Nothing to run although something waits would be a bug: with no sequence running, any request that was accepted
     // fits the pool.
-    SGL_ASSERT(waiting_.empty() || !running_.empty(), "the scheduler has waiting requests and admits none");
+    SGL_ASSERT(!plan->empty() || waiting_.empty() || !running_.empty(),
+               "the scheduler has waiting requests and admits none");
+    std::optional<Step> next;
+    if (!plan->empty()) next = launch(std::move(*plan));
+    land();
+    if (next) {
+      steps_.sample(*next);
+      flying_ = std::move(next);
+      if (!flying_->pending || config_.disable_overlap) land();
+    }
+  } catch (const Error& e) {
+    if (totals_.failure.empty()) log::error("a step failed: {}", e.what());
+    fail_running(e.what());
+    if (e.kind() == ErrorKind::DeviceLost) {
+      totals_.failure = e.what();
+      for (auto& seq : waiting_) end_with(*seq, failed(e.what()));
+    }
+  } catch (const std::exception& e) {
+    log::error("a step failed: {}", e.what());
+    fail_running(e.what());
   }
   const bool worked = !running_.empty() || !waiting_.empty();
   remove_finished();
@@ -174,6 +198,23 @@ bool Scheduler::turn() {
   publish_stats();
   log_progress();
   return worked;
+}
+
+Step Scheduler::launch(Plan plan) {
+  for (const Plan::Row& row : plan.rows) {
+    row.seq->in_flight += row.q_len;
+    ++row.seq->launched;
+  }
+  return steps_.launch(std::move(plan));
+}
+
+// Finishes the step that is in flight, if there is one.
+void Scheduler::land() {
+  if (!flying_) return;
+  Step step = std::move(*flying_);
+  flying_.reset();
+  steps_.collect(step);
+  finish(step);
 }
 
 void Scheduler::drain_inbox() {
@@ -215,52 +256,64 @@ void Scheduler::apply(const Abort& abort) {
 
 // ── Planning ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-Plan Scheduler::make_plan() {
+// Nothing if pages are so short that a sequence must be retracted while a step is in flight: that has to end first.
+// Pages that were taken by then stay with their sequences.
+std::optional<Plan> Scheduler::make_plan() {
   Plan plan;
-  plan_decode(plan);
+  if (!plan_decode(plan)) return std::nullopt;
   Budget budget{.tokens = config_.max_prefill_tokens};
   if (config_.chunked_prefill_size > 0) {
     // However many rows decode, prompts get on by at least a page a step.
     const int chunk = std::max(config_.chunked_prefill_size - plan.num_tokens(), config_.page_size);
     budget.tokens = std::min(budget.tokens, chunk);
   }
-  plan_prefill(plan, budget);
+  if (!plan_prefill(plan, budget)) return std::nullopt;
   admit_waiting(plan, budget);
   return plan;
 }
 
 // Decode rows first: each needs at most one new page. The oldest are served first, so the oldest always gets on.
-void Scheduler::plan_decode(Plan& plan) {
+bool Scheduler::plan_decode(Plan& plan) {
   for (size_t i = 0; i < running_.size(); ++i) {
     Sequence& seq = *running_[i];
-    if (seq.prefilling()) continue;
+    if (!seq.on_output || seq.prefilling()) continue;
+    // The token that is being chosen is the last one, if only by its number.
+    if (seq.remaining() <= 0 && seq.output_len() + 1 >= seq.max_new_tokens) continue;
     while (!grow_pages(seq, 1)) {
+      if (flying_) return false;
       Sequence* newest = running_.back().get();
       retract_newest();
-      if (newest == &seq) return;
+      if (newest == &seq) return true;
     }
-    plan.rows.push_back({&seq, 1});
+    add_row(plan, seq, 1);
   }
+  return true;
 }
 
 // Then prompts that are partly computed, oldest first. Their pages were counted at admission but are taken as they go.
-void Scheduler::plan_prefill(Plan& plan, Budget& budget) {
+bool Scheduler::plan_prefill(Plan& plan, Budget& budget) {
   for (size_t i = 0; i < running_.size() && budget.tokens > 0; ++i) {
     Sequence& seq = *running_[i];
-    if (!seq.prefilling()) continue;
-    const int n = chunk_of(seq, seq.computed, budget);
+    if (!seq.on_output || !seq.prefilling()) continue;
+    const int n = chunk_of(seq, seq.launched_to(), budget);
     if (n == 0) continue;
     while (!grow_pages(seq, n)) {
+      if (flying_) return false;
       // Never take pages from a row that this plan already computes: those stand before `seq` or decode.
       Sequence* newest = running_.back().get();
       const bool planned =
           std::any_of(plan.rows.begin(), plan.rows.end(), [&](const Plan::Row& r) { return r.seq == newest; });
-      if (planned) return;
+      if (planned) return true;
       retract_newest();
-      if (newest == &seq) return;
+      if (newest == &seq) return true;
     }
     add_prefill(plan, seq, n, budget);
   }
+  return true;
+}
+
+void Scheduler::add_row(Plan& plan, Sequence& seq, int n) {
+  plan.rows.push_back({.seq = &seq, .q_len = n, .begin = seq.launched_to(), .epoch = seq.epoch});
 }
 
 void Scheduler::admit_waiting(Plan& plan, Budget& budget) {
@@ -322,7 +375,9 @@ bool Scheduler::admit(Sequence& seq, const Budget& budget) {
 bool Scheduler::waits_for_prefix(const Sequence& seq, int matched) const {
   if (!config_.use_radix_cache) return false;
   for (const auto& other : running_) {
-    if (!other->prefilling() || other->cache_namespace != seq.cache_namespace) continue;
+    // Its prompt is in the cache when the step that computes the rest is finished.
+    const bool computing = other->computed + 1 < static_cast<int>(other->tokens.size());
+    if (!other->on_output || !computing || other->cache_namespace != seq.cache_namespace) continue;
     const int limit = std::min(most_cached_tokens(seq), other->prompt_len);
     if (limit - matched < kWorthWaiting) continue;
     auto differs = std::mismatch(seq.tokens.begin(), seq.tokens.begin() + limit, other->tokens.begin());
@@ -346,11 +401,12 @@ int Scheduler::chunk_of(const Sequence& seq, int computed, const Budget& budget)
 
 void Scheduler::add_prefill(Plan& plan, Sequence& seq, int n, Budget& budget) {
   SGL_ASSERT(n > 0, "a prompt's share of a step is empty");
-  plan.rows.push_back({&seq, n});
+  add_row(plan, seq, n);
   budget.tokens -= n;
   budget.begun = true;
   if (seq.logprob_start >= 0) {
-    budget.scored -= std::max(seq.computed + n - std::max(first_scored_position(seq), seq.computed), 0);
+    const int begin = seq.launched_to();
+    budget.scored -= std::max(begin + n - std::max(first_scored_position(seq), begin), 0);
   }
 }
 
@@ -358,6 +414,7 @@ void Scheduler::add_prefill(Plan& plan, Sequence& seq, int n, Budget& budget) {
 double Scheduler::reserved_tokens() const {
   double sum = 0;
   for (const auto& seq : running_) {
+    if (!seq->on_output) continue;
     sum += std::min(seq->remaining_new(), kClippedNewTokens) * (seq->sampling.ignore_eos ? 1.0 : new_token_ratio_);
     sum += std::max(0, static_cast<int>(seq->tokens.size()) - static_cast<int>(seq->pages.size()) * config_.page_size);
   }
@@ -365,7 +422,7 @@ double Scheduler::reserved_tokens() const {
 }
 
 bool Scheduler::grow_pages(Sequence& seq, int tokens) {
-  const int needed = (seq.computed + tokens + config_.page_size - 1) / config_.page_size;
+  const int needed = (seq.launched_to() + tokens + config_.page_size - 1) / config_.page_size;
   const int missing = needed - static_cast<int>(seq.pages.size());
   return missing <= 0 || take_pages(missing, seq.pages);
 }
@@ -403,7 +460,8 @@ void Scheduler::finish(Step& step) {
   ++window_steps_;
   for (size_t i = 0; i < step.plan.rows.size(); ++i) {
     const Plan::Row& row = step.plan.rows[i];
-    finish_row(*row.seq, row.q_len, step.results[i]);
+    --row.seq->launched;
+    if (row.epoch == row.seq->epoch) finish_row(*row.seq, row.q_len, step.results[i]);
   }
   const double first = initial_ratio(config_.conservativeness), last = kSmallestRatio * first;
   new_token_ratio_ = std::max(new_token_ratio_ - (first - last) / kRatioDecaySteps, last);
@@ -422,8 +480,9 @@ void Scheduler::finish_row(Sequence& seq, int q_len, Step::RowResult& result) {
     for (auto [id, logprob] : scored.asked) p.asked.push_back({logprob, id});
   }
   seq.computed += q_len;
+  seq.in_flight -= q_len;
   if (was_prefill) cache_computed(seq);
-  if (seq.remaining() > 0) return;  // more of the prompt to come
+  if (seq.computed < static_cast<int>(seq.tokens.size())) return;  // more of the prompt to come
 
   Output out = std::exchange(seq.early, {});
   if (seq.logprob_start >= 0) {
@@ -569,13 +628,15 @@ void Scheduler::release(Sequence& seq) {
   seq.tree_pages = 0;
   seq.lock.release();
   seq.computed = 0;
+  seq.forget_launched();
 }
 
 // Keeps what is computed of the first `tokens` tokens only: the others will be different.
 void Scheduler::forget_computed(Sequence& seq, int tokens) {
-  if (seq.computed <= tokens) return;
+  if (seq.launched_to() <= tokens) return;
   if (tokens >= seq.tree_pages * config_.page_size) {
-    seq.computed = tokens;
+    seq.computed = std::min(seq.computed, tokens);
+    seq.forget_launched();
     return;
   }
   // Pages that the tree owns, after a retraction, must not be written to.
@@ -601,11 +662,17 @@ void Scheduler::end_with(Sequence& seq, FinishReason finish) {
 }
 
 void Scheduler::fail_running(const std::string& why) {
-  for (auto& seq : running_) end_with(*seq, {.type = FinishReason::Type::Abort, .message = why, .status = 500});
+  flying_.reset();
+  for (auto& seq : running_) {
+    seq->launched = 0;
+    seq->forget_launched();
+  }
+  for (auto& seq : running_) end_with(*seq, failed(why));
 }
 
 void Scheduler::remove_finished() {
-  auto ended = [](const std::unique_ptr<Sequence>& seq) { return !seq->on_output; };
+  // A step that is in flight still refers to its sequences.
+  auto ended = [](const std::unique_ptr<Sequence>& seq) { return !seq->on_output && seq->launched == 0; };
   int from_waiting = 0;
   for (auto& seq : waiting_) {
     if (ended(seq) && !seq->admitted_before) ++from_waiting;

@@ -41,6 +41,7 @@ struct SchedulerConfig {
   int max_prefill_tokens = 16384;  ///< tokens of prompts in a step; a longer prompt that is not cut has one for itself
   double conservativeness = 1.0;
   bool use_radix_cache = true;
+  bool disable_overlap = false;  ///< each step is finished before the next one is planned
   int decode_log_interval = 40;
   std::vector<int32_t> eos_ids{};
 };
@@ -49,15 +50,15 @@ struct SchedulerConfig {
 /// thread; all else happens on the scheduler's own thread, which start() makes.
 class Scheduler {
  public:
-  /// `run` computes a plan: the runner's, or a fake in tests. Called on the scheduler's thread.
-  Scheduler(SchedulerConfig config, std::function<Step(Plan)> run);
+  /// `steps` are called on the scheduler's thread.
+  Scheduler(SchedulerConfig config, StepFunctions steps);
   /// Aborts what is left and joins.
   ~Scheduler();
 
   void start();
 
-  /// Takes all of `sequences` or, throwing ResourceExhausted (queue full, unless `unbounded`) or Unavailable
-  /// (draining), none.
+  /// Takes all of `sequences` or, throwing ResourceExhausted (queue full, unless `unbounded`), Unavailable (draining)
+  /// or DeviceLost (a step threw it: then all requests have failed), none.
   void submit(std::vector<std::unique_ptr<Sequence>> sequences, bool unbounded = false);
   /// As Engine::abort; with `all` (and an empty prefix) ends every sequence.
   void abort(std::string rid_prefix, bool all = false);
@@ -89,9 +90,12 @@ class Scheduler {
     bool begun = false;            ///< a prompt is in the plan
   };
 
-  Plan make_plan();
-  void plan_decode(Plan& plan);
-  void plan_prefill(Plan& plan, Budget& budget);
+  Step launch(Plan plan);
+  void land();
+  std::optional<Plan> make_plan();
+  bool plan_decode(Plan& plan);
+  bool plan_prefill(Plan& plan, Budget& budget);
+  static void add_row(Plan& plan, Sequence& seq, int n);
   void admit_waiting(Plan& plan, Budget& budget);
   bool admit(Sequence& seq, const Budget& budget);
   bool waits_for_prefix(const Sequence& seq, int matched) const;
@@ -121,12 +125,13 @@ class Scheduler {
   void log_progress();
 
   SchedulerConfig config_;
-  std::function<Step(Plan)> run_;
+  StepFunctions steps_;
 
   PageAllocator free_;
   RadixTree tree_;
   std::deque<std::unique_ptr<Sequence>> waiting_;
   std::vector<std::unique_ptr<Sequence>> running_;  ///< in order of admission
+  std::optional<Step> flying_;                      ///< launched, its tokens are not known yet
   uint64_t admissions_ = 0;
   double new_token_ratio_;
   bool batch_full_ = false;  ///< the last admission failed for lack of pages; cleared when a sequence leaves

@@ -18,7 +18,8 @@ constexpr int kVocab = 1000;
 
 // A model whose next token is a hash of all tokens before it, on a KV cache that stores the tokens themselves. Each
 // step checks that the pages of a sequence hold exactly its own tokens: a page freed too early, shared wrongly or
-// reused shows.
+// reused shows. If it runs `ahead`, as a GPU does, it says so, and the scheduler plans the next step before it asks for
+// this one's tokens.
 class FakeModel {
  public:
   explicit FakeModel(int page_size) : page_size_(page_size) {}
@@ -30,26 +31,31 @@ class FakeModel {
   }
 
   Step operator()(Plan plan) {
+    if (lost) throw Error(ErrorKind::DeviceLost, "the device is gone");
     Step step;
+    step.pending = ahead;
     max_tokens = std::max(max_tokens, plan.num_tokens());
     ++steps;
     int scored = 0;
     for (const Plan::Row& row : plan.rows) {
       Sequence& seq = *row.seq;
       EXPECT_GE(row.q_len, 1);
-      const int end = seq.computed + row.q_len;
-      if (seq.logprob_start >= 0) scored += std::max(end - std::max(first_scored_position(seq), seq.computed), 0);
-      EXPECT_LE(end, static_cast<int>(seq.tokens.size()));
+      const int end = row.begin + row.q_len;
+      if (seq.logprob_start >= 0) scored += std::max(end - std::max(first_scored_position(seq), row.begin), 0);
+      std::vector<int32_t> tokens = seq.tokens;
+      if (end > static_cast<int>(tokens.size()))
+        tokens.push_back(chosen_.at(&seq));  // which the scheduler does not know
+      EXPECT_LE(end, static_cast<int>(tokens.size()));
       EXPECT_LE(end, static_cast<int>(seq.pages.size()) * page_size_);
-      for (int p = seq.computed; p < end; ++p) slot(seq, p) = seq.tokens[static_cast<size_t>(p)];
+      for (int p = row.begin; p < end; ++p) slot(seq, p) = tokens[static_cast<size_t>(p)];
       computed_tokens += row.q_len;
       for (int p = 0; p < end; ++p) {
-        if (slot(seq, p) != seq.tokens[static_cast<size_t>(p)]) ++corrupt;
+        if (slot(seq, p) != tokens[static_cast<size_t>(p)]) ++corrupt;
       }
       Step::RowResult& result = step.results.emplace_back();
-      if (end == static_cast<int>(seq.tokens.size()) && seq.max_new_tokens > 0) {
+      if (end == static_cast<int>(tokens.size()) && seq.max_new_tokens > 0) {
         result.sampled = true;
-        result.next.token = next_token(seq.tokens, seq.tokens.size());
+        result.next.token = chosen_[&seq] = next_token(tokens, tokens.size());
       }
     }
     max_scored = std::max(max_scored, scored);
@@ -57,6 +63,7 @@ class FakeModel {
     return step;
   }
 
+  bool ahead = false, lost = false;
   int corrupt = 0, max_tokens = 0, max_scored = 0, steps = 0;
   int64_t computed_tokens = 0;
 
@@ -67,6 +74,7 @@ class FakeModel {
   }
   int page_size_;
   std::map<int64_t, int32_t> kv_;
+  std::map<const Sequence*, int32_t> chosen_;  ///< the last token that was chosen for each
 };
 
 std::vector<int32_t> expected_output(std::vector<int32_t> tokens, int n) {
@@ -87,7 +95,7 @@ struct Result {
 class Harness {
  public:
   explicit Harness(SchedulerConfig c)
-      : model(c.page_size), scheduler(with_quiet_log(c), [this](Plan p) { return model(std::move(p)); }) {}
+      : model(c.page_size), scheduler(with_quiet_log(c), {.launch = [this](Plan p) { return model(std::move(p)); }}) {}
 
   Result& submit(const std::string& rid, std::vector<int32_t> prompt, int max_new, const std::string& ns = "",
                  int logprob_start = -1) {
@@ -144,6 +152,41 @@ TEST(Scheduler, OneRequestRunsToItsLength) {
   EXPECT_EQ(r.finish.type, FinishReason::Type::Length);
   EXPECT_EQ(r.ids, expected_output(numbers(10), 7));
   EXPECT_EQ(h.model.steps, 7);  // the prompt's step gives the first token
+}
+
+TEST(Scheduler, StepsThatRunAheadComputeNothingInVainUnlessATextEndsEarly) {
+  for (const bool disable : {false, true}) {
+    Harness h({.page_size = 4, .num_pages = 256, .chunked_prefill_size = 16, .disable_overlap = disable});
+    h.model.ahead = true;
+    for (int i = 0; i < 5; ++i) h.submit("r", numbers(5 + 20 * i, 100 * i), 9 - i);
+    h.run_until_idle();
+    int64_t needed = 0;
+    for (auto& r : h.results) {
+      const int n = 9 - static_cast<int>(&r - h.results.data());
+      EXPECT_EQ(r->ids, expected_output(r->prompt, n));
+      needed += static_cast<int64_t>(r->prompt.size()) + n - 1;
+    }
+    EXPECT_EQ(h.model.computed_tokens, needed);
+    EXPECT_EQ(h.model.corrupt, 0);
+  }
+}
+
+TEST(Scheduler, AStepThatIsInFlightOutlivesTheSequencesThatEnd) {
+  Harness h({.page_size = 4, .num_pages = 64});
+  h.model.ahead = true;
+  Result& a = h.submit("a", numbers(30), 100);
+  Result& b = h.submit("b", numbers(30, 500), 100);
+  for (int i = 0; i < 5; ++i) h.scheduler.turn();
+  h.scheduler.abort("a");
+  h.scheduler.turn();
+  h.scheduler.check();
+  EXPECT_EQ(a.finish.type, FinishReason::Type::Abort);
+  EXPECT_EQ(b.finish.type, FinishReason::Type::Running);
+  h.submit("c", numbers(90, 200), 3);  // into the pages that are free now
+  h.run_until_idle();
+  EXPECT_EQ(b.ids, expected_output(b.prompt, 100));
+  EXPECT_EQ(h.results[2]->ids, expected_output(h.results[2]->prompt, 3));
+  EXPECT_EQ(h.model.corrupt, 0);
 }
 
 TEST(Scheduler, ZeroNewTokensComputesThePromptOnly) {
@@ -227,16 +270,19 @@ TEST(Scheduler, NamespacesDoNotShare) {
 
 TEST(Scheduler, RetractsAndAnswersAllWhenPagesRunOut) {
   // Eight requests that grow to 60 tokens each in a pool of 40 · 4 = 160.
-  Harness h({.page_size = 4, .num_pages = 40, .conservativeness = 0.1});
-  for (int i = 0; i < 8; ++i) h.submit("r", numbers(20, 50 * i), 40);
-  h.run_until_idle();
-  int retractions = 0;
-  for (auto& r : h.results) {
-    EXPECT_EQ(r->ids, expected_output(r->prompt, 40));
-    retractions += r->retractions;
+  for (const bool ahead : {false, true}) {
+    Harness h({.page_size = 4, .num_pages = 40, .conservativeness = 0.1});
+    h.model.ahead = ahead;
+    for (int i = 0; i < 8; ++i) h.submit("r", numbers(20, 50 * i), 40);
+    h.run_until_idle();
+    int retractions = 0;
+    for (auto& r : h.results) {
+      EXPECT_EQ(r->ids, expected_output(r->prompt, 40));
+      retractions += r->retractions;
+    }
+    EXPECT_GT(retractions, 0);
+    EXPECT_EQ(h.model.corrupt, 0);
   }
-  EXPECT_GT(retractions, 0);
-  EXPECT_EQ(h.model.corrupt, 0);
 }
 
 TEST(Scheduler, AbortFreesPagesWithinOneTurn) {
@@ -297,10 +343,11 @@ TEST(Scheduler, QueueIsBounded) {
 TEST(Scheduler, AStepThatThrowsFailsItsRequestsAndNothingElse) {
   bool broken = true;
   FakeModel model(4);
-  Scheduler scheduler({.page_size = 4, .num_pages = 16, .decode_log_interval = 0}, [&](Plan plan) -> Step {
+  auto launch = [&](Plan plan) -> Step {
     if (broken) throw Error(ErrorKind::Internal, "the device fell off");
     return model(std::move(plan));
-  });
+  };
+  Scheduler scheduler({.page_size = 4, .num_pages = 16, .decode_log_interval = 0}, {.launch = launch});
   FinishReason last;
   auto submit = [&] {
     std::vector<std::unique_ptr<Sequence>> one;
@@ -322,6 +369,30 @@ TEST(Scheduler, AStepThatThrowsFailsItsRequestsAndNothingElse) {
   EXPECT_EQ(last.type, FinishReason::Type::Length);
 }
 
+TEST(Scheduler, ALostDeviceFailsWhatRunsAndWhatWaitsAndTakesNoMore) {
+  Harness h({.page_size = 4, .num_pages = 64, .max_running_requests = 1});
+  h.model.ahead = true;
+  Result& runs = h.submit("a", numbers(9), 50);
+  Result& waits = h.submit("b", numbers(9, 300), 50);
+  for (int i = 0; i < 4; ++i) h.scheduler.turn();
+  EXPECT_TRUE(h.scheduler.stats().failure.empty());
+  h.model.lost = true;
+  h.run_until_idle();
+  for (const Result* r : {&runs, &waits}) {
+    EXPECT_EQ(r->finish.type, FinishReason::Type::Abort);
+    EXPECT_EQ(r->finish.status, 500);
+    EXPECT_EQ(r->finish.message, "the device is gone");
+  }
+  EXPECT_EQ(h.scheduler.stats().failure, "the device is gone");
+  EXPECT_EQ(h.scheduler.stats().running, 0);
+  try {
+    h.submit("c", numbers(5), 1);
+    FAIL() << "a request was taken";
+  } catch (const Error& e) {
+    EXPECT_EQ(e.kind(), ErrorKind::DeviceLost);
+  }
+}
+
 TEST(Scheduler, RandomTrafficKeepsEveryPageAndEveryToken) {
   const uint64_t seed = std::random_device{}();
   SCOPED_TRACE("seed " + std::to_string(seed));
@@ -338,6 +409,7 @@ TEST(Scheduler, RandomTrafficKeepsEveryPageAndEveryToken) {
     config.conservativeness = 0.1 + 0.3 * pick(5);
     config.use_radix_cache = pick(5) != 0;
     Harness h(config);
+    h.model.ahead = pick(3) != 0;
     const int longest = static_cast<int>(config.num_pages) * config.page_size - 1;
     std::vector<std::pair<Result*, int>> wanted;
     int submitted = 0;
@@ -374,7 +446,8 @@ TEST(Scheduler, RandomTrafficKeepsEveryPageAndEveryToken) {
 TEST(Scheduler, ServesSubmittersOnManyThreadsAndDrains) {
   FakeModel model(8);
   Scheduler scheduler({.page_size = 8, .num_pages = 200, .decode_log_interval = 0},
-                      [&](Plan plan) { return model(std::move(plan)); });
+                      {.launch = [&](Plan plan) { return model(std::move(plan)); }});
+  model.ahead = true;
   scheduler.start();
   std::atomic<int> ended{0}, wrong{0};
   std::vector<std::thread> clients;

@@ -21,7 +21,8 @@ namespace sgl {
 /// One sample of one request. Submit fills the request's part; then only the scheduler's thread touches it.
 ///
 ///   tokens   [ prompt ............ | output ... ]
-///   computed  ^^^^^^^^^^^^^^^^^^^ KV of tokens [0, computed) is in `pages`; the rest is what the next steps extend by
+///   computed  ^^^^^^^^^^^^^^^^^^^ KV of tokens [0, computed) is in `pages`; the rest is what the next steps extend by:
+///             first the in_flight tokens of steps that are launched, the last of which may not be in `tokens` yet
 ///   pages    [ the tree's (locked) | own ......... ]
 struct Sequence {
   // The request, resolved and checked.
@@ -43,6 +44,10 @@ struct Sequence {
   std::vector<int32_t> tokens;
   int prompt_len = 0;
   int computed = 0;
+  int in_flight = 0;
+  int launched = 0;    ///< steps that have rows of this sequence and are not finished
+  uint64_t epoch = 0;  ///< rises when what launched steps compute is no longer wanted
+  int32_t pick = 0;    ///< the row of logits that its next token is chosen from, of the last step that was launched
 
   std::vector<PageId> pages;
   int tree_pages = 0;  ///< leading pages that the radix tree owns, kept by `lock`
@@ -62,7 +67,14 @@ struct Sequence {
   Output early;                 ///< what a grammar forces before anything is sampled; goes out with the first piece
 
   int output_len() const { return static_cast<int>(tokens.size()) - prompt_len; }
-  int remaining() const { return static_cast<int>(tokens.size()) - computed; }
+  int launched_to() const { return computed + in_flight; }
+  /// Tokens that no step computes yet; 0 or less: all do, and the next one is still being chosen.
+  int remaining() const { return static_cast<int>(tokens.size()) - launched_to(); }
+  /// What launched steps compute of it counts for nothing.
+  void forget_launched() {
+    in_flight = 0;
+    ++epoch;
+  }
   bool prefilling() const { return remaining() > 1; }
   int remaining_new() const { return max_new_tokens - output_len(); }
   std::span<const int32_t> output() const { return std::span(tokens).subspan(static_cast<size_t>(prompt_len)); }

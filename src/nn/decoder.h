@@ -62,8 +62,11 @@ class Decoder : public Model {
     }
 
     if (rows.empty()) return {};
-    Tensor last = arena.alloc(DType::F32, {static_cast<int64_t>(rows.size()), config_.hidden_size});
-    ops.gather_rows(last, h, rows);
+    Tensor last = h;
+    if (static_cast<int64_t>(rows.size()) != n) {  // else all of them, in order
+      last = arena.alloc(DType::F32, {static_cast<int64_t>(rows.size()), config_.hidden_size});
+      ops.gather_rows(last, h, rows);
+    }
     Tensor logits = head_(cx, norm_(cx, last), DType::F32);
     if (config_.final_softcap > 0) ops.softcap(logits, config_.final_softcap);
     return logits;

@@ -6,8 +6,8 @@
 //
 // Prefill: warps with 16 or 32 rows each walk over the positions in tiles that they share, two in shared memory.
 // Decode: 4 warps have the same 16 rows, and every fourth 16 positions each; they need no barrier before the end. Parts
-// of a long sequence are computed by several blocks, cut at fixed positions, and combined afterwards by the sums of
-// their exponents.
+// of a long sequence are computed by several blocks; the last one that is done combines them by the sums of their
+// exponents. Blocks are many and short, not one for each processor: some processors read faster than others.
 
 #include <cstdint>
 
@@ -25,7 +25,6 @@ struct Params {
   const T* k;
   const T* v;
   int64_t out_stride, q_stride;
-  const BatchSeq* seqs;
   const int32_t* pages;
   const AttentionItem* items;
   float* partial;
@@ -45,7 +44,6 @@ Params<T> params_of(const AttentionCall& c) {
   p.v = reinterpret_cast<const T*>(c.kv.v);
   p.out_stride = c.out.row_stride;
   p.q_stride = c.q.row_stride;
-  p.seqs = c.seqs;
   p.pages = c.pages;
   p.items = c.items;
   p.partial = c.partial;
@@ -67,9 +65,9 @@ struct Row {
   int token, position, head;
 };
 template <typename T>
-__device__ Row row_of(const Params<T>& p, const BatchSeq& seq, int r) {
+__device__ Row row_of(const Params<T>& p, const BatchSeq& seq, int kv_head, int r) {
   const int token = r / p.group;
-  return {seq.q_begin + token, seq.kv_len - seq.q_len + token, static_cast<int>(blockIdx.y) * p.group + r % p.group};
+  return {seq.q_begin + token, seq.kv_len - seq.q_len + token, kv_head * p.group + r % p.group};
 }
 
 // What rows first + lane/4 + 8 · i see.
@@ -80,7 +78,7 @@ __device__ Visible<kTiles> visible_of(const Params<T>& p, const BatchSeq& seq, i
 #pragma unroll
   for (int i = 0; i < 2 * kTiles; ++i) {
     const int r = first + static_cast<int>(threadIdx.x) % 32 / 4 + 8 * i;
-    const int end = r < rows ? row_of(p, seq, r).position + 1 : 0;
+    const int end = r < rows ? seq.kv_len - seq.q_len + r / p.group + 1 : 0;
     see.hi[i] = end;
     see.lo[i] = p.window > 0 ? max(end - p.window, 0) : 0;
   }
@@ -90,33 +88,41 @@ __device__ Visible<kTiles> visible_of(const Params<T>& p, const BatchSeq& seq, i
 
 // Begins copies of kRows rows of q, from row `first` of the sequence on, by `threads` threads.
 template <typename T, int D, int kRows>
-__device__ void fetch_q(T* to, const Params<T>& p, const BatchSeq& seq, int first, int thread, int threads) {
+__device__ void fetch_q(T* to, const Params<T>& p, const BatchSeq& seq, int kv_head, int first, int thread,
+                        int threads) {
   constexpr int kPieces = D / 8;
   const int rows = seq.q_len * p.group;
   for (int i = thread; i < kRows * kPieces; i += threads) {
     const int r = i / kPieces, piece = i % kPieces;
     const bool valid = first + r < rows;
-    const Row row = row_of(p, seq, valid ? first + r : 0);
+    const Row row = row_of(p, seq, kv_head, valid ? first + r : 0);
     copy_16_bytes(to + r * kTileStride<D> + piece * 8, p.q + row.token * p.q_stride + int64_t{row.head} * D + piece * 8,
                   valid);
   }
 }
 
 // Begins copies of keys and values at positions [first, first + N); beyond kv_len they become zero, since 0 · NaN is
-// not.
-template <typename T, int D, int N>
-__device__ void fetch_kv(T* k, T* v, const Params<T>& p, const BatchSeq& seq, int first, int thread, int threads) {
-  constexpr int kPieces = D / 8;
-  const int page_mask = (1 << p.page_shift) - 1;
-  for (int i = thread; i < N * kPieces; i += threads) {
-    const int t = i / kPieces, piece = i % kPieces, position = first + t;
-    const bool valid = position < seq.kv_len;
-    const int64_t page = valid ? p.pages[seq.page_begin + (position >> p.page_shift)] : 0;
-    const int64_t from =
-        (((page * p.kv_heads + blockIdx.y) << p.page_shift) + (valid ? position & page_mask : 0)) * D + piece * 8;
+// not. The page numbers are all on their way before the first is needed.
+template <typename T, int D, int N, int kThreads>
+__device__ void fetch_kv(T* k, T* v, const Params<T>& p, const BatchSeq& seq, int kv_head, int first, int thread) {
+  constexpr int kPieces = D / 8, kOwn = N * kPieces / kThreads;
+  static_assert(N * kPieces % kThreads == 0);
+  const int page_mask = (1 << p.page_shift) - 1, last = seq.kv_len - 1;
+  int32_t pages[kOwn];
+#pragma unroll
+  for (int j = 0; j < kOwn; ++j) {
+    const int position = first + (thread + j * kThreads) / kPieces;
+    pages[j] = p.pages[seq.page_begin + (min(position, last) >> p.page_shift)];
+  }
+#pragma unroll
+  for (int j = 0; j < kOwn; ++j) {
+    const int t = (thread + j * kThreads) / kPieces, piece = (thread + j * kThreads) % kPieces, position = first + t;
+    const int64_t row =
+        ((int64_t{pages[j]} * p.kv_heads + kv_head) << p.page_shift) + (min(position, last) & page_mask);
+    const int64_t from = row * D + piece * 8;
     const int to = t * kTileStride<D> + piece * 8;
-    copy_16_bytes(k + to, p.k + from, valid);
-    copy_16_bytes(v + to, p.v + from, valid);
+    copy_16_bytes(k + to, p.k + from, position <= last);
+    copy_16_bytes(v + to, p.v + from, position <= last);
   }
 }
 
@@ -139,32 +145,34 @@ __global__ void __launch_bounds__(kPrefillThreads<D>, D > 128 ? 1 : 2) prefill_k
   T* k = q + kPrefillRows * kStride;  // [2][N] rows
   T* v = k + 2 * N * kStride;
   const AttentionItem item = p.items[blockIdx.x];
-  const BatchSeq seq = p.seqs[item.seq];
-  const int thread = static_cast<int>(threadIdx.x), lane = thread % 32;
+  const BatchSeq seq = item.seq;
+  const int head = static_cast<int>(blockIdx.y), thread = static_cast<int>(threadIdx.x), lane = thread % 32;
   const int first_row = item.row + thread / 32 * (16 * kTiles);
   const Visible<kTiles> see = visible_of<kTiles>(p, seq, first_row);
 
   const int last_row = min(item.row + kPrefillRows, seq.q_len * p.group) - 1;
-  const int end = row_of(p, seq, last_row).position + 1;
+  const int end = row_of(p, seq, head, last_row).position + 1;
   int begin = 0;
-  if (p.window > 0) begin = max(row_of(p, seq, item.row).position + 1 - p.window, 0) / N * N;
+  if (p.window > 0) begin = max(row_of(p, seq, head, item.row).position + 1 - p.window, 0) / N * N;
 
-  fetch_q<T, D, kPrefillRows>(q, p, seq, item.row, thread, kThreads);
-  fetch_kv<T, D, N>(k, v, p, seq, begin, thread, kThreads);
+  fetch_q<T, D, kPrefillRows>(q, p, seq, head, item.row, thread, kThreads);
+  fetch_kv<T, D, N, kThreads>(k, v, p, seq, head, begin, thread);
   commit_copies();
+  // Of this warp's rows, as a lane gives their addresses to load_matrices().
+  const T* q_row = q + (thread / 32 * (16 * kTiles) + (lane & 7) + (lane >> 3 & 1) * 8) * kStride + (lane >> 4) * 8;
+  auto q_at = [&](uint32_t(&a)[4], int m, int d) { load_matrices(a, q_row + m * 16 * kStride + d); };
   RowState<T, D, kTiles> state;
   int stage = 0;
   for (int first = begin; first < end; first += N, stage ^= 1) {
     if (first + N < end) {
-      fetch_kv<T, D, N>(k + (stage ^ 1) * N * kStride, v + (stage ^ 1) * N * kStride, p, seq, first + N, thread,
-                        kThreads);
+      const int other = (stage ^ 1) * N * kStride;
+      fetch_kv<T, D, N, kThreads>(k + other, v + other, p, seq, head, first + N, thread);
     }
     commit_copies();
     wait_for_copies<1>();
     __syncthreads();
     if (first < see.any_to && first + N > see.any_from) {
-      state.template add<N>(q + thread / 32 * (16 * kTiles) * kStride, k + stage * N * kStride, v + stage * N * kStride,
-                            first, see, p.scores);
+      state.template add<N>(q_at, k + stage * N * kStride, v + stage * N * kStride, first, see, p.scores);
     }
     __syncthreads();
   }
@@ -174,7 +182,7 @@ __global__ void __launch_bounds__(kPrefillThreads<D>, D > 128 ? 1 : 2) prefill_k
   for (int i = 0; i < 2 * kTiles; ++i) {
     const int r = first_row + lane / 4 + 8 * i;
     if (r > last_row) continue;
-    const Row row = row_of(p, seq, r);
+    const Row row = row_of(p, seq, head, r);
     T* to = p.out + row.token * p.out_stride + int64_t{row.head} * D + lane % 4 * 2;
     const float inv = 1.0F / state.sum[i];
 #pragma unroll
@@ -185,55 +193,119 @@ __global__ void __launch_bounds__(kPrefillThreads<D>, D > 128 ? 1 : 2) prefill_k
   }
 }
 
-constexpr int kDecodeWarps = 4, kDecodeThreads = 32 * kDecodeWarps, kDecodeTile = 16, kDecodeStages = 2;
+constexpr int kDecodeWarps = 4, kDecodeThreads = kWarp * kDecodeWarps, kDecodeTile = 16, kDecodeStages = 2;
 template <int D>
-constexpr int kDecodeBytes = (kDecodeRows + 2 * kDecodeWarps * kDecodeStages * kDecodeTile) * kTileStride<D> * 2;
+constexpr int kDecodeStage = 2 * kDecodeTile* kTileStride<D>;  // elements: keys, then values
+template <int D>
+constexpr int kDecodeBytes = kDecodeWarps* kDecodeStages* kDecodeStage<D> * 2;
+
+// The parts of a sequence's rows become one: their mean, weighted by the sums of their exponents, in the order of the
+// positions.
+template <typename T, int D>
+__device__ void combine(const Params<T>& p, const AttentionItem& item, int head, int rows) {
+  __shared__ float largest[kDecodeRows], total[kDecodeRows];
+  const int thread = static_cast<int>(threadIdx.x), lane = thread % kWarp;
+  auto at = [&](int split, int r) {
+    return (int64_t{item.first_slot + split} * p.kv_heads + head) * p.partial_rows + r;
+  };
+  for (int r = thread / kWarp; r < rows; r += kDecodeWarps) {
+    float top = -INFINITY, sum = 0;
+    for (int split = lane; split < item.splits; split += kWarp) {
+      top = fmaxf(top, __ldcg(p.partial_sums + at(split, r)));
+    }
+    top = warp_max(top);
+    for (int split = lane; split < item.splits; split += kWarp) {
+      sum += exp2f(__ldcg(p.partial_sums + at(split, r)) - top);
+    }
+    sum = warp_sum(sum);
+    if (lane == 0) {
+      largest[r] = top;
+      total[r] = sum;
+    }
+  }
+  __syncthreads();
+  for (int i = thread; i < rows * D; i += kDecodeThreads) {
+    const int r = i / D, d = i % D;
+    float x = 0;
+#pragma unroll 8
+    for (int split = 0; split < item.splits; ++split) {
+      x += exp2f(__ldcg(p.partial_sums + at(split, r)) - largest[r]) * __ldcg(p.partial + at(split, r) * D + d);
+    }
+    const Row row = row_of(p, item.seq, head, item.row + r);
+    p.out[row.token * p.out_stride + int64_t{row.head} * D + d] = from_float<T>(x / total[r]);
+  }
+}
 
 template <typename T, int D>
-__global__ void __launch_bounds__(kDecodeThreads) decode_kernel(const Params<T> p) {
-  enter();
-  constexpr int N = kDecodeTile, kStride = kTileStride<D>, kStage = 2 * N * kStride;
+__global__ void __launch_bounds__(kDecodeThreads, D > 128 ? 1 : 3) decode_kernel(const Params<T> p) {
+  let_next_start();
+  constexpr int N = kDecodeTile, kStride = kTileStride<D>;
   extern __shared__ __align__(16) unsigned char memory[];
-  T* q = reinterpret_cast<T*>(memory);
   const AttentionItem item = p.items[blockIdx.x];
-  const BatchSeq seq = p.seqs[item.seq];
-  const int thread = static_cast<int>(threadIdx.x), warp = thread / 32, lane = thread % 32;
-  T* tiles = q + kDecodeRows * kStride + warp * kDecodeStages * kStage;  // of this warp: [stage][k, v][N] rows
+  const BatchSeq seq = item.seq;
+  const int head = static_cast<int>(blockIdx.y), thread = static_cast<int>(threadIdx.x);
+  const int warp = thread / kWarp, lane = thread % kWarp;
+  T* tiles =
+      reinterpret_cast<T*>(memory) + warp * kDecodeStages * kDecodeStage<D>;  // of this warp: [stage][k, v][N] rows
   const Visible<1> see = visible_of<1>(p, seq, item.row);
-  const int end = min(item.kv_end, see.any_to);
-  const int begin = max(item.kv_begin, see.any_from / N * N);
-
-  auto fetch = [&](int first, int stage) {
-    if (first < end)
-      fetch_kv<T, D, N>(tiles + stage * kStage, tiles + stage * kStage + N * kStride, p, seq, first, lane, 32);
-    commit_copies();
-  };
-  fetch_q<T, D, kDecodeRows>(q, p, seq, item.row, thread, kDecodeThreads);
-  commit_copies();
+  const int end = min(item.kv_end, see.any_to), begin = max(item.kv_begin, see.any_from / N * N) + warp * N;
   constexpr int kStep = kDecodeWarps * N;
+  auto fetch = [&](int first, int stage) {
+    T* k = tiles + stage * kDecodeStage<D>;
+    fetch_kv<T, D, N, kWarp>(k, k + N * kStride, p, seq, head, first, lane);
+  };
+
+  // What earlier steps stored need not wait for this step's kernels.
+  const int stored = seq.kv_len - seq.q_len;
 #pragma unroll
-  for (int i = 0; i < kDecodeStages - 1; ++i) fetch(begin + warp * N + i * kStep, i);
-  wait_for_copies<kDecodeStages - 1>();  // q
-  __syncthreads();
+  for (int i = 0; i < kDecodeStages; ++i) {
+    const int first = begin + i * kStep;
+    if (first < end && first + N <= stored) fetch(first, i);
+  }
+  wait_for_previous();
+#pragma unroll
+  for (int i = 0; i < kDecodeStages; ++i) {
+    const int first = begin + i * kStep;
+    if (first < end && first + N > stored) fetch(first, i);
+    commit_copies();
+  }
+  // q, as mma takes it: rows lane/4 and lane/4 + 8, columns 2·(lane % 4) and 8 more of every 16.
+  const int rows = min(kDecodeRows, seq.q_len * p.group - item.row);
+  uint32_t q[D / 16][4];
+#pragma unroll
+  for (int i = 0; i < 2; ++i) {
+    const int r = lane / 4 + 8 * i;
+    const Row row = row_of(p, seq, head, item.row + min(r, rows - 1));
+    const T* from = p.q + row.token * p.q_stride + int64_t{row.head} * D + lane % 4 * 2;
+#pragma unroll
+    for (int d = 0; d < D / 16; ++d) {
+      q[d][i] = r < rows ? *reinterpret_cast<const uint32_t*>(from + d * 16) : 0;
+      q[d][2 + i] = r < rows ? *reinterpret_cast<const uint32_t*>(from + d * 16 + 8) : 0;
+    }
+  }
+  auto q_at = [&](uint32_t(&a)[4], int, int d) {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) a[i] = q[d / 16][i];
+  };
 
   RowState<T, D, 1> state;
   int stage = 0;
-  for (int first = begin + warp * N; first < end; first += kStep) {
-    fetch(first + (kDecodeStages - 1) * kStep, (stage + kDecodeStages - 1) % kDecodeStages);
+  for (int first = begin; first < end; first += kStep) {
     wait_for_copies<kDecodeStages - 1>();
     __syncwarp();
-    state.template add<N>(q, tiles + stage * kStage, tiles + stage * kStage + N * kStride, first, see, p.scores);
+    const T* k = tiles + stage * kDecodeStage<D>;
+    state.template add<N>(q_at, k, k + N * kStride, first, see, p.scores);
     __syncwarp();
+    if (first + kDecodeStages * kStep < end) fetch(first + kDecodeStages * kStep, stage);
+    commit_copies();
     stage = (stage + 1) % kDecodeStages;
   }
   state.finish();
   wait_for_copies<0>();
-  __syncthreads();
 
-  // The warps' states meet in shared memory: [warp][row] results, then largest scores and sums.
-  float* results = reinterpret_cast<float*>(memory);
+  // The warps' states meet in shared memory: results in each one's first tile, then largest scores and sums.
+  auto results = [&](int w) { return reinterpret_cast<float*>(memory) + w * kDecodeStages * kDecodeStage<D> / 2; };
   __shared__ float largest[kDecodeWarps][kDecodeRows], sums[kDecodeWarps][kDecodeRows];
-  const int rows = min(kDecodeRows, seq.q_len * p.group - item.row);
 #pragma unroll
   for (int i = 0; i < 2; ++i) {
     const int r = lane / 4 + 8 * i;
@@ -242,11 +314,10 @@ __global__ void __launch_bounds__(kDecodeThreads) decode_kernel(const Params<T> 
       largest[warp][r] = state.largest[i];
       sums[warp][r] = state.sum[i];
     }
-    float* to = results + (warp * kDecodeRows + r) * D + lane % 4 * 2;
+    float* to = results(warp) + r * kStride + lane % 4 * 2;
 #pragma unroll
     for (int d = 0; d < D / 8; ++d) {
-      to[d * 8] = state.out[0][d][2 * i];
-      to[d * 8 + 1] = state.out[0][d][2 * i + 1];
+      *reinterpret_cast<float2*>(to + d * 8) = make_float2(state.out[0][d][2 * i], state.out[0][d][2 * i + 1]);
     }
   }
   __syncthreads();
@@ -261,49 +332,32 @@ __global__ void __launch_bounds__(kDecodeThreads) decode_kernel(const Params<T> 
     for (int w = 0; w < kDecodeWarps; ++w) {
       const float weight = exp2f(largest[w][r] - base);
       total += weight * sums[w][r];
-      x += weight * results[(w * kDecodeRows + r) * D + d];
+      x += weight * results(w)[r * kStride + d];
     }
     x = total > 0 ? x / total : 0.0F;
     if (item.slot < 0) {
-      const Row row = row_of(p, seq, item.row + r);
+      const Row row = row_of(p, seq, head, item.row + r);
       p.out[row.token * p.out_stride + int64_t{row.head} * D + d] = from_float<T>(x);
     } else {
-      const int64_t at = (int64_t{item.slot} * p.kv_heads + blockIdx.y) * p.partial_rows + r;
+      const int64_t at = (int64_t{item.slot} * p.kv_heads + head) * p.partial_rows + r;
       p.partial[at * D + d] = x;
       if (d == 0) p.partial_sums[at] = total > 0 ? base + log2f(total) : -INFINITY;
     }
   }
   if (item.slot < 0) return;
 
-  // The last block of a sequence's parts combines them: their mean, weighted by the sums of their exponents, in the
-  // order of the positions.
   __shared__ bool last;
   __threadfence();
   __syncthreads();
   if (thread == 0) {
     // Goes back to 0 when the last one has counted.
     const auto others = static_cast<unsigned>(item.splits - 1);
-    last = atomicInc(p.counters + int64_t{item.first_slot} * p.kv_heads + blockIdx.y, others) == others;
+    last = atomicInc(p.counters + int64_t{item.first_slot} * p.kv_heads + head, others) == others;
   }
   __syncthreads();
   if (!last) return;
   __threadfence();
-  for (int i = thread; i < rows * D; i += kDecodeThreads) {
-    const int r = i / D, d = i % D;
-    auto at = [&](int split) {
-      return (int64_t{item.first_slot + split} * p.kv_heads + blockIdx.y) * p.partial_rows + r;
-    };
-    float top = -INFINITY;
-    for (int split = 0; split < item.splits; ++split) top = fmaxf(top, __ldcg(p.partial_sums + at(split)));
-    float total = 0, x = 0;
-    for (int split = 0; split < item.splits; ++split) {
-      const float weight = exp2f(__ldcg(p.partial_sums + at(split)) - top);
-      total += weight;
-      x += weight * __ldcg(p.partial + at(split) * D + d);
-    }
-    const Row row = row_of(p, seq, item.row + r);
-    p.out[row.token * p.out_stride + int64_t{row.head} * D + d] = from_float<T>(x / total);
-  }
+  combine<T, D>(p, item, head, rows);
 }
 
 // A warp for each (token, head): lanes hold every 32nd element of q and of the result, up to 32 · kRegisters.
@@ -399,19 +453,45 @@ void attention_prefill(cudaStream_t stream, const AttentionCall& call) {
     using T = typename decltype(type)::type;
     constexpr int kBytes = kPrefillBytes<head.value>;
     auto* kernel = prefill_kernel<T, head.value>;
-    cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kBytes);
+    static const cudaError_t allowed =  // the device says at the launch if not
+        cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kBytes);
+    static_cast<void>(allowed);
     launch(stream, grid_of(call), kPrefillThreads<head.value>, kBytes, kernel, params_of<T>(call));
   });
+}
+
+namespace {
+
+// How many blocks of the decode kernel the device runs at once.
+template <typename T, int D>
+int decode_blocks_of() {
+  static const int blocks = [] {
+    int device = 0, processors = 0, each = 0;
+    cudaGetDevice(&device);
+    cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device);
+    cudaFuncSetAttribute(decode_kernel<T, D>, cudaFuncAttributeMaxDynamicSharedMemorySize, kDecodeBytes<D>);
+    cudaOccupancyMaxActiveBlocksPerMultiprocessor(&each, decode_kernel<T, D>, kDecodeThreads, kDecodeBytes<D>);
+    return processors * (each > 0 ? each : 1);
+  }();
+  return blocks;
+}
+
+}  // namespace
+
+int decode_blocks(const KvView& kv) {
+  int blocks = 1;
+  with_kernel(kv,
+              [&](auto type, auto head) { blocks = decode_blocks_of<typename decltype(type)::type, head.value>(); });
+  return blocks;
 }
 
 void attention_decode(cudaStream_t stream, const AttentionCall& call) {
   if (call.num_items == 0) return;
   with_kernel(call.kv, [&](auto type, auto head) {
     using T = typename decltype(type)::type;
-    constexpr int kBytes = kDecodeBytes<head.value>;
-    auto* kernel = decode_kernel<T, head.value>;
-    cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kBytes);
-    launch(stream, grid_of(call), kDecodeThreads, kBytes, kernel, params_of<T>(call));
+    decode_blocks_of<T, head.value>();  // lets it have its shared memory
+    launch(stream, grid_of(call), kDecodeThreads, kDecodeBytes<head.value>, decode_kernel<T, head.value>,
+           params_of<T>(call));
   });
 }
 

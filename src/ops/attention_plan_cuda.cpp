@@ -11,8 +11,20 @@
 namespace sgl {
 namespace {
 
-// Positions of a part of a long sequence in decode. Fixed, so that a row's result does not depend on the batch.
-constexpr int kSplit = 256;
+// Positions in a part of a sequence: small parts where there is little to do, so that all of the device has some of it;
+// else large ones, which need less combining.
+constexpr int kSmallestPart = 64, kLargestPart = 1024;
+constexpr int kTile = 64;  // positions that a block takes at once
+
+int part_size(const std::vector<BatchSeq>& seqs, int kv_heads, int blocks) {
+  int size = kSmallestPart;
+  for (; size < kLargestPart; size *= 2) {
+    int64_t parts = 0;
+    for (const BatchSeq& s : seqs) parts += (s.kv_len + size - 1) / size;
+    if (parts * kv_heads <= blocks) break;
+  }
+  return size;
+}
 
 constexpr int kMostPlainHead = 640;
 
@@ -22,7 +34,7 @@ void CudaBackend::store_kv(const KvView& kv, Tensor k, Tensor v, const PagedBatc
   check_attention("store_kv", k, kv, batch, kv.num_kv_heads);
   check_attention("store_kv", v, kv, batch, kv.num_kv_heads);
   cuda::store_kv(stream_, kv, k, v, slots_of(kv, batch));
-  cuda::check(cudaGetLastError(), "store_kv");
+  cuda::launched("store_kv", k);
 }
 
 void CudaBackend::rope_store_kv(const KvView& kv, Tensor qkv, Tensor cos_sin, bool interleaved,
@@ -33,59 +45,64 @@ void CudaBackend::rope_store_kv(const KvView& kv, Tensor qkv, Tensor cos_sin, bo
   }
   check_rope(qkv, cos_sin, kv.head_dim);
   cuda::rope_store_kv(stream_, kv, qkv, cos_sin, slots_of(kv, batch));
-  cuda::check(cudaGetLastError(), "rope_store_kv");
+  cuda::launched("rope_store_kv", qkv);
 }
 
 const int32_t* CudaBackend::slots_of(const KvView& kv, const PagedBatch& batch) {
   require("store_kv", batch);
-  if (step_.slots_page_size != kv.page_size) {
-    std::vector<int32_t> slots(static_cast<size_t>(batch.num_tokens()));
-    for (const BatchSeq& s : batch.seqs) {
-      for (int t = 0; t < s.q_len; ++t) {
-        const int position = s.kv_len - s.q_len + t;
-        const int32_t page = batch.pages[static_cast<size_t>(s.page_begin + position / kv.page_size)];
-        slots[static_cast<size_t>(s.q_begin + t)] = page * kv.page_size + position % kv.page_size;
-      }
-    }
-    step_.slots = staging_.put(slots);
-    step_.slots_page_size = kv.page_size;
-  }
+  plan_slots(kv.page_size);
+  usual_kv_.page_size = kv.page_size;
+  staging().flush();
   return step_.slots;
 }
 
-void CudaBackend::plan_attention(int group) {
+void CudaBackend::plan_slots(int page_size) {
+  if (step_.slots_page_size == page_size) return;
+  const PagedBatch& batch = *step_.batch;
+  std::vector<int32_t> slots(static_cast<size_t>(batch.num_tokens()));
+  for (const BatchSeq& s : batch.seqs) {
+    for (int t = 0; t < s.q_len; ++t) {
+      const int position = s.kv_len - s.q_len + t;
+      const int32_t page = batch.pages[static_cast<size_t>(s.page_begin + position / page_size)];
+      slots[static_cast<size_t>(s.q_begin + t)] = page * page_size + position % page_size;
+    }
+  }
+  step_.slots = staging().put(slots);
+  step_.slots_page_size = page_size;
+}
+
+void CudaBackend::plan_attention(const KvView& kv, int group) {
   if (step_.group == group) return;
   std::vector<cuda::AttentionItem> prefill, decode;
   int slots = 0, partial_rows = 0;
-  for (size_t i = 0; i < step_.batch->seqs.size(); ++i) {
-    const BatchSeq& s = step_.batch->seqs[i];
-    const auto seq = static_cast<int32_t>(i);
+  const int most = part_size(step_.batch->seqs, kv.num_kv_heads, cuda::decode_blocks(kv));
+  for (const BatchSeq& s : step_.batch->seqs) {
     const int rows = s.q_len * group;
     if (rows > cuda::kDecodeRows) {
-      for (int row = 0; row < rows; row += cuda::kPrefillRows) prefill.push_back({seq, row, 0, s.kv_len});
+      for (int row = 0; row < rows; row += cuda::kPrefillRows) prefill.push_back({s, row, 0, s.kv_len});
       continue;
     }
-    const int splits = (s.kv_len + kSplit - 1) / kSplit;
+    // About equal parts, of whole tiles.
+    const int parts = (s.kv_len + most - 1) / most;
+    const int size = ((s.kv_len + parts - 1) / parts + kTile - 1) / kTile * kTile;
+    const int splits = (s.kv_len + size - 1) / size;
     if (splits == 1) {
-      decode.push_back({seq, 0, 0, s.kv_len});
+      decode.push_back({s, 0, 0, s.kv_len});
       continue;
     }
     for (int split = 0; split < splits; ++split) {
-      const int begin = split * kSplit;
-      decode.push_back({seq, 0, begin, std::min(begin + kSplit, s.kv_len), slots + split, slots, splits});
+      const int begin = split * size;
+      decode.push_back({s, 0, begin, std::min(begin + size, s.kv_len), slots + split, slots, splits});
     }
     slots += splits;
     partial_rows = std::max(partial_rows, rows);
   }
   // The longest first: blocks start in this order, and the short ones fill the gaps at the end.
-  auto length = [&](const cuda::AttentionItem& item) {
-    const BatchSeq& s = step_.batch->seqs[static_cast<size_t>(item.seq)];
-    return s.kv_len - s.q_len + item.row / group;
-  };
+  auto length = [&](const cuda::AttentionItem& item) { return item.seq.kv_len - item.seq.q_len + item.row / group; };
   std::stable_sort(prefill.begin(), prefill.end(), [&](const auto& a, const auto& b) { return length(a) > length(b); });
   step_.group = group;
-  step_.prefill = staging_.put(prefill);
-  step_.decode = staging_.put(decode);
+  step_.prefill = staging().put(prefill);
+  step_.decode = staging().put(decode);
   step_.num_prefill = static_cast<int>(prefill.size());
   step_.num_decode = static_cast<int>(decode.size());
   step_.num_slots = slots;
@@ -119,14 +136,18 @@ void CudaBackend::attention(Tensor out, Tensor q, const KvView& kv, const PagedB
           tokens[static_cast<size_t>(2 * (s.q_begin + t) + 1)] = s.kv_len - s.q_len + t;
         }
       }
-      step_.tokens = staging_.put(tokens);
+      step_.tokens = staging().put(tokens);
+      staging().flush();
     }
     cuda::attention_plain(stream_, call, step_.tokens);
-    cuda::check(cudaGetLastError(), "attention");
+    cuda::launched("attention", q);
     return;
   }
 
-  plan_attention(options.num_heads / kv.num_kv_heads);
+  plan_attention(kv, options.num_heads / kv.num_kv_heads);
+  usual_kv_ = kv;
+  usual_group_ = options.num_heads / kv.num_kv_heads;
+  staging().flush();
   call.items = step_.prefill;
   call.num_items = step_.num_prefill;
   cuda::attention_prefill(stream_, call);
@@ -144,7 +165,7 @@ void CudaBackend::attention(Tensor out, Tensor q, const KvView& kv, const PagedB
     cuda::check(cudaMemsetAsync(counters_.data(), 0, counters_.bytes(), stream_), "attention");
   }
   cuda::attention_decode(stream_, call);
-  cuda::check(cudaGetLastError(), "attention");
+  cuda::launched("attention", q);
 }
 
 }  // namespace sgl

@@ -154,20 +154,19 @@ struct RowState {
     }
   }
 
-  /// Takes N positions from `first` on. q: the rows, k and v: N rows in shared memory, of kTileStride<D>.
-  template <int N>
-  __device__ void add(const T* q, const T* k, const T* v, int first, const Visible<kTiles>& visible,
-                      const Scores& scores) {
+  /// Takes N positions from `first` on. q(a, m, d): columns [d, d + 16) of tile m's rows, as mma takes them; k and v: N
+  /// rows in shared memory, of kTileStride<D>.
+  template <int N, typename Q>
+  __device__ void add(Q q, const T* k, const T* v, int first, const Visible<kTiles>& visible, const Scores& scores) {
     constexpr int kStride = kTileStride<D>;
     const int lane = static_cast<int>(threadIdx.x) % 32;
     float s[kTiles][N / 8][4] = {};
-    const T* q_row = q + ((lane & 7) + (lane >> 3 & 1) * 8) * kStride + (lane >> 4) * 8;
     const T* k_row = k + ((lane & 7) + (lane >> 4) * 8) * kStride + (lane >> 3 & 1) * 8;
 #pragma unroll
     for (int d = 0; d < D; d += 16) {
       uint32_t a[kTiles][4];
 #pragma unroll
-      for (int m = 0; m < kTiles; ++m) load_matrices(a[m], q_row + m * 16 * kStride + d);
+      for (int m = 0; m < kTiles; ++m) q(a[m], m, d);
 #pragma unroll
       for (int n = 0; n < N; n += 16) {
         uint32_t b[4];

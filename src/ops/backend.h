@@ -123,7 +123,8 @@ class Backend {
   /// must stay as it is until then.
   virtual void begin(const PagedBatch& batch) = 0;
 
-  /// out[i, :] = table[ids[i], :] · scale. table: [vocab, d], prepared. Requires: 0 ≤ ids[i] < vocab.
+  /// out[i, :] = table[ids[i], :] · scale. table: [vocab, d], prepared. Requires: 0 ≤ ids[i] < vocab, or the id of a
+  /// token that begin_sample() is choosing.
   virtual void embedding(Tensor out, std::span<const int32_t> ids, const Tensor& table, float scale) = 0;
   /// h[i, :] += table[ids[i], :], for learned positions.
   virtual void add_embedding(Tensor h, std::span<const int32_t> ids, const Tensor& table) = 0;
@@ -176,6 +177,13 @@ class Backend {
 
   /// Chooses one token for each row of logits: [n, vocab]. Changes logits. See sampling.h.
   virtual void sample(std::span<SampleResult> results, Tensor logits, std::span<const SampleRow> rows) = 0;
+
+  /// The same in two halves, for a device that works while the host does something else. begin_sample() returns false
+  /// where there is no such device, or where rows ask for what only sample() has: then nothing was done. Until
+  /// end_sample() gives the results, ops of the next step may be called, and in its token ids −1 − i stands for the
+  /// token of row i.
+  virtual bool begin_sample(Tensor /*logits*/, std::span<const SampleRow> /*rows*/) { return false; }
+  virtual void end_sample(std::span<SampleResult> /*results*/) {}
 };
 
 /// Throws Internal when a dimension differs: names bind, so equal letters must be equal sizes.

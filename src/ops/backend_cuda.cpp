@@ -1,6 +1,7 @@
 #include "ops/backend_cuda.h"
 
 #include <algorithm>
+#include <numeric>
 
 #include <fmt/format.h>
 
@@ -37,8 +38,6 @@ std::string name_of_device() {
   return fmt::format("{}, {:.0f} GiB", device.name, static_cast<double>(device.totalGlobalMem) / kGiB);
 }
 
-void launched(const char* op) { cuda::check(cudaGetLastError(), op); }
-
 }  // namespace
 
 std::unique_ptr<Backend> create_cuda_backend(const BackendOptions& options) {
@@ -54,7 +53,7 @@ CudaBackend::CudaBackend(const BackendOptions& options)
     : type_(options.activations),
       name_(name_of_device()),
       dense_(stream_),
-      staging_(stream_),
+      staging_{cuda::Staging(stream_), cuda::Staging(stream_)},
       threads_(options.threads > 0 ? options.threads : default_compute_threads()) {
   if (type_ != DType::F32 && type_ != DType::F16 && type_ != DType::BF16) {
     throw Error(ErrorKind::InvalidArgument,
@@ -99,139 +98,230 @@ void CudaBackend::require(const char* op, const PagedBatch& batch) const {
 }
 
 void CudaBackend::begin(const PagedBatch& batch) {
-  staging_.reset();
+  staging().close();
+  turn_ ^= 1;
+  staging().reset();
+  step_name_ = fmt::format("a step of {} tokens of {} sequences", batch.num_tokens(), batch.seqs.size());
   step_ = Step{};
   step_.batch = &batch;
-  step_.seqs = staging_.put(batch.seqs);
-  step_.pages = staging_.put(batch.pages);
+  step_.seqs = staging().put(batch.seqs);
+  step_.pages = staging().put(batch.pages);
+  step_.token_ids = staging().put(batch.token_ids);
+  step_.positions = staging().put(batch.positions);
+  if (usual_kv_.page_size > 0) plan_slots(usual_kv_.page_size);
+  if (usual_group_ > 0) plan_attention(usual_kv_, usual_group_);
+  staging().flush();
+}
+
+const int32_t* CudaBackend::send(std::span<const int32_t> values) {
+  if (step_.batch != nullptr && values.data() == step_.batch->token_ids.data()) return step_.token_ids;
+  if (step_.batch != nullptr && values.data() == step_.batch->positions.data()) return step_.positions;
+  const int32_t* sent = staging().put(values);
+  staging().flush();
+  return sent;
 }
 
 void CudaBackend::embedding(Tensor out, std::span<const int32_t> ids, const Tensor& table, float scale) {
   check_shapes("embedding", {{"out", out, "n d"}, {"table", table, "v d"}});
   for (const int32_t id : ids) {
-    if (id < 0 || id >= table.shape[0]) {
+    if (id < -num_chosen_ || id >= table.shape[0]) {
       throw Error(ErrorKind::Internal,
                   fmt::format("embedding: id {} is outside of the table's {} rows", id, table.shape[0]));
     }
   }
-  cuda::embedding(stream_, out, staging_.put(ids), table, scale);
-  launched("embedding");
+  cuda::embedding(stream_, out, send(ids), reinterpret_cast<const int32_t*>(chosen_.data()), table, scale);
+  cuda::launched("embedding", out);
 }
 
 void CudaBackend::add_embedding(Tensor h, std::span<const int32_t> ids, const Tensor& table) {
   check_shapes("add_embedding", {{"h", h, "n d"}, {"table", table, "v d"}});
-  cuda::add_embedding(stream_, h, staging_.put(ids), table);
-  launched("add_embedding");
+  cuda::add_embedding(stream_, h, send(ids), table);
+  cuda::launched("add_embedding", h);
 }
 
 void CudaBackend::gather_rows(Tensor out, Tensor x, std::span<const int32_t> rows) {
   check_shapes("gather_rows", {{"out", out, "m d"}, {"x", x, "n d"}});
-  cuda::gather_rows(stream_, out, x, staging_.put(rows));
-  launched("gather_rows");
+  cuda::gather_rows(stream_, out, x, send(rows));
+  cuda::launched("gather_rows", out);
 }
 
 void CudaBackend::rms_norm(Tensor out, Tensor x, Tensor w, float eps) {
   check_shapes("rms_norm", {{"out", out, "n c"}, {"x", x, "n c"}, {"w", w, "d"}});
   cuda::rms_norm(stream_, out, x, w, eps);
-  launched("rms_norm");
+  cuda::launched("rms_norm", out);
 }
 
 void CudaBackend::add_rms_norm(Tensor out, Tensor h, Tensor x, Tensor w, float eps) {
   check_shapes("add_rms_norm", {{"out", out, "n d"}, {"h", h, "n d"}, {"x", x, "n d"}, {"w", w, "d"}});
   cuda::add_rms_norm(stream_, out, h, x, w, eps);
-  launched("add_rms_norm");
+  cuda::launched("add_rms_norm", out);
 }
 
 void CudaBackend::layer_norm(Tensor out, Tensor x, Tensor w, Tensor b, float eps) {
   check_shapes("layer_norm", {{"out", out, "n d"}, {"x", x, "n d"}, {"w", w, "d"}, {"b", b, "d"}});
   cuda::layer_norm(stream_, out, x, w, b, eps);
-  launched("layer_norm");
+  cuda::launched("layer_norm", out);
 }
 
 void CudaBackend::rope_table(Tensor cos_sin, std::span<const int32_t> positions, std::span<const float> inv_freq,
                              float factor) {
   check_rope_table(cos_sin, positions, inv_freq);
-  cuda::rope_table(stream_, cos_sin, staging_.put(positions), staging_.put(inv_freq), factor);
-  launched("rope_table");
+  int which = 0;
+  while (which < 2 && !std::equal(inv_freq.begin(), inv_freq.end(), inv_freq_[which].begin(), inv_freq_[which].end())) {
+    ++which;
+  }
+  if (which == 2) {  // the first step, or a test: a model has no more than two tables
+    which = inv_freq_[0].empty() || !inv_freq_[1].empty() ? 0 : 1;
+    inv_freq_[which].assign(inv_freq.begin(), inv_freq.end());
+    scratch(sent_inv_freq_[which], inv_freq.size_bytes());
+    upload(sent_inv_freq_[which].data(), inv_freq.data(), inv_freq.size_bytes());
+  }
+  cuda::rope_table(stream_, cos_sin, send(positions), reinterpret_cast<const float*>(sent_inv_freq_[which].data()),
+                   factor);
+  cuda::launched("rope_table", cos_sin);
 }
 
 void CudaBackend::rope(Tensor x, Tensor cos_sin, int head_dim, bool interleaved) {
   check_rope(x, cos_sin, head_dim);
   cuda::rope(stream_, x, cos_sin, head_dim, interleaved);
-  launched("rope");
+  cuda::launched("rope", x);
 }
 
 void CudaBackend::gated_act(Tensor out, Tensor x, Act act) {
   check_gated_act(out, x);
   cuda::gated_act(stream_, out, x, act);
-  launched("gated_act");
+  cuda::launched("gated_act", out);
 }
 
 void CudaBackend::activation(Tensor out, Tensor x, Act act) {
   check_shapes("activation", {{"out", out, "n d"}, {"x", x, "n d"}});
   cuda::activation(stream_, out, x, act);
-  launched("activation");
+  cuda::launched("activation", out);
 }
 
 void CudaBackend::add(Tensor h, Tensor x) {
   check_shapes("add", {{"h", h, "n d"}, {"x", x, "n d"}});
   cuda::add(stream_, h, x);
-  launched("add");
+  cuda::launched("add", h);
 }
 
 void CudaBackend::softcap(Tensor x, float cap) {
   cuda::softcap(stream_, x, cap);
-  launched("softcap");
+  cuda::launched("softcap", x);
 }
 
 namespace {
 
-// What argmax answers: the likeliest token, as it is, and nothing about the others.
-bool is_plain_greedy(const SampleRow& row) {
-  return (row.temperature < 1e-6F || row.top_k == 1) && row.forced < 0 && !row.want_logprob && row.top_logprobs == 0 &&
-         row.asked_ids.empty() && row.counts.empty() && row.bias.empty() && row.banned.empty() &&
-         row.allowed == nullptr;
+// Whether the device can answer all that the row asks for.
+bool is_for_device(const SampleRow& row) { return row.top_logprobs == 0 && row.asked_ids.empty(); }
+
+cuda::SampleTask task_of(const SampleRow& row, int32_t index) {
+  const bool greedy = row.temperature < 1e-6F || row.top_k == 1 || row.forced >= 0;
+  return {.row = index,
+          .inverse_temperature = row.temperature < 1e-6F ? 1.0F : 1.0F / row.temperature,
+          .draws = !greedy,
+          .wants_logprob = row.want_logprob,
+          .top_k = row.top_k,
+          .top_p = row.top_p,
+          .min_p = row.min_p,
+          .frequency = row.frequency_penalty,
+          .presence = row.presence_penalty,
+          .repetition = row.repetition_penalty,
+          .forced = row.forced,
+          .mask = -1,
+          .uniform = counter_uniform(row.seed, row.position),
+          .edits = 0,
+          .counts_end = 0,
+          .bias_end = 0,
+          .edits_end = 0};
 }
 
 }  // namespace
 
 void CudaBackend::sample(std::span<SampleResult> results, Tensor logits, std::span<const SampleRow> rows) {
-  if (rows.empty()) return;
-  std::vector<size_t> others;
-  std::vector<int32_t> chosen(rows.size());
+  std::vector<int32_t> on_device, on_host;
   for (size_t i = 0; i < rows.size(); ++i) {
-    if (!is_plain_greedy(rows[i])) others.push_back(i);
+    (is_for_device(rows[i]) ? on_device : on_host).push_back(static_cast<int32_t>(i));
   }
-  if (others.size() < rows.size()) {
-    auto* ids = reinterpret_cast<int32_t*>(scratch(chosen_, rows.size() * sizeof(int32_t)));
-    cuda::argmax(stream_, ids, logits);
-    launched("sample");
-    download(chosen.data(), reinterpret_cast<std::byte*>(ids), rows.size() * sizeof(int32_t));
-    for (size_t i = 0; i < rows.size(); ++i) {
-      results[i] = SampleResult{.token = std::max(chosen[i], 0), .bad = chosen[i] < 0};
-    }
-  }
-  if (others.empty()) return;
+  if (!on_device.empty()) sample_on_device(logits, rows, on_device);
+  if (!on_host.empty()) sample_on_host(results, logits, rows, on_host);
+  if (on_device.empty()) return;
+  std::vector<SampleResult> some(on_device.size());
+  end_sample(some);
+  for (size_t i = 0; i < some.size(); ++i) results[static_cast<size_t>(on_device[i])] = std::move(some[i]);
+}
 
-  const auto vocab = static_cast<size_t>(logits.cols());
-  if (host_logits_.bytes() < others.size() * vocab * sizeof(float)) {
-    host_logits_ = cuda::allocate_pinned(others.size() * vocab * sizeof(float));
+bool CudaBackend::begin_sample(Tensor logits, std::span<const SampleRow> rows) {
+  if (!std::all_of(rows.begin(), rows.end(), is_for_device)) return false;
+  std::vector<int32_t> all(rows.size());
+  std::iota(all.begin(), all.end(), 0);
+  sample_on_device(logits, rows, all);
+  return true;
+}
+
+void CudaBackend::sample_on_device(Tensor logits, std::span<const SampleRow> rows, std::span<const int32_t> which) {
+  const auto words = static_cast<size_t>((logits.cols() + 31) / 32);
+  std::vector<cuda::SampleTask> tasks;
+  std::vector<cuda::SampleEdit> edits;
+  std::vector<uint32_t> masks;
+  auto edits_end = [&] { return static_cast<int32_t>(edits.size()); };
+  for (const int32_t index : which) {
+    const SampleRow& row = rows[static_cast<size_t>(index)];
+    cuda::SampleTask& task = tasks.emplace_back(task_of(row, index));
+    task.edits = edits_end();
+    for (auto [id, count] : row.counts) edits.push_back({id, static_cast<float>(count)});
+    task.counts_end = edits_end();
+    for (auto [id, add] : row.bias) edits.push_back({id, add});
+    task.bias_end = edits_end();
+    for (const int32_t id : row.banned) edits.push_back({id, 0.0F});
+    task.edits_end = edits_end();
+    if (row.allowed == nullptr) continue;
+    task.mask = static_cast<int32_t>(masks.size());
+    masks.insert(masks.end(), row.allowed, row.allowed + words);
   }
+  num_choices_ = static_cast<int>(tasks.size());
+  num_chosen_ = logits.rows();
+  const size_t bytes = tasks.size() * sizeof(cuda::SampleChoice);
+  auto* chosen = reinterpret_cast<int32_t*>(scratch(chosen_, rows.size() * sizeof(int32_t)));
+  if (choices_.bytes() < bytes) choices_ = cuda::allocate_pinned(2 * bytes);
+  const auto* device_masks = masks.empty() ? nullptr : staging().put(masks);
+  if (!masks.empty()) staging().flush();
+  cuda::sample(stream_, reinterpret_cast<cuda::SampleChoice*>(choices_.data()), chosen, logits, num_choices_,
+               staging().put_on_host(tasks), staging().put_on_host(edits), device_masks);
+  cuda::launched("sample", logits);
+  sampled_.record(stream_);
+}
+
+void CudaBackend::end_sample(std::span<SampleResult> results) {
+  if (results.empty()) return;
+  sampled_.wait(step_name_);
+  const auto* choices = reinterpret_cast<const cuda::SampleChoice*>(choices_.data());
+  for (size_t i = 0; i < results.size(); ++i) {
+    results[i] = SampleResult{};
+    results[i].token = std::max(choices[i].token, 0);
+    results[i].logprob = choices[i].logprob;
+    results[i].bad = choices[i].token < 0;
+  }
+}
+
+void CudaBackend::sample_on_host(std::span<SampleResult> results, Tensor logits, std::span<const SampleRow> rows,
+                                 std::span<const int32_t> which) {
+  const size_t row_size = static_cast<size_t>(logits.cols()) * sizeof(float);
+  if (host_logits_.bytes() < which.size() * row_size) host_logits_ = cuda::allocate_pinned(which.size() * row_size);
   std::vector<SampleRow> host_rows;
-  std::vector<SampleResult> host_results(others.size());
-  for (size_t i = 0; i < others.size(); ++i) {
-    host_rows.push_back(rows[others[i]]);
-    cuda::check(
-        cudaMemcpyAsync(host_logits_.data() + i * vocab * sizeof(float), logits.f32(static_cast<int64_t>(others[i])),
-                        vocab * sizeof(float), cudaMemcpyDeviceToHost, stream_),
-        "copy of logits");
+  std::vector<SampleResult> host_results(which.size());
+  for (size_t i = 0; i < which.size(); ++i) {
+    host_rows.push_back(rows[static_cast<size_t>(which[i])]);
+    cuda::check(cudaMemcpyAsync(host_logits_.data() + i * row_size, logits.f32(which[i]), row_size,
+                                cudaMemcpyDeviceToHost, stream_),
+                "copy of logits");
   }
   cuda::check(cudaStreamSynchronize(stream_), "copy of logits");
   if (host_ == nullptr) host_ = std::make_unique<CpuBackend>(BackendOptions{.threads = threads_});
   host_->sample(host_results,
-                Tensor(host_logits_.data(), DType::F32, {static_cast<int64_t>(others.size()), logits.cols()}),
+                Tensor(host_logits_.data(), DType::F32, {static_cast<int64_t>(which.size()), logits.cols()}),
                 host_rows);
-  for (size_t i = 0; i < others.size(); ++i) results[others[i]] = std::move(host_results[i]);
+  for (size_t i = 0; i < which.size(); ++i) results[static_cast<size_t>(which[i])] = std::move(host_results[i]);
 }
 
 }  // namespace sgl

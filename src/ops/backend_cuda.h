@@ -1,5 +1,5 @@
 #pragma once
-// An NVIDIA GPU (sm_80 and newer): everything of a step runs on one stream; the host waits for it only to sample.
+// An NVIDIA GPU (sm_80 and newer): everything of a step runs on one stream; the host waits for it only for the tokens.
 //
 // Weights and activations are of one type, BackendOptions::activations; the residual stream, sums and logits are
 // float32. Weights of other types, GGUF's block formats too, are converted when they are loaded. Results agree with the
@@ -57,9 +57,12 @@ class CudaBackend : public Backend {
   void add(Tensor h, Tensor x) override;
   void softcap(Tensor x, float cap) override;
   void gather_rows(Tensor out, Tensor x, std::span<const int32_t> rows) override;
-  /// Greedy rows without further wishes are chosen on the device; the others' logits are copied to the host, where the
-  /// cpu backend samples.
+  /// On the device, but for rows that ask for the log-probabilities of other tokens: their logits are copied to the
+  /// host, where the cpu backend samples.
   void sample(std::span<SampleResult> results, Tensor logits, std::span<const SampleRow> rows) override;
+  /// False if there is such a row.
+  bool begin_sample(Tensor logits, std::span<const SampleRow> rows) override;
+  void end_sample(std::span<SampleResult> results) override;
 
  private:
   class Stream {
@@ -76,8 +79,9 @@ class CudaBackend : public Backend {
     const PagedBatch* batch = nullptr;
     const BatchSeq* seqs = nullptr;
     const int32_t* pages = nullptr;
-    const int32_t* slots = nullptr;   ///< of each token, in pages of slots_page_size
-    const int32_t* tokens = nullptr;  ///< [n, 2]: sequence and position
+    const int32_t* slots = nullptr;                            ///< of each token, in pages of slots_page_size
+    const int32_t* tokens = nullptr;                           ///< [n, 2]: sequence and position
+    const int32_t *token_ids = nullptr, *positions = nullptr;  ///< of the batch
     int slots_page_size = 0;
     int group = 0;  ///< query heads a KV head; what follows is made for it
     const cuda::AttentionItem *prefill = nullptr, *decode = nullptr;
@@ -85,10 +89,17 @@ class CudaBackend : public Backend {
   };
 
   void require(const char* op, const PagedBatch& batch) const;
+  cuda::Staging& staging() { return staging_[turn_]; }
+  void sample_on_device(Tensor logits, std::span<const SampleRow> rows, std::span<const int32_t> which);
+  void sample_on_host(std::span<SampleResult> results, Tensor logits, std::span<const SampleRow> rows,
+                      std::span<const int32_t> which);
   const int32_t* slots_of(const KvView& kv, const PagedBatch& batch);
-  void plan_attention(int group);
+  void plan_slots(int page_size);
+  void plan_attention(const KvView& kv, int group);
   /// x, in type_ and aligned: itself or a copy in x_.
   Tensor input(Tensor x);
+  /// Where the values lie on the device: the batch's own do already.
+  const int32_t* send(std::span<const int32_t> values);
   /// Memory that grows to the largest size asked for; `what` was in it is lost.
   std::byte* scratch(Buffer& memory, size_t bytes);
   /// Copies host rows of any format to rows of type_ on the device.
@@ -98,11 +109,23 @@ class CudaBackend : public Backend {
   std::string name_;
   Stream stream_;
   cuda::DenseProducts dense_;
-  cuda::Staging staging_;
+  cuda::Staging staging_[2];  ///< of this step, and of the one before, which may still be read
+  int turn_ = 0;
   Step step_;
+  /// What the last step's attention was planned for: the next one's is likely the same, and is planned at its begin, so
+  /// that all of a step's tables go to the device in one copy.
+  KvView usual_kv_;
+  int usual_group_ = 0;
+  std::vector<float> inv_freq_[2];  ///< of the rotary tables, which are the same in every step
+  Buffer sent_inv_freq_[2];
   Buffer x_, y_;               ///< linear's rounded input and its result
   Buffer partial_, counters_;  ///< attention's parts, and how many of them are done
-  Buffer chosen_;              ///< sample: ids
+  Buffer chosen_;              ///< the tokens of the last sample, by row of the logits
+  int64_t num_chosen_ = 0;
+  Buffer choices_;  ///< of the host, where the device writes them
+  int num_choices_ = 0;
+  cuda::Event sampled_;
+  std::string step_name_ = "a step";  ///< the last one that began, with its sizes, for errors
   Buffer host_logits_, pinned_rows_, sent_rows_;
   int threads_;
   std::unique_ptr<ThreadPool> pool_;  ///< converts weights

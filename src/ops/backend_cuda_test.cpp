@@ -5,6 +5,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdio>
+#include <cstdlib>
 #include <functional>
 #include <limits>
 #include <memory>
@@ -501,7 +503,7 @@ TEST_P(OpsOnCuda, AttentionEqualsReference) {
   }
 }
 
-TEST_P(OpsOnCuda, AttentionDoesNotDependOnPagesOrOnTheBatch) {
+TEST_P(OpsOnCuda, AttentionDoesNotDependOnPages) {
   const DType t = GetParam();
   for (AttentionCase c : cuda_attention_cases()) {
     c.dtype = t;
@@ -538,6 +540,98 @@ TEST_P(OpsOnCuda, GreedyTokensAreTheLargestLogits) {
     }
     EXPECT_NEAR(got[6].logprob, want[6].logprob, 1e-5F);
   }
+}
+
+TEST_P(OpsOnCuda, SampledTokensAreTheReferences) {
+  std::mt19937 random(kSeed);
+  const std::vector<std::pair<int32_t, int32_t>> counts = {{3, 2}, {17, 1}, {30, 9}};
+  const std::vector<std::pair<int32_t, float>> bias = {{5, 3.5F}, {17, -2.0F}};
+  const std::vector<int32_t> banned = {0, 7};
+  std::vector<SampleRow> kinds = {
+      {.temperature = 0.0F, .want_logprob = true},
+      {.temperature = 1.0F},
+      {.temperature = 0.7F, .want_logprob = true},
+      {.top_k = 1, .want_logprob = true},
+      {.top_k = 5},
+      {.top_p = 0.6F},
+      {.top_p = 0.0F},
+      {.min_p = 0.3F},
+      {.temperature = 1.5F, .top_k = 40, .top_p = 0.9F},
+      {.temperature = 0.9F, .top_k = 20, .top_p = 0.8F, .min_p = 0.05F, .want_logprob = true},
+      {.top_p = 0.95F, .min_p = 0.02F},
+      {.temperature = 0.8F, .frequency_penalty = 0.5F, .presence_penalty = 1.0F, .repetition_penalty = 1.3F},
+      {.temperature = 0.0F, .repetition_penalty = 5.0F},
+      {.want_logprob = true, .forced = 9},
+  };
+  for (const int64_t vocab : {31, 1000, 50257, 128256}) {
+    for (const float spread : {1.0F, 6.0F}) {
+      std::vector<SampleRow> rows;
+      for (int repeat = 0; repeat < 4; ++repeat) rows.insert(rows.end(), kinds.begin(), kinds.end());
+      std::vector<uint32_t> mask(static_cast<size_t>((vocab + 31) / 32));
+      for (uint32_t& word : mask) word = static_cast<uint32_t>(random()) | 1U << 9;
+      Matrix logits = random_matrix(random, static_cast<int64_t>(rows.size()), vocab, 0, spread);
+      for (size_t i = 0; i < rows.size(); ++i) {
+        rows[i].seed = i;
+        rows[i].position = static_cast<uint64_t>(vocab);
+        if (rows[i].repetition_penalty != 1.0F) rows[i].counts = counts;
+        if (i % 3 == 0) rows[i].bias = bias;
+        if (i % 5 == 0) rows[i].banned = banned;
+        if (i % 4 == 1) rows[i].allowed = mask.data();
+        float* x = logits.tensor.f32(static_cast<int64_t>(i));
+        if (i % 2 == 0) {  // few different values: ties wherever a filter cuts
+          for (int64_t j = 0; j < vocab; ++j) x[j] = std::round(x[j]);
+        }
+      }
+      DeviceMatrix device(*cuda_, logits, DType::F32, 3);
+      std::vector<SampleResult> got(rows.size()), want(rows.size());
+      ASSERT_TRUE(cuda_->begin_sample(device.tensor, rows));
+      cuda_->end_sample(got);
+      ref_.sample(want, logits.tensor, rows);
+      for (size_t i = 0; i < rows.size(); ++i) {
+        SCOPED_TRACE(fmt::format("row {} (kind {}) of {}, spread {}", i, i % kinds.size(), vocab, spread));
+        EXPECT_EQ(got[i].token, want[i].token);
+        EXPECT_EQ(got[i].bad, want[i].bad);
+        if (!rows[i].want_logprob) continue;
+        EXPECT_NEAR(got[i].logprob, want[i].logprob, 2e-5F * (1 + std::fabs(want[i].logprob)));
+      }
+    }
+  }
+}
+
+TEST_P(OpsOnCuda, EmbeddingTakesTokensThatAreBeingChosen) {
+  std::mt19937 random(kSeed);
+  const WeightMatrix source = random_weights(random, GetParam(), 50, 64);
+  const Param table = cuda_->prepare_table(source.tensor);
+  Matrix logits = random_matrix(random, 3, 50);
+  logits.tensor.f32(0)[7] = logits.tensor.f32(1)[49] = logits.tensor.f32(2)[21] = 5;
+  DeviceMatrix device(*cuda_, logits, DType::F32), ahead(*cuda_, 3, 64, DType::F32), known(*cuda_, 3, 64, DType::F32);
+  std::vector<SampleRow> rows(3);
+  for (SampleRow& r : rows) r.temperature = 0;
+  ASSERT_TRUE(cuda_->begin_sample(device.tensor, rows));
+  cuda_->embedding(ahead.tensor, std::vector<int32_t>{-3, 4, -1}, table.tensor, 1.0F);
+  cuda_->embedding(known.tensor, std::vector<int32_t>{21, 4, 7}, table.tensor, 1.0F);
+  EXPECT_TRUE(same_bits(ahead.values(), known.values()));
+  EXPECT_THROW(cuda_->embedding(ahead.tensor, std::vector<int32_t>{-4, 4, -1}, table.tensor, 1.0F), Error);
+}
+
+// In a process of its own, which has no device afterwards.
+TEST_P(OpsOnCuda, AKernelThatFailsLosesTheDevice) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  auto read_nowhere = [&] {
+    try {
+      const std::unique_ptr<Backend> backend = Backend::create({.device = "cuda", .threads = 1});
+      Buffer out = backend->allocate(4096);
+      const Tensor nowhere(reinterpret_cast<void*>(uintptr_t{64}), DType::F32, {4, 64});
+      backend->gather_rows(Tensor(out.data(), DType::F32, {1, 64}), nowhere, std::vector<int32_t>{3});
+      float x = 0;
+      backend->download(&x, out.data(), sizeof(x));
+    } catch (const Error& e) {
+      std::fputs(e.what(), stderr);
+      std::_Exit(e.kind() == ErrorKind::DeviceLost ? 7 : 1);
+    }
+    std::_Exit(0);
+  };
+  EXPECT_EXIT(read_nowhere(), ::testing::ExitedWithCode(7), "illegal memory access");
 }
 
 TEST_P(OpsOnCuda, ABatchThatWasNotAnnouncedIsRefused) {

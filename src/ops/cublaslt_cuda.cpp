@@ -1,5 +1,9 @@
 #include "ops/cublaslt_cuda.h"
 
+#include <algorithm>
+#include <array>
+#include <cmath>
+
 #include <fmt/format.h>
 
 #include "ops/memory_cuda.h"
@@ -8,8 +12,10 @@
 namespace sgl::cuda {
 namespace {
 
-constexpr size_t kWorkspaceBytes = size_t{32} << 20;  // what NVIDIA advises for Hopper
-constexpr size_t kMostPlans = 8192;                   // some steps of every length; then all are made anew
+constexpr size_t kWorkspaceBytes = size_t{64} << 20;  // NVIDIA advises 32 MiB; and more than any second-level cache
+constexpr int64_t kTimedRows = 512;
+constexpr int kProposals = 8, kTimings = 5;
+constexpr size_t kMostPlans = 8192;  // some steps of every length; then all are made anew
 
 constexpr const char* kNames[] = {
     "libcublasLt.so.13",
@@ -22,6 +28,13 @@ constexpr const char* kNames[] = {
 template <typename F>
 void find(const DynamicLibrary& library, F& function, const char* name) {
   function = reinterpret_cast<F>(library.symbol(name));
+}
+
+// Up to this many rows share their way of computing.
+int64_t rounded_rows(int64_t n) {
+  int64_t rows = 8;
+  while (rows < n) rows += rows < 64 ? 8 : rows / 4;
+  return rows;
 }
 
 cudaDataType_t data_type(DType t) { return t == DType::F32 ? CUDA_R_32F : t == DType::F16 ? CUDA_R_16F : CUDA_R_16BF; }
@@ -38,6 +51,7 @@ CublasLt::CublasLt(std::span<const char* const> names)
   find(library, status_string, "cublasLtGetStatusString");
   find(library, matmul, "cublasLtMatmul");
   find(library, heuristic, "cublasLtMatmulAlgoGetHeuristic");
+  find(library, algo_check, "cublasLtMatmulAlgoCheck");
   find(library, desc_create, "cublasLtMatmulDescCreate");
   find(library, desc_destroy, "cublasLtMatmulDescDestroy");
   find(library, desc_set, "cublasLtMatmulDescSetAttribute");
@@ -87,9 +101,8 @@ void DenseProducts::destroy(Plan& plan) {
 
 // cuBLASLt's matrices are column by column: what is w [out, in] here is [in, out] there. So it computes
 // yᵀ [out, n] = wᵀᵀ · xᵀ.
-DenseProducts::Plan DenseProducts::make_plan(const Shape& s) {
+DenseProducts::Plan DenseProducts::make_plan(const Shape& s, const Operands& operands) {
   Plan plan;
-  cublasLtMatmulPreference_t preference = nullptr;
   try {
     auto u = [](int64_t x) { return static_cast<uint64_t>(x); };
     check(lt_.desc_create(&plan.desc, CUBLAS_COMPUTE_32F, CUDA_R_32F), "cublasLtMatmulDescCreate", s);
@@ -98,6 +111,29 @@ DenseProducts::Plan DenseProducts::make_plan(const Shape& s) {
     check(lt_.layout_create(&plan.w, data_type(s.type), u(s.in), u(s.out), s.w_stride), "layout of w", s);
     check(lt_.layout_create(&plan.x, data_type(s.type), u(s.in), u(s.n), s.x_stride), "layout of x", s);
     check(lt_.layout_create(&plan.y, data_type(s.y_type), u(s.out), u(s.n), s.y_stride), "layout of y", s);
+    plan.algo = choose(plan, s, operands);
+  } catch (...) {
+    destroy(plan);
+    throw;
+  }
+  return plan;
+}
+
+cublasLtMatmulAlgo_t DenseProducts::choose(const Plan& plan, const Shape& s, const Operands& operands) {
+  Shape about = s;
+  about.n = rounded_rows(s.n);
+  if (const auto known = timed_.find(about); known != timed_.end()) {
+    cublasLtMatmulHeuristicResult_t fits{};
+    if (lt_.algo_check(handle_, plan.desc, plan.w, plan.x, plan.y, plan.y, &known->second, &fits) ==
+            CUBLAS_STATUS_SUCCESS &&
+        fits.state == CUBLAS_STATUS_SUCCESS && fits.workspaceSize <= workspace_.bytes()) {
+      return known->second;
+    }
+  }
+  cublasLtMatmulHeuristicResult_t proposals[kProposals] = {};
+  int found = 0;
+  cublasLtMatmulPreference_t preference = nullptr;
+  try {
     check(lt_.preference_create(&preference), "cublasLtMatmulPreferenceCreate", s);
     auto prefer = [&](cublasLtMatmulPreferenceAttributes_t attribute, auto value) {
       check(lt_.preference_set(preference, attribute, &value, sizeof(value)), "a preference", s);
@@ -107,19 +143,63 @@ DenseProducts::Plan DenseProducts::make_plan(const Shape& s) {
                            CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES}) {
       prefer(attribute, uint32_t{16});
     }
-    cublasLtMatmulHeuristicResult_t best{};
-    int found = 0;
-    check(lt_.heuristic(handle_, plan.desc, plan.w, plan.x, plan.y, plan.y, preference, 1, &best, &found),
+    check(lt_.heuristic(handle_, plan.desc, plan.w, plan.x, plan.y, plan.y, preference, kProposals, proposals, &found),
           "cublasLtMatmulAlgoGetHeuristic", s);
-    check(found > 0 ? best.state : CUBLAS_STATUS_NOT_SUPPORTED, "cublasLtMatmulAlgoGetHeuristic", s);
-    plan.algo = best.algo;
+    check(found > 0 ? proposals[0].state : CUBLAS_STATUS_NOT_SUPPORTED, "cublasLtMatmulAlgoGetHeuristic", s);
   } catch (...) {
     if (preference != nullptr) lt_.preference_destroy(preference);
-    destroy(plan);
     throw;
   }
   lt_.preference_destroy(preference);
-  return plan;
+  if (s.n > kTimedRows) return proposals[0].algo;
+
+  // A sum must not grow by being timed.
+  Operands timed = operands;
+  Buffer other;
+  if (operands.add) {
+    other = allocate_device(static_cast<size_t>(row_bytes(s.y_type, s.n * s.y_stride)));
+    timed.y.data = other.data();
+  }
+  int best = 0;
+  float least = INFINITY;
+  for (int i = 0; i < found; ++i) {
+    if (proposals[i].state != CUBLAS_STATUS_SUCCESS) continue;
+    const float time = time_of(plan, proposals[i].algo, timed);
+    if (time >= least) continue;
+    least = time;
+    best = i;
+  }
+  cuda::check(cudaStreamSynchronize(stream_), "timing of products");
+  timed_[about] = proposals[best].algo;
+  return proposals[best].algo;
+}
+
+// The median time of a product whose weights are not in a cache, in ms; infinite where it does not work.
+float DenseProducts::time_of(const Plan& plan, const cublasLtMatmulAlgo_t& algo, const Operands& operands) {
+  cudaEvent_t begin = nullptr, end = nullptr;
+  cuda::check(cudaEventCreate(&begin), "cudaEventCreate");
+  cuda::check(cudaEventCreate(&end), "cudaEventCreate");
+  std::array<float, kTimings> times{};
+  bool works = run(plan, algo, operands) == CUBLAS_STATUS_SUCCESS;
+  for (float& time : times) {
+    if (!works) break;
+    cuda::check(cudaMemsetAsync(workspace_.data(), 0, workspace_.bytes(), stream_), "timing of products");
+    cuda::check(cudaEventRecord(begin, stream_), "cudaEventRecord");
+    works = run(plan, algo, operands) == CUBLAS_STATUS_SUCCESS;
+    cuda::check(cudaEventRecord(end, stream_), "cudaEventRecord");
+    cuda::check(cudaEventSynchronize(end), "timing of products");
+    cuda::check(cudaEventElapsedTime(&time, begin, end), "cudaEventElapsedTime");
+  }
+  cudaEventDestroy(begin);
+  cudaEventDestroy(end);
+  std::sort(times.begin(), times.end());
+  return works ? times[kTimings / 2] : INFINITY;
+}
+
+cublasStatus_t DenseProducts::run(const Plan& plan, const cublasLtMatmulAlgo_t& algo, const Operands& o) {
+  const float one = 1.0F, of_y = o.add ? 1.0F : 0.0F;
+  return lt_.matmul(handle_, plan.desc, &one, o.w.data, plan.w, o.x.data, plan.x, &of_y, o.y.data, plan.y, o.y.data,
+                    plan.y, &algo, workspace_.data(), workspace_.bytes(), stream_);
 }
 
 void DenseProducts::multiply(Tensor y, Tensor x, Tensor w, bool add) {
@@ -130,13 +210,9 @@ void DenseProducts::multiply(Tensor y, Tensor x, Tensor w, bool add) {
       for (auto& [old, plan] : plans_) destroy(plan);
       plans_.clear();
     }
-    found = plans_.emplace(shape, make_plan(shape)).first;
+    found = plans_.emplace(shape, make_plan(shape, {y, x, w, add})).first;
   }
-  const Plan& plan = found->second;
-  const float one = 1.0F, of_y = add ? 1.0F : 0.0F;
-  check(lt_.matmul(handle_, plan.desc, &one, w.data, plan.w, x.data, plan.x, &of_y, y.data, plan.y, y.data, plan.y,
-                   &plan.algo, workspace_.data(), workspace_.bytes(), stream_),
-        "cublasLtMatmul", shape);
+  check(run(found->second, found->second.algo, {y, x, w, add}), "cublasLtMatmul", shape);
 }
 
 }  // namespace sgl::cuda

@@ -28,6 +28,7 @@ struct CublasLt {
   decltype(&::cublasLtGetStatusString) status_string;
   decltype(&::cublasLtMatmul) matmul;
   decltype(&::cublasLtMatmulAlgoGetHeuristic) heuristic;
+  decltype(&::cublasLtMatmulAlgoCheck) algo_check;
   decltype(&::cublasLtMatmulDescCreate) desc_create;
   decltype(&::cublasLtMatmulDescDestroy) desc_destroy;
   decltype(&::cublasLtMatmulDescSetAttribute) desc_set;
@@ -38,7 +39,9 @@ struct CublasLt {
   decltype(&::cublasLtMatmulPreferenceSetAttribute) preference_set;
 };
 
-/// Dense products on one stream. How a shape is best computed is asked for once and remembered.
+/// Dense products on one stream. How a shape is best computed is found once and remembered: cuBLASLt is asked, and of
+/// what it proposes for up to kTimedRows rows, as in decoding, the fastest is found by timing it on the first product
+/// with about as many rows. So the way that sums are ordered can differ between two runs of the program.
 class DenseProducts {
  public:
   explicit DenseProducts(cudaStream_t stream);
@@ -65,7 +68,14 @@ class DenseProducts {
     cublasLtMatrixLayout_t w = nullptr, x = nullptr, y = nullptr;
     cublasLtMatmulAlgo_t algo{};
   };
-  Plan make_plan(const Shape& shape);
+  struct Operands {
+    Tensor y, x, w;
+    bool add;
+  };
+  Plan make_plan(const Shape& shape, const Operands& operands);
+  cublasLtMatmulAlgo_t choose(const Plan& plan, const Shape& shape, const Operands& operands);
+  float time_of(const Plan& plan, const cublasLtMatmulAlgo_t& algo, const Operands& operands);
+  cublasStatus_t run(const Plan& plan, const cublasLtMatmulAlgo_t& algo, const Operands& operands);
   void destroy(Plan& plan);
   void check(cublasStatus_t status, const char* what, const Shape& shape) const;
 
@@ -74,6 +84,7 @@ class DenseProducts {
   cublasLtHandle_t handle_ = nullptr;
   Buffer workspace_;
   std::unordered_map<Shape, Plan, Hash> plans_;
+  std::unordered_map<Shape, cublasLtMatmulAlgo_t, Hash> timed_;  ///< by shapes whose n is rounded up
 };
 
 }  // namespace sgl::cuda

@@ -120,6 +120,12 @@ __device__ inline float warp_sum(float x) {
   return x;
 }
 
+__device__ inline float warp_max(float x) {
+#pragma unroll
+  for (int lane = kWarp / 2; lane > 0; lane /= 2) x = fmaxf(x, __shfl_xor_sync(0xffffffffU, x, lane));
+  return x;
+}
+
 /// The sum over all threads of a block, for all of them. Requires: whole warps, at most 32.
 __device__ inline float block_sum(float x) {
   __shared__ float sums[kWarp];

@@ -13,8 +13,8 @@ void convert(cudaStream_t stream, Tensor out, Tensor x);
 /// y[i, :] += bias, float32.
 void add_bias(cudaStream_t stream, Tensor y, Tensor bias);
 
-/// ids: [n] on the device.
-void embedding(cudaStream_t stream, Tensor out, const int32_t* ids, Tensor table, float scale);
+/// ids: [n] on the device; −1 − i stands for chosen[i].
+void embedding(cudaStream_t stream, Tensor out, const int32_t* ids, const int32_t* chosen, Tensor table, float scale);
 void add_embedding(cudaStream_t stream, Tensor h, const int32_t* ids, Tensor table);
 void gather_rows(cudaStream_t stream, Tensor out, Tensor x, const int32_t* rows);
 
@@ -30,9 +30,34 @@ void activation(cudaStream_t stream, Tensor out, Tensor x, Act act);
 void add(cudaStream_t stream, Tensor h, Tensor x);
 void softcap(cudaStream_t stream, Tensor x, float cap);
 
-/// Of each row of float32 logits: the largest one's id, the lowest on a tie; −1 if there is a NaN, or the largest is +∞
-/// or −∞. ids: [n] on the device.
-void argmax(cudaStream_t stream, int32_t* ids, Tensor logits);
+/// How to choose from one row of logits: a SampleRow without what only the host does.
+struct SampleTask {
+  int32_t row;                ///< of the logits
+  float inverse_temperature;  ///< on the logits; 1 for the log-probabilities of greedy rows
+  bool draws;                 ///< false: the largest
+  bool wants_logprob;
+  int32_t top_k;
+  float top_p, min_p;
+  float frequency, presence, repetition;  ///< penalties
+  int32_t forced;                         ///< −1, or the token that is reported
+  int32_t mask;                           ///< −1, or where the allowed ids' bits begin
+  double uniform;                         ///< the draw, in (0, 1)
+  /// Of the edits: [edits, counts_end) are counts of ids in the output, [counts_end, bias_end) what is added to their
+  /// logits, [bias_end, edits_end) ids that are banned.
+  int32_t edits, counts_end, bias_end, edits_end;
+};
+struct SampleEdit {
+  int32_t id;
+  float value;
+};
+struct SampleChoice {
+  int32_t token;  ///< −1: the logits held NaN or +∞, or nothing was allowed
+  float logprob;
+};
+/// choices: [num_tasks]; chosen[task.row] = the task's token. Changes logits. choices, tasks and edits may lie in
+/// pinned host memory, the others lie on the device.
+void sample(cudaStream_t stream, SampleChoice* choices, int32_t* chosen, Tensor logits, int num_tasks,
+            const SampleTask* tasks, const SampleEdit* edits, const uint32_t* masks);
 
 /// slots[i]: where token i's keys and values go: page · page_size + offset in the page. Layout inside a page:
 /// [num_kv_heads, page_size, head_dim], so that what attention reads of a page lies together.
@@ -50,10 +75,10 @@ void gemv(cudaStream_t stream, Tensor y, Tensor x, Tensor w, Tensor bias, bool a
 /// out[:, i] = act(row i) · row (d + i) of x · wᵀ + bias.
 void gemv_gated(cudaStream_t stream, Tensor out, Tensor x, Tensor w, Tensor bias, Act act);
 
-/// What one block of an attention kernel computes for each KV head: rows [row, row + as many as a tile has) of a
-/// sequence, counted as token · group + head in group, over positions [kv_begin, kv_end) or what they see of them.
+/// What one block of an attention kernel computes for a KV head: rows [row, row + as many as a tile has) of a sequence,
+/// counted as token · group + head in group, over positions [kv_begin, kv_end) or what they see of them.
 struct AttentionItem {
-  int32_t seq;
+  BatchSeq seq;
   int32_t row;
   int32_t kv_begin, kv_end;
   int32_t slot = -1;                    ///< where the part's result goes; −1: it is the whole, and goes to `out`
@@ -82,8 +107,10 @@ constexpr int kDecodeRows = 16;    ///< of attention_decode
 bool attention_on_tensor_cores(const Tensor& out, const Tensor& q, const KvView& kv);
 /// Many rows a sequence: blocks of rows that walk over all positions they see.
 void attention_prefill(cudaStream_t stream, const AttentionCall& call);
-/// Few rows a sequence (at most kDecodeRows with the heads of a group): blocks of positions, combined by the last.
+/// Few rows a sequence (at most kDecodeRows with the heads of a group): parts of sequences, combined by the last.
 void attention_decode(cudaStream_t stream, const AttentionCall& call);
+/// How many of its blocks the device runs at once: with fewer parts, times KV heads, some of it is idle.
+int decode_blocks(const KvView& kv);
 /// Any type, head size up to 640 and page size, in float32, a warp for each token and head: slow. tokens: sequence and
 /// position of each row, [n, 2] on the device.
 void attention_plain(cudaStream_t stream, const AttentionCall& call, const int32_t* tokens);

@@ -128,7 +128,7 @@ void CudaBackend::linear(Tensor y, Tensor x, const Weight& w, Tensor bias) {
     if (!bias.empty()) cuda::add_bias(stream_, out, bias);
   }
   if (out.data != y.data) cuda::convert(stream_, y, out);
-  cuda::check(cudaGetLastError(), "linear");
+  cuda::launched("linear", y);
 }
 
 void CudaBackend::linear_add(Tensor h, Tensor x, const Weight& w, Tensor bias, Tensor scratch_rows) {
@@ -145,7 +145,7 @@ void CudaBackend::linear_add(Tensor h, Tensor x, const Weight& w, Tensor bias, T
     dense_.multiply(h, in, matrix, true);
     if (!bias.empty()) cuda::add_bias(stream_, h, bias);
   }
-  cuda::check(cudaGetLastError(), "linear_add");
+  cuda::launched("linear_add", h);
 }
 
 void CudaBackend::gated_linear(Tensor out, Tensor x, const Weight& w, Tensor bias, Act act, Tensor scratch_rows) {
@@ -158,7 +158,7 @@ void CudaBackend::gated_linear(Tensor out, Tensor x, const Weight& w, Tensor bia
     return;
   }
   cuda::gemv_gated(stream_, out, in, matrix, bias, act);
-  cuda::check(cudaGetLastError(), "gated_linear");
+  cuda::launched("gated_linear", out);
 }
 
 }  // namespace sgl

@@ -41,14 +41,15 @@ __global__ void add_bias_kernel(T* y, int64_t stride, const float* bias, int64_t
   store<V>(p, f);
 }
 
-// out[i] (+)= table[ids[i]] · scale
+// out[i] (+)= table[ids[i]] · scale; an id of −1 − j is chosen[j].
 template <typename T, int V, bool kAdd>
-__global__ void embedding_kernel(float* out, int64_t out_stride, const int32_t* ids, const T* table,
-                                 int64_t table_stride, int64_t cols, float scale) {
+__global__ void embedding_kernel(float* out, int64_t out_stride, const int32_t* ids, const int32_t* chosen,
+                                 const T* table, int64_t table_stride, int64_t cols, float scale) {
   enter();
   const int64_t row = blockIdx.x, at = piece<V>();
   if (at >= cols) return;
-  Floats<V> f = load<V>(table + ids[row] * table_stride + at);
+  const int32_t id = ids[row] < 0 ? chosen[-1 - ids[row]] : ids[row];
+  Floats<V> f = load<V>(table + id * table_stride + at);
   float* to = out + row * out_stride + at;
   Floats<V> sum{};
   if constexpr (kAdd) sum = load<V>(to);
@@ -225,47 +226,6 @@ __global__ void softcap_kernel(float* x, int64_t stride, int64_t d, float cap) {
   store<V>(p, f);
 }
 
-// Order of candidates: larger first, on a tie the lower id; a NaN comes before all.
-struct Best {
-  float x;
-  int32_t id;
-};
-__device__ bool before(const Best& a, const Best& b) {
-  const bool a_nan = a.x != a.x, b_nan = b.x != b.x;
-  if (a_nan != b_nan) return a_nan;
-  return a.x > b.x || (!(a.x < b.x) && a.id < b.id);
-}
-__device__ Best warp_best(Best best) {
-#pragma unroll
-  for (int lane = kWarp / 2; lane > 0; lane /= 2) {
-    const Best other{__shfl_xor_sync(0xffffffffU, best.x, lane), __shfl_xor_sync(0xffffffffU, best.id, lane)};
-    if (before(other, best)) best = other;
-  }
-  return best;
-}
-
-template <int V>
-__global__ void argmax_kernel(int32_t* ids, const float* logits, int64_t stride, int vocab) {
-  enter();
-  __shared__ Best of_warp[kWarp];
-  const float* row = logits + blockIdx.x * stride;
-  Best best{-INFINITY, vocab};
-  for (int at = static_cast<int>(threadIdx.x) * V; at < vocab; at += static_cast<int>(blockDim.x) * V) {
-    const Floats<V> f = load<V>(row + at);
-#pragma unroll
-    for (int i = 0; i < V; ++i) {
-      const Best other{f.at[i], at + i};
-      if (before(other, best)) best = other;
-    }
-  }
-  best = warp_best(best);
-  if (threadIdx.x % kWarp == 0) of_warp[threadIdx.x / kWarp] = best;
-  __syncthreads();
-  if (threadIdx.x >= kWarp) return;
-  best = warp_best(threadIdx.x < blockDim.x / kWarp ? of_warp[threadIdx.x] : Best{-INFINITY, vocab});
-  if (threadIdx.x == 0) ids[blockIdx.x] = isfinite(best.x) ? best.id : -1;
-}
-
 // Piece p of token i: V elements of a head's key and value.
 template <typename T, typename C, int V>
 __global__ void store_kv_kernel(C* k_pages, C* v_pages, const T* k, int64_t k_stride, const T* v, int64_t v_stride,
@@ -352,7 +312,7 @@ void add_bias(cudaStream_t stream, Tensor y, Tensor bias) {
 
 namespace {
 template <bool kAdd>
-void look_up(cudaStream_t stream, Tensor out, const int32_t* ids, Tensor table, float scale) {
+void look_up(cudaStream_t stream, Tensor out, const int32_t* ids, const int32_t* chosen, Tensor table, float scale) {
   if (out.rows() == 0) return;
   with_type(table.dtype, [&](auto type) {
     with_width(in_eights(out) && in_eights(table), [&](auto width) {
@@ -360,20 +320,20 @@ void look_up(cudaStream_t stream, Tensor out, const int32_t* ids, Tensor table, 
       unsigned threads = 0;
       const dim3 grid = pieces<width.value>(out.rows(), out.cols(), threads);
       launch(stream, grid, threads, 0, embedding_kernel<T, width.value, kAdd>, pointer<float>(out), out.row_stride, ids,
-             pointer<T>(table), table.row_stride, out.cols(), scale);
+             chosen, pointer<T>(table), table.row_stride, out.cols(), scale);
     });
   });
 }
 }  // namespace
 
-void embedding(cudaStream_t stream, Tensor out, const int32_t* ids, Tensor table, float scale) {
-  look_up<false>(stream, out, ids, table, scale);
+void embedding(cudaStream_t stream, Tensor out, const int32_t* ids, const int32_t* chosen, Tensor table, float scale) {
+  look_up<false>(stream, out, ids, chosen, table, scale);
 }
 void add_embedding(cudaStream_t stream, Tensor h, const int32_t* ids, Tensor table) {
-  look_up<true>(stream, h, ids, table, 1.0F);
+  look_up<true>(stream, h, ids, nullptr, table, 1.0F);
 }
 void gather_rows(cudaStream_t stream, Tensor out, Tensor x, const int32_t* rows) {
-  look_up<false>(stream, out, rows, x, 1.0F);
+  look_up<false>(stream, out, rows, nullptr, x, 1.0F);
 }
 
 void rms_norm(cudaStream_t stream, Tensor out, Tensor x, Tensor w, float eps) {
@@ -497,14 +457,6 @@ void softcap(cudaStream_t stream, Tensor x, float cap) {
     unsigned threads = 0;
     const dim3 grid = pieces<width.value>(x.rows(), x.cols(), threads);
     launch(stream, grid, threads, 0, softcap_kernel<width.value>, pointer<float>(x), x.row_stride, x.cols(), cap);
-  });
-}
-
-void argmax(cudaStream_t stream, int32_t* ids, Tensor logits) {
-  if (logits.rows() == 0) return;
-  with_width(in_eights(logits), [&](auto width) {
-    launch(stream, static_cast<unsigned>(logits.rows()), 1024, 0, argmax_kernel<width.value>, ids,
-           pointer<float>(logits), logits.row_stride, static_cast<int>(logits.cols()));
   });
 }
 

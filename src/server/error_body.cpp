@@ -37,6 +37,7 @@ int http_status(ErrorKind kind) {
       return 503;
     case ErrorKind::CorruptFile:
     case ErrorKind::Internal:
+    case ErrorKind::DeviceLost:
     case ErrorKind::WrongType:
     case ErrorKind::Aborted:
     case ErrorKind::Cancelled:

@@ -189,6 +189,10 @@ class FakeEngine final : public EngineApi {
   }
   const ModelInfo& info() const override { return info_; }
   const EngineOptions& options() const override { return options_; }
+  void fail(const std::string& why) {
+    std::lock_guard lock(mutex_);
+    stats_.failure = why;
+  }
   EngineStats stats() const override {
     std::lock_guard lock(mutex_);
     EngineStats s = stats_;

@@ -422,6 +422,23 @@ TEST(Serve, ListensThenLoadsThenWarmsUpThenIsUpAndDrainsOnSigterm) {
   EXPECT_EQ(status, 0);
 }
 
+TEST(Serve, EndsWithAnErrorWhenTheEngineHasFailed) {
+  ServerOptions options;
+  options.http.port = 0;
+  std::promise<int> port;
+  auto engine = std::make_shared<FakeEngine>();
+  int status = -1;
+  std::thread server([&] {
+    status = serve(
+        options, [&]() -> std::shared_ptr<EngineApi> { return engine; }, [&](int p) { port.set_value(p); });
+  });
+  const int at = port.get_future().get();
+  EXPECT_TRUE(eventually([&] { return TestClient(at).request("GET", "/ready").status == 200; }));
+  engine->fail("the device is gone");
+  server.join();
+  EXPECT_EQ(status, 1);
+}
+
 TEST(Serve, ATakenPortIsSaidBeforeTheModelLoads) {
   TestServer other;
   ServerOptions options;

@@ -4,6 +4,7 @@
 #include <condition_variable>
 #include <csignal>
 #include <cstdlib>
+#include <functional>
 #include <mutex>
 #include <string>
 #include <thread>
@@ -27,6 +28,7 @@ using Clock = std::chrono::steady_clock;
 
 // Once the engine has ended all requests, only bytes are left to be sent.
 constexpr std::chrono::milliseconds kFlushAnswers{5000};
+constexpr std::chrono::milliseconds kLook{250};  // how soon a failed engine is noticed
 
 /// Turns SIGTERM and SIGINT into a flag to wait for. Before serving() and from the second signal on they end the
 /// process at once: nothing is lost then that anybody waits for, or an operator insists.
@@ -47,9 +49,13 @@ class ShutdownSignal {
     std::lock_guard lock(mutex_);
     serving_ = true;
   }
-  void wait() {
+  /// Until a signal comes; or until `failed`, which is asked every now and then, says so: then returns false.
+  bool wait(const std::function<bool()>& failed) {
     std::unique_lock lock(mutex_);
-    wake_.wait(lock, [this] { return raised_; });
+    while (!wake_.wait_for(lock, kLook, [this] { return raised_; })) {
+      if (failed()) return false;
+    }
+    return true;
   }
 
  private:
@@ -132,12 +138,15 @@ int serve(const ServerOptions& options, const std::function<std::shared_ptr<Engi
             1000 * seconds_since(loaded));
   log::info("The server is fired up and ready to roll!");
 
-  signal.wait();
+  const bool asked = signal.wait([&] { return !service.engine()->stats().failure.empty(); });
+  if (!asked)
+    log::error("the engine has failed, and so have its requests: exit. {}", service.engine()->stats().failure);
   service.set_state(Service::State::Draining);
   service.engine()->drain(-1);
   http.stop(kFlushAnswers);
   service.workers()->stop();  // before the engine goes: what words an answer uses its tokenizer
   service.set_engine(nullptr);
+  if (!asked) return 1;
   log::info("all requests are finished; bye");
   return 0;
 }

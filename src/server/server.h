@@ -35,7 +35,8 @@ struct ServerOptions {
   std::string log_level = "info";
 };
 
-/// Listens, loads the model, warms up, serves until SIGTERM or SIGINT, drains, and returns the exit status, 0.
+/// Listens, loads the model, warms up, serves until SIGTERM or SIGINT, drains, and returns the exit status: 0; or, when
+/// the engine's device was lost, 1 as soon as its requests have their 500.
 /// While requests drain, the health routes answer 503; a second signal ends the process at once.
 /// Throws Error when it cannot listen (before it loads anything), load, or answer its own warm-up request.
 int run_server(const ServerOptions& options);
