@@ -56,10 +56,6 @@ void add_meta(Meta& meta, const Output& piece) {
   meta.completion_tokens = piece.completion_tokens;
   meta.cached_tokens = piece.cached_tokens;
   for (const PositionLogprobs& p : piece.prompt_logprobs) meta.input_token_logprobs.push_back(score_of(p.token));
-  // A grammar's forced text may spell the last tokens anew (Output::replaces).
-  const auto replaced = std::min(static_cast<size_t>(piece.replaces), meta.output_token_logprobs.size());
-  meta.output_token_logprobs.resize(meta.output_token_logprobs.size() - replaced);
-  if (!meta.output_top_logprobs.empty()) meta.output_top_logprobs.resize(meta.output_token_logprobs.size());
   for (const PositionLogprobs& p : piece.logprobs) {
     meta.output_token_logprobs.push_back(score_of(p.token));
     if (p.top.empty()) continue;

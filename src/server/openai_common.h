@@ -63,8 +63,7 @@ struct SampleCounts {
     cached_tokens = piece.cached_tokens;
   }
 };
-/// Adds the log-probabilities of a piece to those of the choice that are not sent yet. What a stream has sent already
-/// cannot be replaced.
+/// Adds the log-probabilities of a piece to those of the choice that are not sent yet.
 void append_logprobs(std::vector<PositionLogprobs>& to, Output& piece);
 /// Sums samples that are prompt-major, `n` for each prompt.
 Usage total_usage(const std::vector<SampleCounts>& samples, int n);
