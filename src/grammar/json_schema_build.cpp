@@ -287,6 +287,7 @@ TermId SchemaCompiler::build_number(const Facts& facts, bool integer, bool no_in
   NumberRange range;
   range.integer = integer;
   std::vector<TermId> multiples, excluded;
+  bool exponents = true;  // the excluded terms hold all their numbers that are written with an exponent
   auto exactly = [&](const Decimal& d) {
     NumberRange only;
     only.low = only.high = Bound{d, false};
@@ -324,6 +325,7 @@ TermId SchemaCompiler::build_number(const Facts& facts, bool integer, bool no_in
         if (divisor.is_zero() || divisor.negative) malformed(s, k, "a number above 0");
         try {
           (holds ? multiples : excluded).push_back(multiple_term(automaton_, divisor));
+          exponents &= holds || multiples_have_exponents(divisor);
         } catch (const Error& e) {
           refuse(s, k, e.what());
         }
@@ -344,6 +346,8 @@ TermId SchemaCompiler::build_number(const Facts& facts, bool integer, bool no_in
   std::vector<TermId> all = multiples;
   all.push_back(number_term(automaton_, range));
   for (TermId t : excluded) all.push_back(automaton_.negate(t));
+  // A term need not list every spelling of its numbers, so what it does not list may be excluded as well.
+  if (!excluded.empty()) all.push_back(complete_spellings(automaton_, exponents));
   TermId term = automaton_.both(all);
   RuleId rule = automaton_.new_rule("number", true, automaton_.term(term).stable);
   automaton_.define(rule, term);

@@ -29,6 +29,11 @@ std::string refusal(const std::string& schema) {
 
 bool holds(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
 
+TEST(JsonSchema, DivisorsAndNumbersOfManyDigitsAreRefused) {
+  EXPECT_TRUE(holds(refusal(R"({"multipleOf":3.00000001})"), "multipleOf at #/multipleOf"));
+  EXPECT_FALSE(refusal(R"({"minimum":0.)" + std::string(100000, '1') + "}").empty());
+}
+
 TEST(JsonSchema, LargeObjectsAndRepeatedNamesAreReadInNoTime) {
   std::string schema = R"({"type":"object","additionalProperties":false,"properties":{)", required;
   for (int i = 0; i < 3000; ++i) {
@@ -42,6 +47,69 @@ TEST(JsonSchema, LargeObjectsAndRepeatedNamesAreReadInNoTime) {
   EXPECT_TRUE(matches(schema, text + "}"));
   text.replace(text.rfind("null"), 4, "\"\"");
   EXPECT_FALSE(matches(schema, text + "}"));
+}
+
+// A number in all its spellings: never one that the schema does not allow, and each that programs write.
+TEST(JsonSchema, SpellingsOfNumbersAreNeitherLooserNorNarrower) {
+  constexpr int64_t kOne = 100'000'000;  // values are counted in units of 10^-8
+  struct Case {
+    std::string schema;
+    std::function<bool(int64_t)> fits;
+  };
+  auto multiple = [](int64_t divisor) { return [=](int64_t v) { return v % divisor == 0; }; };
+  auto other_than = [](int64_t value) { return [=](int64_t v) { return v != value; }; };
+  const std::vector<Case> cases = {
+      {R"({"type":"integer"})", multiple(kOne)},
+      {R"({"type":"integer","minimum":0,"maximum":5000})",
+       [](int64_t v) { return v % kOne == 0 && v >= 0 && v <= 5000 * kOne; }},
+      {R"({"type":"integer","minimum":0,"not":{"multipleOf":1000}})",
+       [](int64_t v) { return v >= 0 && v % kOne == 0 && v % (1000 * kOne) != 0; }},
+      {R"({"type":"number","not":{"const":2}})", other_than(2 * kOne)},
+      {R"({"type":"number","not":{"enum":[150,-5]}})", [](int64_t v) { return v != 150 * kOne && v != -5 * kOne; }},
+      {R"({"oneOf":[{"type":"integer"},{"type":"number"}]})", [](int64_t v) { return v % kOne != 0; }},
+      {R"({"type":"number","if":{"const":5},"then":false})", other_than(5 * kOne)},
+      {R"({"type":"number","multipleOf":0.01})", multiple(kOne / 100)},
+      {R"({"type":"number","multipleOf":0.00001})", multiple(kOne / 100000)},
+      {R"({"type":"number","multipleOf":0.25})", multiple(kOne / 4)},
+      {R"({"type":"integer","multipleOf":1000})", multiple(1000 * kOne)},
+      {R"({"type":"number","not":{"multipleOf":0.5}})", [](int64_t v) { return v % (kOne / 2) != 0; }},
+      {R"({"type":"number","not":{"multipleOf":0.375}})", [](int64_t v) { return v % (kOne * 3 / 8) != 0; }},
+  };
+  struct Spelling {
+    std::string text;
+    int64_t value;
+    bool usual;  // without an exponent, or with one that follows a digit or a digit and the fraction
+  };
+  std::vector<Spelling> spellings;
+  for (const char* sign : {"", "-"}) {
+    for (const char* mantissa :
+         {"0", "1", "2", "5", "10", "15", "20", "150", "1000", "5000", "0.5", "0.0", "1.5", "2.50", "3.75", "1.25"}) {
+      for (const char* exponent : {"", "e0", "e1", "e-1", "E2", "e+3", "e-05", "e-2", "e-02"}) {
+        std::string m = mantissa, digits;
+        int scale = 8 + (*exponent != '\0' ? std::atoi(exponent + 1) : 0);
+        size_t point = m.find('.');
+        for (char c : m) digits += c != '.' ? std::string(1, c) : "";
+        if (point != std::string::npos) scale -= static_cast<int>(m.size() - point - 1);
+        int64_t value = std::atoll(digits.c_str());
+        for (int i = 0; i < scale; ++i) value *= 10;
+        bool one_digit = (m.size() == 1 || point == 1) && (m[0] != '0' || value == 0);
+        spellings.push_back({sign + m + exponent, *sign != '\0' ? -value : value, *exponent == '\0' || one_digit});
+      }
+    }
+  }
+  for (const Case& c : cases) {
+    Grammar g({GrammarKind::JsonSchema, c.schema, {}}, nullptr);
+    // Of these a fraction with an exponent is refused in every spelling.
+    bool round_only = holds(c.schema, "1000") || holds(c.schema, "0.375") || holds(c.schema, "5000");
+    for (const Spelling& s : spellings) {
+      bool taken = g.matches(s.text), fits = c.fits(s.value);
+      EXPECT_TRUE(fits || !taken) << c.schema << " accepts " << s.text;
+      bool exponent = s.text.find_first_of("eE") != std::string::npos;
+      if (!s.usual || (round_only && exponent)) continue;
+      EXPECT_EQ(taken, fits) << c.schema << " on " << s.text;
+    }
+  }
+  EXPECT_TRUE(matches(R"({"type":"integer","multipleOf":1000})", "5e3"));
 }
 
 }  // namespace

@@ -257,6 +257,10 @@ Decimal to_decimal(std::string_view number) {
   std::string fraction = point == std::string_view::npos ? "" : std::string(mantissa.substr(point + 1));
   bool zero = whole.find_first_not_of('0') == std::string::npos && fraction.find_first_not_of('0') == std::string::npos;
   if (zero) return {};
+  if (whole.size() + fraction.size() > kMostDigits) {
+    throw Error(ErrorKind::Unsupported,
+                fmt::format("the number {}… has more than {} digits", number.substr(0, 20), kMostDigits));
+  }
   if (exponent > kLargestExponent || exponent < -kLargestExponent) {
     throw Error(ErrorKind::Unsupported,
                 fmt::format("the number {} has an exponent beyond ±{}", number, kLargestExponent));

@@ -44,7 +44,7 @@ struct Decimal {
   bool operator==(const Decimal&) const = default;
 };
 
-/// The value of a JSON number. Throws Unsupported for exponents beyond ±1000.
+/// The value of a JSON number. Throws Unsupported for exponents beyond ±1000 and more than 1000 digits.
 Decimal to_decimal(std::string_view number);
 /// −1, 0, 1.
 int compare(const Decimal& a, const Decimal& b);
