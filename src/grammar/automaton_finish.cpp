@@ -115,12 +115,13 @@ void Automaton::make_classes() {
 }
 
 // The rules that `body` may call before it has read a byte.
-void Automaton::left_calls(TermId body, std::vector<RuleId>& out) const {
+void Automaton::left_calls(TermId body, std::vector<RuleId>& out) {
   std::vector<TermId> open = {body};
   std::unordered_map<TermId, bool> seen;
   while (!open.empty()) {
     TermId id = open.back();
     open.pop_back();
+    budget_.spend(1);
     if (!seen.try_emplace(id, true).second) continue;
     const Term& t = terms_[id];
     switch (t.kind) {
@@ -284,6 +285,7 @@ void Automaton::finish(TermId root) {
   term_states_.assign(terms_.size(), kUnknown);
   state_of(kNone);
   prune(root);
+  budget_.lift();
   start_ = state_of(root);
 }
 
