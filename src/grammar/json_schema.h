@@ -47,6 +47,13 @@ struct Fact {
 };
 using Facts = std::vector<Fact>;
 
+/// A pattern's term, and what is known of the lengths of its matches, in characters.
+struct Pattern {
+  TermId term = kNone;
+  uint64_t shortest = 0, longest = kUnbounded;
+  bool counts = false;  ///< it is a repetition of one character, so that its counts are lengths
+};
+
 enum JsonType : unsigned {
   kNull = 1,
   kBoolean = 2,
@@ -106,10 +113,9 @@ class SchemaCompiler {
   TermId build_string(const Facts& facts);
   TermId string_content(const Facts& facts);
   TermId name_content(const Demand& demand);
-  TermId pattern_term(const JsonValue& schema, std::string_view keyword, const std::string& pattern, bool search,
-                      std::pair<uint64_t, uint64_t>& lengths);
-  TermId format_term(const JsonValue& schema, const std::vector<std::vector<std::string>>& formats,
-                     std::pair<uint64_t, uint64_t>& lengths);
+  const Pattern& pattern_term(const JsonValue& schema, std::string_view keyword, const std::string& pattern,
+                              bool search);
+  Pattern format_term(const JsonValue& schema, const std::vector<std::vector<std::string>>& formats);
   TermId string_rule(TermId content);
   TermId any_string();
   TermId any_content();
@@ -149,7 +155,7 @@ class SchemaCompiler {
   std::map<std::string, const JsonValue*> by_uri_;
   std::unordered_map<const JsonValue*, std::string> base_of_;
   std::unordered_map<const JsonValue*, std::string> path_of_;
-  std::map<std::pair<std::string, bool>, std::pair<TermId, std::pair<uint64_t, uint64_t>>> patterns_;
+  std::map<std::pair<std::string, bool>, Pattern> patterns_;
   std::map<std::pair<std::string, std::string>, bool> name_matches_;
   const JsonValue* values_from_ = nullptr;  // the enum that the values being checked come from: no need to look there
   bool ref_stands_alone_ = false;           // drafts up to 7: what stands beside a $ref is ignored

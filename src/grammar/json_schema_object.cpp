@@ -47,8 +47,7 @@ struct SchemaCompiler::Members {
 bool SchemaCompiler::name_matches(const JsonValue& schema, const std::string& pattern, const std::string& name) {
   auto [at, added] = name_matches_.try_emplace({pattern, name}, false);
   if (added) {
-    std::pair<uint64_t, uint64_t> lengths;
-    pattern_term(schema, "patternProperties", pattern, true, lengths);  // complains with the place
+    pattern_term(schema, "patternProperties", pattern, true);  // complains with the place
     at->second = regex_matches(parse_regex(pattern, RegexDialect::Ecma), name, true);
   }
   return at->second;
@@ -230,8 +229,7 @@ TermId SchemaCompiler::other_member(const Facts& facts, const std::vector<std::s
     }
     if (is_false(demand)) continue;
     for (size_t i = 0; i < patterns.size(); ++i) {
-      std::pair<uint64_t, uint64_t> lengths;
-      TermId term = pattern_term(*patterns[i].first, "patternProperties", patterns[i].second->name, true, lengths);
+      TermId term = pattern_term(*patterns[i].first, "patternProperties", patterns[i].second->name, true).term;
       parts.push_back((set >> i & 1) != 0 ? term : automaton_.negate(term));
     }
     TermId key;

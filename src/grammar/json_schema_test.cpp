@@ -29,6 +29,19 @@ std::string refusal(const std::string& schema) {
 
 bool holds(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
 
+TEST(JsonSchema, LengthBoundsCountCharactersAndNotRepetitions) {
+  const std::string hex = R"({"type":"string","pattern":"^([0-9a-f]{2})*$","maxLength":4})";
+  EXPECT_TRUE(matches(hex, R"("abab")"));
+  EXPECT_FALSE(matches(hex, R"("ababab")"));
+  EXPECT_TRUE(matches(R"({"type":"string","pattern":"^([0-9a-f]{2})*$","minLength":2})", R"("ab")"));
+  const std::string uneven = R"({"type":"string","pattern":"^(a|bc)*$","maxLength":2})";
+  EXPECT_TRUE(matches(uneven, R"("bc")"));
+  EXPECT_TRUE(matches(uneven, R"("aa")"));
+  EXPECT_FALSE(matches(uneven, R"("bcbc")"));
+  const std::string single = R"({"type":"string","pattern":"^[a-f]+$","minLength":2,"maxLength":3})";
+  for (size_t n = 0; n < 6; ++n) EXPECT_EQ(matches(single, '"' + std::string(n, 'a') + '"'), n == 2 || n == 3) << n;
+}
+
 TEST(JsonSchema, DivisorsAndNumbersOfManyDigitsAreRefused) {
   EXPECT_TRUE(holds(refusal(R"({"multipleOf":3.00000001})"), "multipleOf at #/multipleOf"));
   EXPECT_FALSE(refusal(R"({"minimum":0.)" + std::string(100000, '1') + "}").empty());
