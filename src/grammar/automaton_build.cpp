@@ -458,7 +458,7 @@ void Automaton::merge_items(std::vector<TermId>& items, int depth) {
 }
 
 // Within n bytes a counter above n cannot run out, so all such are one; none is counted down inside of an And or a Not,
-// where that could change what is dead.
+// where that could change what is dead. Recursion is as deep as alternatives are nested, see rebuild().
 TermId Automaton::clamp(TermId id, uint64_t n) {
   const Term t = terms_[id];
   if (t.kind != Kind::Cat && t.kind != Kind::Repeat && t.kind != Kind::Alt) return id;

@@ -15,6 +15,7 @@ namespace {
 
 using Type = JsonValue::Type;
 constexpr int kDeepestSchema = 400;
+constexpr uint64_t kRuleSteps = 50;  // what a rule costs, beside its terms
 
 uint64_t stable_name(std::string_view name) {
   uint64_t h = 0xCBF29CE484222325;
@@ -47,7 +48,7 @@ TermId SchemaCompiler::compile() {
       refuse(root_, "$schema", fmt::format("the dialect '{}' is not known here", draft->text));
     }
   }
-  index(root_, "", "", true);
+  index(root_, {nullptr, {}, 0, new_base("")}, true);
   TermId value = value_of({{&root_, true}});
   return automaton_.cat({space_, value, space_});
 }
@@ -64,6 +65,7 @@ TermId SchemaCompiler::value_of(Demand demand) {
   if (++depth_ > kDeepestSchema) {
     refuse(*demand[0].schema, "properties", fmt::format("schemas nested more than {} levels deep", kDeepestSchema));
   }
+  automaton_.budget().spend(kRuleSteps + demand.size());
   RuleId rule = automaton_.new_rule(place(*demand[0].schema), true);
   rules_[demand] = rule;
   std::vector<TermId> options;
@@ -183,6 +185,7 @@ std::optional<std::vector<const JsonValue*>> SchemaCompiler::listed_values(const
 }
 
 TermId SchemaCompiler::build(const Facts& facts) {
+  automaton_.budget().spend(facts.size() + 1);
   if (auto values = listed_values(facts)) {
     std::vector<TermId> options;
     auto from = std::find_if(facts.begin(), facts.end(), [](const Fact& fact) {

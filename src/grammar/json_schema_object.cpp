@@ -14,6 +14,7 @@ namespace {
 using Type = JsonValue::Type;
 constexpr size_t kMostPatterns = 6;       // patternProperties at one place: each set of them is a case
 constexpr uint64_t kMostCounted = 20000;  // rules made to count members
+constexpr size_t kLongestName = 1000;     // bytes, where all other names are allowed: a level of their trie each
 constexpr size_t kMostInterleaved = 600;  // states of an object whose members come in several orders
 
 const JsonValue& never() {
@@ -48,9 +49,17 @@ bool SchemaCompiler::name_matches(const JsonValue& schema, const std::string& pa
   auto [at, added] = name_matches_.try_emplace({pattern, name}, false);
   if (added) {
     pattern_term(schema, "patternProperties", pattern, true);  // complains with the place
-    at->second = regex_matches(parse_regex(pattern, RegexDialect::Ecma), name, true);
+    at->second = text_matches(pattern, true, name);
   }
   return at->second;
+}
+
+// The schema that says `keyword`, for messages.
+const JsonValue& SchemaCompiler::schema_with(const Facts& facts, std::string_view keyword) const {
+  for (const Fact& fact : facts) {
+    if (fact.schema != nullptr && fact.schema->find(keyword) != nullptr) return *fact.schema;
+  }
+  return !facts.empty() && facts.front().schema != nullptr ? *facts.front().schema : root_;
 }
 
 // The schema of members that `properties` and patternProperties do not name; null: they are free.
@@ -71,6 +80,7 @@ const JsonValue* SchemaCompiler::other_members_of(const JsonValue& schema) {
 // What the value of the member `name` must satisfy, if there is one.
 Demand SchemaCompiler::member_demand(const Facts& facts, const std::string& name) {
   Demand demand;
+  automaton_.budget().spend(facts.size() + 1);
   for (const Fact& fact : facts) {
     if (fact.kind == Fact::Kind::Present && fact.name == name) {
       demand.insert(demand.end(), fact.demand.begin(), fact.demand.end());
@@ -234,7 +244,7 @@ TermId SchemaCompiler::other_member(const Facts& facts, const std::vector<std::s
     }
     TermId key;
     if (parts.empty() && name_demand.empty()) {
-      key = other_names(names);
+      key = other_names(facts, names);
     } else {
       if (!name_demand.empty()) parts.push_back(name_content(name_demand));
       for (const std::string& name : names) parts.push_back(automaton_.negate(chars_.text(name, spelling_)));
@@ -247,14 +257,25 @@ TermId SchemaCompiler::other_member(const Facts& facts, const std::vector<std::s
 }
 
 // Any string but these: along their trie every other character leads out of it.
-TermId SchemaCompiler::other_names(const std::vector<std::string>& names) {
+TermId SchemaCompiler::other_names(const Facts& facts, const std::vector<std::string>& names) {
   if (names.empty()) return any_string();
+  for (const std::string& name : names) {
+    if (name.size() <= kLongestName) continue;
+    std::string why = fmt::format("a name has {} bytes; beside members that are not named at most {} are taken",
+                                  name.size(), kLongestName);
+    for (const Fact& fact : facts) {
+      const JsonValue* named = fact.schema != nullptr ? member_if(*fact.schema, "properties", Type::Object) : nullptr;
+      const JsonValue* member = named != nullptr ? named->find(name) : nullptr;
+      if (member != nullptr) refuse(*fact.schema, "properties", fmt::format("{}: {}", place(*member), why));
+    }
+    refuse(schema_with(facts, "required"), "required", why);
+  }
   std::vector<std::string> sorted = names;
   std::sort(sorted.begin(), sorted.end());
   return string_rule(other_names_below(sorted, 0));
 }
 
-TermId SchemaCompiler::other_names_below(const std::vector<std::string>& names, size_t depth) {
+TermId SchemaCompiler::other_names_below(std::span<const std::string> names, size_t depth) {
   TermId any = automaton_.star(chars_.of(CharSet::all(), spelling_));
   std::vector<TermId> options;
   CharSet taken;
@@ -266,11 +287,9 @@ TermId SchemaCompiler::other_names_below(const std::vector<std::string>& names, 
       continue;
     }
     Utf8Char c = decode_utf8(names[i], depth);
-    std::vector<std::string> below;
-    for (; i < names.size() && names[i].compare(depth, c.size, names[i], depth, c.size) == 0; ++i) {
-      if (names[i].size() == depth || decode_utf8(names[i], depth).code != c.code) break;
-      below.push_back(names[i]);
-    }
+    size_t first = i;
+    while (i < names.size() && names[i].compare(depth, c.size, names[first], depth, c.size) == 0) ++i;
+    std::span<const std::string> below = names.subspan(first, i - first);
     taken = taken | CharSet::of(c.code);
     options.push_back(
         automaton_.cat(chars_.of(CharSet::of(c.code), spelling_), other_names_below(below, depth + c.size)));

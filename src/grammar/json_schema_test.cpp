@@ -42,9 +42,45 @@ TEST(JsonSchema, LengthBoundsCountCharactersAndNotRepetitions) {
   for (size_t n = 0; n < 6; ++n) EXPECT_EQ(matches(single, '"' + std::string(n, 'a') + '"'), n == 2 || n == 3) << n;
 }
 
+TEST(JsonSchema, LongNamesAreRefusedWhereOthersMayStandBesideThem) {
+  const std::string name(30000, 'a');
+  EXPECT_TRUE(holds(refusal(R"({"properties":{")" + name + R"(":{}}})"), "properties at #/properties"));
+  EXPECT_TRUE(holds(refusal(R"({"required":[")" + name + R"("]})"), "required at #/required"));
+  EXPECT_TRUE(matches(R"({"type":"object","properties":{")" + name + R"(":{}},"additionalProperties":false})",
+                      "{\"" + name + "\":1}"));
+  const std::string shorter(1000, 'a');
+  const std::string open = R"({"type":"object","properties":{")" + shorter + R"(":{"type":"null"}}})";
+  EXPECT_FALSE(matches(open, "{\"" + shorter + "\":1}"));
+  EXPECT_TRUE(matches(open, "{\"" + shorter + "a\":1}"));
+  EXPECT_LT(refusal(R"({"properties":{")" + name + R"(":{"type":"strin"}}})").size(), 500U);
+}
+
 TEST(JsonSchema, DivisorsAndNumbersOfManyDigitsAreRefused) {
   EXPECT_TRUE(holds(refusal(R"({"multipleOf":3.00000001})"), "multipleOf at #/multipleOf"));
   EXPECT_FALSE(refusal(R"({"minimum":0.)" + std::string(100000, '1') + "}").empty());
+}
+
+TEST(JsonSchema, ManyWaysToTheSameSchemaAreCheckedOnce) {
+  std::string schema = R"({"const":{"a":1},"properties":{"a":{"$ref":"#/$defs/d0"}},"$defs":{)";
+  for (int i = 0; i < 30; ++i) {
+    const std::string next = R"({"$ref":"#/$defs/d)" + std::to_string(i + 1) + "\"}";
+    schema += "\"d" + std::to_string(i) + R"(":{"anyOf":[)" + next + "," + next + "]},";
+  }
+  EXPECT_FALSE(matches(schema + R"("d30":false}})", R"({"a":1})"));
+  EXPECT_TRUE(matches(schema + R"("d30":{"minimum":1}}})", R"({"a":1})"));
+}
+
+TEST(JsonSchema, WorkIsBounded) {
+  // On each level b asks for one schema more of all that lies below: 2^20 different sets of schemas.
+  std::string schema = R"({"$ref":"#/$defs/n0","$defs":{"n20":{})";
+  for (int i = 0; i < 20; ++i) {
+    const std::string level = std::to_string(i), next = R"({"$ref":"#/$defs/n)" + std::to_string(i + 1) + "\"}";
+    const std::string more = R"({"$ref":"#/$defs/m)" + level + "\"}";
+    schema += ",\"m" + level + R"(":{"properties":{"a":)" + more + R"(,"b":)" + more + "}},\"n" + level +
+              R"(":{"type":"object","properties":{"a":)" + next + R"(,"b":{"allOf":[)" + next + "," + more + "]}}}";
+  }
+  std::string why = refusal(schema + "}}");
+  EXPECT_TRUE(holds(why, "steps to compile")) << why;
 }
 
 TEST(JsonSchema, LargeObjectsAndRepeatedNamesAreReadInNoTime) {
