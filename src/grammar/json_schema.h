@@ -180,7 +180,7 @@ class SchemaCompiler {
   std::map<std::pair<const JsonValue*, const JsonValue*>, bool> disjoint_;  // answers of surely_disjoint()
   const JsonValue* values_from_ = nullptr;  // the enum that the values being checked come from: no need to look there
   bool ref_stands_alone_ = false;           // drafts up to 7: what stands beside a $ref is ignored
-  int depth_ = 0, emptiness_budget_ = 20000, disjoint_nesting_ = 0;
+  int depth_ = 0, emptiness_budget_ = 0, disjoint_nesting_ = 0;
 };
 
 /// The items of a keyword that this grammar knows, and what kind of value it asks for.

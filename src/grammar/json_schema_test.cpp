@@ -161,5 +161,23 @@ TEST(JsonSchema, SpellingsOfNumbersAreNeitherLooserNorNarrower) {
   EXPECT_TRUE(matches(R"({"type":"integer","multipleOf":1000})", "5e3"));
 }
 
+TEST(JsonSchema, OneOfTellsManyAlternativesApartByAMember) {
+  std::string list;
+  for (int i = 0; i < 300; ++i) {
+    list += (i > 0 ? "," : "") + std::string(R"({"type":"object","properties":{"kind":{"const":"k)") +
+            std::to_string(i) + R"("},"v":{"type":"integer","maximum":)" + std::to_string(i) +
+            R"(}},"required":["kind"]})";
+  }
+  const std::string schema = R"({"oneOf":[)" + list + "]}";
+  EXPECT_TRUE(matches(schema, R"({"kind":"k250","v":250})"));
+  EXPECT_FALSE(matches(schema, R"({"kind":"k250","v":251})"));
+  // The last two overlap where both allow the value.
+  const std::string twice =
+      R"({"oneOf":[)" + list + R"(,{"type":"object","properties":{"kind":{"const":"k7"}},"required":["kind","w"]}]})";
+  EXPECT_TRUE(matches(twice, R"({"kind":"k7","v":1})"));
+  EXPECT_FALSE(matches(twice, R"({"kind":"k7","v":1,"w":1})"));
+  EXPECT_TRUE(matches(twice, R"({"kind":"k7","v":8,"w":1})"));
+}
+
 }  // namespace
 }  // namespace sgl
