@@ -42,7 +42,7 @@ struct SchemaCompiler::Members {
   std::vector<std::vector<Member>> chains;
   TermId other = kNone;  // any other member
   uint64_t min = 0, max = kUnbounded;
-  const JsonValue* schema = nullptr;  // for messages
+  const Facts* facts = nullptr;  // for messages
 };
 
 bool SchemaCompiler::name_matches(const JsonValue& schema, const std::string& pattern, const std::string& name) {
@@ -115,6 +115,7 @@ Demand SchemaCompiler::member_demand(const Facts& facts, const std::string& name
 
 TermId SchemaCompiler::build_object(const Facts& facts) {
   Members members;
+  std::string_view min_keyword = "minProperties";
   std::vector<std::vector<std::string>> chains;
   std::set<std::string> known, required;
   for (const Fact& fact : facts) {
@@ -127,6 +128,7 @@ TermId SchemaCompiler::build_object(const Facts& facts) {
         members.max = std::min(members.max, n - 1);
       } else if (fact.name == "maxProperties") {
         members.min = std::max(members.min, count(*fact.schema, fact.name, *value) + 1);
+        min_keyword = "maxProperties";
       } else if (fact.name == "const" || fact.name == "enum") {
         for (const JsonValue& v : fact.name == "const" ? std::vector<JsonValue>{*value} : value->items) {
           if (v.is(Type::Object)) refuse(*fact.schema, fact.name, "an object cannot be excluded under not");
@@ -164,6 +166,21 @@ TermId SchemaCompiler::build_object(const Facts& facts) {
     const JsonValue* list = fact.kind == Fact::Kind::All ? member_if(*fact.schema, "required", Type::Array) : nullptr;
     for (size_t i = 0; list != nullptr && i < list->items.size(); ++i) name_alone(list->items[i].text);
   }
+  // A list of names that there may be: then all of them are known.
+  bool names_listed = false;
+  Demand name_demand;
+  for (const Fact& fact : facts) {
+    const JsonValue* n = fact.kind == Fact::Kind::All ? fact.schema->find("propertyNames") : nullptr;
+    if (n != nullptr) name_demand.push_back({n, true});
+  }
+  if (members.min > 1 && !name_demand.empty()) {
+    if (auto values = finite_values(name_demand)) {
+      names_listed = true;
+      for (const JsonValue* v : *values) {
+        if (v->is(Type::String)) name_alone(v->text);
+      }
+    }
+  }
   std::vector<std::string> names;
   uint64_t needed = 0, listed = 0;
   for (const std::vector<std::string>& chain : chains) {
@@ -183,10 +200,17 @@ TermId SchemaCompiler::build_object(const Facts& facts) {
     }
     if (!list.empty()) members.chains.push_back(std::move(list));
   }
-  members.other = other_member(facts, names);
+  members.other = names_listed ? kNone : other_member(facts, names);
 
   if (members.max < needed) return kNone;
   if (members.min <= needed) members.min = 0;
+  if (members.other != kNone && members.min > needed + 1) {
+    // A text may say one name twice, which is one member.
+    refuse(schema_with(facts, min_keyword), min_keyword,
+           fmt::format("members that are not named could come twice and are counted only up to {} here, one more than "
+                       "are required; name all members under properties, or as an enum under propertyNames",
+                       needed + 1));
+  }
   if (members.other == kNone && members.max >= listed) members.max = kUnbounded;
   if (members.min > members.max) return kNone;
   bool counted = members.min != 0 || members.max != kUnbounded;
@@ -204,7 +228,7 @@ TermId SchemaCompiler::build_object(const Facts& facts) {
     members.chains.pop_back();
   }
   if (members.chains.empty()) members.chains.emplace_back();
-  members.schema = !facts.empty() && facts.front().schema != nullptr ? facts.front().schema : &root_;
+  members.facts = &facts;
   return !counted && members.chains.size() == 1 ? object_term(members) : interleaved_object_term(members);
 }
 
@@ -355,8 +379,8 @@ TermId SchemaCompiler::interleaved_object_term(const Members& m) {
   if (m.other == kNone) cap = std::min<uint64_t>(cap, most);
   cap = std::max<uint64_t>(cap, 1);
   if (cap > kMostCounted || (cap + 1) * states > kMostCounted || (cap + 1) * states * (most + 1) > 50 * kMostCounted) {
-    refuse(*m.schema, m.max != kUnbounded ? "maxProperties" : "minProperties",
-           "with so many members the count needs too many states");
+    std::string_view keyword = m.max != kUnbounded ? "maxProperties" : "minProperties";
+    refuse(schema_with(*m.facts, keyword), keyword, "with so many members the count needs too many states");
   }
   std::vector<std::vector<RuleId>> rest(states);
   for (auto& row : rest) {

@@ -179,5 +179,17 @@ TEST(JsonSchema, OneOfTellsManyAlternativesApartByAMember) {
   EXPECT_TRUE(matches(twice, R"({"kind":"k7","v":8,"w":1})"));
 }
 
+TEST(JsonSchema, RepeatedNamesDoNotReachMinProperties) {
+  EXPECT_TRUE(holds(refusal(R"({"type":"object","minProperties":2})"), "minProperties at #/minProperties"));
+  EXPECT_TRUE(matches(R"({"type":"object","minProperties":1})", R"({"a":1})"));
+  const std::string one_more = R"({"type":"object","properties":{"a":{}},"required":["a"],"minProperties":2})";
+  EXPECT_FALSE(matches(one_more, R"({"a":1})"));
+  EXPECT_TRUE(matches(one_more, R"({"a":1,"b":2})"));
+  const std::string listed = R"({"type":"object","propertyNames":{"enum":["a","b","c"]},"minProperties":2})";
+  EXPECT_TRUE(matches(listed, R"({"c":1,"a":2})"));
+  EXPECT_FALSE(matches(listed, R"({"a":1,"a":2})"));
+  EXPECT_FALSE(matches(listed, R"({"a":1,"d":2})"));
+}
+
 }  // namespace
 }  // namespace sgl
