@@ -78,12 +78,28 @@ TermId SchemaCompiler::value_of(Demand demand) {
              m.name == "$defs" || m.name == "definitions" || m.name == "$schema" || m.name == "$comment";
     });
   };
+  auto here = [&](std::string_view keyword, const JsonValue& next) {
+    if (open_here_.contains(&next)) {
+      refuse(schema, keyword,
+             fmt::format("by way of {} it leads back to itself without a member or an item in between, and so says "
+                         "nothing",
+                         place(next)));
+    }
+    options.push_back(value_of({{&next, true}}));
+  };
   if (alone("$ref") && schema.find("$ref")->is(Type::String)) {
-    options.push_back(value_of({{resolve(schema, schema.find("$ref")->text, "$ref"), true}}));
+    open_here_.insert(&schema);
+    here("$ref", *resolve(schema, schema.find("$ref")->text, "$ref"));
+    open_here_.erase(&schema);
   } else if (alone("anyOf") && schema.find("anyOf")->is(Type::Array)) {
-    for (const JsonValue& s : schema.find("anyOf")->items) options.push_back(value_of({{&s, true}}));
+    open_here_.insert(&schema);
+    for (const JsonValue& s : schema.find("anyOf")->items) here("anyOf", s);
+    open_here_.erase(&schema);
   } else {
+    std::set<const JsonValue*> above;
+    above.swap(open_here_);
     for (const Facts& facts : expand(demand)) options.push_back(build(facts));
+    above.swap(open_here_);
   }
   TermId body = automaton_.alt(options);
   automaton_.define(rule, body);

@@ -15,6 +15,7 @@ using Type = JsonValue::Type;
 constexpr size_t kMostPatterns = 6;       // patternProperties at one place: each set of them is a case
 constexpr uint64_t kMostCounted = 20000;  // rules made to count members
 constexpr size_t kLongestName = 1000;     // bytes, where all other names are allowed: a level of their trie each
+constexpr size_t kMostOptional = 3900;    // members in a row that may be left out: each calls the rule of the next
 constexpr size_t kMostInterleaved = 600;  // states of an object whose members come in several orders
 
 const JsonValue& never() {
@@ -328,6 +329,14 @@ TermId SchemaCompiler::other_names_below(std::span<const std::string> names, siz
 TermId SchemaCompiler::object_term(const Members& m) {
   const std::vector<Members::Member>& list = m.chains[0];
   size_t n = list.size();
+  size_t optional = 0;
+  for (const Members::Member& member : list) {
+    optional = member.required ? 0 : optional + 1;
+    if (optional <= kMostOptional) continue;
+    refuse(schema_with(*m.facts, "properties"), "properties",
+           fmt::format("more than {} members in a row that may be left out; list some of them in required",
+                       kMostOptional));
+  }
   TermId comma = automaton_.cat(mark(","), space_), close = mark("}");
   std::vector<RuleId> rest(n + 1), next(n + 1);
   for (size_t i = 0; i <= n; ++i) {

@@ -191,5 +191,15 @@ TEST(JsonSchema, RepeatedNamesDoNotReachMinProperties) {
   EXPECT_FALSE(matches(listed, R"({"a":1,"d":2})"));
 }
 
+TEST(JsonSchema, LimitsNameTheKeywordAndItsPlace) {
+  std::string many = R"({"properties":{"x":{"properties":{)";
+  for (int i = 0; i < 4001; ++i) many += (i > 0 ? ",\"p" : "\"p") + std::to_string(i) + "\":{}";
+  EXPECT_TRUE(holds(refusal(many + "}}}}"), "properties at #/properties/x/properties"));
+  EXPECT_TRUE(holds(refusal(R"({"$ref":"#"})"), "$ref at #/$ref"));
+  EXPECT_TRUE(holds(refusal(R"({"properties":{"a":{"anyOf":[{"type":"null"},{"$ref":"#/properties/a"}]}}})"),
+                    "$ref at #/properties/a/anyOf/1/$ref"));
+  EXPECT_TRUE(matches(R"({"anyOf":[{"type":"null"},{"type":"array","items":{"$ref":"#"}}]})", "[[null]]"));
+}
+
 }  // namespace
 }  // namespace sgl
