@@ -27,6 +27,8 @@
 #include <utility>
 #include <vector>
 
+#include "grammar/step_budget.h"
+
 namespace sgl::grammar {
 
 using TermId = uint32_t;
@@ -63,7 +65,8 @@ class Automaton {
     uint64_t stable;  ///< the same for equal terms of any automaton; 0: the term calls a rule without a stable name
   };
 
-  Automaton();
+  /// `budget`: what building may take, finish() included.
+  explicit Automaton(StepBudget budget = StepBudget());
 
   // ---- Building. Equal terms get equal ids; all are simplified on the way. ----
 
@@ -90,11 +93,13 @@ class Automaton {
   TermId call(RuleId rule);
   TermId body(RuleId rule) const { return rules_[rule].body; }
   bool is_framed(RuleId rule) const { return rules_[rule].framed; }
+  /// What is left for building; those who build spend their own work from it as well.
+  StepBudget& budget() { return budget_; }
   size_t num_rules() const { return rules_.size(); }
   size_t num_terms() const { return terms_.size(); }
 
   /// Ends building: finds what is nullable, refuses left recursion, prunes what derives nothing.
-  /// Throws Unsupported for left recursion, calls nested too deep, an And too large to be decided.
+  /// Throws Unsupported for left recursion, calls nested too deep, an And too large to be decided, a used up budget.
   void finish(TermId root);
 
   // ---- Running ----
@@ -166,7 +171,7 @@ class Automaton {
   void find_nullable();
   void make_classes();
   void check_left_recursion(TermId root);
-  void left_calls(TermId body, std::vector<RuleId>& out) const;
+  void left_calls(TermId body, std::vector<RuleId>& out);
   void prune(TermId& root);
   TermId rebuild(TermId id, const std::vector<char>& alive, std::unordered_map<TermId, TermId>& memo);
 
@@ -187,6 +192,7 @@ class Automaton {
   std::vector<std::pair<uint64_t, uint64_t>> bounds_;
   std::unordered_map<uint64_t, std::vector<uint32_t>> bounds_ids_;
   std::vector<Rule> rules_;
+  StepBudget budget_;
 
   bool finished_ = false;
   StateId start_ = kDead;

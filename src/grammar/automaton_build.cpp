@@ -26,10 +26,11 @@ uint64_t add_bounds(uint64_t a, uint64_t b) { return a > kUnbounded - b ? kUnbou
 uint64_t times(uint64_t a, uint64_t b) { return a != 0 && b > kUnbounded / a ? kUnbounded : a * b; }
 
 constexpr int kDeepestMerge = 48;
+constexpr uint64_t kTermSteps = 4;  // what a new term costs: terms are memory as well as time
 
 }  // namespace
 
-Automaton::Automaton() : slots_(64, 0) {
+Automaton::Automaton(StepBudget budget) : slots_(64, 0), budget_(budget) {
   terms_.push_back({Kind::None, false, false, 0, 0, 0x11});
   terms_.push_back({Kind::Epsilon, true, false, 0, 0, 0x22});
 }
@@ -129,6 +130,7 @@ TermId Automaton::find_or_add(Kind kind, uint32_t a, uint32_t b, std::span<const
   if (terms_.size() >= (1U << 24)) {
     throw Error(ErrorKind::Unsupported, "the grammar needs more than 16 million states; make it simpler");
   }
+  budget_.spend(kTermSteps + list.size());
   Term t{kind, false, false, a, b, 0};
   if (!list.empty()) {
     t.a = static_cast<uint32_t>(lists_.size());
@@ -214,6 +216,7 @@ TermId Automaton::cat(TermId a, TermId b) {
       heads.push_back(terms_[a].a);
       a = terms_[a].b;
     }
+    budget_.spend(heads.size());
     b = cat(a, b);
     for (size_t i = heads.size(); i-- > 0;) b = cat(heads[i], b);
     return b;
@@ -329,6 +332,7 @@ TermId Automaton::alt(const std::vector<TermId>& items) { return alt_at(items, 0
 TermId Automaton::alt_at(const std::vector<TermId>& items, int depth) {
   std::vector<TermId> flat;
   for (TermId id : items) flatten(id, flat);
+  budget_.spend(flat.size() + 1);
   std::sort(flat.begin(), flat.end());
   flat.erase(std::unique(flat.begin(), flat.end()), flat.end());
   if (flat.size() > 1 && !finished_) merge_bytes(flat);
@@ -454,7 +458,7 @@ void Automaton::merge_items(std::vector<TermId>& items, int depth) {
 }
 
 // Within n bytes a counter above n cannot run out, so all such are one; none is counted down inside of an And or a Not,
-// where that could change what is dead.
+// where that could change what is dead. Recursion is as deep as alternatives are nested, see rebuild().
 TermId Automaton::clamp(TermId id, uint64_t n) {
   const Term t = terms_[id];
   if (t.kind != Kind::Cat && t.kind != Kind::Repeat && t.kind != Kind::Alt) return id;

@@ -115,12 +115,13 @@ void Automaton::make_classes() {
 }
 
 // The rules that `body` may call before it has read a byte.
-void Automaton::left_calls(TermId body, std::vector<RuleId>& out) const {
+void Automaton::left_calls(TermId body, std::vector<RuleId>& out) {
   std::vector<TermId> open = {body};
   std::unordered_map<TermId, bool> seen;
   while (!open.empty()) {
     TermId id = open.back();
     open.pop_back();
+    budget_.spend(1);
     if (!seen.try_emplace(id, true).second) continue;
     const Term& t = terms_[id];
     switch (t.kind) {
@@ -190,7 +191,8 @@ void Automaton::check_left_recursion(TermId root) {
 }
 
 TermId Automaton::rebuild(TermId id, const std::vector<char>& alive, std::unordered_map<TermId, TermId>& memo) {
-  // Iterative along the right spine; recursion only into heads.
+  // Iterative along the right spine; recursion only into heads and into alternatives. These are nested as deep as
+  // groups are in a text, and in schemas as names are long (1000) or prefixItems many (2000).
   if (auto known = memo.find(id); known != memo.end()) return known->second;
   const Term t = terms_[id];
   TermId result = id;
@@ -284,6 +286,7 @@ void Automaton::finish(TermId root) {
   term_states_.assign(terms_.size(), kUnknown);
   state_of(kNone);
   prune(root);
+  budget_.lift();
   start_ = state_of(root);
 }
 

@@ -167,6 +167,7 @@ TermId Automaton::derive(TermId id, unsigned c) {
         break;
     }
   }
+  budget_.spend(steps);
   if (out.empty()) return kNone;
   if (out.size() == 1) return out[0];
   return alt(out);
@@ -206,6 +207,7 @@ bool Automaton::is_live(TermId id) {
     open.pop_back();
     if (terms_[at].nullable) return mark_live(at);
     for (unsigned c = 0; c < num_classes_; ++c) {
+      budget_.spend(1);
       TermId d = derive_bool(at, c);
       if (d == kNone || parent.contains(d)) continue;
       Kind k = terms_[d].kind;

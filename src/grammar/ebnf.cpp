@@ -69,10 +69,12 @@ class Reader {
     at_ += s.size();
     return true;
   }
+  // Counted on from where it was asked last: rules are many.
   size_t line() const {
-    size_t n = 1;
-    for (size_t i = 0; i < std::min(at_, text_.size()); ++i) n += text_[i] == '\n' ? 1 : 0;
-    return n;
+    size_t here = std::min(at_, text_.size());
+    if (here < counted_to_) counted_to_ = lines_ = 0;
+    for (; counted_to_ < here; ++counted_to_) lines_ += text_[counted_to_] == '\n' ? 1 : 0;
+    return lines_ + 1;
   }
   [[noreturn]] void complain(const std::string& what) const {
     throw Error(ErrorKind::InvalidArgument, fmt::format("EBNF, line {}: {}", line(), what));
@@ -310,6 +312,7 @@ class Reader {
   Automaton& a_;
   std::u32string text_;
   size_t at_ = 0;
+  mutable size_t counted_to_ = 0, lines_ = 0;  // line ends before counted_to_
   std::map<std::string, Known> rules_;
 };
 

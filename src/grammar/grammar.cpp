@@ -62,7 +62,7 @@ Grammar::Grammar(const GrammarSpec& spec, std::shared_ptr<const grammar::TokenVo
     throw Error(ErrorKind::Unsupported,
                 fmt::format("the grammar has {} bytes, at most {} are taken", spec.text.size(), kLongestText));
   }
-  auto automaton = std::make_shared<Automaton>();
+  auto automaton = std::make_shared<Automaton>(grammar::StepBudget(spec.text.size()));
   grammar::CharTerms chars(*automaton);
   grammar::TermId root = grammar::kNone;
   switch (spec.kind) {

@@ -9,6 +9,8 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <set>
+#include <span>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -47,6 +49,13 @@ struct Fact {
 };
 using Facts = std::vector<Fact>;
 
+/// A pattern's term, and what is known of the lengths of its matches, in characters.
+struct Pattern {
+  TermId term = kNone;
+  uint64_t shortest = 0, longest = kUnbounded;
+  bool counts = false;  ///< it is a repetition of one character, so that its counts are lengths
+};
+
 enum JsonType : unsigned {
   kNull = 1,
   kBoolean = 2,
@@ -68,7 +77,14 @@ class SchemaCompiler {
 
  private:
   // json_schema_resolve.cpp
-  void index(const JsonValue& value, const std::string& base, const std::string& path, bool is_schema);
+  struct Where {  // where a value of the document is
+    const JsonValue* parent = nullptr;
+    std::string_view name;              // of a member
+    size_t index = 0;                   // of an item
+    const std::string* base = nullptr;  // the URI that references in it start from
+  };
+  void index(const JsonValue& value, Where where, bool is_schema);
+  const std::string* new_base(std::string uri);
   const JsonValue* resolve(const JsonValue& schema, const std::string& reference, std::string_view keyword);
   std::string place(const JsonValue& schema, std::string_view keyword = {}) const;
   [[noreturn]] void refuse(const JsonValue& schema, std::string_view keyword, const std::string& why) const;
@@ -81,17 +97,23 @@ class SchemaCompiler {
     std::vector<Literal> seen;
     Facts facts;
   };
+  [[noreturn]] void refuse_cases(const JsonValue& schema, std::string_view keyword) const;
   void expand_holding(const JsonValue& schema, Branch branch, std::vector<Branch>& open);
   void expand_failing(const JsonValue& schema, Branch branch, std::vector<Branch>& open);
   /// True only if no instance satisfies the demand; looks a few levels deep.
   bool surely_empty(const Demand& demand, int depth);
   bool surely_empty(const Facts& facts, int depth);
   bool surely_disjoint(const JsonValue& a, const JsonValue& b);
+  struct Outline;
+  void outline(const JsonValue& schema, Outline& out, int depth);
+  /// For each of the schemas, the others that an instance may satisfy with it.
+  std::vector<std::vector<const JsonValue*>> overlaps(const std::vector<JsonValue>& schemas);
 
   // json_schema_check.cpp
   bool valid(const JsonValue& value, const JsonValue& schema, int depth = 0);
   bool valid(const JsonValue& value, const Literal& literal) { return valid(value, *literal.schema) == literal.holds; }
   bool valid(const JsonValue& value, const Facts& facts);
+  bool check(const JsonValue& value, const JsonValue& schema, int depth);
   bool violates(const JsonValue& value, const JsonValue& schema, std::string_view keyword, const JsonValue& argument,
                 int depth);
 
@@ -106,10 +128,9 @@ class SchemaCompiler {
   TermId build_string(const Facts& facts);
   TermId string_content(const Facts& facts);
   TermId name_content(const Demand& demand);
-  TermId pattern_term(const JsonValue& schema, std::string_view keyword, const std::string& pattern, bool search,
-                      std::pair<uint64_t, uint64_t>& lengths);
-  TermId format_term(const JsonValue& schema, const std::vector<std::vector<std::string>>& formats,
-                     std::pair<uint64_t, uint64_t>& lengths);
+  const Pattern& pattern_term(const JsonValue& schema, std::string_view keyword, const std::string& pattern,
+                              bool search);
+  Pattern format_term(const JsonValue& schema, const std::vector<std::vector<std::string>>& formats);
   TermId string_rule(TermId content);
   TermId any_string();
   TermId any_content();
@@ -131,8 +152,10 @@ class SchemaCompiler {
   const JsonValue* other_members_of(const JsonValue& schema);
   const JsonValue* other_items_of(const JsonValue& schema, size_t& prefix);
   bool name_matches(const JsonValue& schema, const std::string& pattern, const std::string& name);
-  TermId other_names(const std::vector<std::string>& names);
-  TermId other_names_below(const std::vector<std::string>& names, size_t depth);
+  bool text_matches(const std::string& pattern, bool search, const std::string& text);
+  TermId other_names(const Facts& facts, const std::vector<std::string>& names);
+  TermId other_names_below(std::span<const std::string> names, size_t depth);
+  const JsonValue& schema_with(const Facts& facts, std::string_view keyword) const;
 
   TermId mark(std::string_view text) { return automaton_.literal(text); }
   uint64_t count(const JsonValue& schema, std::string_view keyword, const JsonValue& value);
@@ -146,14 +169,18 @@ class SchemaCompiler {
   TermId space_;
   RuleId any_rule_ = UINT32_MAX;
   std::map<Demand, RuleId> rules_;
+  std::set<const JsonValue*> open_here_;  // schemas that led here without a member or an item in between
   std::map<std::string, const JsonValue*> by_uri_;
-  std::unordered_map<const JsonValue*, std::string> base_of_;
-  std::unordered_map<const JsonValue*, std::string> path_of_;
-  std::map<std::pair<std::string, bool>, std::pair<TermId, std::pair<uint64_t, uint64_t>>> patterns_;
+  std::set<std::string> bases_;
+  std::unordered_map<const JsonValue*, Where> where_;
+  std::map<std::pair<std::string, bool>, Pattern> patterns_;
+  std::map<std::pair<std::string, bool>, Automaton> matchers_;  // of texts that are at hand
   std::map<std::pair<std::string, std::string>, bool> name_matches_;
+  std::map<std::pair<const JsonValue*, const JsonValue*>, bool> checked_;   // value, schema → valid
+  std::map<std::pair<const JsonValue*, const JsonValue*>, bool> disjoint_;  // answers of surely_disjoint()
   const JsonValue* values_from_ = nullptr;  // the enum that the values being checked come from: no need to look there
   bool ref_stands_alone_ = false;           // drafts up to 7: what stands beside a $ref is ignored
-  int depth_ = 0, emptiness_budget_ = 20000, disjoint_nesting_ = 0;
+  int depth_ = 0, emptiness_budget_ = 0, disjoint_nesting_ = 0;
 };
 
 /// The items of a keyword that this grammar knows, and what kind of value it asks for.

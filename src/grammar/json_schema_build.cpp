@@ -1,6 +1,7 @@
 // Facts → terms: types, constants, numbers, strings, and the rules that tie them together.
 
 #include <algorithm>
+#include <tuple>
 
 #include <fmt/format.h>
 
@@ -14,6 +15,7 @@ namespace {
 
 using Type = JsonValue::Type;
 constexpr int kDeepestSchema = 400;
+constexpr uint64_t kRuleSteps = 50;  // what a rule costs, beside its terms
 
 uint64_t stable_name(std::string_view name) {
   uint64_t h = 0xCBF29CE484222325;
@@ -46,7 +48,7 @@ TermId SchemaCompiler::compile() {
       refuse(root_, "$schema", fmt::format("the dialect '{}' is not known here", draft->text));
     }
   }
-  index(root_, "", "", true);
+  index(root_, {nullptr, {}, 0, new_base("")}, true);
   TermId value = value_of({{&root_, true}});
   return automaton_.cat({space_, value, space_});
 }
@@ -63,6 +65,7 @@ TermId SchemaCompiler::value_of(Demand demand) {
   if (++depth_ > kDeepestSchema) {
     refuse(*demand[0].schema, "properties", fmt::format("schemas nested more than {} levels deep", kDeepestSchema));
   }
+  automaton_.budget().spend(kRuleSteps + demand.size());
   RuleId rule = automaton_.new_rule(place(*demand[0].schema), true);
   rules_[demand] = rule;
   std::vector<TermId> options;
@@ -75,12 +78,28 @@ TermId SchemaCompiler::value_of(Demand demand) {
              m.name == "$defs" || m.name == "definitions" || m.name == "$schema" || m.name == "$comment";
     });
   };
+  auto here = [&](std::string_view keyword, const JsonValue& next) {
+    if (open_here_.contains(&next)) {
+      refuse(schema, keyword,
+             fmt::format("by way of {} it leads back to itself without a member or an item in between, and so says "
+                         "nothing",
+                         place(next)));
+    }
+    options.push_back(value_of({{&next, true}}));
+  };
   if (alone("$ref") && schema.find("$ref")->is(Type::String)) {
-    options.push_back(value_of({{resolve(schema, schema.find("$ref")->text, "$ref"), true}}));
+    open_here_.insert(&schema);
+    here("$ref", *resolve(schema, schema.find("$ref")->text, "$ref"));
+    open_here_.erase(&schema);
   } else if (alone("anyOf") && schema.find("anyOf")->is(Type::Array)) {
-    for (const JsonValue& s : schema.find("anyOf")->items) options.push_back(value_of({{&s, true}}));
+    open_here_.insert(&schema);
+    for (const JsonValue& s : schema.find("anyOf")->items) here("anyOf", s);
+    open_here_.erase(&schema);
   } else {
+    std::set<const JsonValue*> above;
+    above.swap(open_here_);
     for (const Facts& facts : expand(demand)) options.push_back(build(facts));
+    above.swap(open_here_);
   }
   TermId body = automaton_.alt(options);
   automaton_.define(rule, body);
@@ -182,6 +201,7 @@ std::optional<std::vector<const JsonValue*>> SchemaCompiler::listed_values(const
 }
 
 TermId SchemaCompiler::build(const Facts& facts) {
+  automaton_.budget().spend(facts.size() + 1);
   if (auto values = listed_values(facts)) {
     std::vector<TermId> options;
     auto from = std::find_if(facts.begin(), facts.end(), [](const Fact& fact) {
@@ -287,6 +307,7 @@ TermId SchemaCompiler::build_number(const Facts& facts, bool integer, bool no_in
   NumberRange range;
   range.integer = integer;
   std::vector<TermId> multiples, excluded;
+  bool exponents = true;  // the excluded terms hold all their numbers that are written with an exponent
   auto exactly = [&](const Decimal& d) {
     NumberRange only;
     only.low = only.high = Bound{d, false};
@@ -324,6 +345,7 @@ TermId SchemaCompiler::build_number(const Facts& facts, bool integer, bool no_in
         if (divisor.is_zero() || divisor.negative) malformed(s, k, "a number above 0");
         try {
           (holds ? multiples : excluded).push_back(multiple_term(automaton_, divisor));
+          exponents &= holds || multiples_have_exponents(divisor);
         } catch (const Error& e) {
           refuse(s, k, e.what());
         }
@@ -344,6 +366,8 @@ TermId SchemaCompiler::build_number(const Facts& facts, bool integer, bool no_in
   std::vector<TermId> all = multiples;
   all.push_back(number_term(automaton_, range));
   for (TermId t : excluded) all.push_back(automaton_.negate(t));
+  // A term need not list every spelling of its numbers, so what it does not list may be excluded as well.
+  if (!excluded.empty()) all.push_back(complete_spellings(automaton_, exponents));
   TermId term = automaton_.both(all);
   RuleId rule = automaton_.new_rule("number", true, automaton_.term(term).stable);
   automaton_.define(rule, term);
@@ -406,17 +430,34 @@ std::pair<uint64_t, uint64_t> lengths_of(const RegexNode& node) {
   return out;
 }
 
+// Whether the expression, anchors aside, is one character repeated.
+bool repeats_one_character(const RegexNode& node) {
+  if (node.kind == RegexNode::Kind::Repeat) return lengths_of(node.children[0]) == std::pair<uint64_t, uint64_t>(1, 1);
+  if (node.kind != RegexNode::Kind::Cat) return false;
+  const RegexNode* only = nullptr;
+  for (const RegexNode& child : node.children) {
+    if (child.kind == RegexNode::Kind::Start || child.kind == RegexNode::Kind::End) continue;
+    if (only != nullptr) return false;
+    only = &child;
+  }
+  return only != nullptr && repeats_one_character(*only);
+}
+
 }  // namespace
 
-TermId SchemaCompiler::pattern_term(const JsonValue& schema, std::string_view keyword, const std::string& pattern,
-                                    bool search, std::pair<uint64_t, uint64_t>& lengths) {
-  auto [at, added] =
-      patterns_.try_emplace({pattern, search}, std::pair(kNone, std::pair<uint64_t, uint64_t>{0, kUnbounded}));
+const Pattern& SchemaCompiler::pattern_term(const JsonValue& schema, std::string_view keyword,
+                                            const std::string& pattern, bool search) {
+  auto [at, added] = patterns_.try_emplace({pattern, search});
   if (added) {
     try {
       RegexNode regex = parse_regex(pattern, RegexDialect::Ecma);
-      at->second.first = search ? search_term(chars_, regex, spelling_) : full_match_term(chars_, regex, spelling_);
-      if (!search || is_anchored(regex)) at->second.second = lengths_of(regex);
+      Pattern& made = at->second;
+      made.term = search ? search_term(chars_, regex, spelling_) : full_match_term(chars_, regex, spelling_);
+      if (!search || is_anchored(regex)) {
+        std::tie(made.shortest, made.longest) = lengths_of(regex);
+        made.counts = repeats_one_character(regex) && automaton_.term(made.term).kind == Automaton::Kind::Repeat &&
+                      automaton_.bounds(made.term) == std::pair(made.shortest, made.longest);
+      }
     } catch (const Error& e) {
       patterns_.erase(at);
       if (e.kind() == ErrorKind::InvalidArgument) {
@@ -425,32 +466,33 @@ TermId SchemaCompiler::pattern_term(const JsonValue& schema, std::string_view ke
       refuse(schema, keyword, e.what());
     }
   }
-  lengths = at->second.second;
-  return at->second.first;
+  return at->second;
 }
 
-TermId SchemaCompiler::format_term(const JsonValue& schema, const FormatRegex& formats,
-                                   std::pair<uint64_t, uint64_t>& lengths) {
+Pattern SchemaCompiler::format_term(const JsonValue& schema, const FormatRegex& formats) {
   std::vector<TermId> options;
-  lengths = {kUnbounded, 0};
+  Pattern any{kNone, kUnbounded, 0, false};
   for (const auto& together : formats) {
     std::vector<TermId> parts;
-    std::pair<uint64_t, uint64_t> all{0, kUnbounded};
+    Pattern all;
     for (const std::string& regex : together) {
-      std::pair<uint64_t, uint64_t> range;
-      parts.push_back(pattern_term(schema, "format", regex, false, range));
-      all = {std::max(all.first, range.first), std::min(all.second, range.second)};
+      const Pattern& one = pattern_term(schema, "format", regex, false);
+      parts.push_back(one.term);
+      all.shortest = std::max(all.shortest, one.shortest);
+      all.longest = std::min(all.longest, one.longest);
     }
-    lengths = {std::min(lengths.first, all.first), std::max(lengths.second, all.second)};
+    any.shortest = std::min(any.shortest, all.shortest);
+    any.longest = std::max(any.longest, all.longest);
     options.push_back(automaton_.both(parts));
   }
-  return automaton_.alt(options);
+  any.term = automaton_.alt(options);
+  return any;
 }
 
 TermId SchemaCompiler::string_content(const Facts& facts) {
   uint64_t min = 0, max = kUnbounded;
   std::vector<TermId> parts, excluded;
-  std::vector<std::pair<uint64_t, uint64_t>> lengths;
+  Pattern single;  // the last of `parts`
   for (const Fact& fact : facts) {
     if (fact.schema == nullptr) continue;
     const JsonValue& s = *fact.schema;
@@ -468,10 +510,9 @@ TermId SchemaCompiler::string_content(const Facts& facts) {
         }
       } else if (k == "pattern" || k == "format") {
         if (!value.is(Type::String)) malformed(s, k, "a string");
-        std::pair<uint64_t, uint64_t> range;
-        TermId term = kNone;
+        Pattern pattern;
         if (k == "pattern") {
-          term = pattern_term(s, k, value.text, true, range);
+          pattern = pattern_term(s, k, value.text, true);
         } else {
           FormatRegex formats;
           FormatSupport support = find_format(value.text, formats);
@@ -481,13 +522,13 @@ TermId SchemaCompiler::string_content(const Facts& facts) {
             if (!holds) return kNone;
             continue;
           }
-          term = format_term(s, formats, range);
+          pattern = format_term(s, formats);
         }
         if (holds) {
-          parts.push_back(term);
-          lengths.push_back(range);
+          parts.push_back(pattern.term);
+          single = pattern;
         } else {
-          excluded.push_back(term);
+          excluded.push_back(pattern.term);
         }
       } else if (!holds && k == "const" && value.is(Type::String)) {
         excluded.push_back(chars_.text(value.text, spelling_));
@@ -506,13 +547,10 @@ TermId SchemaCompiler::string_content(const Facts& facts) {
   }
   if (parts.size() == 1) {
     // A single pattern often makes the bounds needless, or is a repetition that takes them over.
-    auto [low, high] = lengths[0];
-    if (low >= min && high <= max) bounded = false;
-    const Automaton::Term& t = automaton_.term(parts[0]);
-    if (bounded && t.kind == Automaton::Kind::Repeat && automaton_.bounds(parts[0]) == lengths[0]) {
-      parts[0] = std::max(low, min) > std::min(high, max)
-                     ? kNone
-                     : automaton_.repeat(t.a, std::max(low, min), std::min(high, max));
+    uint64_t low = std::max(single.shortest, min), high = std::min(single.longest, max);
+    if (low == single.shortest && high == single.longest) bounded = false;
+    if (bounded && single.counts) {
+      parts[0] = low > high ? kNone : automaton_.repeat(automaton_.term(single.term).a, low, high);
       bounded = false;
     }
   }

@@ -1,6 +1,7 @@
 // Validation of a value that is at hand: for the values of enum and const, which other keywords may rule out.
 
 #include <algorithm>
+#include <utility>
 
 #include "grammar/json_formats.h"
 #include "grammar/json_schema.h"
@@ -43,7 +44,23 @@ bool multiple(const Decimal& value, const Decimal& divisor) {
 
 }  // namespace
 
+// Schemas refer to each other in many ways: what was asked of a value once is remembered. Not for longer than a
+// question from outside takes, since the value may be gone then.
 bool SchemaCompiler::valid(const JsonValue& value, const JsonValue& schema, int depth) {
+  if (depth == 0) {
+    auto outer = std::exchange(checked_, {});
+    bool result = check(value, schema, depth);
+    checked_ = std::move(outer);
+    return result;
+  }
+  if (schema.is(Type::Boolean)) return schema.boolean;
+  std::pair<const JsonValue*, const JsonValue*> question{&value, &schema};
+  if (auto known = checked_.find(question); known != checked_.end()) return known->second;
+  return checked_[question] = check(value, schema, depth);
+}
+
+bool SchemaCompiler::check(const JsonValue& value, const JsonValue& schema, int depth) {
+  automaton_.budget().spend(schema.members.size() + 1);
   if (depth > kDeepestCheck) refuse(schema, "$ref", "it goes round in a circle");
   if (schema.is(Type::Boolean)) return schema.boolean;
   const JsonValue* ref = member_if(schema, "$ref", Type::String);
@@ -72,8 +89,10 @@ bool SchemaCompiler::violates(const JsonValue& value, const JsonValue& schema, s
     return next != nullptr && !valid(value, *next, depth);
   }
   if (k == "const") return !equal(value, arg);
-  if (k == "enum")
+  if (k == "enum") {
+    automaton_.budget().spend(arg.items.size() / 4);
     return std::none_of(arg.items.begin(), arg.items.end(), [&](const JsonValue& v) { return equal(v, value); });
+  }
   if (k == "type") {
     bool integer = false;
     unsigned types = named_types(schema, arg, integer);
@@ -103,9 +122,7 @@ bool SchemaCompiler::violates(const JsonValue& value, const JsonValue& schema, s
     FormatRegex formats;
     if (k == "format" && find_format(arg.text, formats) == FormatSupport::Known) {
       return std::none_of(formats.begin(), formats.end(), [&](const auto& together) {
-        return all(together, [&](const std::string& regex) {
-          return regex_matches(parse_regex(regex, RegexDialect::Ecma), value.text, false);
-        });
+        return all(together, [&](const std::string& regex) { return text_matches(regex, false, value.text); });
       });
     }
   } else if (value.is(Type::Array)) {
@@ -157,6 +174,25 @@ bool SchemaCompiler::violates(const JsonValue& value, const JsonValue& schema, s
     }
   }
   return false;
+}
+
+// By an automaton that is kept: names and values are many, patterns few.
+bool SchemaCompiler::text_matches(const std::string& pattern, bool search, const std::string& text) {
+  auto at = matchers_.find({pattern, search});
+  if (at == matchers_.end()) {
+    const RegexNode regex = parse_regex(pattern, RegexDialect::Ecma);
+    Automaton a;
+    CharTerms chars(a);
+    a.finish(search ? search_term(chars, regex, Spelling::Plain) : full_match_term(chars, regex, Spelling::Plain));
+    at = matchers_.emplace(std::pair(pattern, search), std::move(a)).first;
+    automaton_.budget().spend(at->second.num_terms());
+  }
+  Automaton& a = at->second;
+  size_t terms = a.num_terms();
+  StateId state = a.start();
+  for (char c : text) state = a.next(state, static_cast<uint8_t>(c));
+  automaton_.budget().spend((a.num_terms() - terms) * 4 + text.size() / 16 + 1);
+  return a.accepts(state);
 }
 
 bool SchemaCompiler::valid(const JsonValue& value, const Facts& facts) {

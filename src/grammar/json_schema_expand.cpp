@@ -25,6 +25,10 @@ constexpr std::array kChoosing = {
     "$ref",        "allOf", "anyOf", "oneOf", "not", "if", "then", "else", "dependentRequired", "dependentSchemas",
     "dependencies"};
 
+// Those that a message names as what makes many cases, the likeliest first.
+constexpr std::array kMultiplying = {"oneOf",        "anyOf", "if",         "dependentSchemas", "dependentRequired",
+                                     "dependencies", "allOf", "properties", "required"};
+
 template <size_t n>
 bool in(const std::array<const char*, n>& list, std::string_view name) {
   return std::any_of(list.begin(), list.end(), [&](const char* item) { return name == item; });
@@ -36,6 +40,8 @@ std::vector<Facts> SchemaCompiler::expand(const Demand& demand) {
   std::vector<Branch> open;
   std::vector<Facts> done;
   open.push_back({std::vector<Literal>(demand.rbegin(), demand.rend()), {}, {}});
+  const JsonValue* chooses = demand.empty() ? nullptr : demand[0].schema;  // the schema that multiplies cases the most
+  size_t most_ways = 1;
   while (!open.empty()) {
     Branch branch = std::move(open.back());
     open.pop_back();
@@ -43,10 +49,7 @@ std::vector<Facts> SchemaCompiler::expand(const Demand& demand) {
       done.push_back(std::move(branch.facts));
       continue;
     }
-    if (open.size() + done.size() > kMostBranches) {
-      refuse(*demand[0].schema, "anyOf",
-             fmt::format("together with other keywords it makes more than {} cases", kMostBranches));
-    }
+    automaton_.budget().spend(1 + branch.open.size() + branch.seen.size() + branch.facts.size());
     Literal literal = branch.open.back();
     branch.open.pop_back();
     auto seen = [&](Literal l) { return std::find(branch.seen.begin(), branch.seen.end(), l) != branch.seen.end(); };
@@ -68,13 +71,32 @@ std::vector<Facts> SchemaCompiler::expand(const Demand& demand) {
       continue;
     }
     if (!schema.is(Type::Object)) malformed(schema, "", "a schema: an object, true or false");
+    size_t before = open.size();
     if (literal.holds) {
       expand_holding(schema, std::move(branch), open);
     } else {
       expand_failing(schema, std::move(branch), open);
     }
+    if (open.size() > before + most_ways) {
+      most_ways = open.size() - before;
+      chooses = &schema;
+    }
+    if (open.size() + done.size() > kMostBranches) {
+      auto chosen = std::find_if(kMultiplying.begin(), kMultiplying.end(),
+                                 [&](const char* keyword) { return chooses->find(keyword) != nullptr; });
+      refuse_cases(*chooses, chosen != kMultiplying.end() ? *chosen : "not");
+    }
   }
   return done;
+}
+
+void SchemaCompiler::refuse_cases(const JsonValue& schema, std::string_view keyword) const {
+  refuse(
+      schema, keyword,
+      fmt::format("together with other keywords it makes more than {} cases{}", kMostBranches,
+                  keyword == "oneOf" ? "; give each alternative a type of its own, or a required member with a const "
+                                       "of its own, or write anyOf"
+                                     : ""));
 }
 
 void SchemaCompiler::expand_holding(const JsonValue& schema, Branch branch, std::vector<Branch>& open) {
@@ -97,18 +119,16 @@ void SchemaCompiler::expand_holding(const JsonValue& schema, Branch branch, std:
 
   // Each choice multiplies the branches that there are.
   std::vector<Branch> branches = {std::move(branch)};
-  auto choose = [&](const std::vector<Branch>& options) {
+  auto choose = [&](std::string_view keyword, const std::vector<Branch>& options) {
     std::vector<Branch> next;
     for (const Branch& b : branches) {
       for (const Branch& option : options) {
         Branch both = b;
         both.open.insert(both.open.end(), option.open.begin(), option.open.end());
         both.facts.insert(both.facts.end(), option.facts.begin(), option.facts.end());
+        automaton_.budget().spend(1 + both.open.size() + both.facts.size());
         next.push_back(std::move(both));
-        if (next.size() > kMostBranches) {
-          refuse(schema, "anyOf",
-                 fmt::format("together with other keywords it makes more than {} cases", kMostBranches));
-        }
+        if (next.size() > kMostBranches) refuse_cases(schema, keyword);
       }
     }
     branches = std::move(next);
@@ -116,19 +136,18 @@ void SchemaCompiler::expand_holding(const JsonValue& schema, Branch branch, std:
   if (const JsonValue* any = member_if(schema, "anyOf", Type::Array)) {
     std::vector<Branch> options;
     for (const JsonValue& s : any->items) options.push_back({{{&s, true}}, {}, {}});
-    choose(options);
+    choose("anyOf", options);
   }
   if (const JsonValue* one = member_if(schema, "oneOf", Type::Array)) {
     std::vector<Branch> options;
-    for (const JsonValue& s : one->items) {
+    std::vector<std::vector<const JsonValue*>> others = overlaps(one->items);
+    for (size_t i = 0; i < others.size(); ++i) {
       Branch option;
-      for (const JsonValue& other : one->items) {
-        if (&other != &s && !surely_disjoint(s, other)) option.open.push_back({&other, false});
-      }
-      option.open.push_back({&s, true});
+      for (const JsonValue* other : others[i]) option.open.push_back({other, false});
+      option.open.push_back({&one->items[i], true});
       options.push_back(std::move(option));
     }
-    choose(options);
+    choose("oneOf", options);
   }
   const JsonValue* then = schema.find("then");
   const JsonValue* otherwise = schema.find("else");
@@ -137,7 +156,7 @@ void SchemaCompiler::expand_holding(const JsonValue& schema, Branch branch, std:
     Branch yes{{{condition, true}}, {}, {}}, no{{{condition, false}}, {}, {}};
     if (then != nullptr) yes.open.push_back({then, true});
     if (otherwise != nullptr) no.open.push_back({otherwise, true});
-    choose({yes, no});
+    choose("if", {yes, no});
   }
   for (std::string_view keyword : {"dependentRequired", "dependentSchemas", "dependencies"}) {
     const JsonValue* map = member_if(schema, keyword, Type::Object);
@@ -151,7 +170,7 @@ void SchemaCompiler::expand_holding(const JsonValue& schema, Branch branch, std:
       } else {
         present.open.push_back({&value, true});
       }
-      choose({absent, present});
+      choose(keyword, {absent, present});
     }
   }
   for (size_t i = branches.size(); i-- > 0;) open.push_back(std::move(branches[i]));
@@ -216,13 +235,112 @@ void SchemaCompiler::expand_failing(const JsonValue& schema, Branch branch, std:
   }
 }
 
+// What can be read off a schema at once.
+struct SchemaCompiler::Outline {
+  unsigned types = kAllTypes;  // an instance is of one of these
+  std::set<std::string_view> required;
+  std::map<std::string_view, std::vector<std::string_view>> listed;  // member → the strings that it may be
+
+  /// The strings that the member must be one of, since it must be there; null if it is free.
+  const std::vector<std::string_view>* tag(std::string_view name) const {
+    auto at = listed.find(name);
+    return at != listed.end() && required.contains(name) ? &at->second : nullptr;
+  }
+};
+
+void SchemaCompiler::outline(const JsonValue& schema, Outline& out, int depth) {
+  constexpr int kDeepestOutline = 8;
+  if (depth > kDeepestOutline || !schema.is(Type::Object)) return;
+  automaton_.budget().spend(schema.members.size() + 1);
+  if (const JsonValue* ref = member_if(schema, "$ref", Type::String)) {
+    outline(*resolve(schema, ref->text, "$ref"), out, depth + 1);
+    if (ref_stands_alone_) return;
+  }
+  bool integer = false, no_integer = false;
+  out.types &= types_of({{Fact::Kind::All, &schema, {}, {}, 0}}, integer, no_integer);
+  if (const JsonValue* all = member_if(schema, "allOf", Type::Array)) {
+    for (const JsonValue& s : all->items) outline(s, out, depth + 1);
+  }
+  if (const JsonValue* list = member_if(schema, "required", Type::Array)) {
+    for (const JsonValue& name : list->items) out.required.insert(name.text);
+  }
+  const JsonValue* properties = member_if(schema, "properties", Type::Object);
+  if (properties == nullptr) return;
+  for (const auto& [name, member] : properties->members) {
+    if (ref_stands_alone_ && member.find("$ref") != nullptr) continue;
+    const JsonValue* only = member_if(member, "const", Type::String);
+    const JsonValue* list = member_if(member, "enum", Type::Array);
+    std::vector<std::string_view> values;
+    if (only != nullptr) {
+      values.push_back(only->text);
+    } else if (list != nullptr && std::all_of(list->items.begin(), list->items.end(),
+                                              [](const JsonValue& v) { return v.is(Type::String); })) {
+      for (const JsonValue& v : list->items) values.push_back(v.text);
+    } else {
+      continue;
+    }
+    out.listed.try_emplace(name, std::move(values));
+  }
+}
+
+// Most oneOfs tell their alternatives apart by a type or by a member that names the alternative, which takes one look
+// at each. Only those that share a type, and the value of such a member, are asked about in pairs.
+std::vector<std::vector<const JsonValue*>> SchemaCompiler::overlaps(const std::vector<JsonValue>& schemas) {
+  std::vector<Outline> outlines(schemas.size());
+  for (size_t i = 0; i < schemas.size(); ++i) outline(schemas[i], outlines[i], 0);
+  std::set<std::pair<size_t, size_t>> pairs;
+  auto all_pairs = [&](const std::vector<size_t>& group) {
+    automaton_.budget().spend(group.size() * group.size() / 2);
+    for (size_t i = 0; i < group.size(); ++i) {
+      for (size_t j = i + 1; j < group.size(); ++j) pairs.emplace(group[i], group[j]);
+    }
+  };
+  for (unsigned type = kNull; type <= kObject; type *= 2) {
+    std::vector<size_t> group;
+    for (size_t i = 0; i < schemas.size(); ++i) {
+      if ((outlines[i].types & type) != 0) group.push_back(i);
+    }
+    if (group.size() < 2) continue;
+    std::map<std::string_view, std::vector<size_t>> best;  // of the member with the most values: value → alternatives
+    if (type == kObject) {
+      for (const auto& [name, values] : outlines[group[0]].listed) {
+        std::map<std::string_view, std::vector<size_t>> by_value;
+        bool everywhere = true;
+        for (size_t i : group) {
+          const std::vector<std::string_view>* tag = outlines[i].tag(name);
+          everywhere = tag != nullptr;
+          if (!everywhere) break;
+          automaton_.budget().spend(tag->size());
+          for (std::string_view value : *tag) by_value[value].push_back(i);
+        }
+        if (everywhere && by_value.size() > best.size()) best.swap(by_value);
+      }
+    }
+    if (best.empty()) all_pairs(group);
+    for (const auto& [value, same] : best) all_pairs(same);
+  }
+  std::vector<std::vector<const JsonValue*>> out(schemas.size());
+  for (auto [i, j] : pairs) {
+    if (surely_disjoint(schemas[i], schemas[j])) continue;
+    out[i].push_back(&schemas[j]);
+    out[j].push_back(&schemas[i]);
+  }
+  return out;
+}
+
 // Expanding a oneOf asks this, and this expands: a recursive schema would go on for ever.
 bool SchemaCompiler::surely_disjoint(const JsonValue& a, const JsonValue& b) {
   constexpr int kDeepestNesting = 3;
+  constexpr int kQuestions = 2000;  // asked to answer one from outside
+  std::pair<const JsonValue*, const JsonValue*> pair = std::minmax(&a, &b);
+  if (auto known = disjoint_.find(pair); known != disjoint_.end()) return known->second;
   if (disjoint_nesting_ >= kDeepestNesting) return false;
+  if (disjoint_nesting_ == 0) emptiness_budget_ = kQuestions;
   ++disjoint_nesting_;
   bool empty = surely_empty(Demand{{&a, true}, {&b, true}}, 3);
   --disjoint_nesting_;
+  // Inside of another question a "no" may mean that it was nested too deep.
+  if (empty || disjoint_nesting_ == 0) disjoint_[pair] = empty;
   return empty;
 }
 

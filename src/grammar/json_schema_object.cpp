@@ -14,6 +14,8 @@ namespace {
 using Type = JsonValue::Type;
 constexpr size_t kMostPatterns = 6;       // patternProperties at one place: each set of them is a case
 constexpr uint64_t kMostCounted = 20000;  // rules made to count members
+constexpr size_t kLongestName = 1000;     // bytes, where all other names are allowed: a level of their trie each
+constexpr size_t kMostOptional = 3900;    // members in a row that may be left out: each calls the rule of the next
 constexpr size_t kMostInterleaved = 600;  // states of an object whose members come in several orders
 
 const JsonValue& never() {
@@ -41,17 +43,24 @@ struct SchemaCompiler::Members {
   std::vector<std::vector<Member>> chains;
   TermId other = kNone;  // any other member
   uint64_t min = 0, max = kUnbounded;
-  const JsonValue* schema = nullptr;  // for messages
+  const Facts* facts = nullptr;  // for messages
 };
 
 bool SchemaCompiler::name_matches(const JsonValue& schema, const std::string& pattern, const std::string& name) {
   auto [at, added] = name_matches_.try_emplace({pattern, name}, false);
   if (added) {
-    std::pair<uint64_t, uint64_t> lengths;
-    pattern_term(schema, "patternProperties", pattern, true, lengths);  // complains with the place
-    at->second = regex_matches(parse_regex(pattern, RegexDialect::Ecma), name, true);
+    pattern_term(schema, "patternProperties", pattern, true);  // complains with the place
+    at->second = text_matches(pattern, true, name);
   }
   return at->second;
+}
+
+// The schema that says `keyword`, for messages.
+const JsonValue& SchemaCompiler::schema_with(const Facts& facts, std::string_view keyword) const {
+  for (const Fact& fact : facts) {
+    if (fact.schema != nullptr && fact.schema->find(keyword) != nullptr) return *fact.schema;
+  }
+  return !facts.empty() && facts.front().schema != nullptr ? *facts.front().schema : root_;
 }
 
 // The schema of members that `properties` and patternProperties do not name; null: they are free.
@@ -72,6 +81,7 @@ const JsonValue* SchemaCompiler::other_members_of(const JsonValue& schema) {
 // What the value of the member `name` must satisfy, if there is one.
 Demand SchemaCompiler::member_demand(const Facts& facts, const std::string& name) {
   Demand demand;
+  automaton_.budget().spend(facts.size() + 1);
   for (const Fact& fact : facts) {
     if (fact.kind == Fact::Kind::Present && fact.name == name) {
       demand.insert(demand.end(), fact.demand.begin(), fact.demand.end());
@@ -106,6 +116,7 @@ Demand SchemaCompiler::member_demand(const Facts& facts, const std::string& name
 
 TermId SchemaCompiler::build_object(const Facts& facts) {
   Members members;
+  std::string_view min_keyword = "minProperties";
   std::vector<std::vector<std::string>> chains;
   std::set<std::string> known, required;
   for (const Fact& fact : facts) {
@@ -118,6 +129,7 @@ TermId SchemaCompiler::build_object(const Facts& facts) {
         members.max = std::min(members.max, n - 1);
       } else if (fact.name == "maxProperties") {
         members.min = std::max(members.min, count(*fact.schema, fact.name, *value) + 1);
+        min_keyword = "maxProperties";
       } else if (fact.name == "const" || fact.name == "enum") {
         for (const JsonValue& v : fact.name == "const" ? std::vector<JsonValue>{*value} : value->items) {
           if (v.is(Type::Object)) refuse(*fact.schema, fact.name, "an object cannot be excluded under not");
@@ -155,6 +167,21 @@ TermId SchemaCompiler::build_object(const Facts& facts) {
     const JsonValue* list = fact.kind == Fact::Kind::All ? member_if(*fact.schema, "required", Type::Array) : nullptr;
     for (size_t i = 0; list != nullptr && i < list->items.size(); ++i) name_alone(list->items[i].text);
   }
+  // A list of names that there may be: then all of them are known.
+  bool names_listed = false;
+  Demand name_demand;
+  for (const Fact& fact : facts) {
+    const JsonValue* n = fact.kind == Fact::Kind::All ? fact.schema->find("propertyNames") : nullptr;
+    if (n != nullptr) name_demand.push_back({n, true});
+  }
+  if (members.min > 1 && !name_demand.empty()) {
+    if (auto values = finite_values(name_demand)) {
+      names_listed = true;
+      for (const JsonValue* v : *values) {
+        if (v->is(Type::String)) name_alone(v->text);
+      }
+    }
+  }
   std::vector<std::string> names;
   uint64_t needed = 0, listed = 0;
   for (const std::vector<std::string>& chain : chains) {
@@ -174,10 +201,17 @@ TermId SchemaCompiler::build_object(const Facts& facts) {
     }
     if (!list.empty()) members.chains.push_back(std::move(list));
   }
-  members.other = other_member(facts, names);
+  members.other = names_listed ? kNone : other_member(facts, names);
 
   if (members.max < needed) return kNone;
   if (members.min <= needed) members.min = 0;
+  if (members.other != kNone && members.min > needed + 1) {
+    // A text may say one name twice, which is one member.
+    refuse(schema_with(facts, min_keyword), min_keyword,
+           fmt::format("members that are not named could come twice and are counted only up to {} here, one more than "
+                       "are required; name all members under properties, or as an enum under propertyNames",
+                       needed + 1));
+  }
   if (members.other == kNone && members.max >= listed) members.max = kUnbounded;
   if (members.min > members.max) return kNone;
   bool counted = members.min != 0 || members.max != kUnbounded;
@@ -195,7 +229,7 @@ TermId SchemaCompiler::build_object(const Facts& facts) {
     members.chains.pop_back();
   }
   if (members.chains.empty()) members.chains.emplace_back();
-  members.schema = !facts.empty() && facts.front().schema != nullptr ? facts.front().schema : &root_;
+  members.facts = &facts;
   return !counted && members.chains.size() == 1 ? object_term(members) : interleaved_object_term(members);
 }
 
@@ -230,13 +264,12 @@ TermId SchemaCompiler::other_member(const Facts& facts, const std::vector<std::s
     }
     if (is_false(demand)) continue;
     for (size_t i = 0; i < patterns.size(); ++i) {
-      std::pair<uint64_t, uint64_t> lengths;
-      TermId term = pattern_term(*patterns[i].first, "patternProperties", patterns[i].second->name, true, lengths);
+      TermId term = pattern_term(*patterns[i].first, "patternProperties", patterns[i].second->name, true).term;
       parts.push_back((set >> i & 1) != 0 ? term : automaton_.negate(term));
     }
     TermId key;
     if (parts.empty() && name_demand.empty()) {
-      key = other_names(names);
+      key = other_names(facts, names);
     } else {
       if (!name_demand.empty()) parts.push_back(name_content(name_demand));
       for (const std::string& name : names) parts.push_back(automaton_.negate(chars_.text(name, spelling_)));
@@ -249,14 +282,25 @@ TermId SchemaCompiler::other_member(const Facts& facts, const std::vector<std::s
 }
 
 // Any string but these: along their trie every other character leads out of it.
-TermId SchemaCompiler::other_names(const std::vector<std::string>& names) {
+TermId SchemaCompiler::other_names(const Facts& facts, const std::vector<std::string>& names) {
   if (names.empty()) return any_string();
+  for (const std::string& name : names) {
+    if (name.size() <= kLongestName) continue;
+    std::string why = fmt::format("a name has {} bytes; beside members that are not named at most {} are taken",
+                                  name.size(), kLongestName);
+    for (const Fact& fact : facts) {
+      const JsonValue* named = fact.schema != nullptr ? member_if(*fact.schema, "properties", Type::Object) : nullptr;
+      const JsonValue* member = named != nullptr ? named->find(name) : nullptr;
+      if (member != nullptr) refuse(*fact.schema, "properties", fmt::format("{}: {}", place(*member), why));
+    }
+    refuse(schema_with(facts, "required"), "required", why);
+  }
   std::vector<std::string> sorted = names;
   std::sort(sorted.begin(), sorted.end());
   return string_rule(other_names_below(sorted, 0));
 }
 
-TermId SchemaCompiler::other_names_below(const std::vector<std::string>& names, size_t depth) {
+TermId SchemaCompiler::other_names_below(std::span<const std::string> names, size_t depth) {
   TermId any = automaton_.star(chars_.of(CharSet::all(), spelling_));
   std::vector<TermId> options;
   CharSet taken;
@@ -268,11 +312,9 @@ TermId SchemaCompiler::other_names_below(const std::vector<std::string>& names, 
       continue;
     }
     Utf8Char c = decode_utf8(names[i], depth);
-    std::vector<std::string> below;
-    for (; i < names.size() && names[i].compare(depth, c.size, names[i], depth, c.size) == 0; ++i) {
-      if (names[i].size() == depth || decode_utf8(names[i], depth).code != c.code) break;
-      below.push_back(names[i]);
-    }
+    size_t first = i;
+    while (i < names.size() && names[i].compare(depth, c.size, names[first], depth, c.size) == 0) ++i;
+    std::span<const std::string> below = names.subspan(first, i - first);
     taken = taken | CharSet::of(c.code);
     options.push_back(
         automaton_.cat(chars_.of(CharSet::of(c.code), spelling_), other_names_below(below, depth + c.size)));
@@ -287,6 +329,14 @@ TermId SchemaCompiler::other_names_below(const std::vector<std::string>& names, 
 TermId SchemaCompiler::object_term(const Members& m) {
   const std::vector<Members::Member>& list = m.chains[0];
   size_t n = list.size();
+  size_t optional = 0;
+  for (const Members::Member& member : list) {
+    optional = member.required ? 0 : optional + 1;
+    if (optional <= kMostOptional) continue;
+    refuse(schema_with(*m.facts, "properties"), "properties",
+           fmt::format("more than {} members in a row that may be left out; list some of them in required",
+                       kMostOptional));
+  }
   TermId comma = automaton_.cat(mark(","), space_), close = mark("}");
   std::vector<RuleId> rest(n + 1), next(n + 1);
   for (size_t i = 0; i <= n; ++i) {
@@ -338,8 +388,8 @@ TermId SchemaCompiler::interleaved_object_term(const Members& m) {
   if (m.other == kNone) cap = std::min<uint64_t>(cap, most);
   cap = std::max<uint64_t>(cap, 1);
   if (cap > kMostCounted || (cap + 1) * states > kMostCounted || (cap + 1) * states * (most + 1) > 50 * kMostCounted) {
-    refuse(*m.schema, m.max != kUnbounded ? "maxProperties" : "minProperties",
-           "with so many members the count needs too many states");
+    std::string_view keyword = m.max != kUnbounded ? "maxProperties" : "minProperties";
+    refuse(schema_with(*m.facts, keyword), keyword, "with so many members the count needs too many states");
   }
   std::vector<std::vector<RuleId>> rest(states);
   for (auto& row : rest) {

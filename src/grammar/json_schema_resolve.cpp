@@ -61,6 +61,17 @@ std::string join_uri(const std::string& base, const std::string& reference) {
   return stem.substr(0, last + 1) + reference;
 }
 
+constexpr size_t kLongestName = 80;  // bytes of a name in a message
+constexpr size_t kMostNames = 40;    // in the place that a message names
+
+// Its beginning, in whole characters.
+std::string shortened(std::string_view name) {
+  if (name.size() <= kLongestName) return std::string(name);
+  size_t n = kLongestName;
+  while (n > 0 && (static_cast<unsigned char>(name[n]) & 0xC0) == 0x80) --n;
+  return std::string(name.substr(0, n)) + "…";
+}
+
 std::string strip_fragment(std::string uri) {
   if (uri.ends_with('#')) uri.pop_back();
   return uri;
@@ -74,47 +85,49 @@ const JsonValue* member_if(const JsonValue& schema, std::string_view name, JsonV
 }
 
 // Not everything that looks like a schema is one: an enum may hold {"$id": …}. Only places where schemas stand count.
-void SchemaCompiler::index(const JsonValue& value, const std::string& outer, const std::string& path, bool is_schema) {
-  path_of_[&value] = path;
-  std::string base = outer;
+void SchemaCompiler::index(const JsonValue& value, Where where, bool is_schema) {
+  const std::string& outer = *where.base;
   if (is_schema && value.is(Type::Object)) {
     for (std::string_view key : {"$id", "id"}) {
       const JsonValue* id = member_if(value, key, Type::String);
       if (id == nullptr || (key == "id" && id->text.starts_with('#'))) continue;
-      base = join_uri(outer, id->text);
-      by_uri_.try_emplace(strip_fragment(base), &value);
+      where.base = new_base(join_uri(outer, id->text));
+      by_uri_.try_emplace(strip_fragment(*where.base), &value);
     }
     for (std::string_view key : {"$anchor", "$dynamicAnchor"}) {
       if (const JsonValue* anchor = member_if(value, key, Type::String)) {
-        by_uri_.try_emplace(base.substr(0, base.find('#')) + "#" + anchor->text, &value);
+        by_uri_.try_emplace(*new_base(where.base->substr(0, where.base->find('#')) + "#" + anchor->text), &value);
       }
     }
     if (const JsonValue* id = member_if(value, "id", Type::String); id != nullptr && id->text.starts_with('#')) {
-      by_uri_.try_emplace(base.substr(0, base.find('#')) + id->text, &value);
+      by_uri_.try_emplace(*new_base(where.base->substr(0, where.base->find('#')) + id->text), &value);
     }
   }
-  base_of_[&value] = base;
-  for (size_t i = 0; i < value.items.size(); ++i) index(value.items[i], base, fmt::format("{}/{}", path, i), is_schema);
+  where_[&value] = where;
+  for (size_t i = 0; i < value.items.size(); ++i) index(value.items[i], {&value, {}, i, where.base}, is_schema);
   for (const auto& [name, member] : value.members) {
     bool data = is_schema && (name == "enum" || name == "const" || name == "default" || name == "examples");
     bool map = is_schema && (name == "properties" || name == "$defs" || name == "definitions" ||
                              name == "patternProperties" || name == "dependentSchemas" || name == "dependencies");
     if (map && member.is(Type::Object)) {
-      path_of_[&member] = path + "/" + name;
-      base_of_[&member] = base;
-      for (const auto& [key, inner] : member.members) {
-        index(inner, base, fmt::format("{}/{}/{}", path, name, escape_pointer(key)), true);
-      }
+      where_[&member] = {&value, name, 0, where.base};
+      for (const auto& [key, inner] : member.members) index(inner, {&member, key, 0, where.base}, true);
     } else {
-      index(member, base, path + "/" + escape_pointer(name), is_schema && !data);
+      index(member, {&value, name, 0, where.base}, is_schema && !data);
     }
   }
 }
 
+const std::string* SchemaCompiler::new_base(std::string uri) {
+  automaton_.budget().spend(uri.size() / 8 + 1);  // each may be as long as all before it
+  return &*bases_.insert(std::move(uri)).first;
+}
+
 const JsonValue* SchemaCompiler::resolve(const JsonValue& schema, const std::string& reference,
                                          std::string_view keyword) {
-  auto base = base_of_.find(&schema);
-  std::string uri = join_uri(base == base_of_.end() ? "" : base->second, reference);
+  auto where = where_.find(&schema);
+  std::string uri = join_uri(where == where_.end() ? "" : *where->second.base, reference);
+  automaton_.budget().spend(uri.size() / 8 + 1);
   size_t hash = uri.find('#');
   std::string document = uri.substr(0, hash);
   std::string fragment = hash == std::string::npos ? "" : decode_percent(uri.substr(hash + 1));
@@ -154,9 +167,22 @@ const JsonValue* SchemaCompiler::resolve(const JsonValue& schema, const std::str
 }
 
 std::string SchemaCompiler::place(const JsonValue& schema, std::string_view keyword) const {
-  auto at = path_of_.find(&schema);
-  std::string path = "#" + (at == path_of_.end() ? std::string() : at->second);
-  if (!keyword.empty()) path += "/" + std::string(keyword);
+  std::vector<std::string> names;
+  if (!keyword.empty()) names.emplace_back(keyword);
+  for (auto at = where_.find(&schema); at != where_.end() && at->second.parent != nullptr;
+       at = where_.find(at->second.parent)) {
+    const Where& w = at->second;
+    names.push_back(w.parent->is(Type::Array) ? std::to_string(w.index) : escape_pointer(shortened(w.name)));
+  }
+  std::string path = "#";
+  for (size_t i = names.size(); i-- > 0;) {
+    if (names.size() > kMostNames && i == names.size() - kMostNames / 2) {
+      path += "/…";
+      i = kMostNames / 2;
+    } else {
+      path += "/" + names[i];
+    }
+  }
   return path;
 }
 

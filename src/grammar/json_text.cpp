@@ -1,6 +1,7 @@
 #include "grammar/json_text.h"
 
 #include <algorithm>
+#include <numeric>
 
 #include <fmt/format.h>
 
@@ -13,6 +14,8 @@ namespace {
 
 constexpr int kDeepestJson = 500;
 constexpr int kLargestExponent = 1000;
+constexpr size_t kMostDigits = 1000;  // of a number that is calculated with
+constexpr size_t kSmallObject = 8;    // members that are searched one by one
 
 class Reader {
  public:
@@ -100,16 +103,26 @@ class Reader {
     return value;
   }
 
+  // Leaves the last of the members of each name, and puts a large object's in order.
   static void drop_repeated(JsonValue& object) {
-    std::vector<std::pair<std::string_view, size_t>> names;
-    for (size_t i = 0; i < object.members.size(); ++i) names.emplace_back(object.members[i].name, i);
-    std::sort(names.begin(), names.end());
-    std::vector<size_t> gone;
-    for (size_t i = 0; i + 1 < names.size(); ++i) {
-      if (names[i].first == names[i + 1].first) gone.push_back(names[i].second);
+    std::vector<JsonMember>& members = object.members;
+    std::vector<uint32_t> order = order_of(members);
+    std::vector<bool> gone(members.size());
+    for (size_t i = 0; i + 1 < order.size(); ++i) gone[order[i]] = members[order[i]].name == members[order[i + 1]].name;
+    if (std::find(gone.begin(), gone.end(), true) != gone.end()) {
+      size_t at = 0;
+      std::erase_if(members, [&](const JsonMember&) { return gone[at++]; });
+      order = order_of(members);
     }
-    std::sort(gone.rbegin(), gone.rend());
-    for (size_t i : gone) object.members.erase(object.members.begin() + static_cast<std::ptrdiff_t>(i));
+    if (members.size() > kSmallObject) object.by_name = std::move(order);
+  }
+
+  static std::vector<uint32_t> order_of(const std::vector<JsonMember>& members) {
+    std::vector<uint32_t> order(members.size());
+    std::iota(order.begin(), order.end(), 0U);
+    std::stable_sort(order.begin(), order.end(),
+                     [&](uint32_t a, uint32_t b) { return members[a].name < members[b].name; });
+    return order;
   }
 
   std::string read_number() {
@@ -209,6 +222,11 @@ class Reader {
 }  // namespace
 
 const JsonValue* JsonValue::find(std::string_view name) const {
+  if (!by_name.empty()) {
+    auto at = std::lower_bound(by_name.begin(), by_name.end(), name,
+                               [&](uint32_t i, std::string_view wanted) { return members[i].name < wanted; });
+    return at != by_name.end() && members[*at].name == name ? &members[*at].value : nullptr;
+  }
   for (const auto& [key, value] : members) {
     if (key == name) return &value;
   }
@@ -239,6 +257,10 @@ Decimal to_decimal(std::string_view number) {
   std::string fraction = point == std::string_view::npos ? "" : std::string(mantissa.substr(point + 1));
   bool zero = whole.find_first_not_of('0') == std::string::npos && fraction.find_first_not_of('0') == std::string::npos;
   if (zero) return {};
+  if (whole.size() + fraction.size() > kMostDigits) {
+    throw Error(ErrorKind::Unsupported,
+                fmt::format("the number {}… has more than {} digits", number.substr(0, 20), kMostDigits));
+  }
   if (exponent > kLargestExponent || exponent < -kLargestExponent) {
     throw Error(ErrorKind::Unsupported,
                 fmt::format("the number {} has an exponent beyond ±{}", number, kLargestExponent));

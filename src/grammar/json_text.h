@@ -17,6 +17,7 @@ struct JsonValue {
   std::string text;                 ///< String: UTF-8; Number: as written
   std::vector<JsonValue> items;     ///< Array
   std::vector<JsonMember> members;  ///< Object; of a name that comes twice the last counts
+  std::vector<uint32_t> by_name;    ///< of a large object: its members in order of their names; else empty
 
   bool is(Type t) const { return type == t; }
   /// The member, or null; null also for what is no object.
@@ -29,7 +30,7 @@ struct JsonMember {
 };
 
 /// Throws InvalidArgument, saying where, for what is not JSON, nested more than 500 levels, or holds half a surrogate
-/// pair.
+/// pair. The members of what it returns may not be added to: find() knows where they are.
 JsonValue parse_json_text(std::string_view text);
 
 /// A decimal number, exact. Trailing zeros of the fraction and leading ones are not kept; zero is not negative.
@@ -43,7 +44,7 @@ struct Decimal {
   bool operator==(const Decimal&) const = default;
 };
 
-/// The value of a JSON number. Throws Unsupported for exponents beyond ±1000.
+/// The value of a JSON number. Throws Unsupported for exponents beyond ±1000 and more than 1000 digits.
 Decimal to_decimal(std::string_view number);
 /// −1, 0, 1.
 int compare(const Decimal& a, const Decimal& b);

@@ -16,7 +16,7 @@ namespace {
 
 constexpr size_t kMostFractionDigits = 20;  // of an integer written with an exponent: 1.25e2
 constexpr int kMostResidues = 4096;
-constexpr int kMostScientificResidues = 128;  // of a multiple that may be written with an exponent
+constexpr int kMostScientificResidues = 128;  // of a multiple that may be written with a fraction and an exponent
 
 // Magnitudes between two bounds, both optional.
 struct Magnitudes {
@@ -63,9 +63,7 @@ class Builder {
     std::vector<TermId> options;
     bool from_zero = !m.low || m.low->value.is_zero();
     if (!m.low || (m.low->value.is_zero() && !m.low->exclusive)) {
-      options.push_back(
-          a_.cat({a_.literal("0"), a_.optional(a_.cat(a_.literal("."), a_.repeat(a_.literal("0"), 1, kUnbounded))),
-                  exponent(std::nullopt, std::nullopt)}));
+      options.push_back(scientific_zero());
     }
     if (m.high && m.high->value.is_zero()) return a_.alt(options);
     TermId mantissa =
@@ -92,11 +90,18 @@ class Builder {
     return a_.alt(options);
   }
 
+  // 0(.0)?e±ddd
+  TermId scientific_zero() {
+    return a_.cat({a_.literal("0"), a_.optional(a_.cat(a_.literal("."), a_.repeat(a_.literal("0"), 1, kUnbounded))),
+                   exponent(std::nullopt, std::nullopt)});
+  }
+
   // Any spelling with an exponent that is an integer for sure: the exponent makes up for the fraction.
   TermId scientific_integer() {
     TermId whole_part = a_.alt({a_.literal("0"), a_.cat(digits('1', '9'), any_digits_)});
     TermId zeros = a_.star(a_.literal("0"));
     std::vector<TermId> options = {
+        scientific_zero(),
         a_.cat({whole_part, a_.optional(a_.cat(a_.literal("."), a_.repeat(a_.literal("0"), 1, kUnbounded))),
                 exponent(0, std::nullopt)})};
     for (size_t n = 1; n <= kMostFractionDigits; ++n) {
@@ -109,7 +114,7 @@ class Builder {
   // d·10^e between whole numbers; the upper one is given.
   TermId round_numbers(const Magnitudes& m) {
     std::vector<TermId> options;
-    if (!m.low || m.low->value.is_zero()) options.push_back(a_.cat(a_.literal("0"), exponent(0, std::nullopt)));
+    if (!m.low || m.low->value.is_zero()) options.push_back(scientific_zero());
     for (char d = '1'; d <= '9'; ++d) {
       std::optional<long> first, last;
       for (size_t e = 0; e < m.high->value.whole.size(); ++e) {
@@ -341,53 +346,98 @@ TermId number_term(Automaton& a, const NumberRange& range) {
 
 namespace {
 
-// Multiples of p / 10^q with an exponent of at least the number of digits after the point. After digits that make the
-// number N of remainder r, f of them behind the point, the value is N · 10^(e−f): whether p divides it · 10^q is told
-// by r and e, and from some e on by r alone, when 10^e holds all of p's factors 2 and 5.
+TermId digit_term(Automaton& a, int d) {
+  return a.byte_range('0' + static_cast<unsigned>(d), '0' + static_cast<unsigned>(d));
+}
+
+// The least e ≥ 0 for which p divides r · 10^e; none if it divides no such number. From there on it divides all.
+std::optional<long> first_multiple(int r, int p) {
+  constexpr long kEnough = 12;  // 10^12 holds all factors 2 and 5 of p ≤ kMostResidues
+  int64_t value = r % p;
+  for (long e = 0; e <= kEnough; ++e) {
+    if (value == 0) return e;
+    value = value * 10 % p;
+  }
+  return std::nullopt;
+}
+
+// Multiples of p / 10^q with an exponent e. After digits that make the number N of remainder r, f of them behind the
+// point, the value is N · 10^(e−f): p must divide N · 10^(e−f+q), which r tells where that power is not negative. It
+// cannot be negative if N's last digit is not 0, so zeros at the fraction's end are not counted.
 TermId scientific_multiple(Automaton& a, int p, size_t q) {
-  auto digit = [&](int d) { return a.byte_range('0' + static_cast<unsigned>(d), '0' + static_cast<unsigned>(d)); };
   std::vector<std::vector<RuleId>> rules(kMostFractionDigits + 1);
   for (size_t f = 0; f <= kMostFractionDigits; ++f) {
     for (int r = 0; r < p; ++r) rules[f].push_back(a.new_rule("multiple", false));
   }
   Builder builder(a);
-  constexpr long kEnough = 8;  // 2^8 > kMostScientificResidues
+  TermId point = a.literal("."), zero = a.literal("0");
   for (size_t f = 0; f <= kMostFractionDigits; ++f) {
     for (int r = 0; r < p; ++r) {
       std::vector<TermId> options, digits;
       for (int d = 0; d < 10; ++d) {
         auto next = static_cast<size_t>((r * 10 + d) % p);
-        if (f == 0) options.push_back(a.cat(digit(d), a.call(rules[0][next])));
-        if (f < kMostFractionDigits) digits.push_back(a.cat(digit(d), a.call(rules[f + 1][next])));
+        if (f == 0) options.push_back(a.cat(digit_term(a, d), a.call(rules[0][next])));
+        if (f < kMostFractionDigits) digits.push_back(a.cat(digit_term(a, d), a.call(rules[f + 1][next])));
       }
       TermId more = a.alt(digits);
-      options.push_back(f == 0 ? a.cat(a.literal("."), more) : more);
-      int64_t value = r;
-      for (size_t i = 0; i < q; ++i) value = value * 10 % p;
-      auto base = static_cast<long>(f);
-      for (long e = 0; e < kEnough; ++e) {
-        if (value == 0) options.push_back(builder.exponent(base + e, base + e));
-        value = value * 10 % p;
+      options.push_back(f == 0 ? a.cat(point, more) : more);
+      if (std::optional<long> e = first_multiple(r, p)) {
+        TermId exponent = builder.exponent(static_cast<long>(f) - static_cast<long>(q) + *e, std::nullopt);
+        TermId zeros = f > 0 ? a.star(zero) : a.optional(a.cat(point, a.repeat(zero, 1, kUnbounded)));
+        options.push_back(a.cat(zeros, exponent));
       }
-      if (value == 0) options.push_back(builder.exponent(base + kEnough, std::nullopt));
       a.define(rules[f][static_cast<size_t>(r)], a.alt(options));
     }
   }
-  std::vector<TermId> starts;
-  for (int d = 0; d < 10; ++d) starts.push_back(a.cat(digit(d), a.call(rules[0][static_cast<size_t>(d % p)])));
+  std::vector<TermId> starts = {builder.scientific_zero()};
+  for (int d = 0; d < 10; ++d) {
+    starts.push_back(a.cat(digit_term(a, d), a.call(rules[0][static_cast<size_t>(d % p)])));
+  }
   return a.alt(starts);
+}
+
+// The same with one digit and no fraction.
+TermId round_multiple(Automaton& a, int p, size_t q) {
+  Builder builder(a);
+  std::vector<TermId> starts = {builder.scientific_zero()};
+  for (int d = 1; d < 10; ++d) {
+    if (std::optional<long> e = first_multiple(d, p)) {
+      starts.push_back(a.cat(digit_term(a, d), builder.exponent(*e - static_cast<long>(q), std::nullopt)));
+    }
+  }
+  return a.alt(starts);
+}
+
+// divisor = p / 10^q. More than kMostResidues if p is very large.
+int numerator(const Decimal& divisor) {
+  std::string digits = divisor.whole + divisor.fraction;
+  digits.erase(0, digits.find_first_not_of('0'));
+  return digits.size() > 9 ? kMostResidues + 1 : std::stoi(digits);
 }
 
 }  // namespace
 
+bool multiples_have_exponents(const Decimal& divisor) { return numerator(divisor) <= kMostScientificResidues; }
+
+TermId complete_spellings(Automaton& a, bool exponents) {
+  TermId digit = a.byte_range('0', '9'), zero = a.literal("0"), first = a.byte_range('1', '9');
+  auto fraction = [&](TermId digits) { return a.optional(a.cat(a.literal("."), digits)); };
+  TermId whole = a.alt({zero, a.cat(first, a.star(digit))});
+  TermId number = a.cat(whole, fraction(a.repeat(digit, 1, kUnbounded)));
+  if (exponents) {
+    Builder builder(a);
+    TermId digits = a.cat(a.repeat(digit, 1, kMostFractionDigits), a.star(zero));
+    number = a.alt({number, builder.scientific_zero(),
+                    a.cat({first, fraction(digits), builder.exponent(std::nullopt, std::nullopt)})});
+  }
+  return a.cat(a.optional(a.literal("-")), number);
+}
+
 TermId multiple_term(Automaton& a, const Decimal& divisor) {
   // value = n · divisor  ⇔  value · 10^q is a whole number and a multiple of p, where divisor = p / 10^q.
-  std::string digits = divisor.whole + divisor.fraction;
-  size_t first = digits.find_first_not_of('0');
-  digits.erase(0, first);
   size_t q = divisor.fraction.size();
-  int p = digits.size() > 9 ? kMostResidues + 1 : std::stoi(digits);
-  if (p * static_cast<int>(q + 1) > kMostResidues) {
+  int p = numerator(divisor);
+  if (p > kMostResidues || static_cast<size_t>(p) * (q + 1) > kMostResidues) {
     throw Error(ErrorKind::Unsupported, fmt::format("a multiple of {}{}{} needs too many states, at most {} are made",
                                                     divisor.whole, q > 0 ? "." : "", divisor.fraction, kMostResidues));
   }
@@ -396,13 +446,13 @@ TermId multiple_term(Automaton& a, const Decimal& divisor) {
   for (size_t place = 0; place <= q; ++place) {
     for (int r = 0; r < p; ++r) {
       uint64_t name = 0x6D756C0000000000ULL + static_cast<uint64_t>(r);
-      for (char c : digits + "/" + std::to_string(q) + "/" + std::to_string(place)) {
+      for (char c : std::to_string(p) + "/" + std::to_string(q) + "/" + std::to_string(place)) {
         name = (name ^ static_cast<unsigned char>(c)) * 0x100000001B3ULL;
       }
       rules[place].push_back(a.new_rule("multiple", false, name | 1));
     }
   }
-  auto digit = [&](int d) { return a.byte_range('0' + static_cast<unsigned>(d), '0' + static_cast<unsigned>(d)); };
+  auto digit = [&](int d) { return digit_term(a, d); };
   TermId zeros = a.star(a.literal("0"));
   // Whether what was read is a multiple if no more digits come: the missing places are zeros.
   auto ends = [&](size_t place, int r) {
@@ -437,7 +487,7 @@ TermId multiple_term(Automaton& a, const Decimal& divisor) {
   // A number: an optional sign, then a digit at least.
   std::vector<TermId> starts;
   for (int d = 0; d < 10; ++d) starts.push_back(a.cat(digit(d), a.call(rules[0][static_cast<size_t>(d % p)])));
-  if (p <= kMostScientificResidues) starts.push_back(scientific_multiple(a, p, q));
+  starts.push_back(p <= kMostScientificResidues ? scientific_multiple(a, p, q) : round_multiple(a, p, q));
   return a.cat(a.optional(a.literal("-")), a.alt(starts));
 }
 

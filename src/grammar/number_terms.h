@@ -26,8 +26,15 @@ struct NumberRange {
 /// bounds, else those with one digit before the point, as programs write them (1.5e+300).
 TermId number_term(Automaton& a, const NumberRange& range);
 
-/// Multiples of `divisor` (> 0), decimals without an exponent and, where its digits are few, with one that makes up for
-/// the fraction (1.5e3). Throws Unsupported if its digits are too many.
+/// Multiples of `divisor` (> 0): every spelling without an exponent; with one, those with one digit before the point,
+/// without a fraction if its digits are many (5e3). Throws Unsupported if they are too many.
 TermId multiple_term(Automaton& a, const Decimal& divisor);
+/// Whether it gives those with a fraction and an exponent, too (2.5e-1).
+bool multiples_have_exponents(const Decimal& divisor);
+
+/// The spellings in which number_term() and multiple_term() give every number that they should, so that in these a
+/// number that they do not give is none of theirs: without an exponent, and with `exponents` also those with one, one
+/// digit before the point and up to 20 after it. The latter asks for multiples_have_exponents().
+TermId complete_spellings(Automaton& a, bool exponents);
 
 }  // namespace sgl::grammar

@@ -22,7 +22,7 @@ from json_schema_suite import ask, other_order, texts
 
 PACKAGE = "jsonschema==4.26.0"
 NAMES = ["a", "ab", "b", "name", "x-1", "é"]
-STRINGS = ["", "a", "ab", "abc", "foo", "xfoo", "é", "日本", "12", "2024-02-30", "2024-02-29", "A\n", "\"q\"", "name", "x-1", "aaaaaa"]
+STRINGS = ["", "a", "ab", "abc", "foo", "xfoo", "é", "日本", "12", "2024-02-30", "2024-02-29", "A\n", "\"q\"", "name", "x-1", "aaaaaa", "abab", "abc", "bcbc", "1f", "aabbcc"]
 NUMBERS = [0, 1, -1, 2, 3, 5, 7, 10, 12, 99, 100, 101, -7, 0.5, 1.5, 2.25, -0.25, 1e3, 12345678901234567890, 3.0, 1e-7, 1e20]
 
 
@@ -51,7 +51,8 @@ def schema(rng, depth):
         if pick() < .4:
             s["maxLength"] = rng.randrange(1, 6)
         if pick() < .4:
-            s["pattern"] = rng.choice(["^a", "o$", "foo|^ab?$", "^[a-z]*$", "^.{2,3}$", "[^a-z]", "^\\d+$", "a.*b", "^(a|b)+$"])
+            s["pattern"] = rng.choice(["^a", "o$", "foo|^ab?$", "^[a-z]*$", "^.{2,3}$", "[^a-z]", "^\\d+$", "a.*b", "^(a|b)+$",
+                                       "^(ab)*$", "^([a-z]{2})*$", "^(a|bc)*$", "^([a-z]{3})+$", "^(a?b?)*$", "^([0-9a-f]{2}){1,3}$"])
         if pick() < .1:
             s["format"] = "date"
         return s

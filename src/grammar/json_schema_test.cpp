@@ -1,0 +1,205 @@
+#include <cstdint>
+#include <cstdlib>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include <sgl/error.h>
+
+#include "grammar/grammar.h"
+
+namespace sgl {
+namespace {
+
+bool matches(const std::string& schema, const std::string& text) {
+  return Grammar({GrammarKind::JsonSchema, schema, {}}, nullptr).matches(text);
+}
+
+// The message of the refusal, or nothing.
+std::string refusal(const std::string& schema) {
+  try {
+    Grammar g({GrammarKind::JsonSchema, schema, {}}, nullptr);
+    return "";
+  } catch (const Error& e) {
+    return e.what();
+  }
+}
+
+bool holds(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
+
+TEST(JsonSchema, LengthBoundsCountCharactersAndNotRepetitions) {
+  const std::string hex = R"({"type":"string","pattern":"^([0-9a-f]{2})*$","maxLength":4})";
+  EXPECT_TRUE(matches(hex, R"("abab")"));
+  EXPECT_FALSE(matches(hex, R"("ababab")"));
+  EXPECT_TRUE(matches(R"({"type":"string","pattern":"^([0-9a-f]{2})*$","minLength":2})", R"("ab")"));
+  const std::string uneven = R"({"type":"string","pattern":"^(a|bc)*$","maxLength":2})";
+  EXPECT_TRUE(matches(uneven, R"("bc")"));
+  EXPECT_TRUE(matches(uneven, R"("aa")"));
+  EXPECT_FALSE(matches(uneven, R"("bcbc")"));
+  const std::string single = R"({"type":"string","pattern":"^[a-f]+$","minLength":2,"maxLength":3})";
+  for (size_t n = 0; n < 6; ++n) EXPECT_EQ(matches(single, '"' + std::string(n, 'a') + '"'), n == 2 || n == 3) << n;
+}
+
+TEST(JsonSchema, LongNamesAreRefusedWhereOthersMayStandBesideThem) {
+  const std::string name(30000, 'a');
+  EXPECT_TRUE(holds(refusal(R"({"properties":{")" + name + R"(":{}}})"), "properties at #/properties"));
+  EXPECT_TRUE(holds(refusal(R"({"required":[")" + name + R"("]})"), "required at #/required"));
+  EXPECT_TRUE(matches(R"({"type":"object","properties":{")" + name + R"(":{}},"additionalProperties":false})",
+                      "{\"" + name + "\":1}"));
+  const std::string shorter(1000, 'a');
+  const std::string open = R"({"type":"object","properties":{")" + shorter + R"(":{"type":"null"}}})";
+  EXPECT_FALSE(matches(open, "{\"" + shorter + "\":1}"));
+  EXPECT_TRUE(matches(open, "{\"" + shorter + "a\":1}"));
+  EXPECT_LT(refusal(R"({"properties":{")" + name + R"(":{"type":"strin"}}})").size(), 500U);
+}
+
+TEST(JsonSchema, DivisorsAndNumbersOfManyDigitsAreRefused) {
+  EXPECT_TRUE(holds(refusal(R"({"multipleOf":3.00000001})"), "multipleOf at #/multipleOf"));
+  EXPECT_FALSE(refusal(R"({"minimum":0.)" + std::string(100000, '1') + "}").empty());
+}
+
+TEST(JsonSchema, ManyWaysToTheSameSchemaAreCheckedOnce) {
+  std::string schema = R"({"const":{"a":1},"properties":{"a":{"$ref":"#/$defs/d0"}},"$defs":{)";
+  for (int i = 0; i < 30; ++i) {
+    const std::string next = R"({"$ref":"#/$defs/d)" + std::to_string(i + 1) + "\"}";
+    schema += "\"d" + std::to_string(i) + R"(":{"anyOf":[)" + next + "," + next + "]},";
+  }
+  EXPECT_FALSE(matches(schema + R"("d30":false}})", R"({"a":1})"));
+  EXPECT_TRUE(matches(schema + R"("d30":{"minimum":1}}})", R"({"a":1})"));
+}
+
+TEST(JsonSchema, WorkIsBounded) {
+  // On each level b asks for one schema more of all that lies below: 2^20 different sets of schemas.
+  std::string schema = R"({"$ref":"#/$defs/n0","$defs":{"n20":{})";
+  for (int i = 0; i < 20; ++i) {
+    const std::string level = std::to_string(i), next = R"({"$ref":"#/$defs/n)" + std::to_string(i + 1) + "\"}";
+    const std::string more = R"({"$ref":"#/$defs/m)" + level + "\"}";
+    schema += ",\"m" + level + R"(":{"properties":{"a":)" + more + R"(,"b":)" + more + "}},\"n" + level +
+              R"(":{"type":"object","properties":{"a":)" + next + R"(,"b":{"allOf":[)" + next + "," + more + "]}}}";
+  }
+  std::string why = refusal(schema + "}}");
+  EXPECT_TRUE(holds(why, "steps to compile")) << why;
+}
+
+TEST(JsonSchema, LargeObjectsAndRepeatedNamesAreReadInNoTime) {
+  std::string schema = R"({"type":"object","additionalProperties":false,"properties":{)", required;
+  for (int i = 0; i < 3000; ++i) {
+    const std::string name = "\"p" + std::to_string(i * 7919 % 3000) + "\"";
+    schema += name + R"(:{"type":"string"},)" + name + (i < 2999 ? R"(:{"type":"null"},)" : R"(:{"type":"null"}})");
+    required += (i > 0 ? "," : "") + name;
+  }
+  schema += R"(,"required":[)" + required + "]}";
+  std::string text = "{";
+  for (int i = 0; i < 3000; ++i) text += (i > 0 ? ",\"p" : "\"p") + std::to_string(i * 7919 % 3000) + "\":null";
+  EXPECT_TRUE(matches(schema, text + "}"));
+  text.replace(text.rfind("null"), 4, "\"\"");
+  EXPECT_FALSE(matches(schema, text + "}"));
+}
+
+// A number in all its spellings: never one that the schema does not allow, and each that programs write.
+TEST(JsonSchema, SpellingsOfNumbersAreNeitherLooserNorNarrower) {
+  constexpr int64_t kOne = 100'000'000;  // values are counted in units of 10^-8
+  struct Case {
+    std::string schema;
+    std::function<bool(int64_t)> fits;
+  };
+  auto multiple = [](int64_t divisor) { return [=](int64_t v) { return v % divisor == 0; }; };
+  auto other_than = [](int64_t value) { return [=](int64_t v) { return v != value; }; };
+  const std::vector<Case> cases = {
+      {R"({"type":"integer"})", multiple(kOne)},
+      {R"({"type":"integer","minimum":0,"maximum":5000})",
+       [](int64_t v) { return v % kOne == 0 && v >= 0 && v <= 5000 * kOne; }},
+      {R"({"type":"integer","minimum":0,"not":{"multipleOf":1000}})",
+       [](int64_t v) { return v >= 0 && v % kOne == 0 && v % (1000 * kOne) != 0; }},
+      {R"({"type":"number","not":{"const":2}})", other_than(2 * kOne)},
+      {R"({"type":"number","not":{"enum":[150,-5]}})", [](int64_t v) { return v != 150 * kOne && v != -5 * kOne; }},
+      {R"({"oneOf":[{"type":"integer"},{"type":"number"}]})", [](int64_t v) { return v % kOne != 0; }},
+      {R"({"type":"number","if":{"const":5},"then":false})", other_than(5 * kOne)},
+      {R"({"type":"number","multipleOf":0.01})", multiple(kOne / 100)},
+      {R"({"type":"number","multipleOf":0.00001})", multiple(kOne / 100000)},
+      {R"({"type":"number","multipleOf":0.25})", multiple(kOne / 4)},
+      {R"({"type":"integer","multipleOf":1000})", multiple(1000 * kOne)},
+      {R"({"type":"number","not":{"multipleOf":0.5}})", [](int64_t v) { return v % (kOne / 2) != 0; }},
+      {R"({"type":"number","not":{"multipleOf":0.375}})", [](int64_t v) { return v % (kOne * 3 / 8) != 0; }},
+  };
+  struct Spelling {
+    std::string text;
+    int64_t value;
+    bool usual;  // without an exponent, or with one that follows a digit or a digit and the fraction
+  };
+  std::vector<Spelling> spellings;
+  for (const char* sign : {"", "-"}) {
+    for (const char* mantissa :
+         {"0", "1", "2", "5", "10", "15", "20", "150", "1000", "5000", "0.5", "0.0", "1.5", "2.50", "3.75", "1.25"}) {
+      for (const char* exponent : {"", "e0", "e1", "e-1", "E2", "e+3", "e-05", "e-2", "e-02"}) {
+        std::string m = mantissa, digits;
+        int scale = 8 + (*exponent != '\0' ? std::atoi(exponent + 1) : 0);
+        size_t point = m.find('.');
+        for (char c : m) digits += c != '.' ? std::string(1, c) : "";
+        if (point != std::string::npos) scale -= static_cast<int>(m.size() - point - 1);
+        int64_t value = std::atoll(digits.c_str());
+        for (int i = 0; i < scale; ++i) value *= 10;
+        bool one_digit = (m.size() == 1 || point == 1) && (m[0] != '0' || value == 0);
+        spellings.push_back({sign + m + exponent, *sign != '\0' ? -value : value, *exponent == '\0' || one_digit});
+      }
+    }
+  }
+  for (const Case& c : cases) {
+    Grammar g({GrammarKind::JsonSchema, c.schema, {}}, nullptr);
+    // Of these a fraction with an exponent is refused in every spelling.
+    bool round_only = holds(c.schema, "1000") || holds(c.schema, "0.375") || holds(c.schema, "5000");
+    for (const Spelling& s : spellings) {
+      bool taken = g.matches(s.text), fits = c.fits(s.value);
+      EXPECT_TRUE(fits || !taken) << c.schema << " accepts " << s.text;
+      bool exponent = s.text.find_first_of("eE") != std::string::npos;
+      if (!s.usual || (round_only && exponent)) continue;
+      EXPECT_EQ(taken, fits) << c.schema << " on " << s.text;
+    }
+  }
+  EXPECT_TRUE(matches(R"({"type":"integer","multipleOf":1000})", "5e3"));
+}
+
+TEST(JsonSchema, OneOfTellsManyAlternativesApartByAMember) {
+  std::string list;
+  for (int i = 0; i < 300; ++i) {
+    list += (i > 0 ? "," : "") + std::string(R"({"type":"object","properties":{"kind":{"const":"k)") +
+            std::to_string(i) + R"("},"v":{"type":"integer","maximum":)" + std::to_string(i) +
+            R"(}},"required":["kind"]})";
+  }
+  const std::string schema = R"({"oneOf":[)" + list + "]}";
+  EXPECT_TRUE(matches(schema, R"({"kind":"k250","v":250})"));
+  EXPECT_FALSE(matches(schema, R"({"kind":"k250","v":251})"));
+  // The last two overlap where both allow the value.
+  const std::string twice =
+      R"({"oneOf":[)" + list + R"(,{"type":"object","properties":{"kind":{"const":"k7"}},"required":["kind","w"]}]})";
+  EXPECT_TRUE(matches(twice, R"({"kind":"k7","v":1})"));
+  EXPECT_FALSE(matches(twice, R"({"kind":"k7","v":1,"w":1})"));
+  EXPECT_TRUE(matches(twice, R"({"kind":"k7","v":8,"w":1})"));
+}
+
+TEST(JsonSchema, RepeatedNamesDoNotReachMinProperties) {
+  EXPECT_TRUE(holds(refusal(R"({"type":"object","minProperties":2})"), "minProperties at #/minProperties"));
+  EXPECT_TRUE(matches(R"({"type":"object","minProperties":1})", R"({"a":1})"));
+  const std::string one_more = R"({"type":"object","properties":{"a":{}},"required":["a"],"minProperties":2})";
+  EXPECT_FALSE(matches(one_more, R"({"a":1})"));
+  EXPECT_TRUE(matches(one_more, R"({"a":1,"b":2})"));
+  const std::string listed = R"({"type":"object","propertyNames":{"enum":["a","b","c"]},"minProperties":2})";
+  EXPECT_TRUE(matches(listed, R"({"c":1,"a":2})"));
+  EXPECT_FALSE(matches(listed, R"({"a":1,"a":2})"));
+  EXPECT_FALSE(matches(listed, R"({"a":1,"d":2})"));
+}
+
+TEST(JsonSchema, LimitsNameTheKeywordAndItsPlace) {
+  std::string many = R"({"properties":{"x":{"properties":{)";
+  for (int i = 0; i < 4001; ++i) many += (i > 0 ? ",\"p" : "\"p") + std::to_string(i) + "\":{}";
+  EXPECT_TRUE(holds(refusal(many + "}}}}"), "properties at #/properties/x/properties"));
+  EXPECT_TRUE(holds(refusal(R"({"$ref":"#"})"), "$ref at #/$ref"));
+  EXPECT_TRUE(holds(refusal(R"({"properties":{"a":{"anyOf":[{"type":"null"},{"$ref":"#/properties/a"}]}}})"),
+                    "$ref at #/properties/a/anyOf/1/$ref"));
+  EXPECT_TRUE(matches(R"({"anyOf":[{"type":"null"},{"type":"array","items":{"$ref":"#"}}]})", "[[null]]"));
+}
+
+}  // namespace
+}  // namespace sgl
