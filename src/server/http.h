@@ -42,6 +42,15 @@ inline HttpResponse json_response(std::string body) {
   return {.status = 200, .content_type = "application/json", .body = std::move(body), .headers = {}};
 }
 
+inline HttpResponse text_response(int status, std::string text) {
+  return {.status = status, .content_type = "text/plain; charset=utf-8", .body = std::move(text), .headers = {}};
+}
+
+/// A status that says all.
+inline HttpResponse empty_response(int status) {
+  return {.status = status, .content_type = {}, .body = {}, .headers = {}};
+}
+
 /// "Not Found" for 404, …
 std::string_view reason_phrase(int status);
 

@@ -9,9 +9,11 @@
 #include <fmt/format.h>
 
 #include "base/log.h"
-#include "server/control.h"
+#include "server/commands.h"
 #include "server/error_body.h"
 #include "server/generation.h"
+#include "server/health.h"
+#include "server/information.h"
 #include "server/json_reader.h"
 #include "server/native_generate.h"
 #include "server/openai_chat.h"

@@ -1,93 +1,15 @@
-#include "server/control.h"
+#include "server/information.h"
 
 #include <algorithm>
-#include <atomic>
-#include <charconv>
-#include <chrono>
 #include <string>
 #include <utility>
 
 #include <fmt/format.h>
 
-#include "server/error_body.h"
-#include "server/json_reader.h"
 #include "server/json_writer.h"
-#include "server/routes.h"
 
 namespace sgl {
 namespace {
-
-using std::chrono::milliseconds;
-using std::chrono::seconds;
-using Clock = std::chrono::steady_clock;
-
-constexpr seconds kHealthTimeout{20};
-constexpr milliseconds kHealthPoll{50}, kFlushPoll{20};
-
-HttpResponse text_response(int status, std::string text) {
-  return {.status = status, .content_type = "text/plain; charset=utf-8", .body = std::move(text), .headers = {}};
-}
-
-HttpResponse empty_response(int status) { return {.status = status, .content_type = {}, .body = {}, .headers = {}}; }
-
-// ── Health ───────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-class HealthProbe : public std::enable_shared_from_this<HealthProbe> {
- public:
-  HealthProbe(Service& service, std::shared_ptr<Responder> responder)
-      : workers_(service.workers()),
-        engine_(service.engine()),
-        responder_(std::move(responder)),
-        rid_("HEALTH_CHECK_" + random_hex(16)),
-        give_up_at_(Clock::now() + kHealthTimeout) {}
-
-  void start() {
-    const auto engine = engine_.lock();
-    steps_before_ = engine->stats().steps;
-    Request request;
-    request.rid = rid_;
-    request.prompt = std::vector<int32_t>{0};
-    request.sampling.max_new_tokens = 1;
-    request.sampling.temperature = 0;
-    try {
-      engine->submit(std::move(request), [self = shared_from_this()](Output&& piece) {
-        const FinishReason& f = piece.finish;
-        self->settle(f.type == FinishReason::Type::Abort ? 503 : 200);
-      });
-    } catch (const Error& e) {
-      if (e.kind() != ErrorKind::ResourceExhausted) return settle(503);
-      // The queue is full: the steps of others will show whether the engine lives.
-    }
-    poll();
-  }
-
- private:
-  void poll() {
-    if (settled_) return;
-    const auto engine = engine_.lock();
-    const bool alive = engine != nullptr && engine->stats().steps != steps_before_;
-    if (alive || engine == nullptr || Clock::now() > give_up_at_) {
-      settle(alive ? 200 : 503);
-      if (engine != nullptr) engine->abort(rid_);
-      return;
-    }
-    workers_->post_after(kHealthPoll, [self = shared_from_this()] { self->poll(); });
-  }
-
-  void settle(int status) {
-    if (!settled_.exchange(true)) responder_->respond(empty_response(status));
-  }
-
-  const std::shared_ptr<WorkerPool> workers_;
-  const std::weak_ptr<EngineApi> engine_;  ///< weak: the engine's callback holds this
-  const std::shared_ptr<Responder> responder_;
-  const std::string rid_;
-  const Clock::time_point give_up_at_;
-  int64_t steps_before_ = 0;
-  std::atomic<bool> settled_{false};
-};
-
-// ── Information ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 void write_card(JsonWriter& w, const Service& service, const ModelInfo& info) {
   w.begin_object().field("id", info.served_model_name).field("object", "model").field("created", service.started_at());
@@ -171,37 +93,10 @@ void write_internal_state(JsonWriter& w, const EngineStats& s, const ModelInfo& 
   w.end_object();
 }
 
-// ── Cache ────────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-// Tries now and then until the engine is idle. Engine::flush_cache can wait too, but would hold a worker meanwhile.
-void try_flush(Service& service, Clock::time_point deadline, const std::shared_ptr<Responder>& responder) {
-  const auto engine = service.engine();
-  if (engine == nullptr) return responder->respond(flat_error(503, "the server is shutting down"));
-  if (engine->flush_cache(0)) {
-    return responder->respond(text_response(200, "Cache flushed.\n"));
-  }
-  if (Clock::now() >= deadline) {
-    return responder->respond(text_response(
-        400, "Cache not flushed: requests are running or waiting. Try again, or pass ?timeout=SECONDS to wait.\n"));
-  }
-  service.workers()->post_after(kFlushPoll,
-                                [&service, deadline, responder] { try_flush(service, deadline, responder); });
-}
-
 }  // namespace
 
 void handle_root(Service& /*service*/, const HttpRequest& /*request*/, const std::shared_ptr<Responder>& responder) {
   responder->respond(text_response(200, "sgl " SGL_VERSION " is running. See /v1/models, /server_info and /health.\n"));
-}
-
-void handle_health(Service& service, const HttpRequest& /*request*/, const std::shared_ptr<Responder>& responder) {
-  if (service.state() != Service::State::Up || service.engine() == nullptr)
-    return responder->respond(empty_response(503));
-  std::make_shared<HealthProbe>(service, responder)->start();
-}
-
-void handle_ready(Service& service, const HttpRequest& /*request*/, const std::shared_ptr<Responder>& responder) {
-  responder->respond(empty_response(service.state() == Service::State::Up ? 200 : 503));
 }
 
 void handle_models(Service& service, const HttpRequest& /*request*/, const std::shared_ptr<Responder>& responder) {
@@ -287,37 +182,6 @@ void handle_loads(Service& service, const HttpRequest& /*request*/, const std::s
   write_load(w, engine->stats());
   w.end_array().end_object();
   responder->respond(json_response(std::move(body)));
-}
-
-void handle_flush_cache(Service& service, const HttpRequest& request, const std::shared_ptr<Responder>& responder) {
-  double timeout_s = 0;
-  if (const auto text = request.query_parameter("timeout")) {
-    const auto [end, error] = std::from_chars(text->data(), text->data() + text->size(), timeout_s);
-    if (error != std::errc() || end != text->data() + text->size() || !(timeout_s >= 0 && timeout_s <= 86400)) {
-      throw Error(ErrorKind::InvalidArgument,
-                  fmt::format("timeout must be seconds in [0, 86400], got {}", quote(*text)));
-    }
-  }
-  service.require_engine();
-  try_flush(service, Clock::now() + milliseconds(static_cast<int64_t>(timeout_s * 1000)), responder);
-}
-
-void handle_abort_request(Service& service, const HttpRequest& request, const std::shared_ptr<Responder>& responder) {
-  const auto engine = service.require_engine();
-  const Json body = request.body.empty() ? Json::object() : parse_json(request.body);
-  const Fields f(body);
-  const std::string rid = f.string("rid").value_or("");
-  if (f.boolean("abort_all").value_or(false)) {
-    engine->abort_all();
-  } else if (!rid.empty()) {
-    engine->abort(rid);
-  }
-  responder->respond(empty_response(200));
-}
-
-void handle_concatenate(Service& /*service*/, const HttpRequest& /*request*/,
-                        const std::shared_ptr<Responder>& responder) {
-  responder->respond(json_response("{}"));
 }
 
 }  // namespace sgl
