@@ -54,7 +54,7 @@ void handle_abort_request(Service& service, const HttpRequest& request, const st
   const Fields f(body);
   const std::string rid = f.string("rid").value_or("");
   if (f.boolean("abort_all").value_or(false)) {
-    engine->abort_all();
+    engine->abort_all("the request was aborted", 499);
   } else if (!rid.empty()) {
     engine->abort(rid);
   }
