@@ -1,6 +1,7 @@
 #include "cli/flags.h"
 
 #include <algorithm>
+#include <chrono>
 #include <string>
 #include <vector>
 
@@ -77,7 +78,7 @@ TEST(Flags, EveryServeFlagLandsInItsField) {
                      "{}"});
   EXPECT_EQ(o.http.host, "0.0.0.0");
   EXPECT_EQ(o.http.port, 8080);
-  EXPECT_EQ(o.api_key, "secret");
+  EXPECT_EQ(o.keys.api_key, "secret");
   EXPECT_EQ(o.stream_interval, 4);
   EXPECT_TRUE(o.incremental_streaming_output);
   EXPECT_TRUE(o.skip_server_warmup);
@@ -147,8 +148,8 @@ TEST(Flags, AUniquePrefixOrAnEqualsSignWillDo) {
   EXPECT_EQ(serve_options({"--model-pa=m"}).engine.model_path, "m");
   EXPECT_EQ(serve_options({"--po=1234"}).http.port, 1234);
   EXPECT_TRUE(serve_options({"--skip-t"}).engine.skip_tokenizer_init);
-  EXPECT_EQ(serve_options({"--api-key="}).api_key, "");
-  EXPECT_EQ(serve_options({"--api-key", "--odd"}).api_key, "--odd");
+  EXPECT_EQ(serve_options({"--api-key="}).keys.api_key, "");
+  EXPECT_EQ(serve_options({"--api-key", "--odd"}).keys.api_key, "--odd");
   EXPECT_EQ(serve_options({"--port", "1", "--port=2"}).http.port, 2);
   EXPECT_EQ(serve_options({"--device", "auto"}).engine.device, "cpu");
 }
@@ -268,6 +269,81 @@ TEST(Run, FailuresAreOneLineAndStatusOne) {
   EXPECT_EQ(w.run({"serve"}), 1);
   w.world.serve = [](const ServerOptions&) { return 7; };
   EXPECT_EQ(w.run({"serve"}), 7);
+}
+
+TEST(Flags, OperatorsFlagsLandInTheirFields) {
+  const ServerOptions o = serve_options({"--admin-api-key",
+                                         "a",
+                                         "--api-key-file",
+                                         "k.txt",
+                                         "--admin-api-key-file",
+                                         "a.txt",
+                                         "--ssl-certfile",
+                                         "c.pem",
+                                         "--ssl-keyfile",
+                                         "k.pem",
+                                         "--ssl-keyfile-password",
+                                         "word",
+                                         "--cors-allow-origins",
+                                         "",
+                                         "--max-connections",
+                                         "100",
+                                         "--max-body-bytes",
+                                         "1000",
+                                         "--max-header-bytes",
+                                         "2000",
+                                         "--max-url-bytes",
+                                         "300",
+                                         "--max-unsent-bytes",
+                                         "5000",
+                                         "--idle-timeout",
+                                         "1",
+                                         "--header-timeout",
+                                         "2",
+                                         "--body-timeout",
+                                         "3",
+                                         "--write-timeout",
+                                         "4",
+                                         "--request-timeout",
+                                         "1.5",
+                                         "--drain-timeout",
+                                         "-1",
+                                         "--log-format",
+                                         "json",
+                                         "--log-level-http",
+                                         "info",
+                                         "--log-requests",
+                                         "--log-requests-level",
+                                         "3",
+                                         "--enable-metrics",
+                                         "--enable-priority-scheduling",
+                                         "--priority-scheduling-preemption-threshold",
+                                         "5"});
+  EXPECT_EQ(o.keys.admin_api_key, "a");
+  EXPECT_EQ(o.keys.api_key_file, "k.txt");
+  EXPECT_EQ(o.keys.admin_api_key_file, "a.txt");
+  EXPECT_EQ(o.http.tls.certificate_file, "c.pem");
+  EXPECT_EQ(o.http.tls.key_file, "k.pem");
+  EXPECT_EQ(o.http.tls.key_password, "word");
+  EXPECT_EQ(o.cors_allow_origins, "");
+  EXPECT_EQ(o.http.max_connections, 100U);
+  EXPECT_EQ(o.http.max_body_bytes, 1000U);
+  EXPECT_EQ(o.http.max_header_bytes, 2000U);
+  EXPECT_EQ(o.http.max_url_bytes, 300U);
+  EXPECT_EQ(o.http.max_unsent_bytes, 5000U);
+  EXPECT_EQ(o.http.idle_timeout, std::chrono::seconds(1));
+  EXPECT_EQ(o.http.header_timeout, std::chrono::seconds(2));
+  EXPECT_EQ(o.http.body_timeout, std::chrono::seconds(3));
+  EXPECT_EQ(o.http.write_timeout, std::chrono::seconds(4));
+  EXPECT_EQ(o.request_timeout_s, 1.5);
+  EXPECT_EQ(o.drain_timeout_s, -1);
+  EXPECT_EQ(o.log_format, "json");
+  EXPECT_EQ(o.log_level_http, "info");
+  EXPECT_TRUE(o.log_requests);
+  EXPECT_EQ(o.log_requests_level, 3);
+  EXPECT_TRUE(o.enable_metrics);
+  EXPECT_TRUE(o.engine.enable_priority_scheduling);
+  EXPECT_EQ(o.engine.priority_scheduling_preemption_threshold, 5);
 }
 
 }  // namespace

@@ -9,6 +9,8 @@
 
 #include "server/error_body.h"
 #include "server/json_reader.h"
+#include "server/observed.h"
+#include "server/request_log.h"
 
 namespace sgl {
 namespace {
@@ -33,6 +35,21 @@ void try_flush(Service& service, Clock::time_point deadline, const std::shared_p
                                 [&service, deadline, responder] { try_flush(service, deadline, responder); });
 }
 
+Json optional_body(const HttpRequest& request) {
+  return request.body.empty() ? Json::object() : parse_json(request.body);
+}
+
+PauseMode pause_mode(const std::string& name) {
+  if (name == "abort") return PauseMode::Abort;
+  if (name == "retract") return PauseMode::Retract;
+  if (name == "in_place") return PauseMode::InPlace;
+  throw Error(ErrorKind::InvalidArgument, fmt::format("mode must be abort, retract or in_place, got {}", quote(name)));
+}
+
+HttpResponse done(std::string_view message) {
+  return json_response(fmt::format(R"({{"message":"{}","status":"ok"}})", message));
+}
+
 }  // namespace
 
 void handle_flush_cache(Service& service, const HttpRequest& request, const std::shared_ptr<Responder>& responder) {
@@ -50,7 +67,7 @@ void handle_flush_cache(Service& service, const HttpRequest& request, const std:
 
 void handle_abort_request(Service& service, const HttpRequest& request, const std::shared_ptr<Responder>& responder) {
   const auto engine = service.require_engine();
-  const Json body = request.body.empty() ? Json::object() : parse_json(request.body);
+  const Json body = optional_body(request);
   const Fields f(body);
   const std::string rid = f.string("rid").value_or("");
   if (f.boolean("abort_all").value_or(false)) {
@@ -58,6 +75,36 @@ void handle_abort_request(Service& service, const HttpRequest& request, const st
   } else if (!rid.empty()) {
     engine->abort(rid);
   }
+  responder->respond(empty_response(200));
+}
+
+void handle_pause(Service& service, const HttpRequest& request, const std::shared_ptr<Responder>& responder) {
+  const auto engine = service.require_engine();
+  const Json body = optional_body(request);
+  const PauseMode mode = pause_mode(Fields(body).string("mode").value_or("abort"));
+  engine->pause(mode);
+  log::write(log::Level::info, "generation is paused", fields_of(request.tag));
+  responder->respond(done("Generation paused."));
+}
+
+void handle_continue(Service& service, const HttpRequest& request, const std::shared_ptr<Responder>& responder) {
+  service.require_engine()->resume();
+  log::write(log::Level::info, "generation goes on", fields_of(request.tag));
+  responder->respond(done("Generation continued."));
+}
+
+void handle_configure_logging(Service& service, const HttpRequest& request,
+                              const std::shared_ptr<Responder>& responder) {
+  const Json body = optional_body(request);
+  const Fields f(body);
+  const int before = service.request_log_level();
+  const int level =
+      f.small_integer("log_requests_level").value_or(before >= 0 ? before : service.options().log_requests_level);
+  if (level < RequestLog::kLeastLevel || level > RequestLog::kMostLevel) {
+    throw Error(ErrorKind::InvalidArgument, fmt::format("log_requests_level must be in [{}, {}], got {}",
+                                                        RequestLog::kLeastLevel, RequestLog::kMostLevel, level));
+  }
+  service.set_request_log_level(f.boolean("log_requests").value_or(before >= 0) ? level : -1);
   responder->respond(empty_response(200));
 }
 

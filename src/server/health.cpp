@@ -77,13 +77,21 @@ class HealthProbe : public std::enable_shared_from_this<HealthProbe> {
 }  // namespace
 
 void handle_health(Service& service, const HttpRequest& /*request*/, const std::shared_ptr<Responder>& responder) {
-  if (service.state() != Service::State::Up || service.engine() == nullptr)
-    return responder->respond(empty_response(503));
+  const auto engine = service.engine();
+  if (service.state() != Service::State::Up || engine == nullptr) return responder->respond(empty_response(503));
+  // A pause is wanted: there are no steps to prove life by, and nobody must be restarted for it.
+  if (engine->stats().paused) return responder->respond(empty_response(200));
   std::make_shared<HealthProbe>(service, responder)->start();
 }
 
+void handle_live(Service& /*service*/, const HttpRequest& /*request*/, const std::shared_ptr<Responder>& responder) {
+  responder->respond(empty_response(200));
+}
+
 void handle_ready(Service& service, const HttpRequest& /*request*/, const std::shared_ptr<Responder>& responder) {
-  responder->respond(empty_response(service.state() == Service::State::Up ? 200 : 503));
+  const auto engine = service.engine();
+  const bool up = service.state() == Service::State::Up && engine != nullptr && !engine->stats().paused;
+  responder->respond(empty_response(up ? 200 : 503));
 }
 
 }  // namespace sgl

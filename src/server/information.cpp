@@ -1,12 +1,17 @@
 #include "server/information.h"
 
 #include <algorithm>
+#include <array>
 #include <string>
 #include <utility>
 
 #include <fmt/format.h>
 
+#include "server/error_body.h"
+#include "server/json_reader.h"
 #include "server/json_writer.h"
+#include "server/load.h"
+#include "server/prometheus.h"
 
 namespace sgl {
 namespace {
@@ -26,7 +31,7 @@ void optional_field(JsonWriter& w, std::string_view name, const std::optional<T>
   }
 }
 
-// Every flag as it was resolved, but for the API key.
+// Every flag as it was resolved, but for the keys.
 void write_flags(JsonWriter& w, const ServerOptions& server, const EngineOptions& o) {
   w.field("model_path", o.model_path).field("tokenizer_path", o.tokenizer_path);
   w.field("skip_tokenizer_init", o.skip_tokenizer_init).field("load_format", o.load_format);
@@ -54,19 +59,19 @@ void write_flags(JsonWriter& w, const ServerOptions& server, const EngineOptions
   w.field("sampling_defaults", server.sampling_defaults)
       .field("preferred_sampling_params", server.preferred_sampling_params);
   w.field("incremental_streaming_output", server.incremental_streaming_output);
-}
-
-// Pages that a running request holds: not free, and not in the cache alone.
-int64_t used_pages(const EngineStats& s) {
-  return s.total_pages - s.free_pages - (s.cached_pages - s.cached_pages_locked);
-}
-
-double share(int64_t part, int64_t whole) {
-  return static_cast<double>(part) / static_cast<double>(std::max<int64_t>(whole, 1));
+  w.field("enable_priority_scheduling", o.enable_priority_scheduling);
+  w.field("priority_scheduling_preemption_threshold", o.priority_scheduling_preemption_threshold);
+  w.field("enable_metrics", server.enable_metrics).field("log_requests", server.log_requests);
+  w.field("log_requests_level", server.log_requests_level).field("log_level_http", server.log_level_http);
+  w.field("log_format", server.log_format).field("ssl_certfile", server.http.tls.certificate_file);
+  w.field("cors_allow_origins", server.cors_allow_origins).field("drain_timeout", server.drain_timeout_s);
+  w.field("request_timeout", server.request_timeout_s).field("max_connections", server.http.max_connections);
+  w.field("max_body_bytes", server.http.max_body_bytes).field("max_header_bytes", server.http.max_header_bytes);
+  w.field("max_url_bytes", server.http.max_url_bytes).field("max_unsent_bytes", server.http.max_unsent_bytes);
 }
 
 void write_load(JsonWriter& w, const EngineStats& s) {
-  const int64_t pool = s.total_pages * s.page_size, used = used_pages(s) * s.page_size;
+  const int64_t pool = pool_tokens(s), used = used_tokens(s);
   w.begin_object().field("dp_rank", 0).field("num_running_reqs", s.running).field("num_waiting_reqs", s.waiting);
   w.field("num_used_tokens", used).field("num_total_tokens", used).field("max_total_num_tokens", pool);
   w.field("max_running_requests", s.max_running_requests).field("token_usage", share(used, pool));
@@ -75,22 +80,44 @@ void write_load(JsonWriter& w, const EngineStats& s) {
 }
 
 void write_internal_state(JsonWriter& w, const EngineStats& s, const ModelInfo& info) {
-  const int64_t pool = s.total_pages * s.page_size;
-  const int64_t used = used_pages(s);
   w.begin_object();
   w.field("effective_max_running_requests_per_dp", s.max_running_requests);
   w.field("last_gen_throughput", s.gen_throughput);
   w.key("memory_usage").begin_object();
-  w.field("weight", static_cast<double>(info.weight_bytes) / (1 << 30)).field("token_capacity", pool).end_object();
+  w.field("weight", static_cast<double>(info.weight_bytes) / (1 << 30))
+      .field("token_capacity", pool_tokens(s))
+      .end_object();
   w.field("num_running_reqs", s.running).field("num_waiting_reqs", s.waiting);
-  w.field("num_used_tokens", used * s.page_size).field("num_cached_tokens", s.cached_pages * s.page_size);
+  w.field("num_used_tokens", used_tokens(s)).field("num_cached_tokens", s.cached_pages * s.page_size);
   w.field("total_pages", s.total_pages).field("free_pages", s.free_pages).field("cached_pages", s.cached_pages);
   w.field("cached_pages_locked", s.cached_pages_locked).field("page_size", s.page_size);
   w.field("prompt_tokens_total", s.prompt_tokens).field("cached_tokens_total", s.cached_tokens);
   w.field("generation_tokens_total", s.generation_tokens).field("num_requests_total", s.requests);
   w.field("num_aborted_requests_total", s.aborted).field("num_retracted_requests_total", s.retracted);
-  w.field("steps_total", s.steps);
+  w.field("evicted_tokens_total", s.evicted_tokens).field("new_token_ratio", s.new_token_ratio);
+  w.field("paused", s.paused).field("steps_total", s.steps);
   w.end_object();
+}
+
+// The sections that SGLang can leave out; what this server has of them is in each answer.
+void check_sections(std::string_view include) {
+  constexpr std::array<std::string_view, 7> kSections = {"core", "memory", "spec", "lora", "disagg", "queues", "all"};
+  while (!include.empty()) {
+    const size_t end = std::min(include.find(','), include.size());
+    const std::string_view name = include.substr(0, end);
+    if (std::find(kSections.begin(), kSections.end(), name) == kSections.end()) {
+      throw Error(ErrorKind::InvalidArgument,
+                  fmt::format("include must be of core, memory, spec, lora, disagg, queues, all, got {}", quote(name)));
+    }
+    include.remove_prefix(std::min(end + 1, include.size()));
+  }
+}
+
+HttpResponse prometheus_response(std::string text) {
+  return {.status = 200,
+          .content_type = "text/plain; version=0.0.4; charset=utf-8",
+          .body = std::move(text),
+          .headers = {}};
 }
 
 }  // namespace
@@ -157,7 +184,7 @@ void handle_model_info(Service& service, const HttpRequest& /*request*/, const s
 void handle_server_info(Service& service, const HttpRequest& /*request*/, const std::shared_ptr<Responder>& responder) {
   const auto engine = service.require_engine();
   const EngineStats stats = engine->stats();
-  const int64_t pool = stats.total_pages * stats.page_size;
+  const int64_t pool = pool_tokens(stats);
   // A request needs a token of room for its answer, and the pool a token more.
   const int64_t longest_input = std::max<int64_t>(std::min<int64_t>(engine->info().context_length, pool) - 2, 0);
   std::string body;
@@ -173,15 +200,36 @@ void handle_server_info(Service& service, const HttpRequest& /*request*/, const 
   responder->respond(json_response(std::move(body)));
 }
 
-void handle_loads(Service& service, const HttpRequest& /*request*/, const std::shared_ptr<Responder>& responder) {
+void handle_loads(Service& service, const HttpRequest& request, const std::shared_ptr<Responder>& responder) {
   const auto engine = service.require_engine();
+  const EngineStats stats = engine->stats();
+  check_sections(request.query_parameter("include").value_or(""));
+  const std::string format = request.query_parameter("format").value_or("json");
+  const std::string rank = request.query_parameter("dp_rank").value_or("0");
+  if (rank != "0") throw Error(ErrorKind::InvalidArgument, fmt::format("dp_rank must be 0, got {}", quote(rank)));
   std::string body;
+  if (format == "prometheus") {
+    PrometheusWriter w(body, "sglang:", metrics_labels(engine->info()));
+    write_load_metrics(w, stats);
+    return responder->respond(prometheus_response(std::move(body)));
+  }
+  if (format != "json") {
+    throw Error(ErrorKind::InvalidArgument, fmt::format("format must be json or prometheus, got {}", quote(format)));
+  }
   JsonWriter w(body);
   w.begin_object().field("timestamp", unix_time()).field("version", SGL_VERSION);
   w.field("accelerator", engine->info().device).field("num_accelerators", 1).key("loads").begin_array();
-  write_load(w, engine->stats());
+  write_load(w, stats);
   w.end_array().end_object();
   responder->respond(json_response(std::move(body)));
+}
+
+void handle_metrics(Service& service, const HttpRequest& /*request*/, const std::shared_ptr<Responder>& responder) {
+  if (service.metrics_or_null() == nullptr) {
+    return responder->respond(flat_error(404, "metrics are off; start the server with --enable-metrics"));
+  }
+  const auto engine = service.require_engine();
+  responder->respond(prometheus_response(metrics_text(*service.metrics_or_null(), engine->stats(), engine->info())));
 }
 
 }  // namespace sgl
