@@ -139,7 +139,6 @@ const std::vector<ForeignFlag>& foreign_flags() {
       {"--attn-dp-size", true, "1"},
       {"--base-gpu-id", true, "0"},
       {"--completion-template", true, nullptr},
-      {"--config", true, nullptr},
       {"--constrained-json-disable-any-whitespace", false, ""},  // as is the default
       {"--cpu-offload-gb", true, "0"},
       {"--crash-dump-folder", true, nullptr},

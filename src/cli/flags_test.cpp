@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <chrono>
+#include <filesystem>
+#include <fstream>
 #include <string>
 #include <vector>
 
@@ -269,6 +271,53 @@ TEST(Run, FailuresAreOneLineAndStatusOne) {
   EXPECT_EQ(w.run({"serve"}), 1);
   w.world.serve = [](const ServerOptions&) { return 7; };
   EXPECT_EQ(w.run({"serve"}), 7);
+}
+
+// A file that goes with the object.
+struct ConfigFile {
+  explicit ConfigFile(const std::string& text)
+      : path((std::filesystem::temp_directory_path() / "sgl_flags_test.yaml").string()) {
+    std::ofstream(path) << text;
+  }
+  ~ConfigFile() { std::filesystem::remove(path); }
+  const std::string path;
+};
+
+TEST(Config, AFilesFlagsCountWhereTheCommandLineHasNone) {
+  const ConfigFile file(
+      "# comments are fine\nmodel-path: org/m\nport: 8080\nmax_running_requests: 7\nenable-metrics: true\n"
+      "log-requests: false\napi-key: '007'\nsampling-defaults: openai\nrevision:\n");
+  ServerOptions o = serve_options({"--config", file.path});
+  EXPECT_EQ(o.engine.model_path, "org/m");
+  EXPECT_EQ(o.http.port, 8080);
+  EXPECT_EQ(o.engine.max_running_requests, 7);
+  EXPECT_TRUE(o.enable_metrics);
+  EXPECT_FALSE(o.log_requests);
+  EXPECT_EQ(o.keys.api_key, "007");
+  EXPECT_EQ(o.engine.revision, "");
+  for (const Words& words : {Words{"--port", "9", "--config", file.path}, Words{"--config=" + file.path, "--port=9"}}) {
+    o = serve_options(words);
+    EXPECT_EQ(o.http.port, 9);
+    EXPECT_EQ(o.engine.model_path, "org/m");
+  }
+}
+
+TEST(Config, AMistakeNamesTheFileAndTheFlag) {
+  const auto error = [](const std::string& text) {
+    const ConfigFile file(text);
+    std::string message = usage_error({"--config", file.path});
+    EXPECT_TRUE(has(message, file.path)) << message;
+    return message;
+  };
+  EXPECT_TRUE(has(error("prot: 5\n"), "--prot, did you mean --port?"));
+  EXPECT_TRUE(has(error("a: 1\nport: [1\n"), ":")) << "a line";
+  EXPECT_TRUE(has(error("- port\n"), "mapping"));
+  EXPECT_TRUE(has(error("port:\n  a: 1\n"), ":2: --port"));
+  EXPECT_TRUE(has(error("enable-metrics: 5\n"), "takes no value"));
+  EXPECT_TRUE(has(error("port: true\n"), "--port needs a value"));
+  EXPECT_TRUE(has(error("config: other.yaml\n"), "another"));
+  EXPECT_TRUE(has(usage_error({"--config", "/no/such.yaml"}), "/no/such.yaml"));
+  EXPECT_EQ(serve_options({"--api-key", "--config"}).keys.api_key, "--config") << "a value, not the flag";
 }
 
 TEST(Flags, OperatorsFlagsLandInTheirFields) {

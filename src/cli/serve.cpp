@@ -118,6 +118,7 @@ bool parse_serve(const std::vector<std::string>& arguments, World& world, Server
       "--log-requests-level", o.log_requests_level, RequestLog::kLeastLevel, RequestLog::kMostLevel,
       "0: sizes and times, 1: and sampling, 2: and the first 2,048 bytes of texts, 3: and all of them (default: 2)");
   f.toggle("--enable-metrics", o.enable_metrics, "serve /metrics for Prometheus");
+  f.allow_config();
   return f.parse(arguments, world.out, world.columns);
 }
 
