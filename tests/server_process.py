@@ -3,6 +3,7 @@ import atexit
 import json
 import re
 import signal
+import ssl
 import subprocess
 import tempfile
 import time
@@ -14,7 +15,8 @@ CALL_SECONDS = 600
 STOP_SECONDS = 120
 
 # Whatever proxy the environment names, it does not stand between a test and its own machine.
-_OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+_OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}),
+                                      urllib.request.HTTPSHandler(context=ssl._create_unverified_context()))
 
 
 class ServerProcess:
@@ -37,10 +39,10 @@ class ServerProcess:
 
     def _ready(self):
         if self.port is None:
-            listening = re.search(r"listening on http://\S*:(\d+)", self.output())
+            listening = re.search(r"listening on (https?)://\S*:(\d+)", self.output())
             if not listening:
                 return False
-            self.port = int(listening[1])
+            self.scheme, self.port = listening[1], int(listening[2])
         try:
             return self.open("/health").status == 200
         except OSError:  # 503 while it loads
@@ -48,15 +50,15 @@ class ServerProcess:
 
     @property
     def url(self):
-        return f"http://127.0.0.1:{self.port}"
+        return f"{self.scheme}://127.0.0.1:{self.port}"
 
     def output(self):
         with open(self.log.name, encoding="utf-8", errors="replace") as log:
             return log.read()
 
-    def open(self, path, body=None):
+    def open(self, path, body=None, headers=None):
         """The reply; raises urllib.error.HTTPError for statuses that are errors."""
-        request = urllib.request.Request(self.url + path, body, {"Content-Type": "application/json"})
+        request = urllib.request.Request(self.url + path, body, {"Content-Type": "application/json", **(headers or {})})
         return _OPENER.open(request, timeout=CALL_SECONDS)
 
     def get(self, path):

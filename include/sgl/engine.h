@@ -44,6 +44,8 @@ struct EngineOptions {
   int max_prefill_tokens = 16384;             ///< tokens of prompts that one step computes together
   std::string schedule_policy = "lpm";        ///< lpm, fcfs, dfs-weight, random
   double schedule_conservativeness = 1.0;
+  bool enable_priority_scheduling = false;            ///< waiting requests of a larger Request::priority come first
+  int priority_scheduling_preemption_threshold = 10;  ///< and take the place of running ones that are so much lower
   bool disable_radix_cache = false;
   bool disable_overlap_schedule = false;  ///< cuda: the host waits for a step's tokens before it plans the next step
   bool disable_jump_forward = false;      ///< text that a grammar forces is sampled token by token
@@ -77,9 +79,19 @@ struct EngineStats {
   int page_size = 0;
   int max_running_requests = 0;
   int64_t prompt_tokens = 0, cached_tokens = 0, generation_tokens = 0, requests = 0, aborted = 0, retracted = 0;
+  int64_t evicted_tokens = 0;  ///< that the prefix cache has given up for others
   int64_t steps = 0;
-  double gen_throughput = 0;  ///< output tokens/s over the last log interval
-  std::string failure{};      ///< why the engine computes nothing any more; empty: it does
+  double gen_throughput = 0;   ///< output tokens/s over the last log interval
+  double new_token_ratio = 0;  ///< share of their longest output that admission holds back for running requests
+  bool paused = false;
+  std::string failure{};  ///< why the engine computes nothing any more; empty: it does
+};
+
+/// What pause() does with the requests that run.
+enum class PauseMode {
+  Abort,    ///< ends them, and those that wait
+  Retract,  ///< they give up their pages and wait again, with their output kept
+  InPlace,  ///< they keep their pages and stand still
 };
 
 /// Thread: every function may be called from any thread.
@@ -108,13 +120,19 @@ class Engine {
   /// a last piece with FinishReason::Abort. A rid that none of them has, or an empty one, is ignored. Their pages are
   /// free within one step.
   void abort(const std::string& rid);
-  void abort_all();
+  /// Ends every request; `why` and the HTTP status `status` are told in their finish reasons.
+  void abort_all(const std::string& why = "the request was aborted", int status = 499);
+
+  /// Makes no more steps until resume(); requests that come meanwhile wait. Returns when the last step has ended.
+  /// Throws Unavailable after drain().
+  void pause(PauseMode mode);
+  void resume();
 
   /// Empties the prefix cache if nothing runs or waits; waits up to `timeout_s` for that. Returns whether it did.
   bool flush_cache(double timeout_s = 0);
 
-  /// Takes no more requests and returns when the accepted ones have ended, or after `timeout_s` (negative: no limit).
-  /// Returns whether all ended.
+  /// Takes no more requests, resumes if it is paused, and returns when the accepted ones have ended, or after
+  /// `timeout_s` (negative: no limit). Returns whether all ended.
   bool drain(double timeout_s = -1);
 
   const ModelInfo& info() const;

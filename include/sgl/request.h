@@ -83,6 +83,7 @@ struct Request {
   int top_logprobs_num = 0;    ///< best tokens to report at each reported position
   std::vector<int32_t> token_ids_logprob{};  ///< these ids are reported at each reported position
   std::string cache_namespace{};             ///< requests of different namespaces never share cached prefixes
+  int priority = 0;                          ///< larger ones first, with EngineOptions::enable_priority_scheduling
 };
 
 struct TokenLogprob {
@@ -124,6 +125,7 @@ struct Output {
   int completion_tokens = 0;  ///< so far, this piece included
   int cached_tokens = 0;      ///< prompt tokens taken from the prefix cache at first admission
   int num_retractions = 0;
+  double queue_time_s = 0;  ///< from submit to the first admission
 };
 
 /// Makes `into` and the piece that follows it one piece.

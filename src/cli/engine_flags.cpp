@@ -81,6 +81,10 @@ void add_scheduler_flags(Flags& f, EngineOptions& o) {
       "which waiting request runs next: longest cached prefix, first come, shared prefixes together (default: lpm)");
   f.number("--schedule-conservativeness", o.schedule_conservativeness, 0, kInfinity,
            "more: fewer requests are sent back to the queue for want of memory, fewer run at once (default: 1)");
+  f.toggle("--enable-priority-scheduling", o.enable_priority_scheduling,
+           "requests with a larger `priority` come first (default: priorities are ignored)");
+  f.integer("--priority-scheduling-preemption-threshold", o.priority_scheduling_preemption_threshold, 1, kMaxInt,
+            "a request takes the place of running ones whose priority is so much lower (default: 10)");
   f.toggle("--disable-radix-cache", o.disable_radix_cache, "do not share computed prefixes between requests");
   f.toggle("--disable-overlap-schedule", o.disable_overlap_schedule,
            "on a GPU, wait for a step's tokens before the next one is planned");
@@ -133,12 +137,10 @@ void add_log_level(Flags& f, std::string& level, const std::string& fallback) {
 const std::vector<ForeignFlag>& foreign_flags() {
   static const std::vector<ForeignFlag> flags = {
       {"--abort-on-priority-when-disabled", false, nullptr},
-      {"--admin-api-key", true, nullptr},
       {"--attention-backend", true, nullptr},
       {"--attn-dp-size", true, "1"},
       {"--base-gpu-id", true, "0"},
       {"--completion-template", true, nullptr},
-      {"--config", true, nullptr},
       {"--constrained-json-disable-any-whitespace", false, ""},  // as is the default
       {"--cpu-offload-gb", true, "0"},
       {"--crash-dump-folder", true, nullptr},
@@ -161,10 +163,8 @@ const std::vector<ForeignFlag>& foreign_flags() {
       {"--enable-dp-attention", false, nullptr},
       {"--enable-hierarchical-cache", false, nullptr},
       {"--enable-lora", false, nullptr},
-      {"--enable-metrics", false, nullptr},
       {"--enable-mixed-chunk", false, ""},  // prompts and decoding always share steps
       {"--enable-multimodal", false, nullptr},
-      {"--enable-priority-scheduling", false, nullptr},
       {"--enable-return-hidden-states", false, nullptr},
       {"--enable-torch-compile", false, nullptr},
       {"--ep-size", true, "1"},
@@ -178,9 +178,6 @@ const std::vector<ForeignFlag>& foreign_flags() {
       {"--is-embedding", false, nullptr},
       {"--limit-mm-data-per-request", true, nullptr},
       {"--load-balance-method", true, "auto"},
-      {"--log-level-http", true, nullptr},
-      {"--log-requests", false, nullptr},
-      {"--log-requests-level", true, nullptr},
       {"--lora-backend", true, nullptr},
       {"--lora-paths", true, nullptr},
       {"--max-lora-rank", true, nullptr},
@@ -192,7 +189,6 @@ const std::vector<ForeignFlag>& foreign_flags() {
       {"--pipeline-parallel-size", true, "1"},
       {"--pp-size", true, "1"},
       {"--prefill-attention-backend", true, nullptr},
-      {"--priority-scheduling-preemption-threshold", true, nullptr},
       {"--quantization", true, nullptr},
       {"--radix-eviction-policy", true, "lru"},
       {"--sampling-backend", true, nullptr},

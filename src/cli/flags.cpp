@@ -12,6 +12,8 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include "cli/config_file.h"
+
 namespace sgl::cli {
 namespace {
 
@@ -169,7 +171,8 @@ std::string Flags::help(int columns) const {
     }
     for (size_t i = first; i < lines.size(); ++i) out += std::string(kHelpColumn, ' ') + lines[i] + "\n";
   }
-  out += fmt::format("\nOther:\n  {:{}}this text\n", "-h, --help", kHelpColumn - 2);
+  if (heading != "Other") out += "\nOther:\n";
+  out += fmt::format("  {:{}}this text\n", "-h, --help", kHelpColumn - 2);
   out += "\n";
   for (const std::string& line :
        wrap("A unique prefix of a flag's name is enough; --flag=value is --flag value; the last one "
@@ -256,6 +259,37 @@ std::vector<std::string> Flags::expand(const std::vector<std::string>& arguments
   return out;
 }
 
+void Flags::allow_config() {
+  group("Other");
+  // with_config() reads the file; here the flag only has its place in --help.
+  text_to(
+      "--config", [](const std::string&) {}, "FILE",
+      "YAML: flags without their dashes, as keys; the command line wins");
+}
+
+/// The flags of the file that --config names, then `expanded`: of one flag the last counts.
+std::vector<std::string> Flags::with_config(std::vector<std::string> expanded) const {
+  std::string path;
+  for (size_t i = 0; i + 1 < expanded.size() && expanded[i] != "--"; ++i) {
+    const CLI::Option* option = app_->get_option_no_throw(expanded[i]);
+    if (option == nullptr || !takes_value(*option)) continue;
+    if (expanded[i++] == "--config") path = expanded[i];
+  }
+  if (path.empty()) return expanded;
+  std::vector<std::string> out;
+  try {
+    // One by one, so that a flag without its value does not take the next one for it.
+    for (const std::string& argument : read_config_file(path)) {
+      for (std::string& word : expand({argument})) out.push_back(std::move(word));
+    }
+  } catch (const UsageError& e) {
+    const std::string what = e.what();
+    throw UsageError(what.find(path) == std::string::npos ? fmt::format("{}: {}", path, what) : what);
+  }
+  out.insert(out.end(), expanded.begin(), expanded.end());
+  return out;
+}
+
 bool Flags::parse(const std::vector<std::string>& arguments, std::ostream& out, int columns) {
   for (const std::string& a : arguments) {
     if (a == "--") break;
@@ -264,7 +298,7 @@ bool Flags::parse(const std::vector<std::string>& arguments, std::ostream& out, 
       return false;
     }
   }
-  std::vector<std::string> expanded = expand(arguments);
+  std::vector<std::string> expanded = with_config(expand(arguments));
   std::reverse(expanded.begin(), expanded.end());  // CLI11 takes them from the back
   try {
     app_->parse(expanded);

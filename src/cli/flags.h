@@ -61,6 +61,9 @@ class Flags {
   void texts_to(const std::string& names, std::function<void(const std::vector<std::string>&)> set,
                 const std::string& what, const std::string& help);  ///< may be given several times
 
+  /// Adds --config FILE, whose flags (config_file.h) count where the command line has none of that name.
+  void allow_config();
+
   /// Sets what the flags name. Returns false when --help was asked for and printed to `out`. Throws UsageError: unknown
   /// flag (with the nearest known one), ambiguous prefix, SGLang's flag that is not supported yet, a value that does
   /// not fit or is missing, an argument too many.
@@ -82,6 +85,7 @@ class Flags {
   using Plain = typename Unwrap<T>::Type;
 
   std::vector<std::string> expand(const std::vector<std::string>& arguments) const;
+  std::vector<std::string> with_config(std::vector<std::string> expanded) const;
 
   std::string name_, usage_, summary_, group_;
   std::unique_ptr<CLI::App> app_;

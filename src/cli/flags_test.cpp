@@ -1,6 +1,9 @@
 #include "cli/flags.h"
 
 #include <algorithm>
+#include <chrono>
+#include <filesystem>
+#include <fstream>
 #include <string>
 #include <vector>
 
@@ -77,7 +80,7 @@ TEST(Flags, EveryServeFlagLandsInItsField) {
                      "{}"});
   EXPECT_EQ(o.http.host, "0.0.0.0");
   EXPECT_EQ(o.http.port, 8080);
-  EXPECT_EQ(o.api_key, "secret");
+  EXPECT_EQ(o.keys.api_key, "secret");
   EXPECT_EQ(o.stream_interval, 4);
   EXPECT_TRUE(o.incremental_streaming_output);
   EXPECT_TRUE(o.skip_server_warmup);
@@ -147,8 +150,8 @@ TEST(Flags, AUniquePrefixOrAnEqualsSignWillDo) {
   EXPECT_EQ(serve_options({"--model-pa=m"}).engine.model_path, "m");
   EXPECT_EQ(serve_options({"--po=1234"}).http.port, 1234);
   EXPECT_TRUE(serve_options({"--skip-t"}).engine.skip_tokenizer_init);
-  EXPECT_EQ(serve_options({"--api-key="}).api_key, "");
-  EXPECT_EQ(serve_options({"--api-key", "--odd"}).api_key, "--odd");
+  EXPECT_EQ(serve_options({"--api-key="}).keys.api_key, "");
+  EXPECT_EQ(serve_options({"--api-key", "--odd"}).keys.api_key, "--odd");
   EXPECT_EQ(serve_options({"--port", "1", "--port=2"}).http.port, 2);
   EXPECT_EQ(serve_options({"--device", "auto"}).engine.device, "cpu");
 }
@@ -268,6 +271,128 @@ TEST(Run, FailuresAreOneLineAndStatusOne) {
   EXPECT_EQ(w.run({"serve"}), 1);
   w.world.serve = [](const ServerOptions&) { return 7; };
   EXPECT_EQ(w.run({"serve"}), 7);
+}
+
+// A file that goes with the object.
+struct ConfigFile {
+  explicit ConfigFile(const std::string& text)
+      : path((std::filesystem::temp_directory_path() / "sgl_flags_test.yaml").string()) {
+    std::ofstream(path) << text;
+  }
+  ~ConfigFile() { std::filesystem::remove(path); }
+  const std::string path;
+};
+
+TEST(Config, AFilesFlagsCountWhereTheCommandLineHasNone) {
+  const ConfigFile file(
+      "# comments are fine\nmodel-path: org/m\nport: 8080\nmax_running_requests: 7\nenable-metrics: true\n"
+      "log-requests: false\napi-key: '007'\nsampling-defaults: openai\nrevision:\n");
+  ServerOptions o = serve_options({"--config", file.path});
+  EXPECT_EQ(o.engine.model_path, "org/m");
+  EXPECT_EQ(o.http.port, 8080);
+  EXPECT_EQ(o.engine.max_running_requests, 7);
+  EXPECT_TRUE(o.enable_metrics);
+  EXPECT_FALSE(o.log_requests);
+  EXPECT_EQ(o.keys.api_key, "007");
+  EXPECT_EQ(o.engine.revision, "");
+  for (const Words& words : {Words{"--port", "9", "--config", file.path}, Words{"--config=" + file.path, "--port=9"}}) {
+    o = serve_options(words);
+    EXPECT_EQ(o.http.port, 9);
+    EXPECT_EQ(o.engine.model_path, "org/m");
+  }
+}
+
+TEST(Config, AMistakeNamesTheFileAndTheFlag) {
+  const auto error = [](const std::string& text) {
+    const ConfigFile file(text);
+    std::string message = usage_error({"--config", file.path});
+    EXPECT_TRUE(has(message, file.path)) << message;
+    return message;
+  };
+  EXPECT_TRUE(has(error("prot: 5\n"), "--prot, did you mean --port?"));
+  EXPECT_TRUE(has(error("a: 1\nport: [1\n"), ":")) << "a line";
+  EXPECT_TRUE(has(error("- port\n"), "mapping"));
+  EXPECT_TRUE(has(error("port:\n  a: 1\n"), ":2: --port"));
+  EXPECT_TRUE(has(error("enable-metrics: 5\n"), "takes no value"));
+  EXPECT_TRUE(has(error("port: true\n"), "--port needs a value"));
+  EXPECT_TRUE(has(error("config: other.yaml\n"), "another"));
+  EXPECT_TRUE(has(usage_error({"--config", "/no/such.yaml"}), "/no/such.yaml"));
+  EXPECT_EQ(serve_options({"--api-key", "--config"}).keys.api_key, "--config") << "a value, not the flag";
+}
+
+TEST(Flags, OperatorsFlagsLandInTheirFields) {
+  const ServerOptions o = serve_options({"--admin-api-key",
+                                         "a",
+                                         "--api-key-file",
+                                         "k.txt",
+                                         "--admin-api-key-file",
+                                         "a.txt",
+                                         "--ssl-certfile",
+                                         "c.pem",
+                                         "--ssl-keyfile",
+                                         "k.pem",
+                                         "--ssl-keyfile-password",
+                                         "word",
+                                         "--cors-allow-origins",
+                                         "",
+                                         "--max-connections",
+                                         "100",
+                                         "--max-body-bytes",
+                                         "1000",
+                                         "--max-header-bytes",
+                                         "2000",
+                                         "--max-url-bytes",
+                                         "300",
+                                         "--max-unsent-bytes",
+                                         "5000",
+                                         "--idle-timeout",
+                                         "1",
+                                         "--header-timeout",
+                                         "2",
+                                         "--body-timeout",
+                                         "3",
+                                         "--write-timeout",
+                                         "4",
+                                         "--request-timeout",
+                                         "1.5",
+                                         "--drain-timeout",
+                                         "-1",
+                                         "--log-format",
+                                         "json",
+                                         "--log-level-http",
+                                         "info",
+                                         "--log-requests",
+                                         "--log-requests-level",
+                                         "3",
+                                         "--enable-metrics",
+                                         "--enable-priority-scheduling",
+                                         "--priority-scheduling-preemption-threshold",
+                                         "5"});
+  EXPECT_EQ(o.keys.admin_api_key, "a");
+  EXPECT_EQ(o.keys.api_key_file, "k.txt");
+  EXPECT_EQ(o.keys.admin_api_key_file, "a.txt");
+  EXPECT_EQ(o.http.tls.certificate_file, "c.pem");
+  EXPECT_EQ(o.http.tls.key_file, "k.pem");
+  EXPECT_EQ(o.http.tls.key_password, "word");
+  EXPECT_EQ(o.cors_allow_origins, "");
+  EXPECT_EQ(o.http.max_connections, 100U);
+  EXPECT_EQ(o.http.max_body_bytes, 1000U);
+  EXPECT_EQ(o.http.max_header_bytes, 2000U);
+  EXPECT_EQ(o.http.max_url_bytes, 300U);
+  EXPECT_EQ(o.http.max_unsent_bytes, 5000U);
+  EXPECT_EQ(o.http.idle_timeout, std::chrono::seconds(1));
+  EXPECT_EQ(o.http.header_timeout, std::chrono::seconds(2));
+  EXPECT_EQ(o.http.body_timeout, std::chrono::seconds(3));
+  EXPECT_EQ(o.http.write_timeout, std::chrono::seconds(4));
+  EXPECT_EQ(o.request_timeout_s, 1.5);
+  EXPECT_EQ(o.drain_timeout_s, -1);
+  EXPECT_EQ(o.log_format, "json");
+  EXPECT_EQ(o.log_level_http, "info");
+  EXPECT_TRUE(o.log_requests);
+  EXPECT_EQ(o.log_requests_level, 3);
+  EXPECT_TRUE(o.enable_metrics);
+  EXPECT_TRUE(o.engine.enable_priority_scheduling);
+  EXPECT_EQ(o.engine.priority_scheduling_preemption_threshold, 5);
 }
 
 }  // namespace

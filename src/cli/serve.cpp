@@ -1,5 +1,6 @@
 // sgl serve: flags into ServerOptions; the rest is the server's.
 
+#include <chrono>
 #include <limits>
 
 #include <fmt/format.h>
@@ -9,9 +10,43 @@
 #include "cli/flags.h"
 #include "cli/serve_flags.h"
 #include "server/reasoning_parser.h"
+#include "server/request_log.h"
 #include "server/tool_format.h"
 
 namespace sgl::cli {
+
+namespace {
+
+/// Adds an integer flag for a duration in whole seconds.
+void seconds(Flags& f, const std::string& name, std::chrono::milliseconds& to, const std::string& help) {
+  f.integer_to(
+      name, [&to](int64_t n) { to = std::chrono::seconds(n); }, 1, 86400, help);
+}
+
+void add_http_flags(Flags& f, ServerOptions& o) {
+  constexpr int64_t kMaxBytes = int64_t{1} << 40;
+  f.group("HTTP");
+  f.text("--ssl-certfile", o.http.tls.certificate_file, "FILE",
+         "PEM: speak HTTPS with this certificate (and its chain)");
+  f.text("--ssl-keyfile", o.http.tls.key_file, "FILE", "PEM: the certificate's key");
+  f.text("--ssl-keyfile-password", o.http.tls.key_password, "TEXT", "of an encrypted key");
+  f.text("--cors-allow-origins", o.cors_allow_origins, "ORIGINS",
+         "whose pages' scripts may call: '*', origins with commas between them, or '' for none (default: *)");
+  f.integer("--max-connections", o.http.max_connections, 1, 1 << 20,
+            "open connections; beyond, idle ones are closed (default: 16384)");
+  f.integer("--max-body-bytes", o.http.max_body_bytes, 1, kMaxBytes, "of a request; beyond: 413 (default: 67108864)");
+  f.integer("--max-header-bytes", o.http.max_header_bytes, 256, 1 << 24, "of a request; beyond: 431 (default: 65536)");
+  f.integer("--max-url-bytes", o.http.max_url_bytes, 64, 1 << 24, "of a request; beyond: 414 (default: 8192)");
+  f.integer("--max-unsent-bytes", o.http.max_unsent_bytes, 4096, kMaxBytes,
+            "of a stream whose client does not read; beyond, it is dropped (default: 1048576)");
+  seconds(f, "--idle-timeout", o.http.idle_timeout, "seconds between two requests of a connection (default: 300)");
+  seconds(f, "--header-timeout", o.http.header_timeout, "seconds for a request's header (default: 30)");
+  seconds(f, "--body-timeout", o.http.body_timeout,
+          "seconds for a request's body, and more where it comes with 16 KiB a second (default: 60)");
+  seconds(f, "--write-timeout", o.http.write_timeout, "seconds without a client taking a byte (default: 60)");
+}
+
+}  // namespace
 
 bool parse_serve(const std::vector<std::string>& arguments, World& world, ServerOptions& o) {
   constexpr int kMaxInt = std::numeric_limits<int>::max();
@@ -24,7 +59,11 @@ bool parse_serve(const std::vector<std::string>& arguments, World& world, Server
   f.group("Server");
   f.text("--host", o.http.host, "ADDRESS", "where to listen; 0.0.0.0: everywhere (default: 127.0.0.1)");
   f.integer("--port", o.http.port, 0, 65535, "0: any free one (default: 30000)");
-  f.text("--api-key", o.api_key, "KEY", "clients must send it as a bearer token (default: none)");
+  f.text("--api-key", o.keys.api_key, "KEY", "clients must send it as a bearer token (default: none)");
+  f.text("--admin-api-key", o.keys.admin_api_key, "KEY",
+         "flushing, aborting, pausing and logging need it instead (default: none)");
+  f.text("--api-key-file", o.keys.api_key_file, "FILE", "further keys, one a line; read again on SIGHUP");
+  f.text("--admin-api-key-file", o.keys.admin_api_key_file, "FILE", "the same for admin keys");
   f.integer("--stream-interval", o.stream_interval, 1, kMaxInt, "tokens between two events of a stream (default: 1)");
   f.toggle("--incremental-streaming-output", o.incremental_streaming_output,
            "/generate streams what is new, not everything so far");
@@ -58,14 +97,28 @@ bool parse_serve(const std::vector<std::string>& arguments, World& world, Server
       fmt::format(
           "how the model marks its thinking, which becomes reasoning_content: {} (default: it stays in the text)",
           reasoning_parsers));
+  f.number("--request-timeout", o.request_timeout_s, 0, 1e6,
+           "seconds that a generation may take; then 504; 0: no limit (default: 0)");
+  f.number("--drain-timeout", o.drain_timeout_s, -1, 1e6,
+           "seconds that requests under way have at SIGTERM; then 503; -1: no limit (default: 300)");
   f.toggle("--skip-server-warmup", o.skip_server_warmup, "no request of its own before it is ready");
   f.integer("--tokenizer-worker-num", o.workers, 1, 1024, "threads that read JSON and tokenize (default: 2)");
+  add_http_flags(f, o);
   add_compute_flags(f, o.engine);
   add_scheduler_flags(f, o.engine);
   f.group("Logging");
   add_log_level(f, o.log_level, "info");
   f.integer("--decode-log-interval", o.engine.decode_log_interval, 0, kMaxInt,
             "steps between two lines about load and speed; 0: none (default: 40)");
+  f.choice("--log-format", o.log_format, {"text", "json"}, "one JSON object a line, or text (default: text)");
+  f.choice("--log-level-http", o.log_level_http, {"debug", "info", "warn", "error", "off"},
+           "of the lines about answers: info for each, warn for errors of the server (default: warn)");
+  f.toggle("--log-requests", o.log_requests, "two lines for each generation: what is asked, what is answered");
+  f.integer(
+      "--log-requests-level", o.log_requests_level, RequestLog::kLeastLevel, RequestLog::kMostLevel,
+      "0: sizes and times, 1: and sampling, 2: and the first 2,048 bytes of texts, 3: and all of them (default: 2)");
+  f.toggle("--enable-metrics", o.enable_metrics, "serve /metrics for Prometheus");
+  f.allow_config();
   return f.parse(arguments, world.out, world.columns);
 }
 

@@ -165,6 +165,7 @@ std::vector<std::unique_ptr<Sequence>> make_sequences(const Request& request, st
     seq->rid = request.rid;
     seq->index = i;
     seq->cache_namespace = request.cache_namespace;
+    seq->priority = request.priority;
     seq->sampling = s;
     seq->max_new_tokens = max_new;
     seq->seed =

@@ -104,6 +104,8 @@ class Engine::Impl {
     c.chunked_prefill_size = options_.chunked_prefill_size;
     c.max_prefill_tokens = options_.max_prefill_tokens;
     c.conservativeness = options_.schedule_conservativeness;
+    c.priority_scheduling = options_.enable_priority_scheduling;
+    c.preemption_threshold = options_.priority_scheduling_preemption_threshold;
     c.use_radix_cache = !options_.disable_radix_cache;
     c.disable_overlap = options_.disable_overlap_schedule;
     c.decode_log_interval = options_.decode_log_interval;
@@ -300,7 +302,9 @@ std::string Engine::submit(Request request, const OutputCallback& on_output) {
 bool Engine::must_compile(const SamplingParams& sampling) const { return impl_->constraints_->must_compile(sampling); }
 
 void Engine::abort(const std::string& rid) { impl_->scheduler_->abort(rid); }
-void Engine::abort_all() { impl_->scheduler_->abort("", true); }
+void Engine::abort_all(const std::string& why, int status) { impl_->scheduler_->abort_all(why, status); }
+void Engine::pause(PauseMode mode) { impl_->scheduler_->pause(mode); }
+void Engine::resume() { impl_->scheduler_->resume(); }
 bool Engine::flush_cache(double timeout_s) { return impl_->scheduler_->flush_cache(timeout_s); }
 bool Engine::drain(double timeout_s) { return impl_->scheduler_->drain(timeout_s); }
 const ModelInfo& Engine::info() const { return impl_->info_; }

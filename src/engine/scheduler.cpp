@@ -43,8 +43,10 @@ int most_cached_tokens(const Sequence& seq) {
   return seq.logprob_start < 0 ? limit : std::min(limit, first_scored_position(seq));
 }
 
-FinishReason failed(const std::string& why) {
-  return {.type = FinishReason::Type::Abort, .message = why, .status = 500};
+constexpr int kAborted = 499;  // the HTTP status that says: the client itself ended it
+
+FinishReason aborted(const std::string& why, int status) {
+  return {.type = FinishReason::Type::Abort, .message = why, .status = status};
 }
 
 double initial_ratio(double conservativeness) { return std::min(kInitialRatio * conservativeness, 1.0); }
@@ -69,7 +71,7 @@ Scheduler::~Scheduler() {
   wake_.notify_all();
   if (thread_.joinable()) thread_.join();
   drain_inbox();
-  FinishReason reason{.type = FinishReason::Type::Abort, .message = "the engine is shutting down", .status = 503};
+  const FinishReason reason = aborted("the engine is shutting down", 503);
   for (auto& seq : running_) end_with(*seq, reason);
   for (auto& seq : waiting_) end_with(*seq, reason);
   running_.clear();
@@ -84,6 +86,7 @@ void Scheduler::start() {
 
 void Scheduler::submit(std::vector<std::unique_ptr<Sequence>> sequences, bool unbounded) {
   const int n = static_cast<int>(sequences.size());
+  const double submitted_at = now();
   {
     std::lock_guard lock(mutex_);
     if (!stats_.failure.empty()) throw Error(ErrorKind::DeviceLost, stats_.failure);
@@ -94,6 +97,7 @@ void Scheduler::submit(std::vector<std::unique_ptr<Sequence>> sequences, bool un
     }
     for (auto& seq : sequences) {
       seq->arrival = arrivals_++;
+      seq->submitted_at = submitted_at;
       inbox_.push_back(std::move(seq));
     }
     in_flight_ += n;
@@ -103,13 +107,39 @@ void Scheduler::submit(std::vector<std::unique_ptr<Sequence>> sequences, bool un
   wake_.notify_one();
 }
 
-void Scheduler::abort(std::string rid_prefix, bool all) {
-  if (rid_prefix.empty() && !all) return;
+void Scheduler::abort(std::string rid_prefix) {
+  if (rid_prefix.empty()) return;
   {
     std::lock_guard lock(mutex_);
-    aborts_.push_back({std::move(rid_prefix), all});
+    aborts_.push_back({std::move(rid_prefix), aborted("the request was aborted", kAborted)});
   }
   wake_.notify_one();
+}
+
+void Scheduler::abort_all(const std::string& why, int status) {
+  {
+    std::lock_guard lock(mutex_);
+    aborts_.push_back({std::nullopt, aborted(why, status)});
+  }
+  wake_.notify_one();
+}
+
+void Scheduler::pause(PauseMode mode, bool wait) {
+  std::unique_lock lock(mutex_);
+  if (draining_ || stopping_) throw Error(ErrorKind::Unavailable, "the engine is shutting down and does not pause");
+  pause_wanted_ = mode;
+  wake_.notify_one();
+  if (wait) idle_.wait(lock, [&] { return !pause_wanted_ || stopping_; });
+}
+
+void Scheduler::resume() {
+  {
+    std::lock_guard lock(mutex_);
+    pause_wanted_.reset();
+    paused_ = false;
+  }
+  wake_.notify_one();
+  idle_.notify_all();
 }
 
 bool Scheduler::flush_cache(double timeout_s) {
@@ -125,6 +155,7 @@ bool Scheduler::flush_cache(double timeout_s) {
 }
 
 bool Scheduler::drain(double timeout_s) {
+  resume();
   std::unique_lock lock(mutex_);
   draining_ = true;
   auto idle = [&] { return in_flight_ == 0; };
@@ -139,6 +170,7 @@ EngineStats Scheduler::stats() const {
   std::lock_guard lock(mutex_);
   EngineStats s = stats_;
   s.waiting = queued_;
+  s.paused = paused_;
   return s;
 }
 
@@ -148,9 +180,11 @@ void Scheduler::loop() {
   while (true) {
     {
       std::unique_lock lock(mutex_);
-      if (running_.empty() && waiting_.empty() && !flying_) {
-        wake_.wait(lock, [&] { return stopping_ || !inbox_.empty() || !aborts_.empty() || flush_requests_ > 0; });
-      }
+      wake_.wait(lock, [&] {
+        const bool work = !running_.empty() || !waiting_.empty() || flying_;
+        return stopping_ || (work && !paused_) || !inbox_.empty() || !aborts_.empty() || flush_requests_ > 0 ||
+               pause_wanted_;
+      });
       if (stopping_) return;
     }
     turn();
@@ -161,6 +195,10 @@ void Scheduler::loop() {
 // with them the second one's masks and penalties are known before the device needs them.
 bool Scheduler::turn() {
   drain_inbox();
+  if (standing_still_) {
+    publish_stats();
+    return false;
+  }
   try {
     if (!totals_.failure.empty()) throw Error(ErrorKind::DeviceLost, totals_.failure);
     std::optional<Plan> plan = make_plan();
@@ -186,7 +224,7 @@ bool Scheduler::turn() {
     fail_running(e.what());
     if (e.kind() == ErrorKind::DeviceLost) {
       totals_.failure = e.what();
-      for (auto& seq : waiting_) end_with(*seq, failed(e.what()));
+      for (auto& seq : waiting_) end_with(*seq, aborted(e.what(), 500));
     }
   } catch (const std::exception& e) {
     log::error("a step failed: {}", e.what());
@@ -220,8 +258,11 @@ void Scheduler::land() {
 void Scheduler::drain_inbox() {
   std::vector<std::unique_ptr<Sequence>> arrived;
   std::vector<Abort> aborts;
+  std::optional<PauseMode> pause;
   {
     std::lock_guard lock(mutex_);
+    pause = pause_wanted_;
+    standing_still_ = paused_;
     arrived.swap(inbox_);
     aborts.swap(aborts_);
     if (flush_requests_ > 0) {
@@ -234,24 +275,45 @@ void Scheduler::drain_inbox() {
   }
   for (auto& seq : arrived) waiting_.push_back(std::move(seq));
   for (const Abort& a : aborts) apply(a);
+  if (pause) apply(*pause);
 }
 
 void Scheduler::apply(const Abort& abort) {
-  FinishReason reason{.type = FinishReason::Type::Abort, .message = "the request was aborted", .status = 499};
   // Made-up names are random, and any short prefix fits some of them: a name that nobody has must hit none.
-  auto named = [&](const std::unique_ptr<Sequence>& seq) { return is_called(seq->rid, abort.prefix); };
-  if (!abort.all && std::none_of(running_.begin(), running_.end(), named) &&
+  auto named = [&](const std::unique_ptr<Sequence>& seq) { return is_called(seq->rid, *abort.prefix); };
+  if (abort.prefix && std::none_of(running_.begin(), running_.end(), named) &&
       std::none_of(waiting_.begin(), waiting_.end(), named)) {
     return;
   }
-  auto hit = [&](const Sequence& seq) { return abort.all || seq.rid.starts_with(abort.prefix); };
+  auto hit = [&](const Sequence& seq) { return !abort.prefix || seq.rid.starts_with(*abort.prefix); };
   for (auto& seq : running_) {
-    if (hit(*seq)) end_with(*seq, reason);
+    if (hit(*seq)) end_with(*seq, abort.reason);
   }
   for (auto& seq : waiting_) {
-    if (hit(*seq)) end_with(*seq, reason);
+    if (hit(*seq)) end_with(*seq, abort.reason);
   }
   remove_finished();
+}
+
+void Scheduler::apply(PauseMode mode) {
+  try {
+    land();  // what is in flight is taken before anything stands still or gives its pages back
+  } catch (const std::exception& e) {
+    fail_running(e.what());
+  }
+  remove_finished();
+  if (mode == PauseMode::Abort) apply(Abort{std::nullopt, aborted("generation was paused", kAborted)});
+  if (mode == PauseMode::Retract) {
+    while (!running_.empty()) retract_newest();
+    batch_full_ = false;  // nothing runs that could make room by leaving
+  }
+  {
+    std::lock_guard lock(mutex_);
+    paused_ = pause_wanted_.has_value();  // resume() may have come in between
+    standing_still_ = paused_;
+    pause_wanted_.reset();
+  }
+  idle_.notify_all();
 }
 
 // ── Planning ─────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -260,6 +322,7 @@ void Scheduler::apply(const Abort& abort) {
 // Pages that were taken by then stay with their sequences.
 std::optional<Plan> Scheduler::make_plan() {
   Plan plan;
+  if (config_.priority_scheduling && !flying_) preempt();
   if (!plan_decode(plan)) return std::nullopt;
   Budget budget{.tokens = config_.max_prefill_tokens};
   if (config_.chunked_prefill_size > 0) {
@@ -320,6 +383,10 @@ void Scheduler::admit_waiting(Plan& plan, Budget& budget) {
   if (waiting_.empty() || batch_full_ || budget.tokens <= 0) return;
   if (static_cast<int>(running_.size()) >= config_.max_running_requests) return;
   order_waiting(waiting_, config_.use_radix_cache ? config_.policy : Policy::Fcfs, tree_, rng_);
+  if (config_.priority_scheduling) {
+    std::stable_sort(waiting_.begin(), waiting_.end(),
+                     [](const auto& a, const auto& b) { return a->priority > b->priority; });
+  }
   std::deque<std::unique_ptr<Sequence>> rest;
   while (!waiting_.empty() && budget.tokens > 0 && static_cast<int>(running_.size()) < config_.max_running_requests) {
     std::unique_ptr<Sequence> seq = std::move(waiting_.front());
@@ -362,6 +429,7 @@ bool Scheduler::admit(Sequence& seq, const Budget& budget) {
   if (!seq.admitted_before) {
     seq.admitted_before = true;
     seq.cached_tokens = std::min(matched, seq.prompt_len);
+    seq.queue_time_s = now() - seq.submitted_at;
     totals_.prompt_tokens += seq.prompt_len;
     totals_.cached_tokens += seq.cached_tokens;
     std::lock_guard lock(mutex_);
@@ -428,15 +496,19 @@ bool Scheduler::grow_pages(Sequence& seq, int tokens) {
 }
 
 bool Scheduler::take_pages(int n, std::vector<PageId>& out) {
-  if (free_.free_pages() < n) tree_.evict(n - free_.free_pages(), free_);
+  if (free_.free_pages() < n) {
+    totals_.evicted_tokens += int64_t{tree_.evict(n - free_.free_pages(), free_)} * config_.page_size;
+  }
   return free_.allocate(n, out);
 }
 
-// The newest running sequence gives its pages back and waits again with its output kept. What it computed goes to the
-// tree, from where it is evicted if nothing else is.
-void Scheduler::retract_newest() {
-  std::unique_ptr<Sequence> seq = std::move(running_.back());
-  running_.pop_back();
+void Scheduler::retract_newest() { retract(running_.size() - 1); }
+
+// A running sequence gives its pages back and waits again with its output kept. What it computed goes to the tree, from
+// where it is evicted if nothing else is.
+void Scheduler::retract(size_t place) {
+  std::unique_ptr<Sequence> seq = std::move(running_[place]);
+  running_.erase(running_.begin() + static_cast<std::ptrdiff_t>(place));
   cache_computed(*seq);
   release(*seq);
   seq->prompt_logprobs.clear();
@@ -451,6 +523,19 @@ void Scheduler::retract_newest() {
   new_token_ratio_ = std::max(new_token_ratio_, std::min(1.0, (decoded + kRetractionMargin * n) / (allowed + 1)));
   batch_full_ = true;
   waiting_.push_front(std::move(seq));
+}
+
+// When there is no room, the most important waiting sequence may take the place of the least important running one: of
+// several such, the newest. One a turn; if that is not enough the next turn takes another.
+void Scheduler::preempt() {
+  if (waiting_.empty() || running_.empty()) return;
+  if (!batch_full_ && static_cast<int>(running_.size()) < config_.max_running_requests) return;
+  const auto lower = [](const auto& a, const auto& b) { return a->priority < b->priority; };
+  const auto& urgent = *std::max_element(waiting_.begin(), waiting_.end(), lower);
+  const auto victim = std::min_element(running_.rbegin(), running_.rend(), lower);
+  if (int64_t{urgent->priority} - (*victim)->priority < config_.preemption_threshold) return;
+  retract(static_cast<size_t>(running_.rend() - victim) - 1);
+  batch_full_ = false;
 }
 
 // ── After the step ───────────────────────────────────────────────────────────────────────────────────────────────────
@@ -597,6 +682,7 @@ void Scheduler::deliver(Sequence& seq, Output&& out) {
   out.completion_tokens = seq.output_len();
   out.cached_tokens = seq.cached_tokens;
   out.num_retractions = seq.num_retractions;
+  out.queue_time_s = seq.queue_time_s;
   out.forced_tokens = seq.forced_tokens;
   const bool ended = out.finish.type != FinishReason::Type::Running;
   if (ended) {
@@ -667,7 +753,7 @@ void Scheduler::fail_running(const std::string& why) {
     seq->launched = 0;
     seq->forget_launched();
   }
-  for (auto& seq : running_) end_with(*seq, failed(why));
+  for (auto& seq : running_) end_with(*seq, aborted(why, 500));
 }
 
 void Scheduler::remove_finished() {
@@ -704,6 +790,7 @@ void Scheduler::publish_stats() {
   stats_.cached_pages_locked = counts.locked;
   stats_.page_size = config_.page_size;
   stats_.max_running_requests = config_.max_running_requests;
+  stats_.new_token_ratio = new_token_ratio_;
   if (flushed_) ++flushes_done_;
   flushed_ = false;
   idle_.notify_all();

@@ -42,6 +42,8 @@ struct SchedulerConfig {
   double conservativeness = 1.0;
   bool use_radix_cache = true;
   bool disable_overlap = false;  ///< each step is finished before the next one is planned
+  bool priority_scheduling = false;  ///< waiting sequences of a larger priority come first, whatever the policy
+  int preemption_threshold = 10;     ///< and retract running ones that are so much lower, when there is no room
   int decode_log_interval = 40;
   std::vector<int32_t> eos_ids{};
 };
@@ -60,8 +62,10 @@ class Scheduler {
   /// Takes all of `sequences` or, throwing ResourceExhausted (queue full, unless `unbounded`), Unavailable (draining)
   /// or DeviceLost (a step threw it: then all requests have failed), none.
   void submit(std::vector<std::unique_ptr<Sequence>> sequences, bool unbounded = false);
-  /// As Engine::abort; with `all` (and an empty prefix) ends every sequence.
-  void abort(std::string rid_prefix, bool all = false);
+  void abort(std::string rid_prefix);                  ///< as Engine::abort
+  void abort_all(const std::string& why, int status);  ///< as Engine::abort_all
+  void pause(PauseMode mode, bool wait = true);        ///< as Engine::pause; without `wait`, the next turn does it
+  void resume();
   /// Empties the prefix cache when nothing runs or waits; waits up to `timeout_s` for that.
   bool flush_cache(double timeout_s);
   bool drain(double timeout_s);
@@ -75,13 +79,14 @@ class Scheduler {
 
  private:
   struct Abort {
-    std::string prefix;
-    bool all = false;
+    std::optional<std::string> prefix;  ///< nullopt: all
+    FinishReason reason;
   };
 
   void loop();
   void drain_inbox();
   void apply(const Abort& abort);
+  void apply(PauseMode mode);
 
   // What prompts may still take of a step.
   struct Budget {
@@ -104,6 +109,8 @@ class Scheduler {
   bool grow_pages(Sequence& seq, int tokens);
   bool take_pages(int n, std::vector<PageId>& out);
   void retract_newest();
+  void retract(size_t place);
+  void preempt();
   double reserved_tokens() const;
 
   void finish(Step& step);
@@ -146,6 +153,8 @@ class Scheduler {
   int flush_requests_ = 0;
   uint64_t flushes_done_ = 0;
   bool stopping_ = false, draining_ = false;
+  std::optional<PauseMode> pause_wanted_;  ///< asked for, not done yet
+  bool paused_ = false;
   int in_flight_ = 0;  ///< sequences submitted and not ended
   int queued_ = 0;     ///< of them, not admitted yet
   uint64_t arrivals_ = 0;
@@ -153,6 +162,7 @@ class Scheduler {
 
   // Scheduler's thread.
   EngineStats totals_;
+  bool standing_still_ = false;  ///< what paused_ was at the start of this turn
   double window_started_ = 0;
   int64_t window_tokens_ = 0, window_prefill_ = 0, window_steps_ = 0;
   std::thread thread_;

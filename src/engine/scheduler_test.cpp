@@ -98,7 +98,7 @@ class Harness {
       : model(c.page_size), scheduler(with_quiet_log(c), {.launch = [this](Plan p) { return model(std::move(p)); }}) {}
 
   Result& submit(const std::string& rid, std::vector<int32_t> prompt, int max_new, const std::string& ns = "",
-                 int logprob_start = -1) {
+                 int logprob_start = -1, int priority = 0) {
     auto result = std::make_unique<Result>();
     Result& r = *result;
     r.prompt = prompt;
@@ -110,6 +110,7 @@ class Harness {
     seq->max_new_tokens = max_new;
     seq->cache_namespace = ns;
     seq->logprob_start = logprob_start;
+    seq->priority = priority;
     seq->on_output = [&r](Output&& out) {
       EXPECT_EQ(r.finish.type, FinishReason::Type::Running) << "a piece after the last one";
       r.ids.insert(r.ids.end(), out.token_ids.begin(), out.token_ids.end());
@@ -127,6 +128,12 @@ class Harness {
     while (scheduler.turn() && most_turns-- > 0) scheduler.check();
     scheduler.check();
     EXPECT_GT(most_turns, 0) << "the scheduler does not come to an end";
+  }
+
+  void pause(PauseMode mode) {
+    scheduler.pause(mode, /*wait=*/false);
+    scheduler.turn();
+    scheduler.check();
   }
 
   static SchedulerConfig with_quiet_log(SchedulerConfig c) {
@@ -299,7 +306,7 @@ TEST(Scheduler, AbortFreesPagesWithinOneTurn) {
   EXPECT_EQ(b.finish.type, FinishReason::Type::Abort);
   EXPECT_EQ(c.finish.type, FinishReason::Type::Running);
   EXPECT_EQ(h.scheduler.stats().running, 1);
-  h.scheduler.abort("", true);
+  h.scheduler.abort_all("enough", 503);
   h.run_until_idle();
   EngineStats s = h.scheduler.stats();
   EXPECT_EQ(s.free_pages + s.cached_pages, s.total_pages);
@@ -322,6 +329,88 @@ TEST(Scheduler, AbortOfANameThatNobodyHasHitsNone) {
   h.run_until_idle();
   EXPECT_EQ(random.finish.type, FinishReason::Type::Abort);
   EXPECT_EQ(named.finish.type, FinishReason::Type::Abort);
+}
+
+TEST(Scheduler, PausedRequestsGoOnWhereTheyStoodAndGiveTheSameTokens) {
+  for (PauseMode mode : {PauseMode::InPlace, PauseMode::Retract}) {
+    Harness h({.page_size = 4, .num_pages = 64});
+    for (int i = 0; i < 3; ++i) h.submit("r", numbers(20, 50 * i), 12);
+    for (int i = 0; i < 4; ++i) h.scheduler.turn();
+    h.pause(mode);
+    EXPECT_TRUE(h.scheduler.stats().paused);
+    EXPECT_EQ(h.scheduler.stats().running, mode == PauseMode::InPlace ? 3 : 0);
+    const int steps = h.model.steps;
+    h.submit("late", numbers(9, 300), 5);
+    for (int i = 0; i < 10; ++i) EXPECT_FALSE(h.scheduler.turn());
+    EXPECT_EQ(h.model.steps, steps) << "a step while paused";
+    h.scheduler.resume();
+    h.run_until_idle();
+    for (auto& r : h.results) EXPECT_EQ(r->ids, expected_output(r->prompt, r->prompt.size() == 9 ? 5 : 12));
+    EXPECT_EQ(h.results[0]->retractions, mode == PauseMode::Retract ? 1 : 0);
+    EXPECT_EQ(h.model.corrupt, 0);
+  }
+}
+
+TEST(Scheduler, PausingByAbortEndsAllAndTheNextOnesWait) {
+  Harness h({.page_size = 4, .num_pages = 64, .max_running_requests = 1});
+  h.submit("a", numbers(20), 12);
+  h.submit("b", numbers(20), 12);
+  h.scheduler.turn();
+  h.pause(PauseMode::Abort);
+  for (auto& r : h.results) EXPECT_EQ(r->finish.type, FinishReason::Type::Abort);
+  const Result& c = h.submit("c", numbers(20), 3);
+  h.scheduler.turn();
+  EXPECT_EQ(c.finish.type, FinishReason::Type::Running);
+  EXPECT_TRUE(h.scheduler.stats().paused);
+  h.scheduler.resume();
+  h.run_until_idle();
+  EXPECT_EQ(c.ids, expected_output(numbers(20), 3));
+}
+
+TEST(Scheduler, DrainingEndsAPause) {
+  Harness h({.page_size = 4, .num_pages = 64});
+  h.pause(PauseMode::InPlace);
+  const Result& r = h.submit("a", numbers(20), 3);
+  h.scheduler.start();
+  h.scheduler.pause(PauseMode::Retract);
+  h.scheduler.resume();
+  h.scheduler.pause(PauseMode::InPlace);
+  EXPECT_TRUE(h.scheduler.drain(60));
+  EXPECT_EQ(r.ids, expected_output(numbers(20), 3));
+  EXPECT_THROW(h.scheduler.pause(PauseMode::InPlace), Error);
+}
+
+TEST(Scheduler, ALargerPriorityComesFirstAndTakesTheLowestOnesPlace) {
+  Harness h({.page_size = 4, .num_pages = 64, .max_running_requests = 2, .priority_scheduling = true});
+  const auto submit = [&](const char* rid, int start, int priority) -> const Result& {
+    return h.submit(rid, numbers(20, start), 30, "", -1, priority);
+  };
+  const Result& low = submit("low", 0, 0);
+  const Result& middle = submit("middle", 100, 5);
+  h.scheduler.turn();
+  const Result& near = submit("near", 200, 9);
+  const Result& urgent = submit("urgent", 300, 10);
+  for (int i = 0; i < 25; ++i) h.scheduler.turn();
+  EXPECT_EQ(low.retractions + middle.retractions + near.retractions, 0) << "no piece says so before it runs again";
+  EXPECT_GT(urgent.ids.size(), 20U);
+  EXPECT_GT(middle.ids.size(), 20U);
+  EXPECT_EQ(low.ids.size(), 1U) << "it gave its place up: 10 is the threshold above it";
+  EXPECT_EQ(near.ids.size(), 0U) << "9 is not";
+  h.run_until_idle();
+  EXPECT_EQ(low.retractions, 1);
+  for (auto& r : h.results) EXPECT_EQ(r->ids, expected_output(r->prompt, 30));
+  EXPECT_EQ(h.model.corrupt, 0);
+}
+
+TEST(Scheduler, PrioritiesDoNotCountUnlessAskedFor) {
+  Harness h({.page_size = 4, .num_pages = 64, .max_running_requests = 1});
+  h.submit("a", numbers(20), 3);
+  h.scheduler.turn();
+  h.submit("b", numbers(20, 100), 3, "", -1, 0);
+  h.submit("c", numbers(20, 200), 3, "", -1, 100);
+  while (h.results[1]->finish.type == FinishReason::Type::Running) h.scheduler.turn();
+  EXPECT_EQ(h.results[2]->ids.size(), 0U);
+  h.run_until_idle();
 }
 
 TEST(Scheduler, QueueIsBounded) {

@@ -39,7 +39,9 @@ struct Sequence {
   std::vector<int32_t> asked_ids;
   std::vector<std::pair<int32_t, float>> bias;
   OutputCallback on_output;
-  uint64_t arrival = 0;  ///< order of submission
+  uint64_t arrival = 0;     ///< order of submission
+  int priority = 0;         ///< larger ones are admitted first, if the scheduler is told to
+  double submitted_at = 0;  ///< seconds of the steady clock
 
   std::vector<int32_t> tokens;
   int prompt_len = 0;
@@ -57,6 +59,7 @@ struct Sequence {
   bool admitted_before = false;
   int cached_tokens = 0;  ///< at first admission
   int num_retractions = 0;
+  double queue_time_s = 0;  ///< until the first admission
 
   std::vector<std::pair<int32_t, int32_t>> output_counts;  ///< (id, count), kept only where a penalty needs it
   std::vector<PositionLogprobs> prompt_logprobs;           ///< collected until the prompt is computed

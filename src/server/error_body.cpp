@@ -57,6 +57,8 @@ HttpResponse flat_error(int status, std::string_view message, std::string_view t
       .null_field("param")
       .field("code", status)
       .end_object();
+  // The queue is full, or another server takes over: both may have changed in a second.
+  if (status == 503) out.headers = {{"Retry-After", "1"}};
   return out;
 }
 

@@ -126,6 +126,10 @@ class FakeEngine final : public EngineApi {
     std::lock_guard lock(mutex_);
     return aborted_;
   }
+  std::optional<PauseMode> paused_by() {
+    std::lock_guard lock(mutex_);
+    return paused_by_;
+  }
   bool drained() {
     std::lock_guard lock(mutex_);
     return draining_;
@@ -167,10 +171,20 @@ class FakeEngine final : public EngineApi {
     if (!rid_prefix.empty()) aborts_.push_back(rid_prefix);
     wake_.notify_all();
   }
-  void abort_all() override {
+  void abort_all(const std::string& why, int status) override {
+    if (running() > 0) fail_with(status, why);
+  }
+  void pause(PauseMode mode) override {
+    if (mode == PauseMode::Abort) abort_all("generation was paused", 499);
+    hold(true);
     std::lock_guard lock(mutex_);
-    aborts_.emplace_back();
-    wake_.notify_all();
+    stats_.paused = true;
+    paused_by_ = mode;
+  }
+  void resume() override {
+    hold(false);
+    std::lock_guard lock(mutex_);
+    stats_.paused = false;
   }
   bool flush_cache(double /*timeout_s*/) override {
     std::lock_guard lock(mutex_);
@@ -353,6 +367,7 @@ class FakeEngine final : public EngineApi {
   std::vector<Request> submitted_;
   std::optional<FinishReason> failure_;
   EngineStats stats_;
+  std::optional<PauseMode> paused_by_;
   size_t aborted_ = 0;
   bool stopping_ = false, held_ = false, draining_ = false;
   int to_refuse_ = 0;

@@ -1,18 +1,30 @@
 #include "server/generation.h"
 
 #include <algorithm>
+#include <charconv>
+#include <chrono>
 #include <iterator>
 #include <mutex>
 #include <utility>
 
+#include <fmt/format.h>
+
+#include "base/log.h"
+#include "server/json_reader.h"
+#include "server/metrics.h"
+#include "server/observed.h"
+#include "server/request_log.h"
 #include "sgl/error.h"
 
 namespace sgl {
 namespace {
 
+using Clock = std::chrono::steady_clock;
+
 struct Piece {
   size_t request = 0;
   Output output;
+  Clock::time_point at;  ///< when the first of what is merged here came
 };
 
 size_t size_in_bytes(const Output& o) {
@@ -25,9 +37,26 @@ size_t size_in_bytes(const Output& o) {
 
 constexpr int kAbortedByClient = 499;
 
+// The shorter of what the operator and the client allow; nullopt: no limit.
+std::optional<std::chrono::milliseconds> time_limit(const ServerOptions& options, const HttpRequest& request) {
+  double seconds = options.request_timeout_s;
+  if (const std::string_view text = request.header("X-Request-Timeout"); !text.empty()) {
+    double wanted = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), wanted);
+    if (error != std::errc() || end != text.data() + text.size() || !(wanted > 0 && wanted <= 1e6)) {
+      throw Error(ErrorKind::InvalidArgument,
+                  fmt::format("X-Request-Timeout must be seconds in (0, 1000000], got {}", quote(text)));
+    }
+    seconds = seconds > 0 ? std::min(seconds, wanted) : wanted;
+  }
+  if (seconds <= 0) return std::nullopt;
+  return std::chrono::milliseconds(std::max<int64_t>(static_cast<int64_t>(seconds * 1000), 1));
+}
+
 class Generation final : public ClientWatcher, public std::enable_shared_from_this<Generation> {
  public:
-  Generation(Service& service, const std::vector<Request>& requests, Call call, std::shared_ptr<Responder> responder)
+  Generation(Service& service, const HttpRequest& http, const std::vector<Request>& requests, Call call,
+             std::shared_ptr<Responder> responder)
       : workers_(service.workers()),
         engine_(service.require_engine()),
         responder_(std::move(responder)),
@@ -36,6 +65,9 @@ class Generation final : public ClientWatcher, public std::enable_shared_from_th
         merge_(call.merge_pieces || !call.stream || call.stream_interval > 1),
         interval_(call.stream_interval),
         dialect_(call.dialect),
+        tag_(http.tag),
+        time_limit_(time_limit(service.options(), http)),
+        metrics_(service.state() == Service::State::Up ? service.metrics_or_null() : nullptr),
         reply_(std::move(call.reply)) {
     for (const Request& r : requests) {
       first_sample_.push_back(slots_.size());
@@ -43,6 +75,9 @@ class Generation final : public ClientWatcher, public std::enable_shared_from_th
       rids_.push_back(r.rid);
     }
     remaining_ = slots_.size();
+    if (const int level = service.request_log_level(); level >= 0) {
+      log_ = std::make_unique<RequestLog>(level, http, requests, slots_.size());
+    }
   }
 
   void start(std::vector<Request> requests) {
@@ -59,10 +94,17 @@ class Generation final : public ClientWatcher, public std::enable_shared_from_th
       throw;
     }
     // The client may have gone in the middle of this, when there was nothing to abort yet.
-    if (ended()) abort_all();
+    if (ended()) return abort_all();
+    if (!time_limit_) return;
+    std::lock_guard lock(mutex_);
+    if (ended_) return;
+    time_over_job_ = workers_->post_after(*time_limit_, [weak = weak_from_this()] {
+      if (const auto generation = weak.lock()) generation->on_time_over();
+    });
   }
 
   void on_gone() override {
+    if (log_ != nullptr) log::write(log::Level::info, "a client left", fields_of(tag_));
     end();
     abort_all();
   }
@@ -80,15 +122,18 @@ class Generation final : public ClientWatcher, public std::enable_shared_from_th
     size_t piece = kNone;  ///< index in pending_ of the piece to merge into
     int unsent_tokens = 0;
     bool sent_any = false;
+    metrics::SampleMeter meter;
   };
   static constexpr size_t kNone = static_cast<size_t>(-1);
 
   // The scheduler's thread.
   void on_piece(size_t request, Output&& piece) {
     const bool last = piece.finish.type != FinishReason::Type::Running;
+    const Clock::time_point now = metrics_ != nullptr || log_ != nullptr ? Clock::now() : Clock::time_point();
     std::lock_guard lock(mutex_);
-    if (ended_) return;
     Slot& slot = slots_[first_sample_[request] + static_cast<size_t>(piece.index)];
+    if (metrics_ != nullptr) slot.meter.piece(*metrics_, piece, start_, now);
+    if (ended_) return;
     slot.unsent_tokens += static_cast<int>(piece.token_ids.size());
     pending_bytes_ += size_in_bytes(piece);
     const bool failed = piece.finish.type == FinishReason::Type::Abort;
@@ -96,7 +141,7 @@ class Generation final : public ClientWatcher, public std::enable_shared_from_th
       merge(pending_[slot.piece].output, std::move(piece));
     } else {
       slot.piece = pending_.size();
-      pending_.push_back({request, std::move(piece)});
+      pending_.push_back({request, std::move(piece), now});
     }
     if (last) --remaining_;
     if (stream_) {
@@ -111,6 +156,12 @@ class Generation final : public ClientWatcher, public std::enable_shared_from_th
     } else if (remaining_ == 0 || failed) {
       schedule();
     }
+  }
+
+  void on_time_over() {
+    std::lock_guard lock(mutex_);
+    time_over_ = true;
+    schedule();
   }
 
   // Requires: the lock.
@@ -133,6 +184,10 @@ class Generation final : public ClientWatcher, public std::enable_shared_from_th
           lock.unlock();
           return give_up();
         }
+        if (time_over_) {
+          lock.unlock();
+          return fail(504, fmt::format("the request did not end within {} s", time_limit_->count() / 1000.0));
+        }
         if (pending_.empty()) return;
         if (must_pause()) return;
         pieces.swap(pending_);
@@ -149,7 +204,7 @@ class Generation final : public ClientWatcher, public std::enable_shared_from_th
       }
       if (last) return;
       std::lock_guard lock(mutex_);
-      if (stream_ ? !due_ : remaining_ > 0) {
+      if (!time_over_ && (stream_ ? !due_ : remaining_ > 0)) {
         scheduled_ = false;
         return;
       }
@@ -170,6 +225,9 @@ class Generation final : public ClientWatcher, public std::enable_shared_from_th
   bool answer(std::vector<Piece> pieces, bool last) {
     for (Piece& piece : pieces) {
       const FinishReason& finish = piece.output.finish;
+      if (log_ != nullptr) {
+        log_->piece(first_sample_[piece.request] + static_cast<size_t>(piece.output.index), piece.output, piece.at);
+      }
       if (finish.type == FinishReason::Type::Abort && finish.status != kAbortedByClient) {
         const int status = finish.status >= 400 ? finish.status : 500;
         const std::string message = finish.message;
@@ -197,6 +255,10 @@ class Generation final : public ClientWatcher, public std::enable_shared_from_th
   }
 
   void fail(int status, const std::string& message) {
+    // A full queue and a shutdown are no news to whoever reads the logs; nor is a limit that was asked for.
+    const bool bug = status == 500;
+    const log::Level level = bug ? log::Level::err : log_ != nullptr ? log::Level::info : log::Level::debug;
+    log::write(level, "a request failed", fields_of(tag_).add("status", int64_t{status}).add("why", message));
     end();
     abort_all();
     if (begun_) {
@@ -217,6 +279,7 @@ class Generation final : public ClientWatcher, public std::enable_shared_from_th
     std::lock_guard lock(mutex_);
     ended_ = true;
     pending_.clear();
+    if (time_over_job_) workers_->cancel(*time_over_job_);
   }
   bool ended() {
     std::lock_guard lock(mutex_);
@@ -236,11 +299,16 @@ class Generation final : public ClientWatcher, public std::enable_shared_from_th
   const bool stream_, merge_;
   const int interval_;
   const Dialect dialect_;
+  const RequestTag tag_;
+  const std::optional<std::chrono::milliseconds> time_limit_;
+  const std::shared_ptr<metrics::Metrics> metrics_;  ///< null: nothing is counted
+  const Clock::time_point start_ = Clock::now();
   std::vector<std::string> rids_;
   std::vector<size_t> first_sample_;  ///< of each request, among all samples
 
   // The worker's.
   std::unique_ptr<Reply> reply_;
+  std::unique_ptr<RequestLog> log_;  ///< null: nothing is logged; set once
   bool begun_ = false;
 
   std::mutex mutex_;  ///< guards what follows
@@ -248,18 +316,21 @@ class Generation final : public ClientWatcher, public std::enable_shared_from_th
   size_t pending_bytes_ = 0;
   std::vector<Slot> slots_;  ///< of all samples
   size_t remaining_ = 0;     ///< samples that have not ended
-  bool scheduled_ = false, due_ = false, paused_ = false, overflow_ = false, ended_ = false;
+  bool scheduled_ = false, due_ = false, paused_ = false, overflow_ = false, time_over_ = false;
+  bool ended_ = false;
+  std::optional<WorkerPool::Ticket> time_over_job_;
 };
 
 }  // namespace
 
-void start_generation(Service& service, Call call, const std::shared_ptr<Responder>& responder) {
+void start_generation(Service& service, const HttpRequest& request, Call call,
+                      const std::shared_ptr<Responder>& responder) {
   std::vector<Request> requests = std::move(call.requests);
   const auto engine = service.require_engine();
   const bool compiles =
       std::any_of(requests.begin(), requests.end(), [&](const Request& r) { return engine->must_compile(r.sampling); });
   const Dialect dialect = call.dialect;
-  const auto generation = std::make_shared<Generation>(service, requests, std::move(call), responder);
+  const auto generation = std::make_shared<Generation>(service, request, requests, std::move(call), responder);
   if (!compiles) return generation->start(std::move(requests));
   // Elsewhere, so that requests without a grammar, or with one that is known, pass.
   service.workers()->post(WorkerPool::Lane::Grammar,

@@ -44,10 +44,12 @@ struct Call {
   Dialect dialect = Dialect::Native;
 };
 
-/// Submits the requests and answers through `responder`. When the client goes, the requests are aborted.
-/// Throws what Engine::submit throws; nothing is left running then and nothing has been answered. Requests whose
-/// grammar has to be compiled go to the workers' lane for that, and are answered with what is thrown there.
-void start_generation(Service& service, Call call, const std::shared_ptr<Responder>& responder);
+/// Submits the requests and answers through `responder`. When the client goes, the requests are aborted; so they are,
+/// with 504 for an answer, when they take longer than --request-timeout or the header X-Request-Timeout (seconds)
+/// allow. Requests whose grammar has to be compiled go to the workers' lane for that, and are answered with what is
+/// thrown there. Throws what Engine::submit throws; nothing is left running then and nothing has been answered.
+void start_generation(Service& service, const HttpRequest& request, Call call,
+                      const std::shared_ptr<Responder>& responder);
 
 /// A request's name for the engine, from what the client calls it (empty: nothing). Engine::abort matches by prefix, so
 /// the abort of a client's own name ends the request, and when a client goes, nobody else's request named alike ends.

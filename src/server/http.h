@@ -11,14 +11,26 @@
 
 namespace sgl {
 
+using HttpHeaders = std::vector<std::pair<std::string, std::string>>;
+
+/// Sets of methods, for tables of routes. GET brings HEAD with it.
+enum Methods : unsigned { kGet = 1, kPost = 2, kPut = 4 };
+
+/// What names a request in the logs, and in its answer's X-Request-Id.
+struct RequestTag {
+  std::string id;                     ///< the client's X-Request-Id, or a random one
+  std::string trace_id, parent_span;  ///< of a W3C traceparent; empty without one
+};
+
 struct HttpRequest {
   std::string method;  ///< "GET", …
   std::string path;    ///< percent-decoded, without the query
   std::string query;   ///< as it came, without the '?'
-  std::vector<std::pair<std::string, std::string>> headers;
+  HttpHeaders headers;
   std::string body;
   bool http11 = true;
   bool keep_alive = true;
+  RequestTag tag;  ///< set by the routes
 
   /// The first header of that name, case ignored; empty if there is none.
   std::string_view header(std::string_view name) const;
@@ -33,13 +45,22 @@ struct HttpResponse {
   int status = 200;
   std::string content_type = "application/json";
   std::string body;
-  std::vector<std::pair<std::string, std::string>> headers;  ///< further ones
-  bool close = false;                                        ///< end the connection after it
+  HttpHeaders headers;  ///< further ones
+  bool close = false;   ///< end the connection after it
 };
 
 /// 200 with a body of JSON.
 inline HttpResponse json_response(std::string body) {
   return {.status = 200, .content_type = "application/json", .body = std::move(body), .headers = {}};
+}
+
+inline HttpResponse text_response(int status, std::string text) {
+  return {.status = status, .content_type = "text/plain; charset=utf-8", .body = std::move(text), .headers = {}};
+}
+
+/// A status that says all.
+inline HttpResponse empty_response(int status) {
+  return {.status = status, .content_type = {}, .body = {}, .headers = {}};
 }
 
 /// "Not Found" for 404, …
@@ -61,6 +82,8 @@ class ClientWatcher {
 class Responder {
  public:
   virtual ~Responder() = default;
+  /// Adds a header to the answer. Before it begins; the value must hold no line break.
+  virtual void add_header(std::string name, std::string value) = 0;
   virtual void respond(HttpResponse response) = 0;
   /// Appends to a text/event-stream answer; the first call sends the header.
   virtual void stream(std::string data, bool last) = 0;

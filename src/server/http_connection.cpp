@@ -23,6 +23,10 @@ constexpr size_t kMostPipelined = size_t{64} << 10;
 constexpr size_t kMostLingered = size_t{16} << 20;
 constexpr size_t kSlowestBody = 16 << 10;  // bytes a second
 
+void append_headers(std::string& out, const HttpHeaders& headers) {
+  for (const auto& [name, value] : headers) fmt::format_to(std::back_inserter(out), "{}: {}\r\n", name, value);
+}
+
 }  // namespace
 
 const std::string& ConnectionHub::http_date() {
@@ -46,14 +50,20 @@ class Exchange final : public Responder {
     if (!ended_) drop();
   }
 
+  void add_header(std::string name, std::string value) override {
+    headers_.emplace_back(std::move(name), std::move(value));
+  }
   void respond(HttpResponse response) override {
     ended_ = true;
+    std::move(headers_.begin(), headers_.end(), std::back_inserter(response.headers));
     connection_->hub().post([c = connection_, n = number_, r = std::move(response)] { c->respond(n, r); });
   }
   void stream(std::string data, bool last) override {
     ended_ = ended_ || last;
     connection_->unsent += data.size();
-    connection_->hub().post([c = connection_, n = number_, d = std::move(data), last] { c->stream(n, d, last); });
+    connection_->hub().post([c = connection_, n = number_, d = std::move(data), last, h = std::exchange(headers_, {})] {
+      c->stream(n, d, last, h);
+    });
   }
   size_t unsent() const override { return connection_->unsent; }
   void drop() override {
@@ -67,6 +77,7 @@ class Exchange final : public Responder {
  private:
   std::shared_ptr<Connection> connection_;
   uint64_t number_;
+  HttpHeaders headers_;
   std::atomic<bool> ended_{false};
 };
 
@@ -81,26 +92,42 @@ void Connection::start() {
   error_code ignored;
   socket_.set_option(tcp::no_delay(true), ignored);
   socket_.non_blocking(true, ignored);
+  if (hub_->tls != nullptr) {
+    tls_ = hub_->tls->accept(socket_.native_handle());
+    if (tls_ == nullptr) return close();
+  }
   enter(Phase::Idle, hub_->options.header_timeout);
   wait_readable();
 }
 
-void Connection::wait_readable() {
+void Connection::wait_readable(tcp::socket::wait_type what) {
   if (waiting_ || input_ended_ || phase_ == Phase::Closed) return;
   if (phase_ == Phase::Handling && in_.size() >= kMostPipelined) return;
   waiting_ = true;
-  socket_.async_wait(tcp::socket::wait_read, [self = shared_from_this()](const error_code& error) {
+  socket_.async_wait(what, [self = shared_from_this()](const error_code& error) {
     self->waiting_ = false;
     self->on_readable(error);
   });
+}
+
+// Into hub_->scratch. would_block: a later readiness calls on_readable again.
+size_t Connection::read_some(error_code& error) {
+  if (tls_ == nullptr) return socket_.read_some(boost::asio::buffer(hub_->scratch), error);
+  const TlsSession::Result result = tls_->read(hub_->scratch);
+  if (result.state == TlsSession::State::Ended) error = boost::asio::error::eof;
+  if (result.state == TlsSession::State::Failed) error = boost::asio::error::connection_reset;
+  if (result.blocked()) error = boost::asio::error::would_block;
+  return result.bytes;
 }
 
 void Connection::on_readable(const error_code& wait_error) {
   if (phase_ == Phase::Closed) return;
   error_code error = wait_error;
   size_t n = 0;
-  if (!error) n = socket_.read_some(boost::asio::buffer(hub_->scratch), error);
-  if (error == boost::asio::error::would_block || error == boost::asio::error::interrupted) return wait_readable();
+  if (!error) n = read_some(error);
+  if (error == boost::asio::error::would_block || error == boost::asio::error::interrupted) {
+    return wait_readable(tls_ != nullptr && tls_->wants_write() ? tcp::socket::wait_write : tcp::socket::wait_read);
+  }
   if (error) return on_end_of_input(error != boost::asio::error::eof);
   if (phase_ == Phase::Lingering) {
     lingered_ += n;
@@ -126,7 +153,8 @@ void Connection::parse() {
       // Blank lines before a request are skipped (RFC 9112 §2.2).
       in_.erase(0, std::min(in_.find_first_not_of("\r\n"), in_.size()));
       if (in_.empty()) return;
-      parser_ = std::make_unique<HttpParser>(hub_->options.max_header_bytes, hub_->options.max_body_bytes);
+      parser_ = std::make_unique<HttpParser>(hub_->options.max_header_bytes, hub_->options.max_body_bytes,
+                                             hub_->options.max_url_bytes);
       enter(Phase::Header, hub_->options.header_timeout);
     }
     in_.erase(0, parser_->feed(in_));
@@ -153,8 +181,6 @@ void Connection::hand_over(HttpRequest request) {
   parser_.reset();
   if (in_.empty()) in_.shrink_to_fit();
   ++exchange_;
-  request_line_ = request.method + " " + request.path;
-  request_start_ = Clock::now();
   head_only_ = request.method == "HEAD";
   http11_ = request.http11;
   keep_alive_ = request.keep_alive;
@@ -169,8 +195,7 @@ void Connection::hand_over(HttpRequest request) {
 // Input that is not a request is answered as far as possible, and ends the connection.
 void Connection::refuse(int status, const std::string& message) {
   refused_ = true;
-  request_line_ = "a request that is not one: " + message;
-  request_start_ = Clock::now();
+  log::debug("a request that is not one is refused with status {}: {}", status, message);
   in_.clear();
   ++exchange_;
   head_only_ = false;
@@ -203,25 +228,23 @@ void Connection::respond(uint64_t exchange, const HttpResponse& response) {
   if (exchange != exchange_ || phase_ != Phase::Handling || answering_) return;
   keep_alive_ = keep_alive_ && !response.close && !hub_->stopping && !input_ended_;
   answering_ = answer_complete_ = true;
-  status_ = response.status;
   std::string data = head(response.status, response.body.empty() ? "" : response.content_type, !keep_alive_);
-  for (const auto& [name, value] : response.headers)
-    fmt::format_to(std::back_inserter(data), "{}: {}\r\n", name, value);
+  append_headers(data, response.headers);
   if (response.status != 204) fmt::format_to(std::back_inserter(data), "Content-Length: {}\r\n", response.body.size());
   data += "\r\n";
   if (!head_only_) data += response.body;
   send(std::move(data));
 }
 
-void Connection::stream(uint64_t exchange, const std::string& data, bool last) {
+void Connection::stream(uint64_t exchange, const std::string& data, bool last, const HttpHeaders& headers) {
   if (exchange != exchange_ || phase_ != Phase::Handling || answer_complete_) return;
   std::string bytes;
   if (!answering_) {
     answering_ = true;
-    status_ = 200;
     keep_alive_ = keep_alive_ && http11_ && !hub_->stopping;
     bytes = head(200, "text/event-stream; charset=utf-8", !keep_alive_);
     bytes += "Cache-Control: no-cache\r\n";
+    append_headers(bytes, headers);
     if (http11_) bytes += "Transfer-Encoding: chunked\r\n";
     bytes += "\r\n";
   }
@@ -256,9 +279,27 @@ void Connection::write_some() {
     sent_ = 0;
   }
   writing_ = true;
+  if (tls_ != nullptr) return write_some_encrypted();
   socket_.async_write_some(
       boost::asio::buffer(sending_.data() + sent_, sending_.size() - sent_),
       [self = shared_from_this()](const error_code& error, size_t n) { self->on_written(error, n); });
+}
+
+void Connection::write_some_encrypted() {
+  const auto self = shared_from_this();
+  const TlsSession::Result result = tls_->write(std::string_view(sending_).substr(sent_));
+  if (result.blocked()) {
+    socket_.async_wait(tls_->wants_write() ? tcp::socket::wait_write : tcp::socket::wait_read,
+                       [self](const error_code& error) {
+                         if (error) return self->on_written(error, 0);
+                         if (self->phase_ != Phase::Closed) self->write_some_encrypted();
+                       });
+    return;
+  }
+  error_code error;
+  if (result.state != TlsSession::State::Open) error = boost::asio::error::connection_reset;
+  // Not at once: a long answer would nest as deep as it has records.
+  boost::asio::post(hub_->io, [self, error, n = result.bytes] { self->on_written(error, n); });
 }
 
 void Connection::on_written(const error_code& error, size_t n) {
@@ -277,8 +318,6 @@ void Connection::on_written(const error_code& error, size_t n) {
 }
 
 void Connection::finish_answer() {
-  log::debug("{} {} in {:.1f} ms", request_line_, status_,
-             std::chrono::duration<double, std::milli>(Clock::now() - request_start_).count());
   watcher_.reset();
   ++exchange_;
   if (!keep_alive_) {
@@ -286,6 +325,7 @@ void Connection::finish_answer() {
     // perhaps take the answer with it.
     if (input_ended_ || (!refused_ && in_.empty())) return close();
     error_code ignored;
+    if (tls_ != nullptr) tls_->shut_down();
     socket_.shutdown(tcp::socket::shutdown_send, ignored);
     enter(Phase::Lingering, hub_->options.linger_timeout);
     return wait_readable();
@@ -313,7 +353,8 @@ void Connection::drop(uint64_t exchange) {
 
 void Connection::enter(Phase phase, std::chrono::milliseconds limit) {
   phase_ = phase;
-  deadline_ = Clock::now() + limit;
+  entered_ = Clock::now();
+  deadline_ = entered_ + limit;
 }
 
 void Connection::sweep(Clock::time_point now) {
@@ -335,6 +376,7 @@ void Connection::close() {
   if (phase_ == Phase::Closed) return;
   phase_ = Phase::Closed;
   error_code ignored;
+  if (tls_ != nullptr) tls_->shut_down();
   socket_.close(ignored);
   unsent = 0;
   if (auto watcher = watcher_.lock()) watcher->on_gone();

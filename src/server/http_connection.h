@@ -17,6 +17,7 @@
 #include "server/http.h"
 #include "server/http_parser.h"
 #include "server/http_server.h"
+#include "server/tls.h"
 
 namespace sgl {
 
@@ -40,8 +41,9 @@ struct ConnectionHub {
   const HttpServer::Handler handler;
   boost::asio::io_context io{1};
   std::mutex post_mutex;
-  bool closed = false;    ///< guarded by post_mutex: nothing may be left in `io`, since it would never run
-  bool stopping = false;  ///< answers say "Connection: close"
+  bool closed = false;              ///< guarded by post_mutex: nothing may be left in `io`, since it would never run
+  std::shared_ptr<TlsContext> tls;  ///< null: plain HTTP
+  bool stopping = false;            ///< answers say "Connection: close"
   std::unordered_set<std::shared_ptr<Connection>> connections;
   std::atomic<size_t> num_connections{0};
   std::function<void()> on_closed;                                  ///< told after a connection has left `connections`
@@ -65,7 +67,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
 
   // The answer to the request that is being handled. `exchange` is its number: later calls for an earlier one are void.
   void respond(uint64_t exchange, const HttpResponse& response);
-  void stream(uint64_t exchange, const std::string& data, bool last);
+  /// `headers` count with the first piece.
+  void stream(uint64_t exchange, const std::string& data, bool last, const HttpHeaders& headers);
   void watch(uint64_t exchange, std::weak_ptr<ClientWatcher> watcher);
   void drop(uint64_t exchange);
 
@@ -74,13 +77,17 @@ class Connection : public std::enable_shared_from_this<Connection> {
   void close_if_idle();
   void close();
 
+  bool idle() const { return phase_ == Phase::Idle && !writing_; }
+  Clock::time_point since() const { return entered_; }  ///< when its phase began
+
   ConnectionHub& hub() { return *hub_; }
   std::atomic<size_t> unsent{0};  ///< bytes of the current stream; raised by the caller of stream()
 
  private:
   enum class Phase { Idle, Header, Body, Handling, Lingering, Closed };
 
-  void wait_readable();
+  void wait_readable(boost::asio::ip::tcp::socket::wait_type what = boost::asio::ip::tcp::socket::wait_read);
+  size_t read_some(boost::system::error_code& error);
   void on_readable(const boost::system::error_code& error);
   void on_end_of_input(bool reset);
   void parse();
@@ -88,6 +95,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   void refuse(int status, const std::string& message);
   void send(std::string data);
   void write_some();
+  void write_some_encrypted();
   void on_written(const boost::system::error_code& error, size_t n);
   void finish_answer();
   void enter(Phase phase, std::chrono::milliseconds limit);
@@ -95,8 +103,9 @@ class Connection : public std::enable_shared_from_this<Connection> {
 
   std::shared_ptr<ConnectionHub> hub_;
   boost::asio::ip::tcp::socket socket_;
+  std::unique_ptr<TlsSession> tls_;  ///< null: plain HTTP
   Phase phase_ = Phase::Idle;
-  Clock::time_point deadline_ = Clock::time_point::max();
+  Clock::time_point entered_, deadline_ = Clock::time_point::max();
   std::string in_;  ///< read and not parsed yet
   std::unique_ptr<HttpParser> parser_;
   bool waiting_ = false;  ///< an async_wait for input is under way
@@ -106,9 +115,6 @@ class Connection : public std::enable_shared_from_this<Connection> {
 
   // The request being handled.
   uint64_t exchange_ = 0;
-  std::string request_line_;  ///< "GET /health", for the log
-  Clock::time_point request_start_;
-  int status_ = 0;
   bool head_only_ = false, http11_ = true, keep_alive_ = true;
   bool answering_ = false;        ///< the header of the answer is on its way
   bool answer_complete_ = false;  ///< all of the answer is in out_ or sending_

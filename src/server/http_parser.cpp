@@ -37,12 +37,14 @@ bool split_target(std::string_view target, HttpRequest& out) {
 
 struct HttpParser::Impl {
   http::request_parser<http::string_body> parser;
-  size_t max_header_bytes, max_body_bytes;
+  size_t max_header_bytes, max_body_bytes, max_url_bytes;
 };
 
-HttpParser::HttpParser(size_t max_header_bytes, size_t max_body_bytes) : impl_(std::make_unique<Impl>()) {
+HttpParser::HttpParser(size_t max_header_bytes, size_t max_body_bytes, size_t max_url_bytes)
+    : impl_(std::make_unique<Impl>()) {
   impl_->max_header_bytes = max_header_bytes;
   impl_->max_body_bytes = max_body_bytes;
+  impl_->max_url_bytes = max_url_bytes;
   impl_->parser.header_limit(static_cast<std::uint32_t>(max_header_bytes));
   impl_->parser.body_limit(max_body_bytes);
   impl_->parser.eager(true);
@@ -81,6 +83,9 @@ size_t HttpParser::feed(std::string_view data) {
 void HttpParser::check_header() {
   if (state_ != State::Header) return;
   state_ = State::Body;
+  if (impl_->parser.get().target().size() > impl_->max_url_bytes) {
+    return fail(414, fmt::format("the request's URL is longer than {} bytes", impl_->max_url_bytes));
+  }
   const auto expect = impl_->parser.get()[http::field::expect];
   if (!expect.empty() && !boost::beast::iequals(expect, "100-continue")) {
     fail(417, fmt::format("unknown expectation \"{}\"", view(expect.substr(0, 64))));

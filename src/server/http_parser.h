@@ -21,8 +21,8 @@ class HttpParser {
     Failed,  ///< error_status() and error_message() say why; feed no more
   };
 
-  /// Limits in bytes. Beyond: Failed with 431 and 413.
-  HttpParser(size_t max_header_bytes, size_t max_body_bytes);
+  /// Limits in bytes. Beyond: Failed with 431, 413 and 414.
+  HttpParser(size_t max_header_bytes, size_t max_body_bytes, size_t max_url_bytes = size_t{8} << 10);
   ~HttpParser();
 
   /// Consumes a part of `data` and returns how much: what is left must be fed again with more behind it, or, once Done,

@@ -78,6 +78,16 @@ TEST(HttpParser, LimitsAreKept) {
   EXPECT_EQ(status_of("POST / HTTP/1.1\r\nContent-Length: 4096\r\n\r\n"), 0);
 }
 
+TEST(HttpParser, ALongUrlIsRefusedWhateverTheRestOfTheHeaderIs) {
+  const auto status = [](size_t length) {
+    HttpParser parser(4096, 4096, 64);
+    parser.feed("GET /" + std::string(length - 1, 'x') + " HTTP/1.1\r\nHost: x\r\n\r\n");
+    return parser.error_status();
+  };
+  EXPECT_EQ(status(64), 0);
+  EXPECT_EQ(status(65), 414);
+}
+
 TEST(HttpParser, WhatIsNotHttpFails) {
   EXPECT_EQ(status_of("GET / HTTP/2.0\r\n\r\n"), 505);
   EXPECT_EQ(status_of("POST / HTTP/1.1\r\nExpect: magic\r\nContent-Length: 3\r\n\r\n"), 417);

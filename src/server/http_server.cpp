@@ -29,6 +29,7 @@ class HttpServer::Impl {
     const milliseconds shortest =
         std::min({o.idle_timeout, o.header_timeout, o.body_timeout, o.write_timeout, o.linger_timeout});
     sweep_interval_ = std::clamp(shortest / 4, milliseconds(5), milliseconds(1000));
+    if (options.tls.on()) hub_->tls = std::make_shared<TlsContext>(options.tls);
     listen();
     hub_->on_closed = [this] { on_closed(); };
     accept();
@@ -51,12 +52,18 @@ class HttpServer::Impl {
     thread_.join();
   }
 
+  void reload_certificate() {
+    if (!hub_->options.tls.on()) return;
+    hub_->post([hub = hub_, fresh = std::make_shared<TlsContext>(hub_->options.tls)] { hub->tls = fresh; });
+  }
+
   int port() const { return port_; }
   size_t connections() const { return hub_->num_connections; }
 
  private:
   void listen();
   void accept();
+  bool make_room();
   void sweep();
   void begin_stop(std::promise<void>& empty);
   void drop_all();
@@ -108,6 +115,7 @@ void HttpServer::Impl::accept() {
       return;
     }
     accept_failed_ = false;
+    if (!make_room()) return accept();  // the socket closes
     const auto connection = std::make_shared<Connection>(hub_, std::move(socket));
     hub_->connections.insert(connection);
     hub_->num_connections = hub_->connections.size();
@@ -115,6 +123,17 @@ void HttpServer::Impl::accept() {
     if (!sweeping_) sweep();
     accept();
   });
+}
+
+// At the limit, the client that has said nothing for longest makes room for one that may.
+bool HttpServer::Impl::make_room() {
+  if (hub_->connections.size() < hub_->options.max_connections) return true;
+  std::shared_ptr<Connection> oldest;
+  for (const auto& connection : hub_->connections) {
+    if (connection->idle() && (oldest == nullptr || connection->since() < oldest->since())) oldest = connection;
+  }
+  if (oldest != nullptr) oldest->close();
+  return oldest != nullptr;
 }
 
 // One timer for all deadlines: a second of delay does not matter to them, and ten thousand timers would.
@@ -162,6 +181,7 @@ HttpServer::HttpServer(const HttpOptions& options, Handler handler)
     : impl_(std::make_unique<Impl>(options, std::move(handler))) {}
 HttpServer::~HttpServer() = default;
 int HttpServer::port() const { return impl_->port(); }
+void HttpServer::reload_certificate() { impl_->reload_certificate(); }
 size_t HttpServer::connections() const { return impl_->connections(); }
 void HttpServer::stop(milliseconds grace) { impl_->stop(grace); }
 

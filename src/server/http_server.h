@@ -11,10 +11,22 @@
 
 namespace sgl {
 
+/// Encryption. Both files are PEM; without them the server speaks plain HTTP.
+struct TlsOptions {
+  std::string certificate_file{};  ///< the server's certificate, then those that signed it
+  std::string key_file{};
+  std::string key_password{};  ///< of an encrypted key
+
+  bool on() const { return !certificate_file.empty() || !key_file.empty(); }
+};
+
 /// Where to listen, and what a client may take. All sizes are bytes of one connection.
 struct HttpOptions {
-  std::string host = "127.0.0.1";                    ///< a name or address; "0.0.0.0" or "::": all
-  int port = 30000;                                  ///< 0: any free one
+  std::string host = "127.0.0.1";  ///< a name or address; "0.0.0.0" or "::": all
+  int port = 30000;                ///< 0: any free one
+  TlsOptions tls;
+  size_t max_connections = 16384;                    ///< beyond: those that are idle longest are closed, or the new one
+  size_t max_url_bytes = size_t{8} << 10;            ///< beyond: 414
   size_t max_header_bytes = size_t{64} << 10;        ///< beyond: 431
   size_t max_body_bytes = size_t{64} << 20;          ///< beyond: 413
   size_t max_unsent_bytes = size_t{1} << 20;         ///< of a stream whose client does not read; beyond: dropped
@@ -33,13 +45,15 @@ class HttpServer {
   /// Called on the I/O thread for each request: must not block or throw.
   using Handler = std::function<void(HttpRequest&&, std::shared_ptr<Responder>)>;
 
-  /// Throws Error when it cannot listen: the address is taken, unknown or not allowed.
+  /// Throws Error when it cannot listen: the address is taken, unknown or not allowed, or the certificate is not fit.
   HttpServer(const HttpOptions& options, Handler handler);
   ~HttpServer();
   HttpServer(const HttpServer&) = delete;
   HttpServer& operator=(const HttpServer&) = delete;
 
   int port() const;
+  /// Reads the files of the certificate again, for connections to come. Throws Error; then the former one stays.
+  void reload_certificate();
   /// Open connections.
   size_t connections() const;
 

@@ -349,6 +349,26 @@ TEST(HttpServer, ThousandsOfIdleConnectionsLeaveRoomForWork) {
   for (auto& client : idle) EXPECT_EQ(client->request("GET", "/").status, 200);
 }
 
+TEST(HttpServer, BeyondTheLimitIdleConnectionsMakeRoomForNewOnes) {
+  HttpOptions options;
+  options.max_connections = 2;
+  Echo e(options);
+  TestClient idle(e.server.port()), busy(e.server.port());
+  EXPECT_EQ(idle.request("GET", "/a").status, 200);
+  busy.send_request("GET", "/wait");
+  const auto answer = e.take();
+  ASSERT_NE(answer, nullptr);
+  TestClient third(e.server.port());
+  EXPECT_EQ(third.request("GET", "/b").status, 200);
+  EXPECT_TRUE(idle.closed());
+  third.send_request("GET", "/wait");
+  const auto second_answer = e.take();
+  ASSERT_NE(second_answer, nullptr);
+  EXPECT_TRUE(TestClient(e.server.port()).closed()) << "nobody is idle: the new one goes";
+  answer->respond(text("done"));
+  EXPECT_EQ(busy.receive().status, 200);
+}
+
 TEST(HttpServer, ATakenPortIsAnErrorThatNamesIt) {
   Echo echo;
   HttpOptions options;

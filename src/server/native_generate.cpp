@@ -309,6 +309,7 @@ Call parse_generate(const Json& body, EngineApi& engine, const ServerOptions& op
   const bool logprob_text = f.boolean("return_text_in_logprobs").value_or(false);
   const bool prompt_ids = f.boolean("return_prompt_token_ids").value_or(false);
   const std::string cache_namespace = read_cache_namespace(f);
+  const int priority = read_priority(f);
   std::vector<std::string> rids = read_rids(f, count, prompts.is_list);
 
   for (const SamplingParams& s : sampling) {
@@ -329,6 +330,7 @@ Call parse_generate(const Json& body, EngineApi& engine, const ServerOptions& op
     r.sampling = sampling[i];
     r.return_logprob = logprobs[i];
     r.cache_namespace = cache_namespace;
+    r.priority = priority;
     if (r.return_logprob) {
       r.logprob_start_len = starts[i];
       r.top_logprobs_num = tops[i];

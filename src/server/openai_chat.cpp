@@ -196,6 +196,7 @@ Call parse_chat(const Json& body, const EngineApi& engine, const ServerOptions& 
   // The last position of the prompt says nothing of the answer: report none of it.
   r.logprob_start_len = -1;
   r.cache_namespace = read_cache_namespace(f);
+  r.priority = read_priority(f);
 
   auto answer = std::make_shared<AnswerFormat>();
   if (f.boolean("separate_reasoning").value_or(true)) answer->reasoning = reasoning;

@@ -255,6 +255,7 @@ Call parse_completions(const Json& body, const EngineApi& engine, const ServerOp
     refuse(fmt::format("logprobs must be in [0, {}], got {}", kMostTopLogprobs, *logprobs));
   }
   const std::string cache_namespace = read_cache_namespace(f);
+  const int priority = read_priority(f);
   const bool own_rid = !f.string("rid").value_or("").empty();
 
   Call call;
@@ -274,6 +275,7 @@ Call parse_completions(const Json& body, const EngineApi& engine, const ServerOp
     r.top_logprobs_num = logprobs.value_or(0);
     r.logprob_start_len = echo && logprobs ? 0 : -1;
     r.cache_namespace = cache_namespace;
+    r.priority = priority;
   }
   form.n = sampling.n;
   form.logprobs = logprobs.has_value();

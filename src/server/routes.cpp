@@ -9,15 +9,19 @@
 #include <fmt/format.h>
 
 #include "base/log.h"
-#include "server/control.h"
+#include "server/commands.h"
 #include "server/error_body.h"
 #include "server/generation.h"
+#include "server/health.h"
+#include "server/information.h"
 #include "server/json_reader.h"
 #include "server/native_generate.h"
+#include "server/observed.h"
 #include "server/openai_chat.h"
 #include "server/openai_completions.h"
 #include "server/parse_routes.h"
 #include "server/text_routes.h"
+#include "server/unsupported_routes.h"
 
 namespace sgl {
 namespace {
@@ -25,34 +29,35 @@ namespace {
 using Handler = void (*)(Service&, const HttpRequest&, const std::shared_ptr<Responder>&);
 using Lane = WorkerPool::Lane;
 
-enum Methods : unsigned { kGet = 1, kPost = 2, kPut = 4 };  // GET brings HEAD with it
-
 struct Route {
   std::string_view path;  ///< ending in '*': every path that goes on from there
   unsigned methods;
-  Handler handler;  ///< null: known to SGLang's clients, not served yet
+  Handler handler;
   Dialect dialect = Dialect::Native;
   Lane lane = Lane::Output;  ///< Output for what is cheap: it must not wait behind prompts
   bool json_only = false;    ///< 400 unless the body's type is application/json
+  Access access = Access::Normal;
 };
 
 void generate(Service& service, const HttpRequest& request, const std::shared_ptr<Responder>& responder) {
   const auto engine = service.require_engine();
-  start_generation(service, parse_generate(parse_json(request.body), *engine, service.options()), responder);
+  start_generation(service, request, parse_generate(parse_json(request.body), *engine, service.options()), responder);
 }
 
 void chat(Service& service, const HttpRequest& request, const std::shared_ptr<Responder>& responder) {
   const auto engine = service.require_engine();
-  start_generation(service, parse_chat(parse_json(request.body), *engine, service.options(), service.chat_formats()),
-                   responder);
+  start_generation(service, request,
+                   parse_chat(parse_json(request.body), *engine, service.options(), service.chat_formats()), responder);
 }
 
 void completions(Service& service, const HttpRequest& request, const std::shared_ptr<Responder>& responder) {
   const auto engine = service.require_engine();
-  start_generation(service, parse_completions(parse_json(request.body), *engine, service.options()), responder);
+  start_generation(service, request, parse_completions(parse_json(request.body), *engine, service.options()),
+                   responder);
 }
 
 constexpr Dialect kNative = Dialect::Native, kOpenAi = Dialect::OpenAi;
+constexpr Access kAdmin = Access::Admin;
 
 constexpr Route kRoutes[] = {
     // Inference
@@ -69,6 +74,8 @@ constexpr Route kRoutes[] = {
     // Information
     {"/", kGet, handle_root},
     {"/health", kGet, handle_health},
+    {"/health/live", kGet, handle_live},
+    {"/health/ready", kGet, handle_ready},
     {"/health_generate", kGet, handle_health},
     {"/ready", kGet, handle_ready},
     {"/v1/models", kGet, handle_models, kOpenAi},
@@ -79,61 +86,48 @@ constexpr Route kRoutes[] = {
     {"/get_server_info", kGet, handle_server_info},
     {"/v1/loads", kGet, handle_loads},
     {"/ping", kGet, handle_health},
+    {"/metrics", kGet, handle_metrics},
     // Control
-    {"/flush_cache", kGet | kPost, handle_flush_cache},
-    {"/abort_request", kPost, handle_abort_request},
+    {"/flush_cache", kGet | kPost, handle_flush_cache, kNative, Lane::Output, false, kAdmin},
+    {"/abort_request", kPost, handle_abort_request, kNative, Lane::Output, false, kAdmin},
+    {"/pause_generation", kPost, handle_pause, kNative, Lane::Output, false, kAdmin},
+    {"/continue_generation", kPost, handle_continue, kNative, Lane::Output, false, kAdmin},
+    {"/configure_logging", kPost, handle_configure_logging, kNative, Lane::Output, false, kAdmin},
     {"/concate_and_append_request", kPost, handle_concatenate},
-    // Not yet
-    {"/encode", kPost | kPut, nullptr},
-    {"/classify", kPost | kPut, nullptr},
-    {"/v1/embeddings", kPost, nullptr, kOpenAi},
-    {"/v1/responses", kPost, nullptr, kOpenAi},
-    {"/v1/responses/*", kGet | kPost, nullptr, kOpenAi},
-    {"/v1/messages", kPost, nullptr, kOpenAi},
-    {"/v1/messages/count_tokens", kPost, nullptr, kOpenAi},
-    {"/v1/audio/transcriptions", kPost, nullptr, kOpenAi},
-    {"/v1/realtime", kGet, nullptr, kOpenAi},
-    {"/api/chat", kPost, nullptr},
-    {"/api/generate", kPost, nullptr},
-    {"/api/show", kPost, nullptr},
-    {"/api/tags", kGet, nullptr},
-    {"/v1/score", kPost, nullptr, kOpenAi},
-    {"/v1/rerank", kPost, nullptr, kOpenAi},
-    {"/v1/classify", kPost, nullptr, kOpenAi},
-    {"/vertex_generate", kPost, nullptr},
-    {"/metrics", kGet, nullptr},
-    {"/start_profile", kGet | kPost, nullptr},
-    {"/stop_profile", kGet | kPost, nullptr},
-    {"/pause_generation", kPost, nullptr},
-    {"/continue_generation", kPost, nullptr},
-    {"/load_lora_adapter", kPost, nullptr},
-    {"/unload_lora_adapter", kPost, nullptr},
-    {"/update_weights_from_disk", kPost, nullptr},
-    {"/update_weights_from_tensor", kPost, nullptr},
-    {"/update_weights_from_distributed", kPost, nullptr},
-    {"/update_weights_from_ipc", kPost, nullptr},
-    {"/init_weights_update_group", kPost, nullptr},
-    {"/destroy_weights_update_group", kPost, nullptr},
-    {"/update_weight_version", kPost, nullptr},
-    {"/get_weights_by_name", kGet | kPost, nullptr},
-    {"/release_memory_occupation", kGet | kPost, nullptr},
-    {"/resume_memory_occupation", kGet | kPost, nullptr},
-    {"/open_session", kGet | kPost, nullptr},
-    {"/close_session", kGet | kPost, nullptr},
-    {"/configure_logging", kGet | kPost, nullptr},
-    {"/set_internal_state", kPost, nullptr},
-    {"/freeze_gc", kGet | kPost, nullptr},
-    {"/slow_down", kGet | kPost, nullptr},
-    {"/set_trace_level", kGet | kPost, nullptr},
 };
 
-const Route* find_route(std::string_view path) {
-  for (const Route& route : kRoutes) {
-    const bool prefix = route.path.ends_with('*');
-    const std::string_view fixed = route.path.substr(0, route.path.size() - (prefix ? 1 : 0));
-    if (prefix ? path.starts_with(fixed) && path.size() > fixed.size() : path == fixed) return &route;
+bool matches(std::string_view pattern, std::string_view path) {
+  if (!pattern.ends_with('*')) return path == pattern;
+  pattern.remove_suffix(1);
+  return path.starts_with(pattern) && path.size() > pattern.size();
+}
+
+template <typename Table>
+auto find_in(const Table& table, std::string_view path) {
+  const auto found =
+      std::find_if(std::begin(table), std::end(table), [&](const auto& r) { return matches(r.path, path); });
+  return found == std::end(table) ? nullptr : &*found;
+}
+
+// What a path leads to: one of the two, or neither.
+struct Target {
+  const Route* route = nullptr;
+  const UnsupportedRoute* unsupported = nullptr;
+
+  bool found() const { return route != nullptr || unsupported != nullptr; }
+  std::string_view path() const {
+    return route != nullptr ? route->path : unsupported != nullptr ? unsupported->path : "none";
   }
-  return nullptr;
+  unsigned methods() const { return route != nullptr ? route->methods : unsupported->methods; }
+  Access access() const {
+    return route != nullptr ? route->access : unsupported != nullptr ? unsupported->access : Access::Normal;
+  }
+};
+
+Target find_target(std::string_view path) {
+  Target out{.route = find_in(kRoutes, path)};
+  if (out.route == nullptr) out.unsupported = find_in(unsupported_routes(), path);
+  return out;
 }
 
 unsigned method_bit(std::string_view method) {
@@ -151,23 +145,17 @@ std::string allowed(unsigned methods) {
   return out;
 }
 
-// Takes the same time whatever of the key is right.
-bool same_secret(std::string_view given, std::string_view secret) {
-  unsigned difference = given.size() == secret.size() ? 0 : 1;
-  for (size_t i = 0; i < given.size(); ++i) {
-    difference |= static_cast<unsigned char>(given[i]) ^ static_cast<unsigned char>(secret[i % secret.size()]);
-  }
-  return difference == 0;
-}
-
-bool may_enter(const std::string& api_key, const HttpRequest& request) {
-  if (api_key.empty() || request.method == "OPTIONS") return true;
-  for (std::string_view open : {"/health", "/ready", "/metrics"}) {
-    if (request.path.starts_with(open)) return true;
-  }
-  constexpr std::string_view kScheme = "Bearer ";
-  const std::string_view authorization = request.header("Authorization");
-  return authorization.starts_with(kScheme) && same_secret(authorization.substr(kScheme.size()), api_key);
+// What a browser asks before a page of another site may call.
+void add_cors_headers(const Cors& cors, const HttpRequest& request, Responder& responder) {
+  const std::string_view allowed_origin = cors.allowed(request.header("Origin"));
+  if (cors.varies()) responder.add_header("Vary", "Origin");
+  if (allowed_origin.empty()) return;
+  responder.add_header("Access-Control-Allow-Origin", std::string(allowed_origin));
+  responder.add_header("Access-Control-Expose-Headers", "X-Request-Id, Retry-After");
+  if (request.method != "OPTIONS") return;
+  responder.add_header("Access-Control-Allow-Methods", "GET, HEAD, POST, PUT, OPTIONS");
+  responder.add_header("Access-Control-Allow-Headers", "Authorization, Content-Type, *");  // '*' leaves the first out
+  responder.add_header("Access-Control-Max-Age", "600");
 }
 
 bool is_json_type(std::string_view content_type) {
@@ -184,38 +172,33 @@ void run_route(const Route& route, Service& service, const HttpRequest& request,
     route.handler(service, request, responder);
   } catch (const std::exception& e) {
     HttpResponse response = error_response(route.dialect, e);
-    if (response.status == 500) log::error("{} {}: {}", request.method, request.path, e.what());
+    if (response.status == 500) {
+      log::write(log::Level::err, e.what(), fields_of(request.tag).add("path", request.path));
+    }
     responder->respond(std::move(response));
   }
 }
 
-}  // namespace
-
-void dispatch(Service& service, HttpRequest request, const std::shared_ptr<Responder>& responder) {
-  if (!may_enter(service.options().api_key, request)) {
-    return responder->respond({.status = 401,
-                               .content_type = "application/json",
-                               .body = R"({"error":"Unauthorized"})",
-                               .headers = {{"WWW-Authenticate", "Bearer"}}});
-  }
-  const Route* route = find_route(request.path);
-  if (route == nullptr) {
+// Finds the route and runs it. The request may be anybody's.
+void enter(Service& service, const Target& target, HttpRequest request, const std::shared_ptr<Responder>& responder) {
+  if (!target.found()) {
     return responder->respond(
         flat_error(404, fmt::format("there is no route {} {}", request.method, quote(request.path))));
   }
+  const std::string methods = allowed(target.methods());
   if (request.method == "OPTIONS") {
-    return responder->respond(
-        {.status = 204, .content_type = {}, .body = {}, .headers = {{"Allow", allowed(route->methods)}}});
+    return responder->respond({.status = 204, .content_type = {}, .body = {}, .headers = {{"Allow", methods}}});
   }
-  if ((route->methods & method_bit(request.method)) == 0) {
-    HttpResponse response = flat_error(405, fmt::format("{} does not take the method {}, but {}", request.path,
-                                                        quote(request.method), allowed(route->methods)));
-    response.headers.emplace_back("Allow", allowed(route->methods));
+  if ((target.methods() & method_bit(request.method)) == 0) {
+    HttpResponse response = flat_error(
+        405, fmt::format("{} does not take the method {}, but {}", request.path, quote(request.method), methods));
+    response.headers.emplace_back("Allow", methods);
     return responder->respond(std::move(response));
   }
-  if (route->handler == nullptr) {
+  const Route* route = target.route;
+  if (route == nullptr) {
     return responder->respond(
-        flat_error(501, fmt::format("{} is not supported by this version of sgl.", request.path)));
+        flat_error(501, fmt::format("{} is not supported. {}", request.path, target.unsupported->why)));
   }
   if (route->json_only && !is_json_type(request.header("Content-Type"))) {
     return responder->respond(flat_error(
@@ -226,10 +209,28 @@ void dispatch(Service& service, HttpRequest request, const std::shared_ptr<Respo
       route->lane, [&service, route, r = std::move(request), responder] { run_route(*route, service, r, responder); });
 }
 
+}  // namespace
+
+void dispatch(Service& service, HttpRequest request, const std::shared_ptr<Responder>& responder) {
+  request.tag = tag_of(request);
+  const Target target = find_target(request.path);
+  const auto observed =
+      std::make_shared<Observed>(responder, request, target.path(), service.metrics_or_null(), service.log_level_http());
+  add_cors_headers(service.cors(), request, *observed);
+  const bool open = request.method == "OPTIONS" || is_open_to_all(request.path);
+  if (!open) {
+    if (auto refusal = service.keys().refusal(target.access(), request.header("Authorization"))) {
+      return observed->respond(std::move(*refusal));
+    }
+  }
+  enter(service, target, std::move(request), observed);
+}
+
 namespace {
 
 class Collector final : public Responder {
  public:
+  void add_header(std::string /*name*/, std::string /*value*/) override {}
   void respond(HttpResponse response) override { answer_.set_value(std::move(response)); }
   void stream(std::string data, bool last) override {
     events_ += data;
@@ -249,7 +250,8 @@ class Collector final : public Responder {
 
 HttpResponse call_route(Service& service, HttpRequest request) {
   const auto collector = std::make_shared<Collector>();
-  dispatch(service, std::move(request), collector);
+  const Target target = find_target(request.path);
+  enter(service, target, std::move(request), collector);
   return collector->wait();
 }
 

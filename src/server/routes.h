@@ -8,12 +8,13 @@
 
 namespace sgl {
 
-/// Answers one request: checks the key, finds the route, and runs it on a worker; what needs no worker is answered at
-/// once. An exception of a route becomes an error in the route's dialect. Never throws.
+/// Answers one request: names it, checks the key, finds the route, and runs it on a worker; what needs no worker is
+/// answered at once. An exception of a route becomes an error in the route's dialect. Never throws.
 /// Requires: `service` outlives its workers' jobs.
 void dispatch(Service& service, HttpRequest request, const std::shared_ptr<Responder>& responder);
 
-/// Sends a request through dispatch() without a socket, and waits for its answer; of a stream, all events together.
+/// Runs a request's route without a socket, a key or a trace in logs and metrics, and waits for its answer; of a
+/// stream, all events together.
 HttpResponse call_route(Service& service, HttpRequest request);
 
 }  // namespace sgl

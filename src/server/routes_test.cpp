@@ -15,29 +15,12 @@
 #include <gtest/gtest.h>
 
 #include "base/eventually.h"
-#include "server/http_server.h"
-#include "server/test_client.h"
-#include "server/test_service.h"
+#include "server/test_server.h"
 
 namespace sgl {
 namespace {
 
 using std::chrono::milliseconds;
-
-struct TestServer : TestService {
-  explicit TestServer(const ServerOptions& options = {}, std::string reply = "Hello, wörld!")
-      : TestService(options, std::move(reply)),
-        http(at_any_port(options.http),
-             [this](HttpRequest&& r, const std::shared_ptr<Responder>& to) { dispatch(service, std::move(r), to); }) {}
-  static HttpOptions at_any_port(HttpOptions o) {
-    o.port = 0;
-    return o;
-  }
-  TestClient client() { return TestClient(http.port()); }
-  TestClient::Answer get(const std::string& target) { return client().request("GET", target); }
-
-  HttpServer http;
-};
 
 // A request for as many tokens as one likes.
 const char* const kEndless = R"({"text":"a","sampling_params":{"max_new_tokens":null,"ignore_eos":true}})";
@@ -45,7 +28,7 @@ const char* const kEndlessStream =
     R"({"text":"a","stream":true,"sampling_params":{"max_new_tokens":null,"ignore_eos":true}})";
 
 TEST(Routes, RootHealthAndReadyAnswer) {
-  TestServer t;
+  TestHttpServer t;
   EXPECT_EQ(t.get("/").status, 200);
   EXPECT_NE(t.get("/").body.find("sgl"), std::string::npos);
   EXPECT_EQ(t.client().request("HEAD", "/").status, 200);
@@ -59,7 +42,7 @@ TEST(Routes, RootHealthAndReadyAnswer) {
 }
 
 TEST(Routes, HealthIs503WhileStartingAndDraining) {
-  TestServer t;
+  TestHttpServer t;
   for (const auto state : {Service::State::Starting, Service::State::Draining}) {
     t.service.set_state(state);
     for (const char* path : {"/health", "/health_generate", "/ready"}) EXPECT_EQ(t.get(path).status, 503) << path;
@@ -68,7 +51,7 @@ TEST(Routes, HealthIs503WhileStartingAndDraining) {
 }
 
 TEST(Routes, WithoutAModelWorkIsRefusedFor503) {
-  TestServer t;
+  TestHttpServer t;
   t.service.set_engine(nullptr);
   t.service.set_state(Service::State::Starting);
   EXPECT_EQ(t.client().post("/generate", R"({"text":"a"})").status, 503);
@@ -79,7 +62,7 @@ TEST(Routes, WithoutAModelWorkIsRefusedFor503) {
 }
 
 TEST(Routes, HealthWithAFullQueueIsProvedByOthersSteps) {
-  TestServer t;
+  TestHttpServer t;
   t.engine->set_step_time(milliseconds(5));
   TestClient busy = t.client();
   busy.send_request("POST", "/generate", kEndless);
@@ -89,7 +72,7 @@ TEST(Routes, HealthWithAFullQueueIsProvedByOthersSteps) {
 }
 
 TEST(Routes, ModelsAreListedAndFound) {
-  TestServer t;
+  TestHttpServer t;
   const Json list = Json::parse(t.get("/v1/models").body);
   EXPECT_EQ(list["object"], "list");
   ASSERT_EQ(list["data"].size(), 1U);
@@ -109,8 +92,8 @@ TEST(Routes, ModelsAreListedAndFound) {
 
 TEST(Routes, InformationHasTheKeysThatClientsRead) {
   ServerOptions options;
-  options.api_key = "secret-key";
-  TestServer t(options);
+  options.keys.api_key = "secret-key";
+  TestHttpServer t(options);
   const auto get = [&](const std::string& path) {
     const auto answer = t.client().request("GET", path, "", "Authorization: Bearer secret-key\r\n");
     EXPECT_EQ(answer.body.find("secret-key"), std::string::npos) << "the key must not be told";
@@ -138,7 +121,7 @@ TEST(Routes, InformationHasTheKeysThatClientsRead) {
 }
 
 TEST(Routes, UnknownRoutesAndMethodsAreJsonErrors) {
-  TestServer t;
+  TestHttpServer t;
   const auto missing = t.get("/nowhere/\xff");
   EXPECT_EQ(missing.status, 404);
   EXPECT_EQ(Json::parse(missing.body)["object"], "error");
@@ -160,8 +143,8 @@ TEST(Routes, UnknownRoutesAndMethodsAreJsonErrors) {
 
 TEST(Routes, AKeyOpensWhatIsNotOpenToAll) {
   ServerOptions options;
-  options.api_key = "sesame";
-  TestServer t(options);
+  options.keys.api_key = "sesame";
+  TestHttpServer t(options);
   for (const char* path : {"/health", "/health_generate", "/ready"}) EXPECT_EQ(t.get(path).status, 200) << path;
   EXPECT_EQ(t.client().request("OPTIONS", "/generate").status, 204);
   for (const char* authorization :
@@ -177,7 +160,7 @@ TEST(Routes, AKeyOpensWhatIsNotOpenToAll) {
 }
 
 TEST(Routes, TheCacheIsFlushedWhenIdleOnly) {
-  TestServer t;
+  TestHttpServer t;
   EXPECT_EQ(t.get("/flush_cache").status, 200);
   EXPECT_TRUE(t.client().post("/flush_cache", "").body.starts_with("Cache flushed."));
   t.engine->hold(true);
@@ -194,7 +177,7 @@ TEST(Routes, TheCacheIsFlushedWhenIdleOnly) {
 }
 
 TEST(Routes, AbortsAreAlways200) {
-  TestServer t;
+  TestHttpServer t;
   for (const char* body : {"", "{}", R"({"rid":"unknown"})", R"({"rid":"","abort_all":false})", R"({"rid":null})"}) {
     const auto answer = t.client().post("/abort_request", body);
     EXPECT_EQ(answer.status, 200) << body;
@@ -214,14 +197,14 @@ TEST(Routes, AbortsAreAlways200) {
 }
 
 TEST(Routes, TheClientsConcatenationIsAccepted) {
-  TestServer t;
+  TestHttpServer t;
   EXPECT_EQ(t.client().post("/concate_and_append_request", R"({"src_rids":["a"],"dst_rid":"b"})").body, "{}");
 }
 
 TEST(Routes, AClientThatLeavesEndsItsRequest) {
   for (const char* body : {kEndless, kEndlessStream}) {
     for (const bool reset : {false, true}) {
-      TestServer t;
+      TestHttpServer t;
       t.engine->set_step_time(milliseconds(1));
       TestClient client = t.client();
       client.send_request("POST", "/generate", body);
@@ -237,7 +220,7 @@ TEST(Routes, AClientThatLeavesEndsItsRequest) {
 }
 
 TEST(Routes, AClientThatLeavesEndsNobodyElses) {
-  TestServer t;
+  TestHttpServer t;
   t.engine->hold(true);
   TestClient leaves = t.client(), stays = t.client();
   leaves.send_request("POST", "/generate", R"({"text":"a","rid":"a"})");
@@ -250,7 +233,7 @@ TEST(Routes, AClientThatLeavesEndsNobodyElses) {
 }
 
 TEST(Routes, AClientThatLeavesABatchEndsAllOfIt) {
-  TestServer t;
+  TestHttpServer t;
   t.engine->hold(true);
   TestClient client = t.client();
   client.send_request("POST", "/v1/completions", R"({"prompt":["a","b","c"],"n":2})");
@@ -262,7 +245,7 @@ TEST(Routes, AClientThatLeavesABatchEndsAllOfIt) {
 TEST(Routes, AClientThatDoesNotReadItsStreamIsDropped) {
   ServerOptions options;
   options.http.max_unsent_bytes = 64 << 10;
-  TestServer t(options);
+  TestHttpServer t(options);
   TestClient client = t.client();
   client.socket().set_option(boost::asio::socket_base::receive_buffer_size(4096));
   client.send_request("POST", "/v1/completions",
@@ -276,7 +259,7 @@ TEST(Routes, AClientThatDoesNotReadItsStreamIsDropped) {
 TEST(Routes, AClientThatReadsSlowlyStillGetsAll) {
   ServerOptions options;
   options.http.max_unsent_bytes = 4 << 20;
-  TestServer t(options);
+  TestHttpServer t(options);
   t.engine->hold(true);
   TestClient client = t.client();
   client.socket().set_option(boost::asio::socket_base::receive_buffer_size(4096));
@@ -293,7 +276,7 @@ TEST(Routes, AClientThatReadsSlowlyStillGetsAll) {
 }
 
 TEST(Routes, AStreamThatFailsMidwayEndsWithAnErrorEvent) {
-  TestServer t;
+  TestHttpServer t;
   t.engine->set_step_time(milliseconds(1));
   TestClient client = t.client();
   client.send_request("POST", "/v1/completions",
@@ -308,7 +291,7 @@ TEST(Routes, AStreamThatFailsMidwayEndsWithAnErrorEvent) {
 }
 
 TEST(Routes, TwoHundredClientsAtOnce) {
-  TestServer t;
+  TestHttpServer t;
   std::vector<std::unique_ptr<TestClient>> clients;
   for (int i = 0; i < 200; ++i) clients.push_back(std::make_unique<TestClient>(t.http.port()));
   for (int i = 0; i < 200; ++i) {
@@ -333,7 +316,7 @@ TEST(Routes, RandomBytesToEveryRouteAreAnsweredOrRefused) {
   const unsigned seed = std::random_device{}();
   SCOPED_TRACE(testing::Message() << "seed " << seed);
   std::mt19937 rng(seed);
-  TestServer t;
+  TestHttpServer t;
   const std::vector<std::string> bodies = {
       R"({"text":"a","sampling_params":{"max_new_tokens":3,"stop":["x"]},"stream":true,"return_logprob":true,"rid":"r"})",
       R"({"model":"m","messages":[{"role":"user","content":[{"type":"text","text":"x"}]}],"n":2,"logprobs":true,"max_tokens":3})",
@@ -440,7 +423,7 @@ TEST(Serve, EndsWithAnErrorWhenTheEngineHasFailed) {
 }
 
 TEST(Serve, ATakenPortIsSaidBeforeTheModelLoads) {
-  TestServer other;
+  TestHttpServer other;
   ServerOptions options;
   options.http.port = other.http.port();
   bool loaded = false;

@@ -6,7 +6,7 @@
 namespace sgl {
 
 int run_server(const ServerOptions& options) {
-  log::init(options.log_level);
+  log::init(options.log_level, options.log_format);
   return serve(options, [&] { return load_engine(options.engine); });
 }
 

@@ -119,6 +119,8 @@ std::string read_cache_namespace(const Fields& fields) {
   return key || salt ? key.value_or("") + '\x1f' + salt.value_or("") : "";
 }
 
+int read_priority(const Fields& fields) { return fields.small_integer("priority").value_or(0); }
+
 SamplingParams read_sampling_params(const Fields& f, StreamFields& stream) {
   for (const auto& [key, value] : f.json().items()) {
     if (std::find(std::begin(kNativeNames), std::end(kNativeNames), key) == std::end(kNativeNames)) {

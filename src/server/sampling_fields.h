@@ -41,6 +41,9 @@ std::optional<int> read_token_count(const Fields& fields, std::initializer_list<
 /// The cache namespace that `extra_key` and `cache_salt` make; empty without them.
 std::string read_cache_namespace(const Fields& fields);
 
+/// `priority`: larger ones first, with --enable-priority-scheduling; 0 where a request has none.
+int read_priority(const Fields& fields);
+
 /// Throws Unsupported naming the field if it asks for anything.
 void refuse_field(const Fields& fields, std::string_view key, std::string_view why);
 

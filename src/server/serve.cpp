@@ -8,10 +8,12 @@
 #include <mutex>
 #include <string>
 #include <thread>
+#include <utility>
 
 #include <fmt/format.h>
 
 #include "base/log.h"
+#include "base/open_files.h"
 #include "server/asio.h"
 #include "server/http_server.h"
 #include "server/json_writer.h"
@@ -29,21 +31,24 @@ using Clock = std::chrono::steady_clock;
 // Once the engine has ended all requests, only bytes are left to be sent.
 constexpr std::chrono::milliseconds kFlushAnswers{5000};
 constexpr std::chrono::milliseconds kLook{250};  // how soon a failed engine is noticed
+// A step of the model may take so long, at the end of which aborted requests end.
+constexpr double kEndAborted = 30;
 
 /// Turns SIGTERM and SIGINT into a flag to wait for. Before serving() and from the second signal on they end the
-/// process at once: nothing is lost then that anybody waits for, or an operator insists.
-class ShutdownSignal {
+/// process at once: nothing is lost then that anybody waits for, or an operator insists. SIGHUP calls `on_hangup`.
+class Signals {
  public:
-  ShutdownSignal() : signals_(io_, SIGTERM, SIGINT) {
+  explicit Signals(std::function<void()> on_hangup)
+      : on_hangup_(std::move(on_hangup)), signals_(io_, SIGTERM, SIGINT, SIGHUP) {
     wait_for_next();
     thread_ = std::thread([this] { io_.run(); });
   }
-  ~ShutdownSignal() {
+  ~Signals() {
     io_.stop();
     thread_.join();
   }
-  ShutdownSignal(const ShutdownSignal&) = delete;
-  ShutdownSignal& operator=(const ShutdownSignal&) = delete;
+  Signals(const Signals&) = delete;
+  Signals& operator=(const Signals&) = delete;
 
   void serving() {
     std::lock_guard lock(mutex_);
@@ -62,12 +67,16 @@ class ShutdownSignal {
   void wait_for_next() {
     signals_.async_wait([this](const boost::system::error_code& error, int signal) {
       if (error) return;
-      on_signal(signal);
+      if (signal == SIGHUP) {
+        on_hangup_();
+      } else {
+        on_end(signal);
+      }
       wait_for_next();
     });
   }
 
-  void on_signal(int signal) {
+  void on_end(int signal) {
     std::lock_guard lock(mutex_);
     const char* name = signal == SIGTERM ? "SIGTERM" : "SIGINT";
     if (!serving_) {
@@ -83,6 +92,7 @@ class ShutdownSignal {
     wake_.notify_all();
   }
 
+  const std::function<void()> on_hangup_;
   boost::asio::io_context io_{1};
   boost::asio::signal_set signals_;
   std::mutex mutex_;
@@ -97,7 +107,6 @@ void warm_up(Service& service) {
   HttpRequest request;
   request.method = "POST";
   request.path = "/generate";
-  request.headers = {{"Authorization", "Bearer " + service.options().api_key}};
   JsonWriter w(request.body);
   w.begin_object();
   if (engine->tokenizer() != nullptr) {
@@ -113,6 +122,43 @@ void warm_up(Service& service) {
   }
 }
 
+// A mistake in a file leaves things as they are: keys that are taken away by accident lock everybody out.
+void reload(Service& service, HttpServer& http) {
+  try {
+    service.keys().reload();
+    const auto [keys, admin_keys] = service.keys().counts();
+    log::info("SIGHUP: {} keys, {} admin keys", keys, admin_keys);
+  } catch (const Error& e) {
+    log::error("SIGHUP: the keys stay as they were: {}", e.what());
+  }
+  try {
+    http.reload_certificate();
+  } catch (const Error& e) {
+    log::error("SIGHUP: the certificate stays as it was: {}", e.what());
+  }
+}
+
+// Every accepted request ends: by itself, or told that the server did not wait for it.
+void drain(EngineApi& engine, double timeout_s) {
+  if (engine.drain(timeout_s)) return;
+  const EngineStats stats = engine.stats();
+  log::warn("{} requests run and {} wait after --drain-timeout {} s: they are answered with 503", stats.running,
+            stats.waiting, timeout_s);
+  engine.abort_all("the server is shutting down", 503);
+  engine.drain(kEndAborted);
+}
+
+// A connection is an open file, and the model and the logs need some.
+void allow_connections(size_t connections) {
+  constexpr int64_t kOthers = 64;
+  const int64_t files = raise_open_files_limit();
+  if (files >= static_cast<int64_t>(connections) + kOthers) return;
+  log::warn(
+      "at most {} files may be open, too few for --max-connections {}: further clients will wait. Raise the limit "
+      "(ulimit -Hn, LimitNOFILE in systemd)",
+      files, connections);
+}
+
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
 }  // namespace
@@ -122,11 +168,12 @@ int serve(const ServerOptions& options, const std::function<std::shared_ptr<Engi
   const auto start = Clock::now();
   read_preferred_sampling(options.preferred_sampling_params);  // a mistake in it shows now, not in every request
   Service service(options);                                    // outlives the HTTP server, whose requests refer to it
+  allow_connections(options.http.max_connections);
   HttpServer http(options.http, [&service](HttpRequest&& request, const std::shared_ptr<Responder>& responder) {
     dispatch(service, std::move(request), responder);
   });
-  ShutdownSignal signal;
-  log::info("listening on http://{}:{}", options.http.host, http.port());
+  Signals signal([&] { reload(service, http); });
+  log::info("listening on {}://{}:{}", options.http.tls.on() ? "https" : "http", options.http.host, http.port());
   if (on_listening) on_listening(http.port());
 
   service.set_engine(load());
@@ -142,7 +189,7 @@ int serve(const ServerOptions& options, const std::function<std::shared_ptr<Engi
   if (!asked)
     log::error("the engine has failed, and so have its requests: exit. {}", service.engine()->stats().failure);
   service.set_state(Service::State::Draining);
-  service.engine()->drain(-1);
+  drain(*service.engine(), options.drain_timeout_s);
   http.stop(kFlushAnswers);
   service.workers()->stop();  // before the engine goes: what words an answer uses its tokenizer
   service.set_engine(nullptr);

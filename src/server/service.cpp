@@ -9,7 +9,14 @@
 namespace sgl {
 
 Service::Service(const ServerOptions& options)
-    : options_(options), started_at_(unix_time()), workers_(std::make_shared<WorkerPool>(options.workers)) {}
+    : options_(options),
+      started_at_(unix_time()),
+      keys_(options.keys),
+      cors_(options.cors_allow_origins),
+      log_level_http_(log::parse_level(options.log_level_http)),
+      metrics_(options.enable_metrics ? std::make_shared<metrics::Metrics>() : nullptr),
+      request_log_level_(options.log_requests ? options.log_requests_level : -1),
+      workers_(std::make_shared<WorkerPool>(options.workers)) {}
 
 Service::~Service() { workers_->stop(); }
 

@@ -7,8 +7,11 @@
 #include <mutex>
 #include <string>
 
+#include "base/log.h"
+#include "server/access.h"
 #include "server/chat_formats.h"
 #include "server/engine_api.h"
+#include "server/metrics.h"
 #include "server/server.h"
 #include "server/worker_pool.h"
 
@@ -23,6 +26,7 @@ class Service {
     Draining,  ///< shutting down: health answers 503, what runs goes on
   };
 
+  /// Throws Error where the options name keys that cannot be read.
   explicit Service(const ServerOptions& options);
   /// Stops the workers, so that jobs may hold a plain reference to the service.
   ~Service();
@@ -32,6 +36,15 @@ class Service {
   const ServerOptions& options() const { return options_; }
   State state() const { return state_; }
   void set_state(State state) { state_ = state; }
+
+  KeyRing& keys() { return keys_; }
+  const Cors& cors() const { return cors_; }
+  log::Level log_level_http() const { return log_level_http_; }
+  /// Null without --enable-metrics. Shared, as the engine's callbacks may outlive the service.
+  const std::shared_ptr<metrics::Metrics>& metrics_or_null() const { return metrics_; }
+  /// The level of RequestLog, or -1: requests are not logged.
+  int request_log_level() const { return request_log_level_; }
+  void set_request_log_level(int level) { request_log_level_ = level; }
 
   /// Null until the model is loaded.
   std::shared_ptr<EngineApi> engine() const;
@@ -49,6 +62,11 @@ class Service {
  private:
   const ServerOptions options_;
   const int64_t started_at_;
+  KeyRing keys_;
+  const Cors cors_;
+  const log::Level log_level_http_;
+  const std::shared_ptr<metrics::Metrics> metrics_;
+  std::atomic<int> request_log_level_;
   std::atomic<State> state_{State::Starting};
   mutable std::mutex mutex_;
   std::shared_ptr<EngineApi> engine_;

@@ -20,13 +20,22 @@ void WorkerPool::post(Lane lane, Job job) {
   wake_.notify_one();
 }
 
-void WorkerPool::post_after(std::chrono::milliseconds delay, Job job) {
+WorkerPool::Ticket WorkerPool::post_after(std::chrono::milliseconds delay, Job job) {
+  Ticket ticket;
   {
     std::lock_guard lock(mutex_);
-    if (stopping_) return;
-    delayed_.push({Clock::now() + delay, std::move(job)});
+    ticket = {Clock::now() + delay, tickets_++};
+    if (stopping_) return ticket;
+    delayed_.emplace(ticket, std::move(job));
   }
   wake_.notify_one();
+  return ticket;
+}
+
+void WorkerPool::cancel(const Ticket& ticket) {
+  decltype(delayed_)::node_type job;  // destroyed without the lock
+  std::lock_guard lock(mutex_);
+  job = delayed_.extract(ticket);
 }
 
 void WorkerPool::stop() {
@@ -68,9 +77,9 @@ void WorkerPool::run() {
 // Waits for a job that this thread may run; false when the pool stops.
 bool WorkerPool::take(std::unique_lock<std::mutex>& lock, Job& job, Lane& lane) {
   while (!stopping_) {
-    while (!delayed_.empty() && delayed_.top().due <= Clock::now()) {
-      outputs_.push_back(delayed_.top().job);
-      delayed_.pop();
+    while (!delayed_.empty() && delayed_.begin()->first.first <= Clock::now()) {
+      outputs_.push_back(std::move(delayed_.begin()->second));
+      delayed_.erase(delayed_.begin());
     }
     if (!outputs_.empty()) {
       lane = Lane::Output;
@@ -95,7 +104,7 @@ bool WorkerPool::take(std::unique_lock<std::mutex>& lock, Job& job, Lane& lane) 
     if (delayed_.empty()) {
       wake_.wait(lock);
     } else {
-      const Clock::time_point due = delayed_.top().due;
+      const Clock::time_point due = delayed_.begin()->first.first;
       wake_.wait_until(lock, due);
     }
   }

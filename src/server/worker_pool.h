@@ -3,11 +3,13 @@
 
 #include <chrono>
 #include <condition_variable>
+#include <cstdint>
 #include <deque>
 #include <functional>
+#include <map>
 #include <mutex>
-#include <queue>
 #include <thread>
+#include <utility>
 #include <vector>
 
 namespace sgl {
@@ -30,25 +32,24 @@ class WorkerPool {
 
   /// After stop() jobs are dropped. A job must not throw.
   void post(Lane lane, Job job);
+  /// A delayed job's place among the others.
+  using Ticket = std::pair<Clock::time_point, uint64_t>;
   /// Runs the job in the Output lane, not before `delay` has passed.
-  void post_after(std::chrono::milliseconds delay, Job job);
+  Ticket post_after(std::chrono::milliseconds delay, Job job);
+  /// Forgets a delayed job, unless its time has come: then nothing happens.
+  void cancel(const Ticket& ticket);
   /// Ends the jobs that run, drops those that wait, joins. Must not be called from a job.
   void stop();
 
  private:
-  struct Delayed {
-    Clock::time_point due;
-    Job job;
-    bool operator>(const Delayed& other) const { return due > other.due; }
-  };
-
   void run();
   bool take(std::unique_lock<std::mutex>& lock, Job& job, Lane& lane);
 
   std::mutex mutex_;
   std::condition_variable wake_;
   std::deque<Job> outputs_, requests_, grammars_;
-  std::priority_queue<Delayed, std::vector<Delayed>, std::greater<>> delayed_;
+  std::map<Ticket, Job> delayed_;
+  uint64_t tickets_ = 0;
   int requests_running_ = 0;
   int most_requests_;
   bool grammar_running_ = false;

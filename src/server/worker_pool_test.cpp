@@ -84,6 +84,21 @@ TEST(WorkerPool, ADelayedJobRunsAfterItsDelayAndNotAfterThoseOfLongerOnes) {
   EXPECT_FALSE(too_early);
 }
 
+TEST(WorkerPool, ACancelledJobNeverRuns) {
+  WorkerPool pool(2);
+  std::atomic<int> ran{0};
+  const auto ticket = pool.post_after(std::chrono::milliseconds(20), [&] { ran += 100; });
+  const auto late = pool.post_after(std::chrono::milliseconds(0), [&] { ++ran; });
+  pool.cancel(ticket);
+  pool.cancel(ticket);
+  EXPECT_TRUE(eventually([&] { return ran == 1; }));
+  pool.cancel(late);  // its time had come
+  std::atomic<bool> after{false};
+  pool.post_after(std::chrono::milliseconds(50), [&] { after = true; });
+  EXPECT_TRUE(eventually([&] { return after.load(); }));
+  EXPECT_EQ(ran, 1);
+}
+
 TEST(WorkerPool, StopDropsWhatWaitsAndTakesNoMore) {
   WorkerPool pool(2);
   std::promise<void> started, release;

@@ -1,9 +1,7 @@
-#include "server/control.h"
+#include "server/information.h"
 
 #include <algorithm>
-#include <atomic>
-#include <charconv>
-#include <chrono>
+#include <array>
 #include <string>
 #include <utility>
 
@@ -12,82 +10,11 @@
 #include "server/error_body.h"
 #include "server/json_reader.h"
 #include "server/json_writer.h"
-#include "server/routes.h"
+#include "server/load.h"
+#include "server/prometheus.h"
 
 namespace sgl {
 namespace {
-
-using std::chrono::milliseconds;
-using std::chrono::seconds;
-using Clock = std::chrono::steady_clock;
-
-constexpr seconds kHealthTimeout{20};
-constexpr milliseconds kHealthPoll{50}, kFlushPoll{20};
-
-HttpResponse text_response(int status, std::string text) {
-  return {.status = status, .content_type = "text/plain; charset=utf-8", .body = std::move(text), .headers = {}};
-}
-
-HttpResponse empty_response(int status) { return {.status = status, .content_type = {}, .body = {}, .headers = {}}; }
-
-// ── Health ───────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-class HealthProbe : public std::enable_shared_from_this<HealthProbe> {
- public:
-  HealthProbe(Service& service, std::shared_ptr<Responder> responder)
-      : workers_(service.workers()),
-        engine_(service.engine()),
-        responder_(std::move(responder)),
-        rid_("HEALTH_CHECK_" + random_hex(16)),
-        give_up_at_(Clock::now() + kHealthTimeout) {}
-
-  void start() {
-    const auto engine = engine_.lock();
-    steps_before_ = engine->stats().steps;
-    Request request;
-    request.rid = rid_;
-    request.prompt = std::vector<int32_t>{0};
-    request.sampling.max_new_tokens = 1;
-    request.sampling.temperature = 0;
-    try {
-      engine->submit(std::move(request), [self = shared_from_this()](Output&& piece) {
-        const FinishReason& f = piece.finish;
-        self->settle(f.type == FinishReason::Type::Abort ? 503 : 200);
-      });
-    } catch (const Error& e) {
-      if (e.kind() != ErrorKind::ResourceExhausted) return settle(503);
-      // The queue is full: the steps of others will show whether the engine lives.
-    }
-    poll();
-  }
-
- private:
-  void poll() {
-    if (settled_) return;
-    const auto engine = engine_.lock();
-    const bool alive = engine != nullptr && engine->stats().steps != steps_before_;
-    if (alive || engine == nullptr || Clock::now() > give_up_at_) {
-      settle(alive ? 200 : 503);
-      if (engine != nullptr) engine->abort(rid_);
-      return;
-    }
-    workers_->post_after(kHealthPoll, [self = shared_from_this()] { self->poll(); });
-  }
-
-  void settle(int status) {
-    if (!settled_.exchange(true)) responder_->respond(empty_response(status));
-  }
-
-  const std::shared_ptr<WorkerPool> workers_;
-  const std::weak_ptr<EngineApi> engine_;  ///< weak: the engine's callback holds this
-  const std::shared_ptr<Responder> responder_;
-  const std::string rid_;
-  const Clock::time_point give_up_at_;
-  int64_t steps_before_ = 0;
-  std::atomic<bool> settled_{false};
-};
-
-// ── Information ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 void write_card(JsonWriter& w, const Service& service, const ModelInfo& info) {
   w.begin_object().field("id", info.served_model_name).field("object", "model").field("created", service.started_at());
@@ -104,7 +31,7 @@ void optional_field(JsonWriter& w, std::string_view name, const std::optional<T>
   }
 }
 
-// Every flag as it was resolved, but for the API key.
+// Every flag as it was resolved, but for the keys.
 void write_flags(JsonWriter& w, const ServerOptions& server, const EngineOptions& o) {
   w.field("model_path", o.model_path).field("tokenizer_path", o.tokenizer_path);
   w.field("skip_tokenizer_init", o.skip_tokenizer_init).field("load_format", o.load_format);
@@ -132,19 +59,19 @@ void write_flags(JsonWriter& w, const ServerOptions& server, const EngineOptions
   w.field("sampling_defaults", server.sampling_defaults)
       .field("preferred_sampling_params", server.preferred_sampling_params);
   w.field("incremental_streaming_output", server.incremental_streaming_output);
-}
-
-// Pages that a running request holds: not free, and not in the cache alone.
-int64_t used_pages(const EngineStats& s) {
-  return s.total_pages - s.free_pages - (s.cached_pages - s.cached_pages_locked);
-}
-
-double share(int64_t part, int64_t whole) {
-  return static_cast<double>(part) / static_cast<double>(std::max<int64_t>(whole, 1));
+  w.field("enable_priority_scheduling", o.enable_priority_scheduling);
+  w.field("priority_scheduling_preemption_threshold", o.priority_scheduling_preemption_threshold);
+  w.field("enable_metrics", server.enable_metrics).field("log_requests", server.log_requests);
+  w.field("log_requests_level", server.log_requests_level).field("log_level_http", server.log_level_http);
+  w.field("log_format", server.log_format).field("ssl_certfile", server.http.tls.certificate_file);
+  w.field("cors_allow_origins", server.cors_allow_origins).field("drain_timeout", server.drain_timeout_s);
+  w.field("request_timeout", server.request_timeout_s).field("max_connections", server.http.max_connections);
+  w.field("max_body_bytes", server.http.max_body_bytes).field("max_header_bytes", server.http.max_header_bytes);
+  w.field("max_url_bytes", server.http.max_url_bytes).field("max_unsent_bytes", server.http.max_unsent_bytes);
 }
 
 void write_load(JsonWriter& w, const EngineStats& s) {
-  const int64_t pool = s.total_pages * s.page_size, used = used_pages(s) * s.page_size;
+  const int64_t pool = pool_tokens(s), used = used_tokens(s);
   w.begin_object().field("dp_rank", 0).field("num_running_reqs", s.running).field("num_waiting_reqs", s.waiting);
   w.field("num_used_tokens", used).field("num_total_tokens", used).field("max_total_num_tokens", pool);
   w.field("max_running_requests", s.max_running_requests).field("token_usage", share(used, pool));
@@ -153,55 +80,50 @@ void write_load(JsonWriter& w, const EngineStats& s) {
 }
 
 void write_internal_state(JsonWriter& w, const EngineStats& s, const ModelInfo& info) {
-  const int64_t pool = s.total_pages * s.page_size;
-  const int64_t used = used_pages(s);
   w.begin_object();
   w.field("effective_max_running_requests_per_dp", s.max_running_requests);
   w.field("last_gen_throughput", s.gen_throughput);
   w.key("memory_usage").begin_object();
-  w.field("weight", static_cast<double>(info.weight_bytes) / (1 << 30)).field("token_capacity", pool).end_object();
+  w.field("weight", static_cast<double>(info.weight_bytes) / (1 << 30))
+      .field("token_capacity", pool_tokens(s))
+      .end_object();
   w.field("num_running_reqs", s.running).field("num_waiting_reqs", s.waiting);
-  w.field("num_used_tokens", used * s.page_size).field("num_cached_tokens", s.cached_pages * s.page_size);
+  w.field("num_used_tokens", used_tokens(s)).field("num_cached_tokens", s.cached_pages * s.page_size);
   w.field("total_pages", s.total_pages).field("free_pages", s.free_pages).field("cached_pages", s.cached_pages);
   w.field("cached_pages_locked", s.cached_pages_locked).field("page_size", s.page_size);
   w.field("prompt_tokens_total", s.prompt_tokens).field("cached_tokens_total", s.cached_tokens);
   w.field("generation_tokens_total", s.generation_tokens).field("num_requests_total", s.requests);
   w.field("num_aborted_requests_total", s.aborted).field("num_retracted_requests_total", s.retracted);
-  w.field("steps_total", s.steps);
+  w.field("evicted_tokens_total", s.evicted_tokens).field("new_token_ratio", s.new_token_ratio);
+  w.field("paused", s.paused).field("steps_total", s.steps);
   w.end_object();
 }
 
-// ── Cache ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+// The sections that SGLang can leave out; what this server has of them is in each answer.
+void check_sections(std::string_view include) {
+  constexpr std::array<std::string_view, 7> kSections = {"core", "memory", "spec", "lora", "disagg", "queues", "all"};
+  while (!include.empty()) {
+    const size_t end = std::min(include.find(','), include.size());
+    const std::string_view name = include.substr(0, end);
+    if (std::find(kSections.begin(), kSections.end(), name) == kSections.end()) {
+      throw Error(ErrorKind::InvalidArgument,
+                  fmt::format("include must be of core, memory, spec, lora, disagg, queues, all, got {}", quote(name)));
+    }
+    include.remove_prefix(std::min(end + 1, include.size()));
+  }
+}
 
-// Tries now and then until the engine is idle. Engine::flush_cache can wait too, but would hold a worker meanwhile.
-void try_flush(Service& service, Clock::time_point deadline, const std::shared_ptr<Responder>& responder) {
-  const auto engine = service.engine();
-  if (engine == nullptr) return responder->respond(flat_error(503, "the server is shutting down"));
-  if (engine->flush_cache(0)) {
-    return responder->respond(text_response(200, "Cache flushed.\n"));
-  }
-  if (Clock::now() >= deadline) {
-    return responder->respond(text_response(
-        400, "Cache not flushed: requests are running or waiting. Try again, or pass ?timeout=SECONDS to wait.\n"));
-  }
-  service.workers()->post_after(kFlushPoll,
-                                [&service, deadline, responder] { try_flush(service, deadline, responder); });
+HttpResponse prometheus_response(std::string text) {
+  return {.status = 200,
+          .content_type = "text/plain; version=0.0.4; charset=utf-8",
+          .body = std::move(text),
+          .headers = {}};
 }
 
 }  // namespace
 
 void handle_root(Service& /*service*/, const HttpRequest& /*request*/, const std::shared_ptr<Responder>& responder) {
   responder->respond(text_response(200, "sgl " SGL_VERSION " is running. See /v1/models, /server_info and /health.\n"));
-}
-
-void handle_health(Service& service, const HttpRequest& /*request*/, const std::shared_ptr<Responder>& responder) {
-  if (service.state() != Service::State::Up || service.engine() == nullptr)
-    return responder->respond(empty_response(503));
-  std::make_shared<HealthProbe>(service, responder)->start();
-}
-
-void handle_ready(Service& service, const HttpRequest& /*request*/, const std::shared_ptr<Responder>& responder) {
-  responder->respond(empty_response(service.state() == Service::State::Up ? 200 : 503));
 }
 
 void handle_models(Service& service, const HttpRequest& /*request*/, const std::shared_ptr<Responder>& responder) {
@@ -262,7 +184,7 @@ void handle_model_info(Service& service, const HttpRequest& /*request*/, const s
 void handle_server_info(Service& service, const HttpRequest& /*request*/, const std::shared_ptr<Responder>& responder) {
   const auto engine = service.require_engine();
   const EngineStats stats = engine->stats();
-  const int64_t pool = stats.total_pages * stats.page_size;
+  const int64_t pool = pool_tokens(stats);
   // A request needs a token of room for its answer, and the pool a token more.
   const int64_t longest_input = std::max<int64_t>(std::min<int64_t>(engine->info().context_length, pool) - 2, 0);
   std::string body;
@@ -278,46 +200,36 @@ void handle_server_info(Service& service, const HttpRequest& /*request*/, const 
   responder->respond(json_response(std::move(body)));
 }
 
-void handle_loads(Service& service, const HttpRequest& /*request*/, const std::shared_ptr<Responder>& responder) {
+void handle_loads(Service& service, const HttpRequest& request, const std::shared_ptr<Responder>& responder) {
   const auto engine = service.require_engine();
+  const EngineStats stats = engine->stats();
+  check_sections(request.query_parameter("include").value_or(""));
+  const std::string format = request.query_parameter("format").value_or("json");
+  const std::string rank = request.query_parameter("dp_rank").value_or("0");
+  if (rank != "0") throw Error(ErrorKind::InvalidArgument, fmt::format("dp_rank must be 0, got {}", quote(rank)));
   std::string body;
+  if (format == "prometheus") {
+    PrometheusWriter w(body, "sglang:", metrics_labels(engine->info()));
+    write_load_metrics(w, stats);
+    return responder->respond(prometheus_response(std::move(body)));
+  }
+  if (format != "json") {
+    throw Error(ErrorKind::InvalidArgument, fmt::format("format must be json or prometheus, got {}", quote(format)));
+  }
   JsonWriter w(body);
   w.begin_object().field("timestamp", unix_time()).field("version", SGL_VERSION);
   w.field("accelerator", engine->info().device).field("num_accelerators", 1).key("loads").begin_array();
-  write_load(w, engine->stats());
+  write_load(w, stats);
   w.end_array().end_object();
   responder->respond(json_response(std::move(body)));
 }
 
-void handle_flush_cache(Service& service, const HttpRequest& request, const std::shared_ptr<Responder>& responder) {
-  double timeout_s = 0;
-  if (const auto text = request.query_parameter("timeout")) {
-    const auto [end, error] = std::from_chars(text->data(), text->data() + text->size(), timeout_s);
-    if (error != std::errc() || end != text->data() + text->size() || !(timeout_s >= 0 && timeout_s <= 86400)) {
-      throw Error(ErrorKind::InvalidArgument,
-                  fmt::format("timeout must be seconds in [0, 86400], got {}", quote(*text)));
-    }
+void handle_metrics(Service& service, const HttpRequest& /*request*/, const std::shared_ptr<Responder>& responder) {
+  if (service.metrics_or_null() == nullptr) {
+    return responder->respond(flat_error(404, "metrics are off; start the server with --enable-metrics"));
   }
-  service.require_engine();
-  try_flush(service, Clock::now() + milliseconds(static_cast<int64_t>(timeout_s * 1000)), responder);
-}
-
-void handle_abort_request(Service& service, const HttpRequest& request, const std::shared_ptr<Responder>& responder) {
   const auto engine = service.require_engine();
-  const Json body = request.body.empty() ? Json::object() : parse_json(request.body);
-  const Fields f(body);
-  const std::string rid = f.string("rid").value_or("");
-  if (f.boolean("abort_all").value_or(false)) {
-    engine->abort_all();
-  } else if (!rid.empty()) {
-    engine->abort(rid);
-  }
-  responder->respond(empty_response(200));
-}
-
-void handle_concatenate(Service& /*service*/, const HttpRequest& /*request*/,
-                        const std::shared_ptr<Responder>& responder) {
-  responder->respond(json_response("{}"));
+  responder->respond(prometheus_response(metrics_text(*service.metrics_or_null(), engine->stats(), engine->info())));
 }
 
 }  // namespace sgl

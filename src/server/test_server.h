@@ -1,0 +1,30 @@
+#pragma once
+// For tests: the routes over a fake engine, behind a real socket.
+
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "server/http_server.h"
+#include "server/routes.h"
+#include "server/test_client.h"
+#include "server/test_service.h"
+
+namespace sgl {
+
+struct TestHttpServer : TestService {
+  explicit TestHttpServer(const ServerOptions& options = {}, std::string reply = "Hello, wörld!")
+      : TestService(options, std::move(reply)),
+        http(at_any_port(options.http),
+             [this](HttpRequest&& r, const std::shared_ptr<Responder>& to) { dispatch(service, std::move(r), to); }) {}
+  static HttpOptions at_any_port(HttpOptions o) {
+    o.port = 0;
+    return o;
+  }
+  TestClient client() { return TestClient(http.port()); }
+  TestClient::Answer get(const std::string& target) { return client().request("GET", target); }
+
+  HttpServer http;
+};
+
+}  // namespace sgl
