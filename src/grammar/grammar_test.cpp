@@ -253,6 +253,47 @@ TEST(Grammar, StructuralTagsBindAfterTheTrigger) {
   EXPECT_FALSE(takes_modern("<think>a</think>b</think>42"));
 }
 
+// A whole structural tag of this format.
+GrammarSpec tag_of(const std::string& format) {
+  return {GrammarKind::StructuralTag, R"({"type":"structural_tag","format":)" + format + "}", {}};
+}
+
+TEST(Grammar, StructuralTagsKeepExcludedTextOut) {
+  const GrammarSpec tag =
+      tag_of(R"({"type":"triggered_tags","triggers":["<f"],"excludes":["BAD","AD<"],"tags":[)"
+             R"({"type":"tag","begin":"<f>","content":{"type":"regex","pattern":"\\w*"},"end":"."}]})");
+  EXPECT_TRUE(matches(tag, "BA <f>BAD. BAA"));
+  EXPECT_FALSE(matches(tag, "BAD"));
+  EXPECT_FALSE(matches(tag, "BA <f>x. BBAD"));
+  EXPECT_FALSE(matches(tag, "AD<f>x."));
+  const GrammarSpec inner =
+      tag_of(R"({"type":"tag","begin":"<","content":{"type":"any_text","excludes":["no"]},"end":">"})");
+  EXPECT_TRUE(matches(inner, "<n o>"));
+  EXPECT_FALSE(matches(inner, "<no>"));
+}
+
+TEST(Grammar, StructuralTagsRefuseWhatTheyDoNotKnowWithItsPlace) {
+  auto error = [](const std::string& format) { return error_of(tag_of(format)); };
+  EXPECT_NE(error(R"({"type":"sequence","elements":[{"type":"any_text","max":3}]})").find("#/format/elements/0/max"),
+            std::string::npos);
+  const std::string qwen = error(R"({"type":"json_schema","json_schema":true,"style":"qwen_xml"})");
+  EXPECT_NE(qwen.find("'qwen_xml'"), std::string::npos) << qwen;
+  EXPECT_NE(error(R"({"type":"json_schema","json_schema":true,"any_order":true})").find("any_order"),
+            std::string::npos);
+  EXPECT_EQ(error(R"({"type":"json_schema","json_schema":true,"any_order":false,"style":"json"})"), "");
+  for (const char* bad :
+       {R"({"type":"regex","pattern":"a","flags":"i"})", R"({"type":"any_text","excludes":"BAD"})",
+        R"({"type":"tag","begin":"a","content":{"type":"any_text"},"end":"b","name":"c"})",
+        R"({"type":"tags_with_separator","tags":[],"separator":",","at_least_one":"yes"})",
+        R"({"type":"triggered_tags","triggers":["<a"],"excludes":["a"],"tags":[{"type":"tag","begin":"<a",)"
+        R"("content":{"type":"any_text"},"end":""}]})"}) {
+    EXPECT_NE(error(bad), "") << bad;
+  }
+  EXPECT_NE(error_of({GrammarKind::StructuralTag, R"({"structures":[],"triggers":[],"at_least_one":true})", {}})
+                .find("#/at_least_one"),
+            std::string::npos);
+}
+
 TEST(GrammarMatcher, ForcedTextIsWholeCharacters) {
   auto vocabulary = test_vocabulary();
   GrammarSpec spec{
