@@ -78,6 +78,22 @@ TEST(Grammar, AlternativesFarApartAreDeterminisedLazily) {
   EXPECT_FALSE(regex("[ab]*a[ab]{20}", text));
 }
 
+TEST(Grammar, ADollarHoldsBeforeALastNewlineToo) {
+  EXPECT_TRUE(regex("a$\\n", "a\n"));
+  EXPECT_TRUE(regex("^abc$\\s*", "abc\n"));
+  EXPECT_FALSE(regex("^abc$\\s*", "abc\n\n"));
+  EXPECT_TRUE(regex("(a$|b)\\n", "a\n"));
+  EXPECT_TRUE(regex("(a$|\\n){2}", "a\n"));
+  EXPECT_TRUE(regex("$^\\n", "\n"));
+  EXPECT_FALSE(regex("a$", "a\n"));
+  EXPECT_FALSE(regex("a\\Z\\n", "a\n"));
+  const GrammarSpec search{GrammarKind::Regex, "a$", {.search = true}};
+  EXPECT_TRUE(matches(search, "ba\n"));
+  EXPECT_FALSE(matches(search, "ba\n\n"));
+  // JSON Schema's pattern is ECMAScript's: there it is the end alone.
+  EXPECT_FALSE(compact(R"({"type":"string","pattern":"a$"})", R"("a\n")"));
+}
+
 TEST(Grammar, RecursionIsAStack) {
   const std::string balanced = "root ::= \"(\" root \")\" | \"[\" root \"]\" root | \"x\"\n";
   std::string deep = std::string(20000, '(') + "x" + std::string(20000, ')');

@@ -119,9 +119,12 @@ class Parser {
       case '^':
         ++at_;
         return anchor(Kind::Start);
-      case '$':
+      case '$': {
         ++at_;
-        return anchor(Kind::End);
+        RegexNode end = anchor(Kind::End);
+        end.or_newline = python_;
+        return end;
+      }
       case '.': {
         ++at_;
         if (flags_.dot_all) return set_node(CharSet::all());
