@@ -35,8 +35,9 @@ class CharSet {
   CharSet operator&(const CharSet& o) const { return ~(~*this | ~o); }
   CharSet operator-(const CharSet& o) const { return *this & ~o; }
   CharSet operator~() const;
-  /// The set with the simple upper, lower and title case forms of its characters.
-  CharSet fold_case() const;
+  /// All characters that Python's `re` takes for one of the set with the flag i: those of the same simple lower case,
+  /// and a few whose upper cases alone agree, σ and ς. `ascii`: of ASCII's letters only, as with the flag a.
+  CharSet fold_case(bool ascii = false) const;
 
  private:
   std::vector<Range> ranges_;

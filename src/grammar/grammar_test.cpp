@@ -94,6 +94,29 @@ TEST(Grammar, ADollarHoldsBeforeALastNewlineToo) {
   EXPECT_FALSE(compact(R"({"type":"string","pattern":"a$"})", R"("a\n")"));
 }
 
+TEST(Grammar, LettersFoldAsInPythonsRe) {
+  const std::pair<const char*, const char*> same[] = {
+      {"σ", "ς"},   {"β", "ϐ"},   {"µ", "μ"},      {"θ", "ϑ"}, {"Θ", "ϴ"}, {"ﬅ", "ﬆ"}, {"Ǆ", "ǅ"},
+      {"в", "ᲀ"}, {"ꙋ", "ᲈ"}, {"k", "\u212a"}, {"S", "ſ"}, {"i", "İ"}, {"I", "ı"}, {"ß", "ẞ"}};
+  for (const auto& [a, b] : same) {
+    EXPECT_TRUE(regex(std::string("(?i)") + a, b)) << a;
+    EXPECT_TRUE(regex(std::string("(?i)") + b, a)) << b;
+    EXPECT_FALSE(regex(std::string("(?i)[^") + a + "]", b)) << a;
+    EXPECT_FALSE(regex(std::string("(?ai)") + a, b)) << a;
+  }
+  EXPECT_TRUE(regex("(?ai)[^k]", "\u212a"));
+  EXPECT_TRUE(regex("(?ai)k", "K"));
+}
+
+TEST(Grammar, RegexErrorsArePythons) {
+  for (const char* bad : {"a(?i)b", "a|(?i)b", "(?P<a>x)(?P<a>y)", "(?P<1>x)", "(?i-i:a)", "(?-i)a", "(?au)a", "(?)"}) {
+    EXPECT_NE(error_of({GrammarKind::Regex, bad, {}}), "") << bad;
+  }
+  for (const char* good : {"(?i)(?s)a", "(?#note)(?i)a", "(?P<a>x)(?P<b>y)", "(?i-s:a)", "(?i:a)b"}) {
+    EXPECT_EQ(error_of({GrammarKind::Regex, good, {}}), "") << good;
+  }
+}
+
 TEST(Grammar, RecursionIsAStack) {
   const std::string balanced = "root ::= \"(\" root \")\" | \"[\" root \"]\" root | \"x\"\n";
   std::string deep = std::string(20000, '(') + "x" + std::string(20000, ')');
