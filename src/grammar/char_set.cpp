@@ -160,6 +160,34 @@ CharSet space_class(bool unicode) {
                   {0xFEFF, 0xFEFF}});
 }
 
+namespace {
+
+// By one letter and by two.
+std::map<std::string, CharSet, std::less<>> categories() {
+  std::map<std::string, std::vector<CharSet::Range>> ranges;
+  std::vector<CharSet::Range>* last = nullptr;
+  utf8proc_category_t last_category = UTF8PROC_CATEGORY_CN;
+  for (char32_t c = 0; c <= kLastChar; ++c) {
+    const auto code = static_cast<utf8proc_int32_t>(c);
+    const utf8proc_category_t category = utf8proc_category(code);
+    if (last == nullptr || category != last_category) {
+      last = &ranges[utf8proc_category_string(code)];
+      last->emplace_back(c, c);
+      last_category = category;
+    }
+    last->back().second = c;
+  }
+  std::map<std::string, CharSet, std::less<>> all;
+  for (auto& [name, of] : ranges) {
+    const CharSet set(std::move(of));
+    all[name.substr(0, 1)] = all[name.substr(0, 1)] | set;
+    all[name] = set;
+  }
+  return all;
+}
+
+}  // namespace
+
 CharSet unicode_category(std::string_view name) {
   static const std::map<std::string_view, std::string_view> kLong = {{"Letter", "L"},
                                                                      {"Lowercase_Letter", "Ll"},
@@ -186,13 +214,9 @@ CharSet unicode_category(std::string_view name) {
   if (auto at = kLong.find(name); at != kLong.end()) name = at->second;
   if (name == "Any") return CharSet::all();
   if (name == "ASCII") return CharSet::range(0, 127);
-  if (name == "Alphabetic" || name == "Alpha") return collect([](char32_t c) { return jinja::is_alpha(c); });
-  constexpr std::string_view kMajor = "LMNPSZC";
-  if (name.empty() || name.size() > 2 || kMajor.find(name[0]) == std::string_view::npos) return {};
-  return collect([&](char32_t c) {
-    std::string_view category = utf8proc_category_string(static_cast<utf8proc_int32_t>(c));
-    return category.substr(0, name.size()) == name;
-  });
+  static const std::map<std::string, CharSet, std::less<>> kCategories = categories();
+  const auto known = kCategories.find(name);
+  return known != kCategories.end() ? known->second : CharSet();
 }
 
 namespace {

@@ -48,7 +48,7 @@ class CharSet {
 CharSet digit_class(bool unicode);
 CharSet word_class(bool unicode);
 CharSet space_class(bool unicode);
-/// A general category ("L", "Lu", "Nd") or a script or property that is known; empty if the name is not.
+/// A general category ("L", "Lu", "Nd", or its long name), "Any" or "ASCII"; empty if the name is none of them.
 CharSet unicode_category(std::string_view name);
 
 /// How characters of a string are written.

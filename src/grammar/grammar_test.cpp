@@ -117,6 +117,15 @@ TEST(Grammar, RegexErrorsArePythons) {
   }
 }
 
+TEST(Grammar, UnicodePropertiesAreCategories) {
+  auto pattern = [](const std::string& p) { return R"({"type":"string","pattern":"^\\)" + p + R"($"})"; };
+  EXPECT_TRUE(compact(pattern("p{Nl}"), "\"Ⅰ\""));
+  EXPECT_FALSE(compact(pattern("P{N}"), "\"Ⅰ\""));
+  EXPECT_TRUE(compact(pattern("p{Letter}"), "\"é\""));
+  EXPECT_FALSE(compact(pattern("p{Lu}"), "\"é\""));
+  EXPECT_NE(error_of({GrammarKind::JsonSchema, pattern("P{Alphabetic}"), {}}).find("'Alphabetic'"), std::string::npos);
+}
+
 TEST(Grammar, RecursionIsAStack) {
   const std::string balanced = "root ::= \"(\" root \")\" | \"[\" root \"]\" root | \"x\"\n";
   std::string deep = std::string(20000, '(') + "x" + std::string(20000, ')');
