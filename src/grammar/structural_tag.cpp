@@ -1,14 +1,9 @@
 // Structural tags: free text in which some strings, the triggers, begin a part that must follow a schema.
 //   {"structures": [{"begin": "<f>", "schema": {…}, "end": "</f>"}], "triggers": ["<f"]}         SGLang's old form
 //   {"type": "structural_tag", "format": {"type": "triggered_tags", …}}                          the new one
-//
-// Free text is an automaton that knows the longest beginning of a trigger that the text ends with (Aho, Corasick 1975):
-// a trigger cannot pass by unnoticed.
 
 #include <algorithm>
 #include <initializer_list>
-#include <map>
-#include <set>
 #include <string>
 
 #include <fmt/format.h>
@@ -17,16 +12,15 @@
 #include <sgl/error.h>
 
 #include "grammar/compile.h"
+#include "grammar/free_text.h"
 #include "grammar/json_schema.h"
 #include "grammar/regex_syntax.h"
-#include "text/unicode.h"
 
 namespace sgl::grammar {
 namespace {
 
 using Type = JsonValue::Type;
 constexpr int kDeepestFormat = 100;
-constexpr size_t kMostTriggerChars = 20000;
 
 // An object of the tag's JSON text and its place. A member that is absent or null has its default.
 struct Part {
@@ -144,7 +138,7 @@ class TagCompiler {
     }
     if (type == "any_text") {
       format.only({"type", "excludes"});
-      return text_until(excluded(format), true);
+      return free_text(a_, excluded(format), true);
     }
     if (type == "sequence" || type == "or") {
       format.only({"type", "elements"});
@@ -195,7 +189,7 @@ class TagCompiler {
       content.only({"type", "excludes"});
       Stops stops = excluded(content);
       add_stop(stops, tag.end, kEpsilon, content);
-      tag.content = text_until(stops, false);
+      tag.content = free_text(a_, stops, false);
       tag.end.clear();
     } else {
       tag.content = format_term(content, depth + 1);
@@ -209,12 +203,7 @@ class TagCompiler {
   }
   TermId tag_term(const Tag& tag) { return a_.cat({a_.literal(tag.begin), tag.content, a_.literal(tag.end)}); }
 
-  // What ends free text, and how the text goes on then. The first of those that end at the same place counts.
-  struct Stop {
-    std::string text;
-    TermId after;
-  };
-  using Stops = std::vector<Stop>;
+  using Stops = std::vector<TextStop>;
 
   static Stops excluded(const Part& format) {
     Stops stops;
@@ -246,55 +235,9 @@ class TagCompiler {
       if (options.empty()) format.fail(fmt::format("no tag begins with the trigger '{}'", trigger));
       add_stop(stops, trigger, a_.alt(options), format);
     }
-    TermId free = text_until(stops, true);
+    TermId free = free_text(a_, stops, true);
     a_.define(again, free);
-    return at_least_one ? text_until(stops, false) : free;
-  }
-
-  TermId text_until(const Stops& stops, bool may_end) {
-    std::vector<std::u32string> words;
-    std::set<char32_t> alphabet;
-    size_t total = 0;
-    for (const Stop& stop : stops) {
-      words.emplace_back();
-      for_each_char(stop.text, [&](char32_t c, uint32_t) { words.back().push_back(c); });
-      alphabet.insert(words.back().begin(), words.back().end());
-      total += words.back().size();
-    }
-    if (total > kMostTriggerChars) {
-      throw Error(ErrorKind::Unsupported,
-                  fmt::format("structural tag: the triggers have more than {} characters", kMostTriggerChars));
-    }
-    // Prefixes of the stops, each a state; the next one is the longest suffix that is a prefix again.
-    std::map<std::u32string, RuleId> states;
-    auto add = [&](const std::u32string& prefix) {
-      if (!states.contains(prefix)) states[prefix] = a_.new_rule("free text", false);
-    };
-    add(U"");
-    for (const std::u32string& word : words) {
-      for (size_t n = 1; n < word.size(); ++n) add(word.substr(0, n));
-    }
-    CharSet others = CharSet::all();
-    for (char32_t c : alphabet) others = others - CharSet::of(c);
-    for (const auto& [prefix, rule] : states) {
-      std::vector<TermId> options = {a_.cat(chars_.of(others, Spelling::Plain), a_.call(states[U""]))};
-      for (char32_t c : alphabet) {
-        std::u32string text = prefix + c;
-        TermId next = kNone;
-        bool stopped = false;
-        for (size_t i = 0; i < words.size() && !stopped; ++i) {
-          if (!text.ends_with(words[i])) continue;
-          stopped = true;
-          next = stops[i].after;
-        }
-        while (!stopped && !states.contains(text)) text.erase(0, 1);
-        if (!stopped) next = a_.call(states[text]);
-        options.push_back(a_.cat(chars_.of(CharSet::of(c), Spelling::Plain), next));
-      }
-      if (may_end) options.push_back(kEpsilon);
-      a_.define(rule, a_.alt(options));
-    }
-    return a_.call(states[U""]);
+    return at_least_one ? free_text(a_, stops, false) : free;
   }
 
   CharTerms& chars_;
