@@ -361,7 +361,7 @@ TEST(GrammarMatcher, ForcedTextIsWholeCharacters) {
 
 TEST(GrammarMatcher, EndIsAllowedWhereTheTextIsComplete) {
   auto grammar = std::make_shared<const Grammar>(GrammarSpec{GrammarKind::Regex, "ab?", {}}, test_vocabulary());
-  GrammarMatcher m(grammar);
+  GrammarMatcher m(grammar, GrammarMatcher::Rollback::On);
   EXPECT_FALSE(allowed(m, kEos));
   EXPECT_FALSE(m.accept(kEos));
   EXPECT_TRUE(m.accept('a'));
@@ -381,7 +381,7 @@ TEST(GrammarMatcher, EndIsAllowedWhereTheTextIsComplete) {
 TEST(GrammarMatcher, RollbackAndCopiesAreExact) {
   auto grammar =
       std::make_shared<const Grammar>(GrammarSpec{GrammarKind::JsonSchema, "$$ANY$$", {}}, test_vocabulary());
-  GrammarMatcher m(grammar);
+  GrammarMatcher m(grammar, GrammarMatcher::Rollback::On);
   std::vector<std::vector<uint32_t>> masks;
   const std::string text = R"({"name":[true,{"a":-12.5}],"b":"x"})";
   for (char c : text) {
@@ -398,6 +398,9 @@ TEST(GrammarMatcher, RollbackAndCopiesAreExact) {
     EXPECT_EQ(mask, masks[i]) << i;
   }
   EXPECT_EQ(copy.steps(), text.size());
+  GrammarMatcher plain(grammar);
+  EXPECT_TRUE(plain.accept_text(text));
+  EXPECT_EQ(plain.steps(), 0U);
   EXPECT_FALSE(m.accept(kTrue + 7));  // "abc"
 }
 
@@ -406,7 +409,7 @@ TEST(GrammarMatcher, GoesOnWhenStatesAreForgotten) {
   // Each text makes new states: nested arrays of different shapes, until the memory limit has begun a new automaton.
   auto grammar =
       std::make_shared<const Grammar>(GrammarSpec{GrammarKind::Regex, "([ab]*a[ab]{200})|x*", {}}, vocabulary);
-  GrammarMatcher old(grammar);
+  GrammarMatcher old(grammar, GrammarMatcher::Rollback::On);
   ASSERT_TRUE(old.accept_text("abba"));
   uint64_t state = 1;
   size_t largest = 0;
