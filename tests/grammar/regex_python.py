@@ -38,7 +38,7 @@ WRITTEN = [
     r"(?i)[i-s]+", r"(?i)\u0390|ꮿ", r"(?ai)k", r"(?ai)[s-z]+", r"(?ai)[^k]", r"(?i)(?s)a.", r"(?#c)(?i)a", r"(?i:é)É?", r"(?x) (?i) a",
 ]
 # Patterns that kill backtracking or determinisation, and what their matches are, said harmlessly.
-ONE_OF_A_KIND = {3, 5, 6}  # sums of threes and fives, with all from 8 on
+SHORT_SUMS = {3, 5, 6}  # of threes and fives; from 8 on there are all
 KILLERS = {
     r"[ab]*a[ab]{20}": lambda s: set(s) <= set("ab") and s[-21:-20] == "a",
     r"[ab]*a[ab]{2000}": lambda s: set(s) <= set("ab") and s[-2001:-2000] == "a",
@@ -57,7 +57,7 @@ KILLERS = {
     r".*.*.*.*.*.*.*.*=.*": lambda s: "=" in s and "\n" not in s,
     r"(\w{1,1000} ){1,1000}": lambda s: s.endswith(" ") and all(re.fullmatch(r"\w{1,1000}", word) for word in s[:-1].split(" ")),
     r"(([ab]{3}|[ab]{5}){1,999}c){1,999}":
-        lambda s: s.endswith("c") and all(set(part) <= set("ab") and (len(part) in ONE_OF_A_KIND or len(part) > 7) for part in s[:-1].split("c")),
+        lambda s: s.endswith("c") and all(set(part) <= set("ab") and (len(part) in SHORT_SUMS or len(part) > 7) for part in s[:-1].split("c")),
 }
 HOSTILE_STRINGS = ["", "a" * 30, "ab" * 15, "a" * 30 + "b", "b" * 5 + "a" + "ab" * 10, "x" * 25 + "y", "x", "aaa=bb", "a\n", "ab" * 1000 + "a",
                    "ba" * 1100, "a" * 3000, "a" * 2999, "a" * 6001, "abc5", "word " * 40, "a " * 3 + " ", "ab" * 4 + "c" + "aba" + "c", "abbac"]
