@@ -193,6 +193,13 @@ TEST(ToolConstraint, WhatAFormatCannotBeHeldToIsRefused) {
   EXPECT_EQ(refusal("hermes", length), "");
   EXPECT_EQ(refusal("pythonic", length), "");
   EXPECT_NE(refusal("qwen3_coder", length).find("maxLength of \"a\""), std::string::npos);
+  for (const char* more :
+       {R"("format":"date")", R"("enum":["ab"],"pattern":"^b")", R"("enum":["ab"],"maxLength":1)", R"("if":true)"}) {
+    const std::string schema = std::string(R"({"type":"object","properties":{"a":{"type":"string",)") + more + "}}}";
+    EXPECT_NE(refusal("qwen3_coder", schema).find("of \"a\", a text"), std::string::npos) << schema;
+  }
+  EXPECT_EQ(
+      refusal("qwen3_coder", R"({"type":"object","properties":{"a":{"type":"string","enum":["b"],"title":"A"}}})"), "");
   EXPECT_EQ(refusal("hermes", any), "");
   EXPECT_NE(refusal("pythonic", any).find("\"anyOf\" beside properties"), std::string::npos);
 }

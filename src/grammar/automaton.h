@@ -104,6 +104,11 @@ class Automaton {
 
   // ---- Running ----
 
+  /// From now on so many readings may be made, then computing a derivative throws Unsupported. A reading is a way to
+  /// understand the text so far: an alternative of a derivative that has several. It is what ambiguous grammars cost,
+  /// while large ones make few. What was computed is remembered. kUnbounded: no limit, as in the beginning.
+  void limit_readings(uint64_t readings) { readings_left_ = readings; }
+
   StateId start() const { return start_; }
   /// kDead if no text goes on with `byte`.
   StateId next(StateId state, uint8_t byte) { return next_class(state, class_of_[byte]); }
@@ -176,6 +181,7 @@ class Automaton {
   TermId rebuild(TermId id, const std::vector<char>& alive, std::unordered_map<TermId, TermId>& memo);
 
   StateId compute_next(StateId state, unsigned byte_class);
+  void count_readings(size_t made);
   void find_missing(TermId id, unsigned c, std::vector<StateId>& missing);
   TermId derive(TermId id, unsigned c);
   TermId derive_bool(TermId id, unsigned c);
@@ -195,6 +201,7 @@ class Automaton {
   StepBudget budget_;
 
   bool finished_ = false;
+  uint64_t readings_left_ = kUnbounded;
   StateId start_ = kDead;
   unsigned num_classes_ = 1;
   std::array<uint8_t, 256> class_of_{};

@@ -18,6 +18,17 @@ constexpr size_t kMostSteps = 400000;    // terms looked at for one derivative
 
 }  // namespace
 
+void Automaton::count_readings(size_t made) {
+  if (readings_left_ == kUnbounded) return;
+  if (made > readings_left_) {
+    throw Error(
+        ErrorKind::Unsupported,
+        "the grammar is too ambiguous: there are too many readings of this text to find the tokens that may come next; "
+        "where a counted repetition can begin at many places, as in [ab]*a[ab]{2000}, bound it lower");
+  }
+  readings_left_ -= made;
+}
+
 StateId Automaton::state_of(TermId term) {
   StateId& state = term_states_[term];
   if (state == kUnknown) {
@@ -170,6 +181,7 @@ TermId Automaton::derive(TermId id, unsigned c) {
   budget_.spend(steps);
   if (out.empty()) return kNone;
   if (out.size() == 1) return out[0];
+  count_readings(out.size());
   return alt(out);
 }
 

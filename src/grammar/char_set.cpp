@@ -1,8 +1,10 @@
 #include "grammar/char_set.h"
 
 #include <algorithm>
+#include <iterator>
 #include <map>
 #include <string>
+#include <vector>
 
 #include <utf8proc.h>
 
@@ -60,28 +62,53 @@ CharSet CharSet::operator~() const {
   return CharSet(std::move(out));
 }
 
-CharSet CharSet::fold_case() const {
+namespace {
+
+// Small letters of which several have one capital, or the same one spelled in full: ẛ and ṡ, ﬅ and ﬆ. `re` takes them
+// for each other (CPython's Lib/re/_casefix.py has the list).
+constexpr char32_t kSameCapital[][3] = {
+    {'i', 0x131},    {'s', 0x17F},     {0xB5, 0x3BC},    {0x345, 0x3B9, 0x1FBE},  {0x390, 0x1FD3},
+    {0x3B0, 0x1FE3}, {0x3B2, 0x3D0},   {0x3B5, 0x3F5},   {0x3B8, 0x3D1},          {0x3BA, 0x3F0},
+    {0x3C0, 0x3D6},  {0x3C1, 0x3F1},   {0x3C2, 0x3C3},   {0x3C6, 0x3D5},          {0x432, 0x1C80},
+    {0x434, 0x1C81}, {0x43E, 0x1C82},  {0x441, 0x1C83},  {0x442, 0x1C84, 0x1C85}, {0x44A, 0x1C86},
+    {0x463, 0x1C87}, {0x1C88, 0xA64B}, {0x1E61, 0x1E9B}, {0xFB05, 0xFB06}};
+
+// Characters that have another lower case, and that one.
+const std::vector<std::pair<char32_t, char32_t>>& lowered() {
+  static const std::vector<std::pair<char32_t, char32_t>> kAll = [] {
+    std::vector<std::pair<char32_t, char32_t>> all;
+    for (char32_t c = 0; c < 0x20000; ++c) {  // the planes above have no case
+      auto lower = static_cast<char32_t>(utf8proc_tolower(static_cast<utf8proc_int32_t>(c)));
+      if (lower != c) all.emplace_back(c, lower);
+    }
+    return all;
+  }();
+  return kAll;
+}
+
+}  // namespace
+
+CharSet CharSet::fold_case(bool ascii) const {
   std::vector<Range> out = ranges_;
   auto add = [&](char32_t c) { out.emplace_back(c, c); };
-  // All characters with a case lie in the first planes; asking each of a large set is quick enough, once a pattern.
-  for (auto [low, high] : ranges_) {
-    for (char32_t c = low; c <= std::min<char32_t>(high, 0x1E943); ++c) {
-      auto code = static_cast<utf8proc_int32_t>(c);
-      auto lower = utf8proc_tolower(code), upper = utf8proc_toupper(code);
-      if (lower != code) add(static_cast<char32_t>(lower));
-      if (upper != code) add(static_cast<char32_t>(upper));
-      if (lower != code && utf8proc_toupper(lower) != code) add(static_cast<char32_t>(utf8proc_toupper(lower)));
+  for (auto [c, lower] : lowered()) {
+    if ((!ascii || c < 0x80) && contains(c)) add(lower);
+  }
+  if (!ascii) {
+    const CharSet small(out);
+    for (const auto& group : kSameCapital) {
+      if (std::none_of(std::begin(group), std::end(group), [&](char32_t c) { return c != 0 && small.contains(c); })) {
+        continue;
+      }
+      for (char32_t c : group) {
+        if (c != 0) add(c);
+      }
     }
   }
-  // Characters whose lower case is in the set though they are no simple pair of it: İ ı ſ K Å.
-  auto in = [&](char32_t c) { return contains(c); };
-  if (in('i') || in('I')) {
-    add(0x130);
-    add(0x131);
+  const CharSet small(out);
+  for (auto [c, lower] : lowered()) {
+    if ((!ascii || c < 0x80) && small.contains(lower)) add(c);
   }
-  if (in('s') || in('S')) add(0x17F);
-  if (in('k') || in('K')) add(0x212A);
-  if (in(0xE5) || in(0xC5)) add(0x212B);
   return CharSet(std::move(out));
 }
 
@@ -133,6 +160,34 @@ CharSet space_class(bool unicode) {
                   {0xFEFF, 0xFEFF}});
 }
 
+namespace {
+
+// By one letter and by two.
+std::map<std::string, CharSet, std::less<>> categories() {
+  std::map<std::string, std::vector<CharSet::Range>> ranges;
+  std::vector<CharSet::Range>* last = nullptr;
+  utf8proc_category_t last_category = UTF8PROC_CATEGORY_CN;
+  for (char32_t c = 0; c <= kLastChar; ++c) {
+    const auto code = static_cast<utf8proc_int32_t>(c);
+    const utf8proc_category_t category = utf8proc_category(code);
+    if (last == nullptr || category != last_category) {
+      last = &ranges[utf8proc_category_string(code)];
+      last->emplace_back(c, c);
+      last_category = category;
+    }
+    last->back().second = c;
+  }
+  std::map<std::string, CharSet, std::less<>> all;
+  for (auto& [name, of] : ranges) {
+    const CharSet set(std::move(of));
+    all[name.substr(0, 1)] = all[name.substr(0, 1)] | set;
+    all[name] = set;
+  }
+  return all;
+}
+
+}  // namespace
+
 CharSet unicode_category(std::string_view name) {
   static const std::map<std::string_view, std::string_view> kLong = {{"Letter", "L"},
                                                                      {"Lowercase_Letter", "Ll"},
@@ -159,13 +214,9 @@ CharSet unicode_category(std::string_view name) {
   if (auto at = kLong.find(name); at != kLong.end()) name = at->second;
   if (name == "Any") return CharSet::all();
   if (name == "ASCII") return CharSet::range(0, 127);
-  if (name == "Alphabetic" || name == "Alpha") return collect([](char32_t c) { return jinja::is_alpha(c); });
-  constexpr std::string_view kMajor = "LMNPSZC";
-  if (name.empty() || name.size() > 2 || kMajor.find(name[0]) == std::string_view::npos) return {};
-  return collect([&](char32_t c) {
-    std::string_view category = utf8proc_category_string(static_cast<utf8proc_int32_t>(c));
-    return category.substr(0, name.size()) == name;
-  });
+  static const std::map<std::string, CharSet, std::less<>> kCategories = categories();
+  const auto known = kCategories.find(name);
+  return known != kCategories.end() ? known->second : CharSet();
 }
 
 namespace {

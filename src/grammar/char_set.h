@@ -35,8 +35,9 @@ class CharSet {
   CharSet operator&(const CharSet& o) const { return ~(~*this | ~o); }
   CharSet operator-(const CharSet& o) const { return *this & ~o; }
   CharSet operator~() const;
-  /// The set with the simple upper, lower and title case forms of its characters.
-  CharSet fold_case() const;
+  /// All characters that Python's `re` takes for one of the set with the flag i: those of the same simple lower case,
+  /// and a few whose upper cases alone agree, σ and ς. `ascii`: of ASCII's letters only, as with the flag a.
+  CharSet fold_case(bool ascii = false) const;
 
  private:
   std::vector<Range> ranges_;
@@ -47,7 +48,7 @@ class CharSet {
 CharSet digit_class(bool unicode);
 CharSet word_class(bool unicode);
 CharSet space_class(bool unicode);
-/// A general category ("L", "Lu", "Nd") or a script or property that is known; empty if the name is not.
+/// A general category ("L", "Lu", "Nd", or its long name), "Any" or "ASCII"; empty if the name is none of them.
 CharSet unicode_category(std::string_view name);
 
 /// How characters of a string are written.

@@ -112,8 +112,8 @@ bool Grammar::matches(std::string_view text) const {
   return running->automaton.accepts(state);
 }
 
-GrammarMatcher::GrammarMatcher(std::shared_ptr<const Grammar> grammar)
-    : grammar_(std::move(grammar)), core_(grammar_->core()), state_(core_->automaton.start()) {}
+GrammarMatcher::GrammarMatcher(std::shared_ptr<const Grammar> grammar, Rollback rollback)
+    : grammar_(std::move(grammar)), core_(grammar_->core()), state_(core_->automaton.start()), rollback_(rollback) {}
 
 // Moves to the grammar's present automaton, where it has begun a new one.
 void GrammarMatcher::refresh() const {
@@ -138,7 +138,7 @@ bool GrammarMatcher::accept_bytes(std::string_view bytes) {
     state = core_->automaton.next(state, static_cast<uint8_t>(c));
     if (state == grammar::kDead) return false;
   }
-  history_.push_back(state_);
+  remember();
   state_ = state;
   return true;
 }
@@ -155,7 +155,7 @@ bool GrammarMatcher::accept(int32_t token) {
   if (ended_ || token < 0 || token >= vocabulary->size()) return false;
   if (vocabulary->is_eos(token)) {
     if (!complete()) return false;
-    history_.push_back(state_);
+    remember();
     ended_ = true;
     return true;
   }

@@ -98,7 +98,9 @@ class Grammar {
 /// limits.
 class GrammarMatcher {
  public:
-  explicit GrammarMatcher(std::shared_ptr<const Grammar> grammar);
+  /// Whether the matcher remembers its steps. Without them it holds one state, however long the text is.
+  enum class Rollback : uint8_t { Off, On };
+  explicit GrammarMatcher(std::shared_ptr<const Grammar> grammar, Rollback rollback = Rollback::Off);
 
   /// Takes a token. False, and nothing changed, where the grammar does not allow it. An EOS token is taken where the
   /// text is complete; after it nothing is.
@@ -116,8 +118,9 @@ class GrammarMatcher {
   bool ended() const { return ended_; }
   /// Whether nothing but the end may come.
   bool must_end() const;
-  /// Undoes the last `steps` accepted tokens or texts. Requires: as many were accepted.
+  /// Undoes the last `steps` accepted tokens or texts. Requires: as many were accepted, Rollback::On.
   void rollback(size_t steps);
+  /// How many can be undone.
   size_t steps() const { return history_.size(); }
   GrammarMatcher clone() const { return *this; }
 
@@ -125,12 +128,16 @@ class GrammarMatcher {
 
  private:
   void refresh() const;
+  void remember() {
+    if (rollback_ == Rollback::On) history_.push_back(state_);
+  }
   bool accept_bytes(std::string_view bytes);
 
   std::shared_ptr<const Grammar> grammar_;
   mutable std::shared_ptr<Grammar::Core> core_;
   mutable grammar::StateId state_;
-  mutable std::vector<grammar::StateId> history_;  // the state before each step
+  mutable std::vector<grammar::StateId> history_;  // the state before each step, where they are remembered
+  Rollback rollback_;
   bool ended_ = false;
 };
 

@@ -78,6 +78,54 @@ TEST(Grammar, AlternativesFarApartAreDeterminisedLazily) {
   EXPECT_FALSE(regex("[ab]*a[ab]{20}", text));
 }
 
+TEST(Grammar, ADollarHoldsBeforeALastNewlineToo) {
+  EXPECT_TRUE(regex("a$\\n", "a\n"));
+  EXPECT_TRUE(regex("^abc$\\s*", "abc\n"));
+  EXPECT_FALSE(regex("^abc$\\s*", "abc\n\n"));
+  EXPECT_TRUE(regex("(a$|b)\\n", "a\n"));
+  EXPECT_TRUE(regex("(a$|\\n){2}", "a\n"));
+  EXPECT_TRUE(regex("$^\\n", "\n"));
+  EXPECT_FALSE(regex("a$", "a\n"));
+  EXPECT_FALSE(regex("a\\Z\\n", "a\n"));
+  const GrammarSpec search{GrammarKind::Regex, "a$", {.search = true}};
+  EXPECT_TRUE(matches(search, "ba\n"));
+  EXPECT_FALSE(matches(search, "ba\n\n"));
+  // JSON Schema's pattern is ECMAScript's: there it is the end alone.
+  EXPECT_FALSE(compact(R"({"type":"string","pattern":"a$"})", R"("a\n")"));
+}
+
+TEST(Grammar, LettersFoldAsInPythonsRe) {
+  const std::pair<const char*, const char*> same[] = {
+      {"σ", "ς"},   {"β", "ϐ"},   {"µ", "μ"},      {"θ", "ϑ"}, {"Θ", "ϴ"}, {"ﬅ", "ﬆ"}, {"Ǆ", "ǅ"},
+      {"в", "ᲀ"}, {"ꙋ", "ᲈ"}, {"k", "\u212a"}, {"S", "ſ"}, {"i", "İ"}, {"I", "ı"}, {"ß", "ẞ"}};
+  for (const auto& [a, b] : same) {
+    EXPECT_TRUE(regex(std::string("(?i)") + a, b)) << a;
+    EXPECT_TRUE(regex(std::string("(?i)") + b, a)) << b;
+    EXPECT_FALSE(regex(std::string("(?i)[^") + a + "]", b)) << a;
+    EXPECT_FALSE(regex(std::string("(?ai)") + a, b)) << a;
+  }
+  EXPECT_TRUE(regex("(?ai)[^k]", "\u212a"));
+  EXPECT_TRUE(regex("(?ai)k", "K"));
+}
+
+TEST(Grammar, RegexErrorsArePythons) {
+  for (const char* bad : {"a(?i)b", "a|(?i)b", "(?P<a>x)(?P<a>y)", "(?P<1>x)", "(?i-i:a)", "(?-i)a", "(?au)a", "(?)"}) {
+    EXPECT_NE(error_of({GrammarKind::Regex, bad, {}}), "") << bad;
+  }
+  for (const char* good : {"(?i)(?s)a", "(?#note)(?i)a", "(?P<a>x)(?P<b>y)", "(?i-s:a)", "(?i:a)b"}) {
+    EXPECT_EQ(error_of({GrammarKind::Regex, good, {}}), "") << good;
+  }
+}
+
+TEST(Grammar, UnicodePropertiesAreCategories) {
+  auto pattern = [](const std::string& p) { return R"({"type":"string","pattern":"^\\)" + p + R"($"})"; };
+  EXPECT_TRUE(compact(pattern("p{Nl}"), "\"Ⅰ\""));
+  EXPECT_FALSE(compact(pattern("P{N}"), "\"Ⅰ\""));
+  EXPECT_TRUE(compact(pattern("p{Letter}"), "\"é\""));
+  EXPECT_FALSE(compact(pattern("p{Lu}"), "\"é\""));
+  EXPECT_NE(error_of({GrammarKind::JsonSchema, pattern("P{Alphabetic}"), {}}).find("'Alphabetic'"), std::string::npos);
+}
+
 TEST(Grammar, RecursionIsAStack) {
   const std::string balanced = "root ::= \"(\" root \")\" | \"[\" root \"]\" root | \"x\"\n";
   std::string deep = std::string(20000, '(') + "x" + std::string(20000, ')');
@@ -253,6 +301,47 @@ TEST(Grammar, StructuralTagsBindAfterTheTrigger) {
   EXPECT_FALSE(takes_modern("<think>a</think>b</think>42"));
 }
 
+// A whole structural tag of this format.
+GrammarSpec tag_of(const std::string& format) {
+  return {GrammarKind::StructuralTag, R"({"type":"structural_tag","format":)" + format + "}", {}};
+}
+
+TEST(Grammar, StructuralTagsKeepExcludedTextOut) {
+  const GrammarSpec tag =
+      tag_of(R"({"type":"triggered_tags","triggers":["<f"],"excludes":["BAD","AD<"],"tags":[)"
+             R"({"type":"tag","begin":"<f>","content":{"type":"regex","pattern":"\\w*"},"end":"."}]})");
+  EXPECT_TRUE(matches(tag, "BA <f>BAD. BAA"));
+  EXPECT_FALSE(matches(tag, "BAD"));
+  EXPECT_FALSE(matches(tag, "BA <f>x. BBAD"));
+  EXPECT_FALSE(matches(tag, "AD<f>x."));
+  const GrammarSpec inner =
+      tag_of(R"({"type":"tag","begin":"<","content":{"type":"any_text","excludes":["no"]},"end":">"})");
+  EXPECT_TRUE(matches(inner, "<n o>"));
+  EXPECT_FALSE(matches(inner, "<no>"));
+}
+
+TEST(Grammar, StructuralTagsRefuseWhatTheyDoNotKnowWithItsPlace) {
+  auto error = [](const std::string& format) { return error_of(tag_of(format)); };
+  EXPECT_NE(error(R"({"type":"sequence","elements":[{"type":"any_text","max":3}]})").find("#/format/elements/0/max"),
+            std::string::npos);
+  const std::string qwen = error(R"({"type":"json_schema","json_schema":true,"style":"qwen_xml"})");
+  EXPECT_NE(qwen.find("'qwen_xml'"), std::string::npos) << qwen;
+  EXPECT_NE(error(R"({"type":"json_schema","json_schema":true,"any_order":true})").find("any_order"),
+            std::string::npos);
+  EXPECT_EQ(error(R"({"type":"json_schema","json_schema":true,"any_order":false,"style":"json"})"), "");
+  for (const char* bad :
+       {R"({"type":"regex","pattern":"a","flags":"i"})", R"({"type":"any_text","excludes":"BAD"})",
+        R"({"type":"tag","begin":"a","content":{"type":"any_text"},"end":"b","name":"c"})",
+        R"({"type":"tags_with_separator","tags":[],"separator":",","at_least_one":"yes"})",
+        R"({"type":"triggered_tags","triggers":["<a"],"excludes":["a"],"tags":[{"type":"tag","begin":"<a",)"
+        R"("content":{"type":"any_text"},"end":""}]})"}) {
+    EXPECT_NE(error(bad), "") << bad;
+  }
+  EXPECT_NE(error_of({GrammarKind::StructuralTag, R"({"structures":[],"triggers":[],"at_least_one":true})", {}})
+                .find("#/at_least_one"),
+            std::string::npos);
+}
+
 TEST(GrammarMatcher, ForcedTextIsWholeCharacters) {
   auto vocabulary = test_vocabulary();
   GrammarSpec spec{
@@ -272,7 +361,7 @@ TEST(GrammarMatcher, ForcedTextIsWholeCharacters) {
 
 TEST(GrammarMatcher, EndIsAllowedWhereTheTextIsComplete) {
   auto grammar = std::make_shared<const Grammar>(GrammarSpec{GrammarKind::Regex, "ab?", {}}, test_vocabulary());
-  GrammarMatcher m(grammar);
+  GrammarMatcher m(grammar, GrammarMatcher::Rollback::On);
   EXPECT_FALSE(allowed(m, kEos));
   EXPECT_FALSE(m.accept(kEos));
   EXPECT_TRUE(m.accept('a'));
@@ -292,7 +381,7 @@ TEST(GrammarMatcher, EndIsAllowedWhereTheTextIsComplete) {
 TEST(GrammarMatcher, RollbackAndCopiesAreExact) {
   auto grammar =
       std::make_shared<const Grammar>(GrammarSpec{GrammarKind::JsonSchema, "$$ANY$$", {}}, test_vocabulary());
-  GrammarMatcher m(grammar);
+  GrammarMatcher m(grammar, GrammarMatcher::Rollback::On);
   std::vector<std::vector<uint32_t>> masks;
   const std::string text = R"({"name":[true,{"a":-12.5}],"b":"x"})";
   for (char c : text) {
@@ -309,6 +398,9 @@ TEST(GrammarMatcher, RollbackAndCopiesAreExact) {
     EXPECT_EQ(mask, masks[i]) << i;
   }
   EXPECT_EQ(copy.steps(), text.size());
+  GrammarMatcher plain(grammar);
+  EXPECT_TRUE(plain.accept_text(text));
+  EXPECT_EQ(plain.steps(), 0U);
   EXPECT_FALSE(m.accept(kTrue + 7));  // "abc"
 }
 
@@ -317,7 +409,7 @@ TEST(GrammarMatcher, GoesOnWhenStatesAreForgotten) {
   // Each text makes new states: nested arrays of different shapes, until the memory limit has begun a new automaton.
   auto grammar =
       std::make_shared<const Grammar>(GrammarSpec{GrammarKind::Regex, "([ab]*a[ab]{200})|x*", {}}, vocabulary);
-  GrammarMatcher old(grammar);
+  GrammarMatcher old(grammar, GrammarMatcher::Rollback::On);
   ASSERT_TRUE(old.accept_text("abba"));
   uint64_t state = 1;
   size_t largest = 0;

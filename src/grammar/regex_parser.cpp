@@ -3,12 +3,15 @@
 #include <algorithm>
 #include <charconv>
 #include <optional>
+#include <set>
+#include <string>
 
 #include <fmt/format.h>
 
 #include <sgl/error.h>
 
 #include "grammar/regex_syntax.h"
+#include "text/jinja_unicode.h"
 #include "text/unicode.h"
 
 namespace sgl::grammar {
@@ -59,11 +62,13 @@ class Parser {
 
   RegexNode alternatives(int depth) {
     if (depth > kDeepestGroup) refuse(fmt::format("groups nested more than {} deep", kDeepestGroup));
+    first_ = depth == 0;
     Flags outer = flags_;
     RegexNode alt;
     alt.kind = Kind::Alt;
     do {
       alt.children.push_back(sequence(depth));
+      first_ = false;
     } while (take(U'|'));
     flags_ = outer;
     if (alt.children.size() == 1) return std::move(alt.children[0]);
@@ -75,6 +80,7 @@ class Parser {
     while (!at_end() && peek() != '|' && peek() != ')') {
       if (flags_.verbose && skip_verbose()) continue;
       std::optional<RegexNode> item = atom(depth);
+      if (item) first_ = false;
       if (item) cat.children.push_back(quantified(std::move(*item)));
     }
     if (cat.children.size() == 1) return std::move(cat.children[0]);
@@ -100,8 +106,9 @@ class Parser {
   }
   RegexNode char_node(char32_t c) const {
     CharSet set = CharSet::of(c);
-    return set_node(flags_.ignore_case ? set.fold_case() : set);
+    return set_node(folded(set));
   }
+  CharSet folded(const CharSet& set) const { return flags_.ignore_case ? set.fold_case(flags_.ascii) : set; }
   static RegexNode anchor(Kind kind) {
     RegexNode node;
     node.kind = kind;
@@ -119,9 +126,12 @@ class Parser {
       case '^':
         ++at_;
         return anchor(Kind::Start);
-      case '$':
+      case '$': {
         ++at_;
-        return anchor(Kind::End);
+        RegexNode end = anchor(Kind::End);
+        end.or_newline = python_;
+        return end;
+      }
       case '.': {
         ++at_;
         if (flags_.dot_all) return set_node(CharSet::all());
@@ -167,15 +177,22 @@ class Parser {
     } else if (take(U"?P=")) {
       refuse("a back-reference");
     } else if (take(python_ ? U"?P<" : U"?<")) {
-      while (!at_end() && peek() != '>') ++at_;
+      std::string name;
+      while (!at_end() && peek() != '>') append_utf8(name, text_[at_++]);
       if (!take(U'>')) fail("a group's name without its end");
+      if (python_ && !jinja::is_identifier(name)) fail(fmt::format("the group's name '{}' is no identifier", name));
+      if (python_ && !names_.insert(name).second) fail(fmt::format("the group's name '{}' comes twice", name));
     } else if (take(U'?')) {
       Flags inner = flags_;
       bool on = true;
+      std::u32string turned[2];  // off, on
       for (; !at_end() && peek() != ')' && peek() != ':'; ++at_) {
+        turned[on].push_back(peek());
         switch (peek()) {
           case '-':
+            if (!on) fail("an unknown extension of '('");
             on = false;
+            turned[1].pop_back();
             break;
           case 'i':
             inner.ignore_case = on;
@@ -190,7 +207,7 @@ class Parser {
             inner.ascii = on;
             break;
           case 'u':
-            inner.ascii = !on;
+            inner.ascii = false;
             break;
           case 'm':
             refuse("the flag m");
@@ -200,8 +217,11 @@ class Parser {
             fail("an unknown extension of '('");
         }
       }
+      check_flags(turned[0], turned[1], on);
       if (take(U')')) {
-        if (at_ > 0 && depth > 0) refuse("flags inside of a group");
+        // Python's are global, so that they could only change what was read already.
+        if (!first_ || depth > 0) fail("flags for the whole pattern that do not stand at its start");
+        if (!on) fail("flags are turned off for a group only, (?-i:…)");
         flags_ = inner;
         return std::nullopt;
       }
@@ -216,6 +236,17 @@ class Parser {
     RegexNode body = alternatives(depth + 1);
     if (!take(U')')) fail("missing ')'");
     return body;
+  }
+
+  void check_flags(const std::u32string& off, const std::u32string& on, bool all_on) const {
+    auto has = [](const std::u32string& flags, char32_t c) { return flags.find(c) != std::u32string::npos; };
+    if (on.empty() && off.empty()) fail("an unknown extension of '('");
+    if (!all_on && off.empty()) fail("no flag follows '-'");
+    if (has(on, 'a') && has(on, 'u')) fail("the flags a and u exclude each other");
+    if (has(off, 'a') || has(off, 'u')) fail("the flags a and u cannot be turned off");
+    for (char32_t c : off) {
+      if (has(on, c)) fail("a flag is turned on and off");
+    }
   }
 
   bool number(uint64_t& value) {
@@ -323,8 +354,7 @@ class Parser {
     }
     std::optional<char32_t> single;
     CharSet set = escape(single);
-    if (flags_.ignore_case && single) set = set.fold_case();
-    return set_node(set);
+    return set_node(single ? folded(set) : set);
   }
 
   char32_t hex(int digits) {
@@ -427,8 +457,7 @@ class Parser {
     ++at_;
     bool negated = take(U'^');
     std::vector<CharSet::Range> ranges;
-    CharSet folded;  // ranges and characters are folded, named classes are not
-    CharSet plain;
+    CharSet plain;  // named classes, which are not folded as ranges and characters are
     auto add = [&](const CharSet& set, bool fold) {
       if (fold) {
         ranges.insert(ranges.end(), set.ranges().begin(), set.ranges().end());
@@ -466,9 +495,7 @@ class Parser {
       }
     }
     ++at_;
-    folded = CharSet(std::move(ranges));
-    if (flags_.ignore_case) folded = folded.fold_case();
-    CharSet all = folded | plain;
+    CharSet all = folded(CharSet(std::move(ranges))) | plain;
     return negated ? ~all : all;
   }
 
@@ -493,7 +520,9 @@ class Parser {
   std::u32string text_;
   size_t at_ = 0;
   bool python_;
+  bool first_ = true;  // nothing but flags and comments was read
   Flags flags_;
+  std::set<std::string> names_;  // of groups
 };
 
 }  // namespace

@@ -15,6 +15,7 @@ struct RegexNode {
   CharSet set;                      ///< Set
   std::vector<RegexNode> children;  ///< Cat, Alt: any number; Repeat: one
   uint64_t min = 0, max = 0;        ///< Repeat
+  bool or_newline = false;          ///< End: also before a newline that ends the text, as Python's $
 };
 
 enum class RegexDialect : uint8_t {

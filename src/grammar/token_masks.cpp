@@ -14,6 +14,16 @@ constexpr size_t kMostRests = 3000;      // tokens that a term can end in, to ma
 constexpr size_t kMostPrepared = 20000;  // states
 enum : unsigned { kShortMask, kShortExits, kLongMask, kLongExits };
 
+template <typename Make>
+auto within_limit(Automaton& automaton, Make make) {
+  struct Unlimited {
+    Automaton& automaton;
+    ~Unlimited() { automaton.limit_readings(kUnbounded); }
+  } afterwards{automaton};
+  automaton.limit_readings(TokenMasks::kMostReadings);
+  return make();
+}
+
 }  // namespace
 
 TokenMasks::TokenMasks(Automaton& automaton, const TokenVocabulary& vocabulary)
@@ -275,7 +285,7 @@ void TokenMasks::fill(StateId state, std::span<uint32_t> mask) {
     std::fill(mask.begin(), mask.end(), 0);
     return;
   }
-  MaskPtr made = compute(state);
+  MaskPtr made = within_limit(automaton_, [&] { return compute(state); });
   write(*made, mask);
   kept_bytes_ += made->memory() + 64;
   recent_.emplace_front(state, std::move(made));

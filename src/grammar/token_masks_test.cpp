@@ -2,10 +2,13 @@
 
 #include "grammar/token_masks.h"
 
+#include <random>
 #include <string>
 #include <vector>
 
 #include <gtest/gtest.h>
+
+#include <sgl/error.h>
 
 #include "grammar/grammar.h"
 
@@ -61,6 +64,37 @@ TEST(TokenMasks, AreWhatEveryTokenTriedGives) {
       }
     }
   }
+}
+
+TEST(TokenMasks, OfATextWithTooManyReadingsAreRefused) {
+  // The state has a counter for each a, and another set of them behind each byte of a long token.
+  std::vector<std::string> bytes;
+  for (int b = 0; b < 256; ++b) bytes.emplace_back(1, static_cast<char>(b));
+  std::mt19937 rng(1);
+  auto random_text = [&](int length) {
+    std::string text;
+    for (int i = 0; i < length; ++i) text.push_back(rng() % 2 ? 'a' : 'b');
+    return text;
+  };
+  for (int i = 0; i < 100; ++i) bytes.push_back(random_text(20));
+  auto vocabulary = std::make_shared<const grammar::TokenVocabulary>(std::move(bytes), std::vector<int32_t>{});
+  auto compiled = std::make_shared<const Grammar>(GrammarSpec{GrammarKind::Regex, "[ab]*a[ab]{2000}", {}}, vocabulary);
+  GrammarMatcher matcher(compiled);
+  std::vector<uint32_t> mask(vocabulary->mask_words());
+  matcher.fill_mask(mask);
+  ASSERT_TRUE(matcher.accept_text(random_text(1500)));
+  std::string error;
+  try {
+    matcher.fill_mask(mask);
+  } catch (const Error& e) {
+    error = e.what();
+  }
+  EXPECT_NE(error.find("too ambiguous"), std::string::npos) << error;
+  // The grammar itself goes on, and so do other texts.
+  EXPECT_TRUE(matcher.accept_text(std::string(2001, 'b')));
+  GrammarMatcher other(compiled);
+  other.fill_mask(mask);
+  EXPECT_TRUE(mask['a' / 32] >> ('a' % 32) & 1);
 }
 
 }  // namespace

@@ -78,6 +78,12 @@ std::string of_grammar(const SamplingParams& s) {
                 "structural_tag: beside tools or thinking it must have the form {\"type\": \"structural_tag\", "
                 "\"format\": {…}}");
   }
+  for (const auto& [key, value] : given.items()) {
+    if (key != "format" && key != "type") {
+      throw Error(ErrorKind::Unsupported,
+                  fmt::format("structural_tag: {} beside 'format' is not supported", quote(key)));
+    }
+  }
   return format->dump();
 }
 

@@ -112,14 +112,22 @@ std::string python_arguments(const std::vector<Parameter>& parameters) {
 // A value between <parameter=NAME>\n and \n</parameter>\n.
 std::string tagged_value(const ToolFormat& format, const Tool& tool, const Parameter& p) {
   if (!is_text_parameter(*p.json)) return tags::json_schema(p.schema);
+  // Its text stands as it is, not as a JSON string: of the keywords only those are honoured that have a way to say it
+  // so.
+  static constexpr std::string_view kKnown[] = {"type",        "enum",     "$defs",    "definitions", "title",
+                                                "description", "$comment", "default",  "example",     "examples",
+                                                "deprecated",  "readOnly", "writeOnly"};
+  for (const auto& [key, value] : p.json->items()) {
+    if (!key.starts_with("x-") && std::find(std::begin(kKnown), std::end(kKnown), key) == std::end(kKnown)) {
+      refuse(tool, format, fmt::format("{} of {}, a text", key, quote(p.name)));
+    }
+  }
   if (const auto values = p.json->find("enum"); values != p.json->end()) {
     std::vector<std::string> all;
-    for (const Json& v : *values) all.push_back(tags::constant(v.is_string() ? v.get<std::string>() : v.dump()));
+    for (const Json& v : *values) {
+      if (v.is_string()) all.push_back(tags::constant(v.get<std::string>()));
+    }
     return tags::either(all);
-  }
-  for (std::string_view key :
-       {"pattern", "minLength", "maxLength", "const", "allOf", "anyOf", "oneOf", "not", "$ref"}) {
-    if (p.json->contains(key)) refuse(tool, format, fmt::format("{} of {}, a text", key, quote(p.name)));
   }
   return tags::text_without("</parameter>");
 }
