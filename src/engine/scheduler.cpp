@@ -579,21 +579,19 @@ void Scheduler::finish_row(Sequence& seq, int q_len, Step::RowResult& result) {
   }
   // What has been generated so far goes out with the error.
   const auto abort = [&](std::string message, int status) {
-    seq.text.finish(out.text);
-    out.finish = {.type = FinishReason::Type::Abort, .message = std::move(message), .status = status};
-    ++totals_.aborted;
+    end_with(seq, {.type = FinishReason::Type::Abort, .message = std::move(message), .status = status}, std::move(out));
   };
   if (!result.sampled) {
     out.finish = {.type = FinishReason::Type::Length};
   } else if (!result.error.empty()) {
-    abort(std::move(result.error), 400);
+    return abort(std::move(result.error), 400);
   } else if (result.next.bad) {
-    abort("the model's logits are not numbers; the checkpoint may be damaged", 500);
+    return abort("the model's logits are not numbers; the checkpoint may be damaged", 500);
   } else {
     try {
       accept_token(seq, result.next, out);
     } catch (const Error& e) {  // the text drove its grammar beyond the limits
-      abort(e.what(), 400);
+      return abort(e.what(), 400);
     }
   }
   deliver(seq, std::move(out));
@@ -739,9 +737,12 @@ void Scheduler::adopt(Sequence& seq, RadixTree::Match match) {
 }
 
 void Scheduler::end_with(Sequence& seq, FinishReason finish) {
-  if (!seq.on_output) return;
+  if (seq.on_output) end_with(seq, std::move(finish), std::exchange(seq.early, {}));
+}
+
+// Ends it with the piece `out`, and what its text held back.
+void Scheduler::end_with(Sequence& seq, FinishReason finish, Output&& out) {
   if (finish.type == FinishReason::Type::Abort) ++totals_.aborted;
-  Output out = std::exchange(seq.early, {});
   seq.text.finish(out.text);
   out.finish = std::move(finish);
   deliver(seq, std::move(out));

@@ -126,6 +126,7 @@ class Scheduler {
   void cache_computed(Sequence& seq);
   void release(Sequence& seq);
   void end_with(Sequence& seq, FinishReason finish);
+  void end_with(Sequence& seq, FinishReason finish, Output&& out);
   void fail_running(const std::string& why);
   void remove_finished();
   void publish_stats();

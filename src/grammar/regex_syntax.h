@@ -35,7 +35,4 @@ TermId search_term(CharTerms& chars, const RegexNode& regex, Spelling spelling);
 /// Whether every match takes the whole text, so that a search is a full match.
 bool is_anchored(const RegexNode& regex);
 
-/// Whether `text` (valid UTF-8) matches, by an automaton of its own. For what a compiler must know.
-bool regex_matches(const RegexNode& regex, std::string_view text, bool search);
-
 }  // namespace sgl::grammar

@@ -202,13 +202,4 @@ bool is_anchored(const RegexNode& regex) {
          p.of[0][kNewline].term == kNone && p.of[1][kNewline].term == kNone;
 }
 
-bool regex_matches(const RegexNode& regex, std::string_view text, bool search) {
-  Automaton a;
-  CharTerms chars(a);
-  a.finish(search ? search_term(chars, regex, Spelling::Plain) : full_match_term(chars, regex, Spelling::Plain));
-  StateId state = a.start();
-  for (char c : text) state = a.next(state, static_cast<uint8_t>(c));
-  return a.accepts(state);
-}
-
 }  // namespace sgl::grammar

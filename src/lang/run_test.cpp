@@ -282,6 +282,7 @@ TEST(Stream, ASplitEmojiComesWhole) {
       backend->read.release();
     }
     EXPECT_EQ(pieces, (std::vector<std::string>{"a", "😀b"}));
+    live.sync();             // the thread is there
     backend->sender.join();  // it has a hold of the backend, which cannot end there
   });
 }

@@ -58,9 +58,7 @@ AttentionTile tile_of(const KvView& kv, const PagedBatch& batch, const Attention
 int group_of(const KvView& kv, const AttentionOptions& o) { return o.num_heads / kv.num_kv_heads; }
 // The state of one shared tile and KV head: room for the largest tile.
 int64_t shared_state_floats(const SharedSplits& shared, int group, int head_dim) {
-  int64_t most = 0;
-  for (const SharedTile& t : shared.tiles()) most = std::max<int64_t>(most, t.count);
-  return state_floats(most * group, head_dim);
+  return state_floats(shared.largest() * group, head_dim);
 }
 
 }  // namespace

@@ -279,21 +279,25 @@ __global__ void rope_store_kv_kernel(T* qkv, int64_t stride, const float* cos_si
   store<8>(to + second, b);
 }
 
+// body(Type<T> of what is read, Type<T> of what is written, Width)
+template <typename F>
+void with_types(DType from, DType to, bool eights, F&& body) {
+  with_type(from, [&](auto from_type) {
+    with_type(to, [&](auto to_type) { with_width(eights, [&](auto width) { body(from_type, to_type, width); }); });
+  });
+}
+
 }  // namespace
 
 void convert(cudaStream_t stream, Tensor out, Tensor x) {
   if (x.rows() == 0) return;
-  with_type(x.dtype, [&](auto x_type) {
-    with_type(out.dtype, [&](auto out_type) {
-      with_width(in_eights(x) && in_eights(out), [&](auto width) {
-        using X = typename decltype(x_type)::type;
-        using O = typename decltype(out_type)::type;
-        unsigned threads = 0;
-        const dim3 grid = pieces<width.value>(x.rows(), x.cols(), threads);
-        launch(stream, grid, threads, 0, convert_kernel<X, O, width.value>, pointer<O>(out), out.row_stride,
-               pointer<X>(x), x.row_stride, x.cols());
-      });
-    });
+  with_types(x.dtype, out.dtype, in_eights(x) && in_eights(out), [&](auto x_type, auto out_type, auto width) {
+    using X = typename decltype(x_type)::type;
+    using O = typename decltype(out_type)::type;
+    unsigned threads = 0;
+    const dim3 grid = pieces<width.value>(x.rows(), x.cols(), threads);
+    launch(stream, grid, threads, 0, convert_kernel<X, O, width.value>, pointer<O>(out), out.row_stride, pointer<X>(x),
+           x.row_stride, x.cols());
   });
 }
 
@@ -340,48 +344,39 @@ void rms_norm(cudaStream_t stream, Tensor out, Tensor x, Tensor w, float eps) {
   if (x.rows() == 0) return;
   const int64_t d = w.cols();
   const dim3 grid(static_cast<unsigned>(x.rows()), static_cast<unsigned>(x.cols() / d));
-  with_type(x.dtype, [&](auto x_type) {
-    with_type(out.dtype, [&](auto out_type) {
-      with_width(in_eights(x) && in_eights(out) && in_eights(w), [&](auto width) {
+  with_types(
+      x.dtype, out.dtype, in_eights(x) && in_eights(out) && in_eights(w), [&](auto x_type, auto out_type, auto width) {
         using X = typename decltype(x_type)::type;
         using O = typename decltype(out_type)::type;
         launch(stream, grid, threads_for(d / width.value), 0, rms_norm_kernel<X, O, width.value>, pointer<O>(out),
                out.row_stride, pointer<X>(x), x.row_stride, pointer<float>(w), static_cast<int>(d), eps);
       });
-    });
-  });
 }
 
 void add_rms_norm(cudaStream_t stream, Tensor out, Tensor h, Tensor x, Tensor w, float eps) {
   if (x.rows() == 0) return;
   const int64_t d = w.cols();
-  with_type(x.dtype, [&](auto x_type) {
-    with_type(out.dtype, [&](auto out_type) {
-      with_width(in_eights(x) && in_eights(out) && in_eights(h) && in_eights(w), [&](auto width) {
-        using X = typename decltype(x_type)::type;
-        using O = typename decltype(out_type)::type;
-        launch(stream, static_cast<unsigned>(x.rows()), threads_for(d / width.value), 0,
-               add_rms_norm_kernel<X, O, width.value>, pointer<O>(out), out.row_stride, pointer<float>(h), h.row_stride,
-               pointer<X>(x), x.row_stride, pointer<float>(w), static_cast<int>(d), eps);
-      });
-    });
-  });
+  with_types(x.dtype, out.dtype, in_eights(x) && in_eights(out) && in_eights(h) && in_eights(w),
+             [&](auto x_type, auto out_type, auto width) {
+               using X = typename decltype(x_type)::type;
+               using O = typename decltype(out_type)::type;
+               launch(stream, static_cast<unsigned>(x.rows()), threads_for(d / width.value), 0,
+                      add_rms_norm_kernel<X, O, width.value>, pointer<O>(out), out.row_stride, pointer<float>(h),
+                      h.row_stride, pointer<X>(x), x.row_stride, pointer<float>(w), static_cast<int>(d), eps);
+             });
 }
 
 void layer_norm(cudaStream_t stream, Tensor out, Tensor x, Tensor w, Tensor b, float eps) {
   if (x.rows() == 0) return;
   const int64_t d = w.cols();
-  with_type(x.dtype, [&](auto x_type) {
-    with_type(out.dtype, [&](auto out_type) {
-      with_width(in_eights(x) && in_eights(out) && in_eights(w) && in_eights(b), [&](auto width) {
-        using X = typename decltype(x_type)::type;
-        using O = typename decltype(out_type)::type;
-        launch(stream, static_cast<unsigned>(x.rows()), threads_for(d / width.value), 0,
-               layer_norm_kernel<X, O, width.value>, pointer<O>(out), out.row_stride, pointer<X>(x), x.row_stride,
-               pointer<float>(w), pointer<float>(b), static_cast<int>(d), eps);
-      });
-    });
-  });
+  with_types(x.dtype, out.dtype, in_eights(x) && in_eights(out) && in_eights(w) && in_eights(b),
+             [&](auto x_type, auto out_type, auto width) {
+               using X = typename decltype(x_type)::type;
+               using O = typename decltype(out_type)::type;
+               launch(stream, static_cast<unsigned>(x.rows()), threads_for(d / width.value), 0,
+                      layer_norm_kernel<X, O, width.value>, pointer<O>(out), out.row_stride, pointer<X>(x),
+                      x.row_stride, pointer<float>(w), pointer<float>(b), static_cast<int>(d), eps);
+             });
 }
 
 void rope_table(cudaStream_t stream, Tensor cos_sin, const int32_t* positions, const float* inv_freq, float factor) {
@@ -482,19 +477,16 @@ void rope_store_kv(cudaStream_t stream, const KvView& kv, Tensor qkv, Tensor cos
 
 void store_kv(cudaStream_t stream, const KvView& kv, Tensor k, Tensor v, const int32_t* slots) {
   if (k.rows() == 0) return;
-  with_type(k.dtype, [&](auto type) {
-    with_type(kv.dtype, [&](auto kv_type) {
-      with_width(in_eights(k) && in_eights(v) && kv.head_dim % 8 == 0, [&](auto width) {
-        using T = typename decltype(type)::type;
-        using C = typename decltype(kv_type)::type;
-        unsigned threads = 0;
-        const dim3 grid = pieces<width.value>(k.rows(), k.cols(), threads);
-        launch(stream, grid, threads, 0, store_kv_kernel<T, C, width.value>, reinterpret_cast<C*>(kv.k),
-               reinterpret_cast<C*>(kv.v), pointer<T>(k), k.row_stride, pointer<T>(v), v.row_stride, slots,
-               kv.page_size, kv.num_kv_heads, kv.head_dim);
-      });
-    });
-  });
+  with_types(k.dtype, kv.dtype, in_eights(k) && in_eights(v) && kv.head_dim % 8 == 0,
+             [&](auto type, auto kv_type, auto width) {
+               using T = typename decltype(type)::type;
+               using C = typename decltype(kv_type)::type;
+               unsigned threads = 0;
+               const dim3 grid = pieces<width.value>(k.rows(), k.cols(), threads);
+               launch(stream, grid, threads, 0, store_kv_kernel<T, C, width.value>, reinterpret_cast<C*>(kv.k),
+                      reinterpret_cast<C*>(kv.v), pointer<T>(k), k.row_stride, pointer<T>(v), v.row_stride, slots,
+                      kv.page_size, kv.num_kv_heads, kv.head_dim);
+             });
 }
 
 }  // namespace sgl::cuda

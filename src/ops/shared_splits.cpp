@@ -6,6 +6,7 @@ namespace sgl {
 
 void SharedSplits::find(const PagedBatch& batch, int split, int page_size, int64_t most, int64_t wanted) {
   tiles_.clear();
+  largest_ = 0;
   members_.clear();
   order_.clear();
   places_.resize(batch.seqs.size());
@@ -49,6 +50,7 @@ void SharedSplits::find(const PagedBatch& batch, int split, int page_size, int64
         const int64_t from = n * part / parts, to = n * (part + 1) / parts;
         const auto tile = static_cast<int32_t>(tiles_.size());
         tiles_.push_back({s, static_cast<int32_t>(members_.size()), static_cast<int32_t>(to - from)});
+        largest_ = std::max(largest_, to - from);
         for (int64_t i = from; i < to; ++i) {
           const int32_t seq = order_[begin + static_cast<size_t>(i)];
           places_[static_cast<size_t>(seq)].push_back({tile, static_cast<int32_t>(i - from)});

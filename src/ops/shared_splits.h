@@ -29,6 +29,8 @@ class SharedSplits {
   std::span<const int32_t> members(const SharedTile& t) const {
     return std::span(members_).subspan(static_cast<size_t>(t.first), static_cast<size_t>(t.count));
   }
+  /// Sequences of the largest tile.
+  int64_t largest() const { return largest_; }
   /// How many splits of a sequence are in tiles.
   int count(int32_t seq) const { return static_cast<int>(places_[static_cast<size_t>(seq)].size()); }
 
@@ -39,6 +41,7 @@ class SharedSplits {
 
  private:
   std::vector<SharedTile> tiles_;
+  int64_t largest_ = 0;
   std::vector<int32_t> members_;
   std::vector<std::vector<Place>> places_;  // [sequence][split]
   std::vector<int32_t> order_, common_;

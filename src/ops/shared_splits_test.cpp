@@ -78,10 +78,12 @@ TEST(SharedSplits, TilesAreBoundedAndEnough) {
   shared.find(batch_of(pages), kSplit, kPage, 4, 1);
   ASSERT_EQ(shared.tiles().size(), 3U);
   for (const SharedTile& t : shared.tiles()) EXPECT_LE(t.count, 4);
+  EXPECT_EQ(shared.largest(), 4);
   shared.find(batch_of(pages), kSplit, kPage, 100, 4);
   EXPECT_GE(shared.tiles().size(), 4U);
   shared.find(batch_of({}), kSplit, kPage, 100, 4);
   EXPECT_TRUE(shared.tiles().empty());
+  EXPECT_EQ(shared.largest(), 0);
 }
 
 }  // namespace

@@ -239,9 +239,10 @@ def main():
             backends[template] = RuntimeEndpoint(sys.argv[1], chat_template_name=template)
         results[name] = result_of(program.run(backend=backends[template], temperature=0, **options))
     run = {"backend": backends["chatml"], "temperature": 0}
-    whole, variable = streamed.run(stream=True, **run), streamed.run(stream=True, **run)
-    results["streamed"] = {"text": "".join(whole.text_iter()), "vars": {"a": "".join(variable.text_iter("a"))},
-                           "messages": whole.messages()}
+    # Each is read from its start: a variable of a program that has ended streams as "".
+    whole = streamed.run(stream=True, **run)
+    results["streamed"] = {"text": "".join(whole.text_iter()), "messages": whole.messages(),
+                           "vars": {"a": "".join(streamed.run(stream=True, **run).text_iter("a"))}}
     for i, state in enumerate(batch.run_batch([{"country": c} for c in ("Greece", "Egypt", "Norway")], **run)):
         results[f"batch_{i}"] = result_of(state)
     print(json.dumps(results, indent=1, ensure_ascii=False))
