@@ -108,6 +108,7 @@ class Automaton {
   /// understand the text so far: an alternative of a derivative that has several. It is what ambiguous grammars cost,
   /// while large ones make few. What was computed is remembered. kUnbounded: no limit, as in the beginning.
   void limit_readings(uint64_t readings) { readings_left_ = readings; }
+  uint64_t readings_left() const { return readings_left_; }
 
   StateId start() const { return start_; }
   /// kDead if no text goes on with `byte`.

@@ -173,7 +173,8 @@ void GrammarMatcher::fill_mask(std::span<uint32_t> mask) const {
   }
   refresh();
   Use use(*core_);
-  core_->masks->fill(state_, mask);
+  readings_ = std::min(readings_ + kReadingsPerMask, kMostReadings);
+  core_->masks->fill(state_, mask, readings_);
 }
 
 std::string GrammarMatcher::jump_forward() const {

@@ -14,15 +14,21 @@ constexpr size_t kMostRests = 3000;      // tokens that a term can end in, to ma
 constexpr size_t kMostPrepared = 20000;  // states
 enum : unsigned { kShortMask, kShortExits, kLongMask, kLongExits };
 
-template <typename Make>
-auto within_limit(Automaton& automaton, Make make) {
-  struct Unlimited {
-    Automaton& automaton;
-    ~Unlimited() { automaton.limit_readings(kUnbounded); }
-  } afterwards{automaton};
-  automaton.limit_readings(TokenMasks::kMostReadings);
-  return make();
-}
+// Limits an automaton's readings as long as it lives, and takes those made from `readings`.
+class WithinLimit {
+ public:
+  WithinLimit(Automaton& automaton, uint64_t& readings) : automaton_(automaton), readings_(readings) {
+    automaton_.limit_readings(readings_);
+  }
+  ~WithinLimit() {
+    readings_ = automaton_.readings_left();
+    automaton_.limit_readings(kUnbounded);
+  }
+
+ private:
+  Automaton& automaton_;
+  uint64_t& readings_;
+};
 
 }  // namespace
 
@@ -276,7 +282,7 @@ void TokenMasks::prepare(std::chrono::steady_clock::duration budget) {
   }
 }
 
-void TokenMasks::fill(StateId state, std::span<uint32_t> mask) {
+void TokenMasks::fill(StateId state, std::span<uint32_t> mask, uint64_t& readings) {
   if (auto at = kept_.find(state); at != kept_.end()) {
     recent_.splice(recent_.begin(), recent_, at->second);
     return write(*at->second->second, mask);
@@ -285,7 +291,10 @@ void TokenMasks::fill(StateId state, std::span<uint32_t> mask) {
     std::fill(mask.begin(), mask.end(), 0);
     return;
   }
-  MaskPtr made = within_limit(automaton_, [&] { return compute(state); });
+  MaskPtr made = [&] {
+    WithinLimit limit(automaton_, readings);
+    return compute(state);
+  }();
   write(*made, mask);
   kept_bytes_ += made->memory() + 64;
   recent_.emplace_front(state, std::move(made));

@@ -24,18 +24,16 @@ class TokenMasks {
   TokenMasks(Automaton& automaton, const TokenVocabulary& vocabulary);
 
   /// Sets the bits of the tokens allowed in `state`, EOS among them where the text may end, and clears all others.
-  /// Requires: at least vocabulary.mask_words() words; further ones are cleared. Throws Unsupported where the
-  /// automaton would make more than kMostReadings.
-  void fill(StateId state, std::span<uint32_t> mask);
+  /// Requires: at least vocabulary.mask_words() words; further ones are cleared. The automaton's
+  /// readings (Automaton::limit_readings) that this takes are taken from `readings`; throws Unsupported where they would
+  /// be more.
+  void fill(StateId state, std::span<uint32_t> mask, uint64_t& readings);
 
   /// Makes the parts of masks that do not depend on the stack, for states of all rules, those near their starts first,
   /// until all are made or the time is up.
   void prepare(std::chrono::steady_clock::duration budget);
 
   size_t memory() const { return bytes_ + kept_bytes_ + takes_.memory(); }
-  /// That one mask may make (Automaton::limit_readings): some 5 ms. JSON schemas and common patterns make up to some
-  /// hundreds, 1,500 at a place with as many names, 8,000 where several multipleOf are alternatives of a oneOf.
-  static constexpr uint64_t kMostReadings = 20000;
   /// Whole masks of states are kept up to this many bytes, least recently used ones go.
   static constexpr size_t kMostKept = size_t{16} << 20;
 
