@@ -141,6 +141,12 @@ class FakeEngine final : public EngineApi {
   }
 
   void set_must_compile(bool must) { must_compile_ = must; }
+  /// While on, submit() takes as long as a grammar that compiles for ever.
+  void hold_compiling(bool on) {
+    std::lock_guard lock(mutex_);
+    compiling_held_ = on;
+    wake_.notify_all();
+  }
 
   // ── EngineApi ──
   bool must_compile(const SamplingParams&) const override { return must_compile_; }
@@ -152,7 +158,8 @@ class FakeEngine final : public EngineApi {
     if (static_cast<int>(prompt.size()) >= info_.context_length) {
       throw Error(ErrorKind::InvalidArgument, "The input is longer than the model's context length");
     }
-    std::lock_guard lock(mutex_);
+    std::unique_lock lock(mutex_);
+    wake_.wait(lock, [this] { return !compiling_held_; });
     if (draining_) throw Error(ErrorKind::Unavailable, "the engine is shutting down and takes no requests");
     if (to_refuse_ > 0) {
       --to_refuse_;
@@ -369,7 +376,7 @@ class FakeEngine final : public EngineApi {
   EngineStats stats_;
   std::optional<PauseMode> paused_by_;
   size_t aborted_ = 0;
-  bool stopping_ = false, held_ = false, draining_ = false;
+  bool stopping_ = false, held_ = false, draining_ = false, compiling_held_ = false;
   int to_refuse_ = 0;
   std::chrono::microseconds step_time_{0};
   std::thread thread_;

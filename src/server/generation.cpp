@@ -80,8 +80,19 @@ class Generation final : public ClientWatcher, public std::enable_shared_from_th
     }
   }
 
+  // From now on the time counts, if it is limited.
+  void limit_time() {
+    if (!time_limit_) return;
+    std::lock_guard lock(mutex_);
+    time_over_job_ = workers_->post_after(*time_limit_, [weak = weak_from_this()] {
+      if (const auto generation = weak.lock()) generation->on_time_over();
+    });
+  }
+
   void start(std::vector<Request> requests) {
+    if (ended()) return;  // the time was over before it began
     const auto engine = engine_.lock();
+    if (engine == nullptr) throw Error(ErrorKind::Unavailable, "the server is shutting down");
     const auto self = shared_from_this();
     responder_->watch(weak_from_this());
     try {
@@ -89,18 +100,13 @@ class Generation final : public ClientWatcher, public std::enable_shared_from_th
         engine->submit(std::move(requests[i]), [self, i](Output&& piece) { self->on_piece(i, std::move(piece)); });
       }
     } catch (...) {
-      end();
+      const bool answered = !end();
       abort_all();
+      if (answered) return;
       throw;
     }
-    // The client may have gone in the middle of this, when there was nothing to abort yet.
-    if (ended()) return abort_all();
-    if (!time_limit_) return;
-    std::lock_guard lock(mutex_);
-    if (ended_) return;
-    time_over_job_ = workers_->post_after(*time_limit_, [weak = weak_from_this()] {
-      if (const auto generation = weak.lock()) generation->on_time_over();
-    });
+    // The client may have gone, or the time, in the middle of this, when there was nothing to abort yet.
+    if (ended()) abort_all();
   }
 
   void on_gone() override {
@@ -275,11 +281,12 @@ class Generation final : public ClientWatcher, public std::enable_shared_from_th
     responder_->drop();
   }
 
-  void end() {
+  // False: it was ended before, and the client answered.
+  bool end() {
     std::lock_guard lock(mutex_);
-    ended_ = true;
     pending_.clear();
     if (time_over_job_) workers_->cancel(*time_over_job_);
+    return !std::exchange(ended_, true);
   }
   bool ended() {
     std::lock_guard lock(mutex_);
@@ -331,6 +338,7 @@ void start_generation(Service& service, const HttpRequest& request, Call call,
       std::any_of(requests.begin(), requests.end(), [&](const Request& r) { return engine->must_compile(r.sampling); });
   const Dialect dialect = call.dialect;
   const auto generation = std::make_shared<Generation>(service, request, requests, std::move(call), responder);
+  generation->limit_time();
   if (!compiles) return generation->start(std::move(requests));
   // Elsewhere, so that requests without a grammar, or with one that is known, pass.
   service.workers()->post(WorkerPool::Lane::Grammar,

@@ -169,6 +169,19 @@ TEST(Operations, WhatTakesTooLongIsTold) {
   EXPECT_EQ(t.client().post("/v1/completions", R"({"prompt":"a"})").status, 504) << "also while it waits";
 }
 
+TEST(Operations, TheTimeOfAGrammarsCompilationCounts) {
+  ServerOptions options;
+  options.request_timeout_s = 0.05;
+  TestHttpServer t(options);
+  t.engine->set_must_compile(true);
+  t.engine->hold_compiling(true);
+  EXPECT_EQ(t.client().post("/generate", kEndless).status, 504);
+  EXPECT_EQ(t.client().post("/generate", kEndless).status, 504) << "also while it waits for the thread";
+  EXPECT_TRUE(t.engine->submitted().empty());
+  t.engine->hold_compiling(false);
+  EXPECT_TRUE(t.engine->wait_running([](size_t n) { return n == 0; }));
+}
+
 TEST(Operations, AClientMayShortenItsOwnTime) {
   TestHttpServer t;
   t.engine->hold(true);
