@@ -41,7 +41,7 @@ struct SchedulerConfig {
   int max_prefill_tokens = 16384;  ///< tokens of prompts in a step; a longer prompt that is not cut has one for itself
   double conservativeness = 1.0;
   bool use_radix_cache = true;
-  bool disable_overlap = false;  ///< each step is finished before the next one is planned
+  bool disable_overlap = false;      ///< each step is finished before the next one is planned
   bool priority_scheduling = false;  ///< waiting sequences of a larger priority come first, whatever the policy
   int preemption_threshold = 10;     ///< and retract running ones that are so much lower, when there is no room
   int decode_log_interval = 40;

@@ -128,8 +128,8 @@ class GrammarMatcher {
 
  private:
   // Readings (grammar::Automaton::limit_readings) that masks may make, some 170 ns each: at first, and what each mask
-  // adds, so that a text costs others that run beside it 40 ms once and then 0.3 ms a token. JSON schemas and common patterns
-  // make up to some hundreds a mask, 1,500 at a place with as many names, 8,000 where several multipleOf are
+  // adds, so that a text costs others that run beside it 40 ms once and then 0.3 ms a token. JSON schemas and common
+  // patterns make up to some hundreds a mask, 1,500 at a place with as many names, 8,000 where several multipleOf are
   // alternatives of a oneOf; only the first mask in a state makes them.
   static constexpr uint64_t kMostReadings = 250000;
   static constexpr uint64_t kReadingsPerMask = 2000;

@@ -214,8 +214,8 @@ void enter(Service& service, const Target& target, HttpRequest request, const st
 void dispatch(Service& service, HttpRequest request, const std::shared_ptr<Responder>& responder) {
   request.tag = tag_of(request);
   const Target target = find_target(request.path);
-  const auto observed =
-      std::make_shared<Observed>(responder, request, target.path(), service.metrics_or_null(), service.log_level_http());
+  const auto observed = std::make_shared<Observed>(responder, request, target.path(), service.metrics_or_null(),
+                                                   service.log_level_http());
   add_cors_headers(service.cors(), request, *observed);
   const bool open = request.method == "OPTIONS" || is_open_to_all(request.path);
   if (!open) {

@@ -123,8 +123,9 @@ int run(int argc, char** argv) {
         return 1;
       }
     }
-    std::printf("%s: %zu masks of %zu grammars are as by brute force over %d tokens (%zu refused, %zu texts given up)\n",
-                argv[i], totals.masks, totals.grammars, vocabulary->size(), totals.refused, totals.ambiguous);
+    std::printf(
+        "%s: %zu masks of %zu grammars are as by brute force over %d tokens (%zu refused, %zu texts given up)\n",
+        argv[i], totals.masks, totals.grammars, vocabulary->size(), totals.refused, totals.ambiguous);
     if (totals.masks == 0 || totals.ambiguous * 20 > totals.grammars * 3) return 1;
   }
   return 0;
