@@ -10,6 +10,7 @@
 
 #include <fmt/format.h>
 
+#include "base/clock.h"
 #include "base/memory.h"
 #include "bench/serving_report.h"
 #include "sgl/error.h"
@@ -21,8 +22,6 @@ using Ids = std::vector<int32_t>;
 
 constexpr int kPrefixTokens = 16;  // of each cached prefix
 constexpr size_t kWave = 256;      // requests that fill the cache at once
-
-double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
 Ids random_ids(EngineApi& engine, Random& random, int n) {
   const auto vocab = static_cast<uint64_t>(engine.info().vocab_size);
@@ -39,7 +38,7 @@ struct Watch {
   explicit Watch(size_t size) : last(size), batch(size) {}
 
   void take(size_t row, const Output& output) {
-    const double at = now();
+    const double at = steady_seconds();
     if (!output.token_ids.empty()) {
       if (last[row] == 0 && ++begun == batch) all_begun_at = at;
       if (last[row] != 0) steps_ms.push_back((at - last[row]) * 1000);
@@ -79,7 +78,7 @@ void submit(EngineApi& engine, Ids prompt, int output, std::string rid, OutputCa
 std::shared_ptr<Watch> run_batch(EngineApi& engine, const std::vector<Ids>& prompts, int output, double& start,
                                  const std::vector<Ids>& waiting = {}) {
   auto watch = std::make_shared<Watch>(prompts.size());
-  start = now();
+  start = steady_seconds();
   for (size_t i = 0; i < prompts.size(); ++i) {
     submit(engine, prompts[i], output, "", [watch, i](Output&& piece) { watch->take(i, piece); });
   }

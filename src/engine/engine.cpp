@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <chrono>
 #include <condition_variable>
 #include <exception>
 #include <filesystem>
@@ -13,6 +12,7 @@
 
 #include <fmt/format.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/memory.h"
 #include "cache/kv_pool.h"
@@ -72,7 +72,7 @@ BackendOptions backend_options(const EngineOptions& o, const ModelConfig& c) {
     b.activations = DType::F16;
   } else {
     throw Error(ErrorKind::InvalidArgument,
-                fmt::format("dtype must be auto{} or float32 on the {} device, got \"{}\"",
+                fmt::format("--dtype must be auto{} or float32 on the {} device, got \"{}\"",
                             o.device == "cuda" ? ", bfloat16, float16" : "", o.device, o.dtype));
   }
   return b;
@@ -93,7 +93,7 @@ std::string random_rid() {
 
 class Engine::Impl {
  public:
-  explicit Impl(EngineOptions o) : options_(std::move(o)), started_(now()) {
+  explicit Impl(EngineOptions o) : options_(std::move(o)), started_(steady_seconds()) {
     load();
     SchedulerConfig c;
     c.policy = parse_policy(options_.schedule_policy);
@@ -143,10 +143,6 @@ class Engine::Impl {
   std::unique_ptr<Scheduler> scheduler_;
 
  private:
-  static double now() {
-    return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-  }
-
   uint64_t next_seed() {
     std::lock_guard lock(seed_mutex_);
     return seeds_();
@@ -237,7 +233,7 @@ void Engine::Impl::load() {
   log::info("KV pool: {} pages of {} tokens, {} in all, {}; at most {} requests run at once, {} wait", memory.num_pages,
             geometry.page_size, *options_.max_total_tokens, name(geometry.dtype), options_.max_running_requests,
             options_.max_queued_requests);
-  log::info("loaded in {:.2f} s, {:.0f} MiB resident", now() - started_,
+  log::info("loaded in {:.2f} s, {:.0f} MiB resident", steady_seconds() - started_,
             static_cast<double>(resident_memory()) / (1024 * 1024));
 }
 

@@ -108,10 +108,12 @@ class Scheduler {
   void add_prefill(Plan& plan, Sequence& seq, int n, Budget& budget);
   bool grow_pages(Sequence& seq, int tokens);
   bool take_pages(int n, std::vector<PageId>& out);
-  void retract_newest();
+  void retract_for_pages();
   void retract(size_t place);
-  void preempt();
+  std::optional<size_t> outranked() const;
   double reserved_tokens() const;
+  double initial_ratio() const;
+  void lower_ratio();
 
   void finish(Step& step);
   void finish_row(Sequence& seq, int q_len, Step::RowResult& result);
@@ -140,10 +142,8 @@ class Scheduler {
   std::deque<std::unique_ptr<Sequence>> waiting_;
   std::vector<std::unique_ptr<Sequence>> running_;  ///< in order of admission
   std::optional<Step> flying_;                      ///< launched, its tokens are not known yet
-  uint64_t admissions_ = 0;
   double new_token_ratio_;
   bool batch_full_ = false;  ///< the last admission failed for lack of pages; cleared when a sequence leaves
-  bool flushed_ = false;     ///< the tree was emptied in this turn
   std::mt19937_64 rng_{0};
 
   mutable std::mutex mutex_;      ///< guards what follows
@@ -151,8 +151,7 @@ class Scheduler {
   std::condition_variable idle_;  ///< the scheduler has run out of work, or flushed
   std::vector<std::unique_ptr<Sequence>> inbox_;
   std::vector<Abort> aborts_;
-  int flush_requests_ = 0;
-  uint64_t flushes_done_ = 0;
+  uint64_t flushes_asked_ = 0, flushes_answered_ = 0, flushes_done_ = 0;  ///< the last one done, by its number
   bool stopping_ = false, draining_ = false;
   std::optional<PauseMode> pause_wanted_;  ///< asked for, not done yet
   bool paused_ = false;

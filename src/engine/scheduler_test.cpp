@@ -380,26 +380,30 @@ TEST(Scheduler, DrainingEndsAPause) {
   EXPECT_THROW(h.scheduler.pause(PauseMode::InPlace), Error);
 }
 
-TEST(Scheduler, ALargerPriorityComesFirstAndTakesTheLowestOnesPlace) {
-  Harness h({.page_size = 4, .num_pages = 64, .max_running_requests = 2, .priority_scheduling = true});
-  const auto submit = [&](const char* rid, int start, int priority) -> const Result& {
-    return h.submit(rid, numbers(20, start), 30, "", -1, priority);
-  };
-  const Result& low = submit("low", 0, 0);
-  const Result& middle = submit("middle", 100, 5);
-  h.scheduler.turn();
-  const Result& near = submit("near", 200, 9);
-  const Result& urgent = submit("urgent", 300, 10);
-  for (int i = 0; i < 25; ++i) h.scheduler.turn();
-  EXPECT_EQ(low.retractions + middle.retractions + near.retractions, 0) << "no piece says so before it runs again";
-  EXPECT_GT(urgent.ids.size(), 20U);
-  EXPECT_GT(middle.ids.size(), 20U);
-  EXPECT_EQ(low.ids.size(), 1U) << "it gave its place up: 10 is the threshold above it";
-  EXPECT_EQ(near.ids.size(), 0U) << "9 is not";
-  h.run_until_idle();
-  EXPECT_EQ(low.retractions, 1);
-  for (auto& r : h.results) EXPECT_EQ(r->ids, expected_output(r->prompt, 30));
-  EXPECT_EQ(h.model.corrupt, 0);
+TEST(Scheduler, ALargerPriorityComesFirstAndTakesTheLowestOnesPlaceAlsoWhileAStepIsInFlight) {
+  for (const bool ahead : {false, true}) {
+    SCOPED_TRACE(ahead);
+    Harness h({.page_size = 4, .num_pages = 64, .max_running_requests = 2, .priority_scheduling = true});
+    h.model.ahead = ahead;
+    const auto submit = [&](const char* rid, int start, int priority) -> const Result& {
+      return h.submit(rid, numbers(20, start), 30, "", -1, priority);
+    };
+    const Result& low = submit("low", 0, 0);
+    const Result& middle = submit("middle", 100, 5);
+    h.scheduler.turn();
+    const Result& near = submit("near", 200, 9);
+    const Result& urgent = submit("urgent", 300, 10);
+    for (int i = 0; i < 25; ++i) h.scheduler.turn();
+    EXPECT_EQ(low.retractions + middle.retractions + near.retractions, 0) << "no piece says so before it runs again";
+    EXPECT_GT(urgent.ids.size(), 20U);
+    EXPECT_GT(middle.ids.size(), 20U);
+    EXPECT_LE(low.ids.size(), 2U) << "it gave its place up: 10 is the threshold above it";
+    EXPECT_EQ(near.ids.size(), 0U) << "9 is not";
+    h.run_until_idle();
+    EXPECT_EQ(low.retractions, 1);
+    for (auto& r : h.results) EXPECT_EQ(r->ids, expected_output(r->prompt, 30));
+    EXPECT_EQ(h.model.corrupt, 0);
+  }
 }
 
 TEST(Scheduler, PrioritiesDoNotCountUnlessAskedFor) {
@@ -410,6 +414,28 @@ TEST(Scheduler, PrioritiesDoNotCountUnlessAskedFor) {
   h.submit("c", numbers(20, 200), 3, "", -1, 100);
   while (h.results[1]->finish.type == FinishReason::Type::Running) h.scheduler.turn();
   EXPECT_EQ(h.results[2]->ids.size(), 0U);
+  h.run_until_idle();
+}
+
+TEST(Scheduler, AFlushIsAnsweredWhateverComesInBetween) {
+  Harness h({.page_size = 4, .num_pages = 64});
+  for (int i = 0; i < 200; ++i) {
+    std::atomic<bool> answered{false};
+    std::thread flush([&] {
+      h.scheduler.flush_cache(0);
+      answered = true;
+    });
+    const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(60);
+    while (!answered && std::chrono::steady_clock::now() < deadline) {
+      // A request of one step: when the turn is over, nothing is in flight again.
+      h.submit("one", numbers(5, i), 1);
+      h.scheduler.turn();
+    }
+    if (!answered) h.scheduler.abort_all("the test has failed", 499);
+    ASSERT_TRUE(answered);
+    flush.join();
+    h.results.clear();
+  }
   h.run_until_idle();
 }
 

@@ -41,7 +41,7 @@ struct Sequence {
   OutputCallback on_output;
   uint64_t arrival = 0;     ///< order of submission
   int priority = 0;         ///< larger ones are admitted first, if the scheduler is told to
-  double submitted_at = 0;  ///< seconds of the steady clock
+  double submitted_at = 0;  ///< steady_seconds()
 
   std::vector<int32_t> tokens;
   int prompt_len = 0;
@@ -54,7 +54,6 @@ struct Sequence {
   std::vector<PageId> pages;
   int tree_pages = 0;  ///< leading pages that the radix tree owns, kept by `lock`
   RadixTree::Lock lock;
-  uint64_t admission = 0;  ///< order of the last admission: the newest is preempted first
 
   bool admitted_before = false;
   int cached_tokens = 0;  ///< at first admission
@@ -69,6 +68,8 @@ struct Sequence {
   int forced_tokens = 0;        ///< how many of them
   Output early;                 ///< what a grammar forces before anything is sampled; goes out with the first piece
 
+  /// What its first `count` tokens are called in the radix tree.
+  RadixTree::Key key(int count) const { return {TokenSpan(tokens).first(static_cast<size_t>(count)), cache_namespace}; }
   int output_len() const { return static_cast<int>(tokens.size()) - prompt_len; }
   int launched_to() const { return computed + in_flight; }
   /// Tokens that no step computes yet; 0 or less: all do, and the next one is still being chosen.
