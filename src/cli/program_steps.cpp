@@ -218,6 +218,7 @@ class Executor {
             Arguments inner = env;
             inner[step.name] = all[i];
             run(step.steps, forks[i], inner);
+            finish(forks[i]);
           } catch (...) {
             thrown[i] = std::current_exception();
           }

@@ -1,11 +1,13 @@
 // sgl run FILE: a program on a language model, given as a small file.
 
 #include <algorithm>
+#include <cerrno>
 #include <fstream>
 #include <iterator>
 #include <mutex>
 #include <ostream>
 #include <string>
+#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -71,7 +73,8 @@ bool parse(const std::vector<std::string>& arguments, World& world, RunFlags& r)
 std::string read_program(const std::string& path, World& world) {
   if (path == "-") return {std::istreambuf_iterator<char>(world.in), {}};
   std::ifstream in(path, std::ios::binary);
-  if (!in) throw Error(ErrorKind::NotFound, fmt::format("cannot read {}", path));
+  if (!in)
+    throw Error(ErrorKind::NotFound, fmt::format("cannot read {}: {}", path, std::generic_category().message(errno)));
   return {std::istreambuf_iterator<char>(in), {}};
 }
 
@@ -146,9 +149,14 @@ int run_program(const std::vector<std::string>& arguments, World& world) {
   const RunOptions options{.backend = make_backend(flags, world), .gen = program.options};
   if (flags.stream) {
     auto live = stream_with(options, body);
-    for (std::string_view piece : live.text_iter()) {
-      std::lock_guard lock(mutex);  // a print step may come in between
-      world.out << piece << std::flush;
+    try {
+      for (std::string_view piece : live.text_iter()) {
+        std::lock_guard lock(mutex);  // a print step may come in between
+        world.out << piece << std::flush;
+      }
+    } catch (const Error&) {
+      live.sync();  // throws what the steps made of it, with their line
+      throw;
     }
     live.sync();
     world.out << '\n';

@@ -174,15 +174,22 @@ TEST(RunProgram, MistakesAreReportedWithFileAndLine) {
 }
 
 TEST(RunProgram, ACallThatFailsIsReportedWithItsStep) {
-  TestWorld w("steps:\n  - gen: good\n  - assistant:\n      - gen: bad\n  - gen: after\n");
-  w.world.load_backend = [](const EngineOptions&) {
-    return std::make_shared<ScriptedBackend>([](const GenerateCall& call) -> std::string {
-      if (call.variable == "bad") throw Error(ErrorKind::Server, "server answered 500: no", 500);
-      return "x";
-    });
-  };
-  EXPECT_EQ(w.run({"run", "-"}), 1);
-  EXPECT_TRUE(has(w.err.str(), "-:4: reading \"bad\": server answered 500: no")) << w.err.str();
+  for (const char* program : {"steps:\n  - gen: good\n  - assistant:\n      - gen: bad\n  - gen: after\n",
+                              "steps:\n  - fork:\n      branches: 2\n      steps: [ gen: bad ]\n  - gen: after\n"}) {
+    for (const std::vector<std::string>& flags : {std::vector<std::string>{}, {"--stream"}}) {
+      TestWorld w(program);
+      w.world.load_backend = [](const EngineOptions&) {
+        return std::make_shared<ScriptedBackend>([](const GenerateCall& call) -> std::string {
+          if (call.variable == "bad") throw Error(ErrorKind::Server, "server answered 500: no", 500);
+          return "x";
+        });
+      };
+      std::vector<std::string> words = {"run", "-"};
+      words.insert(words.end(), flags.begin(), flags.end());
+      EXPECT_EQ(w.run(words), 1);
+      EXPECT_TRUE(has(w.err.str(), "-:4: reading \"bad\": server answered 500: no")) << program << w.err.str();
+    }
+  }
 }
 
 TEST(RunProgram, TheCommandLineIsChecked) {

@@ -240,7 +240,7 @@ void EngineBackend::score_ids(std::vector<std::vector<int32_t>> ids, size_t star
   try {
     for (; sent < ids.size(); ++sent) {
       Request request;
-      request.rid = fmt::format("{}-{}", rid, sent);
+      request.rid = fmt::format("{}_{}", rid, sent);  // an abort of `rid` ends them all
       request.prompt = std::move(ids[sent]);
       request.sampling.max_new_tokens = 0;
       request.sampling.temperature = 0;

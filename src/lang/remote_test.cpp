@@ -364,7 +364,7 @@ TEST(Anthropic, Streams) {
 /// Answers what a server answers besides /generate.
 TestReply native(const TestCall& call, const std::function<TestReply(const TestCall&)>& generate) {
   if (call.path == "/get_model_info")
-    return json({{"model_path", "some/Qwen2.5-Instruct"}, {"has_image_understanding", false}});
+    return json({{"model_path", "some/Qwen2.5-Instruct"}, {"has_image_understanding", true}});
   if (call.path == "/server_info") return json({{"version", "x"}, {"grammar_backend", "none"}});
   if (call.path == "/generate") return generate(call);
   return {.status = 404, .body = "{}"};
@@ -421,7 +421,7 @@ TEST(Runtime, StreamsOfCumulativeTextsGiveTheNewParts) {
 TEST(Runtime, SelectScoresFromWhereTheChoicesLeaveThePrompt) {
   within_patience([] {
     const std::string prompt(20, 'p');
-    int batches = 0;
+    int batches = 0, with_images = 0;
     TestServer server([&](const TestCall& c) {
       return native(c, [&](const TestCall& g) {
         auto info = [&](const std::vector<int>& ids, int start) {
@@ -441,7 +441,11 @@ TEST(Runtime, SelectScoresFromWhereTheChoicesLeaveThePrompt) {
         }
         if (g.body.at("text").is_string()) return json(info(ids_of(g.body["text"]), 0));
         ++batches;
-        EXPECT_EQ(g.body.at("logprob_start_len"), 12);
+        EXPECT_EQ(g.body.at("logprob_start_len"), g.body["text"][0].get<std::string>().size() - 8);
+        if (g.body.contains("image_data")) {
+          ++with_images;
+          EXPECT_EQ(g.body["image_data"].size(), g.body["text"].size());
+        }
         Json out = Json::array();
         for (const Json& text : g.body["text"]) out.push_back(info(ids_of(text), g.body["logprob_start_len"]));
         return json(out);
@@ -456,6 +460,11 @@ TEST(Runtime, SelectScoresFromWhereTheChoicesLeaveThePrompt) {
       s += prompt + select("c", {"ab", "b"}, {.method = choice::unconditional_likelihood_normalized});
     });
     EXPECT_EQ(gain["c"].meta().scores->unconditional, (std::vector<std::vector<double>>{{0, -0.98}, {0}}));
+    EXPECT_EQ(with_images, 0);
+    run_with({.backend = backend}, [&](State& s) {
+      s += image("\x89PNG\r\n\x1A\n-pixels") + prompt + select("c", {"ab", "b"});
+    }).sync();
+    EXPECT_GT(with_images, 0);
   });
 }
 

@@ -289,6 +289,11 @@ void RuntimeBackend::score_from(const std::shared_ptr<Scoring>& job, int prompt_
             {"sampling_params", {{"max_new_tokens", 0}, {"temperature", 0}}},
             {"return_logprob", true},
             {"logprob_start_len", start}};
+  if (const auto& images = job->call.prompt.images; !images.empty()) {
+    const Json one = images.size() == 1 ? Json(images[0]) : Json(images);
+    body["image_data"] = Json::array();
+    for (size_t i = 0; i < body["text"].size(); ++i) body["image_data"].push_back(one);
+  }
   api_->post(
       "/generate", std::move(body), job->call.stop, [this, job, start, prompt_tokens, margin](Outcome<Json>&& answer) {
         if (answer.error) {
