@@ -1,6 +1,7 @@
 #pragma once
 // An HTTP request as a route sees it, and the two ways to answer: one response, or a stream. No sockets here.
 
+#include <chrono>
 #include <cstddef>
 #include <memory>
 #include <optional>
@@ -31,6 +32,7 @@ struct HttpRequest {
   bool http11 = true;
   bool keep_alive = true;
   RequestTag tag;  ///< set by the routes
+  std::chrono::steady_clock::time_point arrived = std::chrono::steady_clock::now();
 
   /// The first header of that name, case ignored; empty if there is none.
   std::string_view header(std::string_view name) const;

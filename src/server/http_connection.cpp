@@ -21,7 +21,8 @@ using boost::system::error_code;
 constexpr size_t kMostPipelined = size_t{64} << 10;
 // What is thrown away of a refused client's input, so that it reads the answer before it meets a reset.
 constexpr size_t kMostLingered = size_t{16} << 20;
-constexpr size_t kSlowestBody = 16 << 10;  // bytes a second
+constexpr size_t kSlowestBody = 16 << 10;        // bytes a second
+constexpr size_t kMostBodies = size_t{1} << 30;  // of requests that come, all together: keys are looked at after them
 
 void append_headers(std::string& out, const HttpHeaders& headers) {
   for (const auto& [name, value] : headers) fmt::format_to(std::back_inserter(out), "{}: {}\r\n", name, value);
@@ -135,6 +136,7 @@ void Connection::on_readable(const error_code& wait_error) {
     return wait_readable();
   }
   in_.append(hub_->scratch.data(), n);
+  if (phase_ == Phase::Body) count_body(n);
   parse();
   wait_readable();
 }
@@ -166,9 +168,16 @@ void Connection::parse() {
         break;
       case HttpParser::State::Body:
         if (phase_ == Phase::Header) {
-          const auto extra = std::chrono::seconds(parser_->announced_body_bytes() / kSlowestBody);
-          enter(Phase::Body, hub_->options.body_timeout + extra);
+          enter(Phase::Body, hub_->options.body_timeout);
           if (parser_->expects_continue() && in_.empty()) send("HTTP/1.1 100 Continue\r\n\r\n");
+        }
+        // Only what frames chunks stays unread.
+        if (in_.size() > hub_->options.max_header_bytes) {
+          return refuse(431, fmt::format("a chunk's header or the trailer is longer than {} bytes",
+                                         hub_->options.max_header_bytes));
+        }
+        if (hub_->body_bytes > kMostBodies) {
+          return refuse(503, "too many bodies of requests are being read at once; try again");
         }
         return;
       case HttpParser::State::Header:
@@ -177,8 +186,18 @@ void Connection::parse() {
   }
 }
 
+// Bytes of a body have come: they are held, and give it time.
+void Connection::count_body(size_t n) {
+  body_bytes_ += n;
+  hub_->body_bytes += n;
+  deadline_ = entered_ + hub_->options.body_timeout + std::chrono::seconds(body_bytes_ / kSlowestBody);
+}
+
+void Connection::forget_body() { hub_->body_bytes -= std::exchange(body_bytes_, 0); }
+
 void Connection::hand_over(HttpRequest request) {
   parser_.reset();
+  forget_body();
   if (in_.empty()) in_.shrink_to_fit();
   ++exchange_;
   head_only_ = request.method == "HEAD";
@@ -195,6 +214,7 @@ void Connection::hand_over(HttpRequest request) {
 // Input that is not a request is answered as far as possible, and ends the connection.
 void Connection::refuse(int status, const std::string& message) {
   refused_ = true;
+  forget_body();
   log::debug("a request that is not one is refused with status {}: {}", status, message);
   in_.clear();
   ++exchange_;
@@ -375,6 +395,7 @@ void Connection::close_if_idle() {
 void Connection::close() {
   if (phase_ == Phase::Closed) return;
   phase_ = Phase::Closed;
+  forget_body();
   error_code ignored;
   if (tls_ != nullptr) tls_->shut_down();
   socket_.close(ignored);

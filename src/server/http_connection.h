@@ -46,6 +46,7 @@ struct ConnectionHub {
   bool stopping = false;            ///< answers say "Connection: close"
   std::unordered_set<std::shared_ptr<Connection>> connections;
   std::atomic<size_t> num_connections{0};
+  size_t body_bytes = 0;                                            ///< of requests whose bodies are being read
   std::function<void()> on_closed;                                  ///< told after a connection has left `connections`
   std::vector<char> scratch = std::vector<char>(size_t{64} << 10);  ///< where sockets are read into
 
@@ -78,7 +79,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
   void close();
 
   bool idle() const { return phase_ == Phase::Idle && !writing_; }
-  Clock::time_point since() const { return entered_; }  ///< when its phase began
+  bool reading() const { return phase_ == Phase::Header || phase_ == Phase::Body; }  ///< a request that has begun
+  Clock::time_point since() const { return entered_; }                               ///< when its phase began
 
   ConnectionHub& hub() { return *hub_; }
   std::atomic<size_t> unsent{0};  ///< bytes of the current stream; raised by the caller of stream()
@@ -91,6 +93,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
   void on_readable(const boost::system::error_code& error);
   void on_end_of_input(bool reset);
   void parse();
+  void count_body(size_t n);
+  void forget_body();
   void hand_over(HttpRequest request);
   void refuse(int status, const std::string& message);
   void send(std::string data);
@@ -106,7 +110,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
   std::unique_ptr<TlsSession> tls_;  ///< null: plain HTTP
   Phase phase_ = Phase::Idle;
   Clock::time_point entered_, deadline_ = Clock::time_point::max();
-  std::string in_;  ///< read and not parsed yet
+  std::string in_;         ///< read and not parsed yet
+  size_t body_bytes_ = 0;  ///< read of the body of the request that comes
   std::unique_ptr<HttpParser> parser_;
   bool waiting_ = false;  ///< an async_wait for input is under way
   bool input_ended_ = false;

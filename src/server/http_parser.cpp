@@ -96,10 +96,6 @@ bool HttpParser::expects_continue() const {
   return impl_->parser.get().version() >= 11 && !impl_->parser.get()[http::field::expect].empty();
 }
 
-size_t HttpParser::announced_body_bytes() const {
-  return static_cast<size_t>(impl_->parser.content_length().value_or(0));
-}
-
 HttpRequest HttpParser::take() {
   SGL_ASSERT(state_ == State::Done, "the request is not complete");
   HttpRequest out;

@@ -32,8 +32,6 @@ class HttpParser {
   State state() const { return state_; }
   /// Whether the client waits for "100 Continue" before it sends the body. Requires: state Body.
   bool expects_continue() const;
-  /// The body's length as the header announces it; 0 if it does not. Requires: state Body.
-  size_t announced_body_bytes() const;
   /// Requires: state Done. Leaves the parser empty.
   HttpRequest take();
   int error_status() const { return error_status_; }

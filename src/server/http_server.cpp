@@ -125,15 +125,19 @@ void HttpServer::Impl::accept() {
   });
 }
 
-// At the limit, the client that has said nothing for longest makes room for one that may.
+// At the limit, the client that has said nothing for longest makes room for one that may; where none is silent, the one
+// that has been at its request for longest.
 bool HttpServer::Impl::make_room() {
   if (hub_->connections.size() < hub_->options.max_connections) return true;
-  std::shared_ptr<Connection> oldest;
+  std::shared_ptr<Connection> idle, reading;
   for (const auto& connection : hub_->connections) {
-    if (connection->idle() && (oldest == nullptr || connection->since() < oldest->since())) oldest = connection;
+    if (!connection->idle() && !connection->reading()) continue;
+    std::shared_ptr<Connection>& oldest = connection->idle() ? idle : reading;
+    if (oldest == nullptr || connection->since() < oldest->since()) oldest = connection;
   }
-  if (oldest != nullptr) oldest->close();
-  return oldest != nullptr;
+  const std::shared_ptr<Connection>& least = idle != nullptr ? idle : reading;
+  if (least != nullptr) least->close();
+  return least != nullptr;
 }
 
 // One timer for all deadlines: a second of delay does not matter to them, and ten thousand timers would.

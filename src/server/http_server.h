@@ -25,14 +25,14 @@ struct HttpOptions {
   std::string host = "127.0.0.1";  ///< a name or address; "0.0.0.0" or "::": all
   int port = 30000;                ///< 0: any free one
   TlsOptions tls;
-  size_t max_connections = 16384;                    ///< beyond: those that are idle longest are closed, or the new one
+  size_t max_connections = 16384;                    ///< beyond: the one that is idle longest is closed, else the one longest at its request
   size_t max_url_bytes = size_t{8} << 10;            ///< beyond: 414
   size_t max_header_bytes = size_t{64} << 10;        ///< beyond: 431
   size_t max_body_bytes = size_t{64} << 20;          ///< beyond: 413
   size_t max_unsent_bytes = size_t{1} << 20;         ///< of a stream whose client does not read; beyond: dropped
   std::chrono::milliseconds idle_timeout{300'000};   ///< between requests
   std::chrono::milliseconds header_timeout{30'000};  ///< from the first byte of a request to the end of its header
-  std::chrono::milliseconds body_timeout{60'000};    ///< for the body; more is granted at 16 KiB/s
+  std::chrono::milliseconds body_timeout{60'000};    ///< for the body, and a second more for each 16 KiB that came
   std::chrono::milliseconds write_timeout{60'000};   ///< without any progress
   std::chrono::milliseconds linger_timeout{2'000};   ///< for a refused client to take its answer
 };

@@ -304,6 +304,30 @@ TEST(HttpServer, LimitsAreKeptAndTheRefusalArrives) {
   }
 }
 
+TEST(HttpServer, AChunkWhoseHeaderDoesNotEndIsRefused) {
+  HttpOptions options;
+  options.max_header_bytes = 1000;
+  Echo echo(options);
+  const std::string head = "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n";
+  for (const char* endless : {"5;", "5\r\nabcde\r\n0\r\nX: "}) {
+    TestClient client(echo.server.port());
+    client.send(head + endless + std::string(5000, 'a'));
+    EXPECT_EQ(client.receive().status, 431);
+  }
+  TestClient client(echo.server.port());
+  client.send(head + "5;name=value\r\nabcde\r\n0\r\n\r\n");
+  EXPECT_EQ(client.receive().body, "POST / abcde");
+}
+
+TEST(HttpServer, ABodyGetsTimeForWhatHasComeNotForWhatIsAnnounced) {
+  HttpOptions options;
+  options.body_timeout = options.linger_timeout = milliseconds(20);
+  Echo echo(options);
+  TestClient silent(echo.server.port());
+  silent.send("POST / HTTP/1.1\r\nContent-Length: 60000000\r\n\r\nabc");
+  EXPECT_EQ(silent.receive().status, 408);
+}
+
 TEST(HttpServer, SlowClientsAreDropped) {
   HttpOptions options;
   options.body_timeout = options.idle_timeout = options.linger_timeout = milliseconds(20);
@@ -364,7 +388,12 @@ TEST(HttpServer, BeyondTheLimitIdleConnectionsMakeRoomForNewOnes) {
   third.send_request("GET", "/wait");
   const auto second_answer = e.take();
   ASSERT_NE(second_answer, nullptr);
-  EXPECT_TRUE(TestClient(e.server.port()).closed()) << "nobody is idle: the new one goes";
+  EXPECT_TRUE(TestClient(e.server.port()).closed()) << "nobody is idle or at its request: the new one goes";
+  second_answer->respond(text("done"));
+  EXPECT_EQ(third.receive().status, 200);
+  third.send("POST / HTTP/1.1\r\nContent-Length: 10\r\n\r\nabc");
+  EXPECT_TRUE(eventually([&] { return TestClient(e.server.port()).request("GET", "/c").status == 200; }));
+  EXPECT_TRUE(third.closed()) << "it was at its request for longest";
   answer->respond(text("done"));
   EXPECT_EQ(busy.receive().status, 200);
 }
