@@ -140,6 +140,7 @@ class FakeEngine final : public EngineApi {
     return changed_.wait_for(lock, kPatience, [&] { return predicate(samples_.size()); });
   }
 
+  void set_max_queued_requests(int n) { options_.max_queued_requests = n; }
   void set_must_compile(bool must) { must_compile_ = must; }
   /// While on, submit() takes as long as a grammar that compiles for ever.
   void hold_compiling(bool on) {

@@ -68,6 +68,7 @@ class Generation final : public ClientWatcher, public std::enable_shared_from_th
         tag_(http.tag),
         time_limit_(time_limit(service.options(), http)),
         metrics_(service.state() == Service::State::Up ? service.metrics_or_null() : nullptr),
+        start_(http.arrived),
         reply_(std::move(call.reply)) {
     for (const Request& r : requests) {
       first_sample_.push_back(slots_.size());
@@ -80,11 +81,12 @@ class Generation final : public ClientWatcher, public std::enable_shared_from_th
     }
   }
 
-  // From now on the time counts, if it is limited.
+  // Sets the clock for the end of the time, if that is limited. It counts from the request's arrival.
   void limit_time() {
     if (!time_limit_) return;
+    const auto gone = std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now() - start_);
     std::lock_guard lock(mutex_);
-    time_over_job_ = workers_->post_after(*time_limit_, [weak = weak_from_this()] {
+    time_over_job_ = workers_->post_after(std::max(*time_limit_ - gone, {}), [weak = weak_from_this()] {
       if (const auto generation = weak.lock()) generation->on_time_over();
     });
   }
@@ -248,14 +250,15 @@ class Generation final : public ClientWatcher, public std::enable_shared_from_th
       if (last) {
         reply_->take_closing_events(events);
         events += "data: [DONE]\n\n";
-        end();
+        if (!end()) return false;
       }
       if (events.empty()) return true;
       begun_ = true;
       responder_->stream(std::move(events), last);
     } else if (last) {
-      end();
-      responder_->respond(json_response(reply_->body()));
+      std::string body = reply_->body();
+      if (!end()) return false;
+      responder_->respond(json_response(std::move(body)));
     }
     return true;
   }
@@ -264,8 +267,8 @@ class Generation final : public ClientWatcher, public std::enable_shared_from_th
     // A full queue and a shutdown are no news to whoever reads the logs; nor is a limit that was asked for.
     const bool bug = status == 500;
     const log::Level level = bug ? log::Level::err : log_ != nullptr ? log::Level::info : log::Level::debug;
+    if (!end()) return;
     log::write(level, "a request failed", fields_of(tag_).add("status", int64_t{status}).add("why", message));
-    end();
     abort_all();
     if (begun_) {
       responder_->stream(error_event(status, message) + "data: [DONE]\n\n", true);
@@ -309,7 +312,7 @@ class Generation final : public ClientWatcher, public std::enable_shared_from_th
   const RequestTag tag_;
   const std::optional<std::chrono::milliseconds> time_limit_;
   const std::shared_ptr<metrics::Metrics> metrics_;  ///< null: nothing is counted
-  const Clock::time_point start_ = Clock::now();
+  const Clock::time_point start_;
   std::vector<std::string> rids_;
   std::vector<size_t> first_sample_;  ///< of each request, among all samples
 

@@ -30,7 +30,10 @@ class HealthProbe : public std::enable_shared_from_this<HealthProbe> {
 
   void start() {
     const auto engine = engine_.lock();
-    steps_before_ = engine->stats().steps;
+    const EngineStats stats = engine->stats();
+    steps_before_ = stats.steps;
+    // Where others run or wait, their steps show whether the engine lives; a probe need not stand in their queue.
+    if (stats.running > 0 || stats.waiting > 0) return poll();
     Request request;
     request.rid = rid_;
     request.prompt = std::vector<int32_t>{0};
@@ -39,11 +42,12 @@ class HealthProbe : public std::enable_shared_from_this<HealthProbe> {
     try {
       engine->submit(std::move(request), [self = shared_from_this()](Output&& piece) {
         const FinishReason& f = piece.finish;
-        self->settle(f.type == FinishReason::Type::Abort ? 503 : 200);
+        // Whoever ended it by a command was answered by an engine that lives.
+        self->settle(f.type == FinishReason::Type::Abort && f.status >= 500 ? 503 : 200);
       });
+      submitted_ = true;
     } catch (const Error& e) {
       if (e.kind() != ErrorKind::ResourceExhausted) return settle(503);
-      // The queue is full: the steps of others will show whether the engine lives.
     }
     poll();
   }
@@ -52,10 +56,11 @@ class HealthProbe : public std::enable_shared_from_this<HealthProbe> {
   void poll() {
     if (settled_) return;
     const auto engine = engine_.lock();
-    const bool alive = engine != nullptr && engine->stats().steps != steps_before_;
+    const EngineStats stats = engine != nullptr ? engine->stats() : EngineStats();
+    const bool alive = stats.paused || stats.steps > steps_before_;
     if (alive || engine == nullptr || Clock::now() > give_up_at_) {
       settle(alive ? 200 : 503);
-      if (engine != nullptr) engine->abort(rid_);
+      if (engine != nullptr && submitted_) engine->abort(rid_);
       return;
     }
     workers_->post_after(kHealthPoll, [self = shared_from_this()] { self->poll(); });
@@ -71,6 +76,7 @@ class HealthProbe : public std::enable_shared_from_this<HealthProbe> {
   const std::string rid_;
   const Clock::time_point give_up_at_;
   int64_t steps_before_ = 0;
+  bool submitted_ = false;
   std::atomic<bool> settled_{false};
 };
 

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <array>
+#include <chrono>
+#include <openapi_json.h>  // made by the build: CMakeLists.txt
 #include <string>
 #include <utility>
 
@@ -31,8 +33,9 @@ void optional_field(JsonWriter& w, std::string_view name, const std::optional<T>
   }
 }
 
-// Every flag as it was resolved, but for the keys.
-void write_flags(JsonWriter& w, const ServerOptions& server, const EngineOptions& o) {
+// Every flag, but for the keys; what is chosen at the start (dtype, the number of threads) as it was chosen there.
+void write_flags(JsonWriter& w, const Service& service, const EngineOptions& o) {
+  const ServerOptions& server = service.options();
   w.field("model_path", o.model_path).field("tokenizer_path", o.tokenizer_path);
   w.field("skip_tokenizer_init", o.skip_tokenizer_init).field("load_format", o.load_format);
   w.field("revision", o.revision)
@@ -61,13 +64,21 @@ void write_flags(JsonWriter& w, const ServerOptions& server, const EngineOptions
   w.field("incremental_streaming_output", server.incremental_streaming_output);
   w.field("enable_priority_scheduling", o.enable_priority_scheduling);
   w.field("priority_scheduling_preemption_threshold", o.priority_scheduling_preemption_threshold);
-  w.field("enable_metrics", server.enable_metrics).field("log_requests", server.log_requests);
-  w.field("log_requests_level", server.log_requests_level).field("log_level_http", server.log_level_http);
-  w.field("log_format", server.log_format).field("ssl_certfile", server.http.tls.certificate_file);
+  w.field("disable_overlap_schedule", o.disable_overlap_schedule).field("tokenizer_worker_num", server.workers);
+  w.field("tool_call_parser", server.tool_call_parser).field("reasoning_parser", server.reasoning_parser);
+  const int level = service.request_log_level();  // /configure_logging may have changed it
+  w.field("enable_metrics", server.enable_metrics).field("log_requests", level >= 0);
+  w.field("log_requests_level", level >= 0 ? level : server.log_requests_level);
+  w.field("log_level_http", server.log_level_http).field("log_format", server.log_format);
+  w.field("ssl_certfile", server.http.tls.certificate_file).field("ssl_keyfile", server.http.tls.key_file);
   w.field("cors_allow_origins", server.cors_allow_origins).field("drain_timeout", server.drain_timeout_s);
   w.field("request_timeout", server.request_timeout_s).field("max_connections", server.http.max_connections);
   w.field("max_body_bytes", server.http.max_body_bytes).field("max_header_bytes", server.http.max_header_bytes);
   w.field("max_url_bytes", server.http.max_url_bytes).field("max_unsent_bytes", server.http.max_unsent_bytes);
+  const auto seconds = [](std::chrono::milliseconds t) { return static_cast<double>(t.count()) / 1000; };
+  w.field("idle_timeout", seconds(server.http.idle_timeout))
+      .field("header_timeout", seconds(server.http.header_timeout));
+  w.field("body_timeout", seconds(server.http.body_timeout)).field("write_timeout", seconds(server.http.write_timeout));
 }
 
 void write_load(JsonWriter& w, const EngineStats& s) {
@@ -124,6 +135,10 @@ HttpResponse prometheus_response(std::string text) {
 
 void handle_root(Service& /*service*/, const HttpRequest& /*request*/, const std::shared_ptr<Responder>& responder) {
   responder->respond(text_response(200, "sgl " SGL_VERSION " is running. See /v1/models, /server_info and /health.\n"));
+}
+
+void handle_openapi(Service& /*service*/, const HttpRequest& /*request*/, const std::shared_ptr<Responder>& responder) {
+  responder->respond(json_response(kOpenApiJson));
 }
 
 void handle_models(Service& service, const HttpRequest& /*request*/, const std::shared_ptr<Responder>& responder) {
@@ -190,7 +205,7 @@ void handle_server_info(Service& service, const HttpRequest& /*request*/, const 
   std::string body;
   JsonWriter w(body);
   w.begin_object();
-  write_flags(w, service.options(), engine->options());
+  write_flags(w, service, engine->options());
   w.field("version", SGL_VERSION).field("status", service.state() == Service::State::Up ? "ready" : "not ready");
   w.field("max_total_num_tokens", pool).field("max_req_input_len", longest_input);
   w.field("startup_time", service.started_at());

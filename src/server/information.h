@@ -16,6 +16,8 @@ void handle_model_info(Service& service, const HttpRequest& request, const std::
 void handle_server_info(Service& service, const HttpRequest& request, const std::shared_ptr<Responder>& responder);
 /// GET /v1/loads: what runs, what waits, what the KV pool holds; ?format=json|prometheus, ?include=core,….
 void handle_loads(Service& service, const HttpRequest& request, const std::shared_ptr<Responder>& responder);
+/// GET /openapi.json: what the routes take and give (src/server/openapi.json).
+void handle_openapi(Service& service, const HttpRequest& request, const std::shared_ptr<Responder>& responder);
 /// GET /metrics, with --enable-metrics.
 void handle_metrics(Service& service, const HttpRequest& request, const std::shared_ptr<Responder>& responder);
 

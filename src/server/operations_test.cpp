@@ -5,6 +5,7 @@
 #include <fstream>
 #include <future>
 #include <memory>
+#include <set>
 #include <sstream>
 #include <string>
 #include <thread>
@@ -13,6 +14,7 @@
 
 #include "base/eventually.h"
 #include "base/log.h"
+#include "server/routes.h"
 #include "server/test_server.h"
 #include "server/unsupported_routes.h"
 
@@ -265,6 +267,38 @@ TEST(Operations, WhatIsNotSupportedSaysSoAndIsInTheDocs) {
     EXPECT_TRUE(message.ends_with('.')) << message;
     EXPECT_NE(message.find(route.why), std::string::npos) << message;
   }
+}
+
+TEST(Operations, EveryRouteIsInTheDocsAndInTheOpenApiDocument) {
+  TestHttpServer t;
+  std::ifstream file(std::string(SGL_SOURCE_DIR) + "/docs/api.md");
+  const std::string docs((std::istreambuf_iterator<char>(file)), {});
+  const Json document = Json::parse(t.get("/openapi.json").body);
+  EXPECT_EQ(document["info"]["version"], SGL_VERSION);
+  std::set<std::pair<std::string, std::string>> served, documented;
+  for (const auto& [path, methods] : served_routes()) {
+    std::string name(path);
+    if (name.ends_with('*')) name.replace(name.size() - 1, 1, "{model}");
+    EXPECT_NE(docs.find("`" + name + "`"), std::string::npos) << name << " is not in docs/api.md";
+    if (methods & kGet) served.emplace(name, "get");
+    if (methods & kPost) served.emplace(name, "post");
+    if (methods & kPut) served.emplace(name, "put");
+  }
+  for (const auto& [path, operations] : document["paths"].items()) {
+    for (const auto& [method, operation] : operations.items()) documented.emplace(path, method);
+  }
+  EXPECT_EQ(served, documented);
+}
+
+TEST(Operations, AFullQueueAndAServerThatEndsRefuseBeforeThePromptIsLookedAt) {
+  TestHttpServer t;
+  t.engine->set_max_queued_requests(0);
+  for (const char* path : {"/generate", "/v1/chat/completions", "/v1/completions"}) {
+    const auto full = t.client().post(path, "not even JSON");
+    EXPECT_EQ(full.status, 503) << path;
+    EXPECT_NE(full.body.find("queue is full"), std::string::npos) << full.body;
+  }
+  EXPECT_EQ(t.client().post("/tokenize", R"({"prompt":"a"})").status, 200);
 }
 
 // ── Signals ──────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -61,7 +61,7 @@ double milliseconds(RequestLog::Clock::duration d) {
 }  // namespace
 
 RequestLog::RequestLog(int level, const HttpRequest& request, const std::vector<Request>& requests, size_t samples)
-    : level_(level), tag_(request.tag), samples_(samples) {
+    : level_(level), tag_(request.tag), start_(request.arrived), samples_(samples) {
   log::Fields fields = fields_of(tag_);
   fields.add("path", request.path);
   if (!requests.empty()) fields.add("rid", requests.front().rid);

@@ -34,7 +34,7 @@ class RequestLog {
 
   const int level_;
   const RequestTag tag_;
-  const Clock::time_point start_ = Clock::now();
+  const Clock::time_point start_;
   std::vector<Sample> samples_;
 };
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <future>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -87,6 +88,7 @@ constexpr Route kRoutes[] = {
     {"/v1/loads", kGet, handle_loads},
     {"/ping", kGet, handle_health},
     {"/metrics", kGet, handle_metrics},
+    {"/openapi.json", kGet, handle_openapi},
     // Control
     {"/flush_cache", kGet | kPost, handle_flush_cache, kNative, Lane::Output, false, kAdmin},
     {"/abort_request", kPost, handle_abort_request, kNative, Lane::Output, false, kAdmin},
@@ -179,6 +181,17 @@ void run_route(const Route& route, Service& service, const HttpRequest& request,
   }
 }
 
+// Where a request would be refused once its prompt is tokenized, it is told at once: a server that is full must not
+// work for those it turns away.
+std::optional<HttpResponse> refusal_of_work(const Service& service, const Route& route) {
+  const bool generates = route.handler == generate || route.handler == chat || route.handler == completions;
+  if (!generates) return std::nullopt;
+  if (service.state() == Service::State::Draining) return flat_error(503, "the server is shutting down");
+  const auto engine = service.engine();
+  if (engine == nullptr || engine->stats().waiting < engine->options().max_queued_requests) return std::nullopt;
+  return flat_error(503, "The request queue is full.");
+}
+
 // Finds the route and runs it. The request may be anybody's.
 void enter(Service& service, const Target& target, HttpRequest request, const std::shared_ptr<Responder>& responder) {
   if (!target.found()) {
@@ -205,6 +218,7 @@ void enter(Service& service, const Target& target, HttpRequest request, const st
         400, fmt::format("Content-Type must be application/json, got {}", quote(request.header("Content-Type"))),
         "Bad Request"));
   }
+  if (auto refusal = refusal_of_work(service, *route)) return responder->respond(std::move(*refusal));
   service.workers()->post(
       route->lane, [&service, route, r = std::move(request), responder] { run_route(*route, service, r, responder); });
 }
@@ -224,6 +238,12 @@ void dispatch(Service& service, HttpRequest request, const std::shared_ptr<Respo
     }
   }
   enter(service, target, std::move(request), observed);
+}
+
+std::vector<std::pair<std::string_view, unsigned>> served_routes() {
+  std::vector<std::pair<std::string_view, unsigned>> out;
+  for (const Route& route : kRoutes) out.emplace_back(route.path, route.methods);
+  return out;
 }
 
 namespace {

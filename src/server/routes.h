@@ -2,6 +2,9 @@
 // The table of routes, and what happens to a request before its route sees it.
 
 #include <memory>
+#include <string_view>
+#include <utility>
+#include <vector>
 
 #include "server/http.h"
 #include "server/service.h"
@@ -12,6 +15,9 @@ namespace sgl {
 /// answered at once. An exception of a route becomes an error in the route's dialect. Never throws.
 /// Requires: `service` outlives its workers' jobs.
 void dispatch(Service& service, HttpRequest request, const std::shared_ptr<Responder>& responder);
+
+/// The paths that are served, with their methods (kGet | …); those that go on have a '*' at their end.
+std::vector<std::pair<std::string_view, unsigned>> served_routes();
 
 /// Runs a request's route without a socket, a key or a trace in logs and metrics, and waits for its answer; of a
 /// stream, all events together.

@@ -159,6 +159,13 @@ void allow_connections(size_t connections) {
       files, connections);
 }
 
+void warn_if_open(const ServerOptions& options, const std::pair<size_t, size_t>& keys) {
+  const std::string& host = options.http.host;
+  if (keys.first > 0 || host == "localhost" || host == "::1" || host.starts_with("127.")) return;
+  log::warn("no --api-key is set: whoever reaches {} may use the model{}", host,
+            keys.second > 0 ? "" : " and command the server");
+}
+
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
 }  // namespace
@@ -168,6 +175,7 @@ int serve(const ServerOptions& options, const std::function<std::shared_ptr<Engi
   const auto start = Clock::now();
   read_preferred_sampling(options.preferred_sampling_params);  // a mistake in it shows now, not in every request
   Service service(options);                                    // outlives the HTTP server, whose requests refer to it
+  warn_if_open(options, service.keys().counts());
   allow_connections(options.http.max_connections);
   HttpServer http(options.http, [&service](HttpRequest&& request, const std::shared_ptr<Responder>& responder) {
     dispatch(service, std::move(request), responder);

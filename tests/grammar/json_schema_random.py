@@ -12,13 +12,14 @@ import concurrent.futures
 import json
 import os
 import random
-import subprocess
 import sys
 import time
-import venv
 from pathlib import Path
 
-from json_schema_suite import ask, other_order, texts
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import virtual_environment  # noqa: E402
+from json_schema_suite import ask, other_order, texts  # noqa: E402
 
 PACKAGE = "jsonschema==4.26.0"
 NAMES = ["a", "ab", "b", "name", "x-1", "é"]
@@ -152,13 +153,7 @@ def main():
     parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
     a = parser.parse_args()
     if not a.inside:
-        python = a.venv.resolve() / "bin" / "python"
-        if not (a.venv / "installed").is_file():
-            venv.create(a.venv, with_pip=True)
-            pip = [python, "-m", "pip", "install", "-q", "--disable-pip-version-check", "--no-input", PACKAGE]
-            if subprocess.run(pip, stdin=subprocess.DEVNULL, check=False).returncode != 0:
-                sys.exit("error: pip cannot install jsonschema (see above). This test needs the network once.")
-            (a.venv / "installed").write_text("")
+        python = virtual_environment.make(a.venv, [PACKAGE])
         os.execv(python, [str(python), __file__, *sys.argv[1:], "--inside"])
     import jsonschema
     print(f"seed {a.seed}", flush=True)

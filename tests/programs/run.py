@@ -8,16 +8,15 @@ Without --venv the comparisons with SGLang's front end and its chat formats are 
 import argparse
 import json
 import os
-import shutil
 import subprocess
 import sys
 import unittest
-import venv
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
+import virtual_environment  # noqa: E402
 from server_process import ServerProcess  # noqa: E402
 
 ARGS = None
@@ -28,20 +27,9 @@ ARGS = None
 DIFFERENT_VARIABLES = {"copy", "unnamed"}
 
 
-def make_venv(directory):
-    wanted = b"".join((HERE / name).read_bytes() for name in ("requirements.txt", "requirements_front_end.txt"))
-    stamp, python = directory / "requirements.installed", directory / "bin" / "python"
-    if stamp.is_file() and stamp.read_bytes() == wanted:
-        return python
-    print(f"making {directory} with SGLang's front end", flush=True)
-    shutil.rmtree(directory, ignore_errors=True)
-    venv.create(directory, with_pip=True)
-    pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input"]
-    for extra in (["-r", HERE / "requirements_front_end.txt"], ["--no-deps", "-r", HERE / "requirements.txt"]):
-        if subprocess.run([*pip, *extra], stdin=subprocess.DEVNULL, check=False).returncode != 0:
-            sys.exit("error: pip cannot install SGLang's front end (see above); this test needs the network once")
-    stamp.write_bytes(wanted)
-    return python
+def front_end_python(directory):
+    return virtual_environment.make(directory, ["-r", HERE / "requirements_front_end.txt"],
+                                    ["--no-deps", "-r", HERE / "requirements.txt"])
 
 
 def run(command):
@@ -87,7 +75,7 @@ class Programs(unittest.TestCase):
     def test_sglangs_own_front_end_gives_the_same(self):
         if ARGS.venv is None:
             self.skipTest("no --venv")
-        self.reference = run([make_venv(ARGS.venv.resolve()), HERE / "reference.py", self.url])
+        self.reference = run([front_end_python(ARGS.venv.resolve()), HERE / "reference.py", self.url])
         self.compare(run([ARGS.results, "runtime", self.url, "--templates"]), self.reference, 44)
 
 
@@ -98,7 +86,7 @@ class Formats(unittest.TestCase):
         if ARGS.venv is None:
             self.skipTest("no --venv")
         ours = run([ARGS.results, "formats"])
-        theirs = run([make_venv(ARGS.venv.resolve()), HERE / "reference.py", "--formats"])
+        theirs = run([front_end_python(ARGS.venv.resolve()), HERE / "reference.py", "--formats"])
         self.assertGreaterEqual(len(theirs), 25)
         for name, format in theirs.items():
             with self.subTest(format=name):
@@ -109,7 +97,7 @@ class Wire(unittest.TestCase):
     def test_openais_own_types_accept_what_is_sent_and_write_what_is_read(self):
         if ARGS.venv is None:
             self.skipTest("no --venv")
-        self.assertGreaterEqual(run([make_venv(ARGS.venv.resolve()), HERE / "openai_wire.py", ARGS.results])["requests"], 40)
+        self.assertGreaterEqual(run([front_end_python(ARGS.venv.resolve()), HERE / "openai_wire.py", ARGS.results])["requests"], 40)
 
 
 def main():
