@@ -58,10 +58,15 @@ std::vector<Request> random_requests(int n, uint64_t seed) {
     if (pick(4) == 0) r.sampling.min_p = 0.05F;
     if (pick(4) == 0) r.sampling.frequency_penalty = 0.5F;
     if (pick(4) == 0) r.sampling.repetition_penalty = 1.2F;
+    if (pick(6) == 0) r.sampling.presence_penalty = -0.5F;
+    if (pick(6) == 0) r.sampling.logit_bias = {{100 + pick(40000), 3.0F}, {100 + pick(40000), -50.0F}};
+    if (pick(6) == 0) r.sampling.stop = {"e", " the"};
+    if (pick(8) == 0) r.sampling.min_new_tokens = 1 + pick(*r.sampling.max_new_tokens);
     r.sampling.ignore_eos = pick(2) == 0;
     r.sampling.seed = static_cast<int64_t>(rng() >> 1);
     r.return_logprob = true;
     r.top_logprobs_num = pick(3);
+    if (pick(4) == 0) r.token_ids_logprob = {100 + pick(40000), 100 + pick(40000)};
     if (pick(8) == 0) r.logprob_start_len = pick(2) == 0 ? 0 : pick(static_cast<int>(std::get<1>(r.prompt).size()));
     requests.push_back(std::move(r));
   }
@@ -107,6 +112,8 @@ void expect_bits(const std::vector<PositionLogprobs>& a, const std::vector<Posit
     ASSERT_TRUE(same(a[i].token, b[i].token)) << "position " << i;
     ASSERT_EQ(a[i].top.size(), b[i].top.size());
     for (size_t j = 0; j < a[i].top.size(); ++j) ASSERT_TRUE(same(a[i].top[j], b[i].top[j])) << "position " << i;
+    ASSERT_EQ(a[i].asked.size(), b[i].asked.size());
+    for (size_t j = 0; j < a[i].asked.size(); ++j) ASSERT_TRUE(same(a[i].asked[j], b[i].asked[j])) << "position " << i;
   }
 }
 

@@ -8,6 +8,7 @@
 #include <map>
 #include <numbers>
 #include <regex>
+#include <stdexcept>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -22,7 +23,10 @@ inline std::string gguf_architecture(const ModelConfig& c) {
       {"LlamaForCausalLM", "llama"},   {"MistralForCausalLM", "llama"}, {"Qwen2ForCausalLM", "qwen2"},
       {"Qwen3ForCausalLM", "qwen3"},   {"Phi3ForCausalLM", "phi3"},     {"Gemma2ForCausalLM", "gemma2"},
       {"Gemma3ForCausalLM", "gemma3"}, {"GPT2LMHeadModel", "gpt2"}};
-  return names.at(c.architecture);
+  const auto name = names.find(c.architecture);
+  if (name == names.end())
+    throw std::runtime_error(c.architecture + " has no name in GGUF here; add it to golden_gguf.h");
+  return name->second;
 }
 
 /// "model.layers.3.self_attn.q_proj.weight" → "blk.3.attn_q.weight".

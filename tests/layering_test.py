@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Checks that each folder of src/ includes only what the layering allows.
 
-    base <- tensor <- ops <- {checkpoint, cache} <- nn <- models <- {engine, quant} <- {lang, server} <- bench <- cli
-    base <- {text, media}     text <- grammar <- engine
+    base <- tensor <- ops <- {checkpoint, cache} <- nn <- models <- engine <- {lang, server} <- bench <- cli
+    base <- text     text <- grammar <- engine
 
 `lang`, `server`, `bench` and `cli` reach the engine through the public headers in include/sgl alone. The rules are the
 data below; docs/architecture.md explains them. Usage: layering_test.py [ROOT] prints one line a breach and exits with 1
@@ -25,13 +25,10 @@ LAYERS = {
     "nn": ["checkpoint", "cache"],
     "models": ["nn"],
     "text": ["base"],
-    "media": ["base"],
     "grammar": ["text"],
-    "engine": ["models", "grammar", "media"],
-    "quant": ["models"],
+    "engine": ["models", "grammar"],
     "lang": ["base"],
     "server": ["base"],
-    "python": ["base"],
     "bench": ["ops", "server"],
     "cli": ["server", "lang", "base"],
 }
@@ -44,11 +41,11 @@ EXTRA_HEADERS = {"lang": ["grammar/regex_syntax.h"],
 # A public header that only its owner and the folders above that may include. Those not named here are for all.
 PUBLIC_OWNERS = {"engine.h": "engine",
                  **{f"program{part}.h": "lang" for part in ("", "_backend", "_expr", "_json", "_options", "_run", "_state")}}
-ABOVE = {"engine": ["engine", "lang", "server", "python", "bench", "cli"], "lang": ["lang", "python", "cli"]}
+ABOVE = {"engine": ["engine", "lang", "server", "bench", "cli"], "lang": ["lang", "cli"]}
 
 # What CMakeLists.txt may link to a folder besides its layers: the public headers' implementation.
-LINKED_BEHIND_PUBLIC = {"lang": ["engine"], "server": ["engine"], "python": ["engine"], "bench": ["engine"],
-                        "cli": ["engine", "quant", "bench", "grammar"]}
+LINKED_BEHIND_PUBLIC = {"lang": ["engine"], "server": ["engine"], "bench": ["engine"],
+                        "cli": ["engine", "bench", "grammar"]}
 
 THIRD_PARTY = re.compile(r"(boost|nlohmann|fmt|spdlog|CLI|simdjson|yaml-cpp|gtest|gmock|benchmark|curl|openssl)([./]|$)"
                          r"|(pcre2|utf8proc|xxhash|zlib|zconf|lzma|immintrin|x86intrin|arm_neon)\.h$")

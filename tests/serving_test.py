@@ -189,7 +189,7 @@ class Faults(unittest.TestCase):
                 counts["aborted"] += 1
             data = await reader.read()
             writer.close()
-            self.assertTrue(data.startswith(b"HTTP/1.1 "), data[:80])
+            self.assertTrue(data.startswith(b"HTTP/1.1 200 ") or fate < 0.3 and data.startswith(b"HTTP/1.1 499 "), data[:200])
             counts["answered"] += 1
         async def whole_status(port, path, body):
             reader, writer = await send(port, path, body)
@@ -205,6 +205,7 @@ class Faults(unittest.TestCase):
         start = time.monotonic()
         asyncio.run(run())
         state = self.server.wait_for_baseline()
+        self.assertGreater(min(counts.values()), 0)
         print(f"seed {seed}: {counts} in {time.monotonic() - start:.0f} s; {state['free_pages']} free + {state['cached_pages']} "
               f"cached = {state['total_pages']} pages", file=sys.stderr)
 

@@ -25,7 +25,7 @@ struct EngineOptions {
   std::string load_format = "auto";  ///< auto, safetensors, gguf, dummy
   std::string revision{};            ///< of a hub model; empty: main
   std::string served_model_name{};   ///< empty: model_path
-  std::string chat_template{};       ///< a file; empty: the model's own
+  std::string chat_template{};       ///< a file, or the name of a built-in one; empty: the model's own
 
   std::string device = "cpu";  ///< cpu, cuda, ref
   std::string dtype = "auto";  ///< auto, float32 (exact: activations are never quantized); on cuda bfloat16, float16

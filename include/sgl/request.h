@@ -37,7 +37,7 @@ struct SamplingParams {
   std::optional<int64_t> seed{};  ///< fixes the result wherever the request runs in a batch
   int n = 1;                      ///< ≥ 1: number of samples of the same prompt
   bool skip_special_tokens = true;
-  bool spaces_between_special_tokens = true;
+  bool spaces_between_special_tokens = true;  ///< taken, and of no effect: tokenizers here put none between them
 };
 
 struct ToolCall {

@@ -16,8 +16,9 @@ namespace {
 }
 
 // A toggle is given by its name alone. "true" in quotes is a text.
-void append(std::vector<std::string>& out, const std::string& path, const std::string& flag, const YAML::Node& value) {
-  if (value.IsNull()) return;
+void append(std::vector<std::string>& out, const std::string& path, const std::string& flag, const YAML::Mark& at,
+            const YAML::Node& value) {
+  if (value.IsNull()) refuse(path, at, fmt::format("{} has no value; give one or remove the line", flag));
   if (!value.IsScalar())
     refuse(path, value.Mark(), fmt::format("{} must have a text, a number or true or false", flag));
   const bool quoted = value.Tag() == "!";
@@ -47,9 +48,9 @@ std::vector<std::string> read_config_file(const std::string& path) {
     flag.insert(0, "--");
     if (flag == "--config") refuse(path, entry.first.Mark(), "a config file cannot name another one");
     if (entry.second.IsSequence()) {
-      for (const YAML::Node& value : entry.second) append(out, path, flag, value);
+      for (const YAML::Node& value : entry.second) append(out, path, flag, value.Mark(), value);
     } else {
-      append(out, path, flag, entry.second);
+      append(out, path, flag, entry.first.Mark(), entry.second);
     }
   }
   return out;

@@ -78,7 +78,7 @@ void add_scheduler_flags(Flags& f, EngineOptions& o) {
             "tokens of prompts that one step computes together (default: 16384)");
   f.choice(
       "--schedule-policy", o.schedule_policy, {"lpm", "fcfs", "dfs-weight", "random"},
-      "which waiting request runs next: longest cached prefix, first come, shared prefixes together (default: lpm)");
+      "which waiting request runs next: longest cached prefix, first come, shared prefixes together, by chance (default: lpm)");
   f.number("--schedule-conservativeness", o.schedule_conservativeness, 0, kInfinity,
            "more: fewer requests are sent back to the queue for want of memory, fewer run at once (default: 1)");
   f.toggle("--enable-priority-scheduling", o.enable_priority_scheduling,

@@ -150,7 +150,7 @@ TEST(Flags, AUniquePrefixOrAnEqualsSignWillDo) {
   EXPECT_EQ(serve_options({"--model-pa=m"}).engine.model_path, "m");
   EXPECT_EQ(serve_options({"--po=1234"}).http.port, 1234);
   EXPECT_TRUE(serve_options({"--skip-t"}).engine.skip_tokenizer_init);
-  EXPECT_EQ(serve_options({"--api-key="}).keys.api_key, "");
+  EXPECT_EQ(serve_options({"--revision="}).engine.revision, "");
   EXPECT_EQ(serve_options({"--api-key", "--odd"}).keys.api_key, "--odd");
   EXPECT_EQ(serve_options({"--port", "1", "--port=2"}).http.port, 2);
   EXPECT_EQ(serve_options({"--device", "auto"}).engine.device, "cpu");
@@ -286,7 +286,7 @@ struct ConfigFile {
 TEST(Config, AFilesFlagsCountWhereTheCommandLineHasNone) {
   const ConfigFile file(
       "# comments are fine\nmodel-path: org/m\nport: 8080\nmax_running_requests: 7\nenable-metrics: true\n"
-      "log-requests: false\napi-key: '007'\nsampling-defaults: openai\nrevision:\n");
+      "log-requests: false\napi-key: '007'\nsampling-defaults: openai\n");
   ServerOptions o = serve_options({"--config", file.path});
   EXPECT_EQ(o.engine.model_path, "org/m");
   EXPECT_EQ(o.http.port, 8080);
@@ -294,7 +294,6 @@ TEST(Config, AFilesFlagsCountWhereTheCommandLineHasNone) {
   EXPECT_TRUE(o.enable_metrics);
   EXPECT_FALSE(o.log_requests);
   EXPECT_EQ(o.keys.api_key, "007");
-  EXPECT_EQ(o.engine.revision, "");
   for (const Words& words : {Words{"--port", "9", "--config", file.path}, Words{"--config=" + file.path, "--port=9"}}) {
     o = serve_options(words);
     EXPECT_EQ(o.http.port, 9);
@@ -315,6 +314,12 @@ TEST(Config, AMistakeNamesTheFileAndTheFlag) {
   EXPECT_TRUE(has(error("port:\n  a: 1\n"), ":2: --port"));
   EXPECT_TRUE(has(error("enable-metrics: 5\n"), "takes no value"));
   EXPECT_TRUE(has(error("port: true\n"), "--port needs a value"));
+  EXPECT_TRUE(has(error("a: 1\nrevision:\n"), ":2: --revision has no value"));
+  const ConfigFile open("api-key: ''\n");
+  EXPECT_TRUE(has(usage_error({"--config", open.path}), "--api-key is empty"));
+  for (const char* flag : {"--api-key", "--admin-api-key", "--api-key-file", "--admin-api-key-file"}) {
+    EXPECT_TRUE(has(usage_error({flag, ""}), std::string(flag) + " is empty"));
+  }
   EXPECT_TRUE(has(error("config: other.yaml\n"), "another"));
   EXPECT_TRUE(has(usage_error({"--config", "/no/such.yaml"}), "/no/such.yaml"));
   EXPECT_EQ(serve_options({"--api-key", "--config"}).keys.api_key, "--config") << "a value, not the flag";

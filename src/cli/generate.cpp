@@ -1,5 +1,6 @@
 // sgl generate: prompts in, answers out, without a server.
 
+#include <cerrno>
 #include <fstream>
 #include <iostream>
 #include <istream>
@@ -8,6 +9,7 @@
 #include <optional>
 #include <ostream>
 #include <string>
+#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -114,7 +116,9 @@ int generate_file(const GenerateFlags& g, World& world) {
     file.open(g.input, std::ios::binary);
     if (!file || file.peek() == std::ifstream::traits_type::eof()) {
       // A folder opens, too, but cannot be read.
-      if (!file.eof()) throw Error(ErrorKind::NotFound, fmt::format("cannot read {}", g.input));
+      if (!file.eof())
+        throw Error(ErrorKind::NotFound,
+                    fmt::format("cannot read {}: {}", g.input, std::generic_category().message(errno)));
     }
     file.clear();
     file.seekg(0);

@@ -46,6 +46,17 @@ void add_http_flags(Flags& f, ServerOptions& o) {
   seconds(f, "--write-timeout", o.http.write_timeout, "seconds without a client taking a byte (default: 60)");
 }
 
+// An empty one, as of a variable that is not set, must not leave the server open.
+void key(Flags& f, const std::string& name, std::string& to, const std::string& what, const std::string& help) {
+  f.text_to(
+      name,
+      [&to, name](const std::string& given) {
+        if (given.empty()) throw UsageError(name + " is empty; leave it out where the server shall be open to all");
+        to = given;
+      },
+      what, help);
+}
+
 }  // namespace
 
 bool parse_serve(const std::vector<std::string>& arguments, World& world, ServerOptions& o) {
@@ -59,11 +70,11 @@ bool parse_serve(const std::vector<std::string>& arguments, World& world, Server
   f.group("Server");
   f.text("--host", o.http.host, "ADDRESS", "where to listen; 0.0.0.0: everywhere (default: 127.0.0.1)");
   f.integer("--port", o.http.port, 0, 65535, "0: any free one (default: 30000)");
-  f.text("--api-key", o.keys.api_key, "KEY", "clients must send it as a bearer token (default: none)");
-  f.text("--admin-api-key", o.keys.admin_api_key, "KEY",
-         "flushing, aborting, pausing and logging need it instead (default: none)");
-  f.text("--api-key-file", o.keys.api_key_file, "FILE", "further keys, one a line; read again on SIGHUP");
-  f.text("--admin-api-key-file", o.keys.admin_api_key_file, "FILE", "the same for admin keys");
+  key(f, "--api-key", o.keys.api_key, "KEY", "clients must send it as a bearer token (default: none)");
+  key(f, "--admin-api-key", o.keys.admin_api_key, "KEY",
+      "flushing, aborting, pausing and logging need it instead (default: none)");
+  key(f, "--api-key-file", o.keys.api_key_file, "FILE", "further keys, one a line; read again on SIGHUP");
+  key(f, "--admin-api-key-file", o.keys.admin_api_key_file, "FILE", "the same for admin keys");
   f.integer("--stream-interval", o.stream_interval, 1, kMaxInt, "tokens between two events of a stream (default: 1)");
   f.toggle("--incremental-streaming-output", o.incremental_streaming_output,
            "/generate streams what is new, not everything so far");

@@ -59,7 +59,7 @@ DType parse_kv_dtype(const std::string& name, DType automatic) {
   if (name == "float16" || name == "fp16" || name == "half") return DType::F16;
   if (name == "bfloat16" || name == "bf16") return DType::BF16;
   throw Error(ErrorKind::InvalidArgument,
-              fmt::format("kv-cache-dtype must be auto, float32, float16 or bfloat16, got \"{}\"", name));
+              fmt::format("--kv-cache-dtype must be auto, float32, float16 or bfloat16, got \"{}\"", name));
 }
 
 MemoryPlan plan_memory(const EngineOptions& options, const Checkpoint& checkpoint, const KvGeometry& geometry,
