@@ -55,6 +55,20 @@ size_t character_length(std::string_view s) {
   return too_long || no_character ? 0 : n;
 }
 
+// Of a character of one to three bytes; 0: it has more.
+unsigned code_point(std::string_view character) {
+  const auto bits = [&](size_t i) { return static_cast<unsigned char>(character[i]) & 0x3fU; };
+  if (character.size() == 2) return (static_cast<unsigned char>(character[0]) & 0x1fU) << 6 | bits(1);
+  if (character.size() == 3) return (static_cast<unsigned char>(character[0]) & 0x0fU) << 12 | bits(1) << 6 | bits(2);
+  return character.size() == 1 ? static_cast<unsigned char>(character[0]) : 0;
+}
+
+// What is no text to a terminal or a reader of lines: the second control set, of which U+009B begins commands,
+// separators of lines, and marks that turn the direction of what follows.
+bool is_command(unsigned code) {
+  return (code >= 0x80 && code < 0xa0) || (code >= 0x2028 && code <= 0x202e) || (code >= 0x2066 && code <= 0x2069);
+}
+
 struct Loggers {
   std::shared_ptr<spdlog::sinks::stderr_color_sink_mt> sink = std::make_shared<spdlog::sinks::stderr_color_sink_mt>();
   std::shared_ptr<spdlog::logger> plain = std::make_shared<spdlog::logger>("sgl", sink);
@@ -143,6 +157,8 @@ void append_json_string(std::string& out, std::string_view text) {
       out += "\\n";
     } else if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) {
       fmt::format_to(std::back_inserter(out), "\\u{:04x}", static_cast<unsigned>(c));
+    } else if (const unsigned code = code_point(text.substr(0, n)); is_command(code)) {
+      fmt::format_to(std::back_inserter(out), "\\u{:04x}", code);
     } else {
       out += text.substr(0, n);
     }

@@ -16,6 +16,9 @@ std::string json_string(std::string_view text) {
 TEST(Log, JsonStringsHoldNoControlCharactersAndOnlyWellFormedText) {
   EXPECT_EQ(json_string("plain ü €"), "\"plain ü €\"");
   EXPECT_EQ(json_string("a\"b\\c\nd\x01\x7f"), R"("a\"b\\c\nd\u0001\u007f")");
+  EXPECT_EQ(json_string("\xc2\x9b"
+                        "2J\xe2\x80\xa8\xe2\x80\xae\xe2\x81\xa6\xc2\xa0"),
+            "\"\\u009b2J\\u2028\\u202e\\u2066\xc2\xa0\"");
   const std::string replaced = "\"\xef\xbf\xbd\"";
   EXPECT_EQ(json_string("\xff"), replaced);
   EXPECT_EQ(json_string("\xc3"), replaced) << "cut off";
