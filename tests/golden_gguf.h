@@ -15,6 +15,7 @@
 
 #include "checkpoint/checkpoint.h"
 #include "checkpoint/test_files.h"
+#include "tensor/block_formats.h"
 
 namespace sgl::testing {
 
@@ -88,8 +89,13 @@ inline std::vector<float> rope_freqs(const RopeConfig& rope) {
   return out;
 }
 
-/// The file's bytes. Requires: the tensors are float32.
-inline std::string as_gguf(const Checkpoint& checkpoint) {
+inline uint32_t gguf_type(DType t) {
+  static const std::map<DType, uint32_t> ids = {{DType::F32, 0}, {DType::F16, 1}, {DType::Q8_0, 8}, {DType::BF16, 30}};
+  return ids.at(t);
+}
+
+/// The file's bytes, with matrices of the type `weights`. Requires: the checkpoint's tensors are float32.
+inline std::string as_gguf(const Checkpoint& checkpoint, DType weights = DType::F32) {
   const ModelConfig& c = checkpoint.config();
   const std::string arch = gguf_architecture(c);
   const bool gpt2 = arch == "gpt2", gemma = arch.starts_with("gemma");
@@ -128,7 +134,7 @@ inline std::string as_gguf(const Checkpoint& checkpoint) {
     if (yarn) integer("rope.scaling.original_context_length", c.rope.original_context);
   }
 
-  constexpr uint32_t kF32 = 0;
+  const uint32_t kF32 = gguf_type(DType::F32);
   if (c.rope.scaling == RopeConfig::Scaling::Llama3) {
     const std::vector<float> factors = rope_freqs(c.rope);
     file.tensor("rope_freqs.weight", {factors.size()}, kF32, bytes_of(factors));
@@ -149,7 +155,18 @@ inline std::string as_gguf(const Checkpoint& checkpoint) {
     std::vector<uint64_t> dims = {rows};  // innermost first
     if (t.shape.rank() == 2)
       dims = conv1d ? std::vector<uint64_t>{rows, columns} : std::vector<uint64_t>{columns, rows};
-    file.tensor(gguf_name(std::string(name), arch), dims, kF32, bytes_of(x));
+    const auto width = static_cast<int64_t>(dims[0]);
+    if (dims.size() < 2 || width % block_layout(weights).elements != 0) {
+      file.tensor(gguf_name(std::string(name), arch), dims, kF32, bytes_of(x));
+      continue;
+    }
+    std::string packed(static_cast<size_t>(row_bytes(weights, width)) * dims[1], '\0');
+    for (size_t r = 0; r < dims[1]; ++r) {
+      quantize_row(weights, x.data() + r * dims[0],
+                   reinterpret_cast<std::byte*>(packed.data()) + r * static_cast<size_t>(row_bytes(weights, width)),
+                   width);
+    }
+    file.tensor(gguf_name(std::string(name), arch), dims, gguf_type(weights), packed);
   }
   return file.build();
 }

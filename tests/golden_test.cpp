@@ -8,6 +8,7 @@
 #include <fstream>
 #include <map>
 #include <numeric>
+#include <optional>
 #include <span>
 #include <sstream>
 
@@ -62,8 +63,8 @@ struct Variant {
   const char* name;
   BackendOptions backend;
   DType kv;
-  double bound;       ///< on the largest absolute error of a logit; the golden logits are of order 1
-  bool gguf = false;  ///< the same model as a GGUF file
+  double bound;                 ///< on the largest absolute error of a logit; the golden logits are of order 1
+  std::optional<DType> gguf{};  ///< the same model as a GGUF file whose matrices have this type
 };
 
 // One sequence on pages that lie in reverse, computed in the pieces that extend() is given.
@@ -127,7 +128,7 @@ Score score(const std::string& model, const Variant& setup) {
   Score s;
   auto checkpoint = Checkpoint::open(kGolden + model);
   testing::TemporaryDirectory folder;
-  if (setup.gguf) checkpoint = Checkpoint::open(folder.write("model.gguf", testing::as_gguf(*checkpoint)));
+  if (setup.gguf) checkpoint = Checkpoint::open(folder.write("model.gguf", testing::as_gguf(*checkpoint, *setup.gguf)));
   Expected expected(kGolden + model + "/expected.safetensors");
   OneSequence seq(*checkpoint, setup);
   for (int i = 0; expected.has(fmt::format("input_ids.{}", i)); ++i) {
@@ -176,10 +177,27 @@ TEST(Golden, LogitsAndGreedyTokensOfEveryArchitecture) {
   // float32 throughout: what is left is the order of additions. float16 KV: 11 significant bits on keys and values.
   const Variant setups[] = {
       {"ref, float32", {.device = "ref", .threads = 1, .quantize_activations = false}, DType::F32, 2e-4},
-      {"ref, float32 GGUF", {.device = "ref", .threads = 1, .quantize_activations = false}, DType::F32, 2e-4, true},
+      {"ref, float32 GGUF",
+       {.device = "ref", .threads = 1, .quantize_activations = false},
+       DType::F32,
+       2e-4,
+       DType::F32},
       {"cpu, float32", {.device = "cpu", .threads = 2, .quantize_activations = false}, DType::F32, 2e-4},
       {"cpu, float16 KV", {.device = "cpu", .threads = 2, .quantize_activations = true}, DType::F16, 1e-2},
       {"cpu, bfloat16 KV", {.device = "cpu", .threads = 2, .quantize_activations = true}, DType::BF16, 4e-2},
+  };
+  compare_all(setups);
+}
+
+// Matrices in the types that checkpoints have, on the default path of each: activations are rounded to bfloat16 where
+// the machine multiplies that (AMX), and to int8 in blocks of 32 for block formats. The weights' own rounding is in the
+// bounds, which are what the type costs models as narrow as these: 11, 8 and 7 significant bits.
+TEST(Golden, LogitsAndGreedyTokensByTheTypeOfTheWeights) {
+  const BackendOptions fast = {.device = "cpu", .threads = 2, .quantize_activations = true};
+  const Variant setups[] = {
+      {"cpu, F16 weights", fast, DType::F16, 2e-2, DType::F16},
+      {"cpu, BF16 weights", fast, DType::F16, 1.5e-1, DType::BF16},
+      {"cpu, Q8_0 weights", fast, DType::F16, 4e-1, DType::Q8_0},
   };
   compare_all(setups);
 }
@@ -194,7 +212,7 @@ TEST(Golden, LogitsAndGreedyTokensOnCuda) {
   // in float32. One rounding is 2^-12 or 2^-9 of a number; what reaches the logits is some twenty times that.
   const Variant setups[] = {
       {"cuda, float32", {.device = "cuda", .activations = DType::F32}, DType::F32, 2e-4},
-      {"cuda, float32 GGUF", {.device = "cuda", .activations = DType::F32}, DType::F32, 2e-4, true},
+      {"cuda, float32 GGUF", {.device = "cuda", .activations = DType::F32}, DType::F32, 2e-4, DType::F32},
       {"cuda, float16", {.device = "cuda", .activations = DType::F16}, DType::F16, 2e-2},
       {"cuda, bfloat16", {.device = "cuda", .activations = DType::BF16}, DType::BF16, 1.2e-1},
   };
