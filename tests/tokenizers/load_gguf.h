@@ -14,8 +14,7 @@
 
 namespace sgl {
 
-inline std::unique_ptr<Tokenizer> load_gguf_tokenizer(const std::string& path) {
-  GgufFile file(path);
+inline std::unique_ptr<Tokenizer> make_tokenizer(const GgufFile& file) {
   auto strings = [&](const char* key) {
     auto views = file.strings(key);
     return std::vector<std::string>(views.begin(), views.end());
@@ -37,6 +36,10 @@ inline std::unique_ptr<Tokenizer> load_gguf_tokenizer(const std::string& path) {
   v.add_eos = file.boolean("tokenizer.ggml.add_eos_token");
   v.add_space_prefix = file.boolean("tokenizer.ggml.add_space_prefix");
   return make_gguf_tokenizer(std::move(v));
+}
+
+inline std::unique_ptr<Tokenizer> load_gguf_tokenizer(const std::string& path) {
+  return make_tokenizer(GgufFile(path));
 }
 
 }  // namespace sgl
