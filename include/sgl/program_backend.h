@@ -17,6 +17,7 @@
 #include <optional>
 #include <stop_token>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "sgl/engine.h"
@@ -135,7 +136,8 @@ class Backend {
   /// come.
   virtual void commit_prefix(const Prompt& prompt, std::function<void()> done) {
     (void)prompt;
-    done();
+    const auto last = std::move(done);
+    last();
   }
   /// Waits. Empties the prefix cache, if there is one that is idle; returns whether it did.
   virtual bool flush_cache() { return false; }

@@ -22,7 +22,7 @@ void append(std::vector<std::string>& out, const std::string& path, const std::s
   if (!value.IsScalar())
     refuse(path, value.Mark(), fmt::format("{} must have a text, a number or true or false", flag));
   const bool quoted = value.Tag() == "!";
-  const std::string text = value.Scalar();
+  const std::string& text = value.Scalar();
   if (!quoted && (text == "false" || text == "False")) return;
   out.push_back(!quoted && (text == "true" || text == "True") ? flag : fmt::format("{}={}", flag, text));
 }

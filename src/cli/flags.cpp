@@ -83,8 +83,8 @@ Flags& Flags::group(const std::string& heading) {
   return *this;
 }
 
-void Flags::text_to(const std::string& names, std::function<void(const std::string&)> set, const std::string& what,
-                    const std::string& help) {
+void Flags::text_to(const std::string& names, const std::function<void(const std::string&)>& set,
+                    const std::string& what, const std::string& help) {
   app_->add_option_function<std::string>(names, set, help)->type_name(what)->group(group_);
 }
 
@@ -93,7 +93,7 @@ void Flags::text(const std::string& names, std::string& to, const std::string& w
       names, [&to](const std::string& s) { to = s; }, what, help);
 }
 
-void Flags::texts_to(const std::string& names, std::function<void(const std::vector<std::string>&)> set,
+void Flags::texts_to(const std::string& names, const std::function<void(const std::vector<std::string>&)>& set,
                      const std::string& what, const std::string& help) {
   app_->add_option_function<std::vector<std::string>>(names, set, help)
       ->type_name(what)

@@ -56,9 +56,9 @@ class Flags {
                   const std::string& help);
   void number_to(const std::string& names, std::function<void(double)> set, double min, double max,
                  const std::string& help);
-  void text_to(const std::string& names, std::function<void(const std::string&)> set, const std::string& what,
+  void text_to(const std::string& names, const std::function<void(const std::string&)>& set, const std::string& what,
                const std::string& help);
-  void texts_to(const std::string& names, std::function<void(const std::vector<std::string>&)> set,
+  void texts_to(const std::string& names, const std::function<void(const std::vector<std::string>&)>& set,
                 const std::string& what, const std::string& help);  ///< may be given several times
 
   /// Adds --config FILE, whose flags (config_file.h) count where the command line has none of that name.
