@@ -17,7 +17,6 @@
 #include <optional>
 #include <stop_token>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "sgl/engine.h"
@@ -134,10 +133,10 @@ class Backend {
   virtual void score(ScoreCall call, ScoreSink sink);
   /// A hint: computes the prompt, so that what begins with it finds it cached. Calls `done` when the next call may
   /// come.
+  // NOLINTNEXTLINE(performance-unnecessary-value-param): those that override it keep `done`
   virtual void commit_prefix(const Prompt& prompt, std::function<void()> done) {
     (void)prompt;
-    const auto last = std::move(done);
-    last();
+    done();
   }
   /// Waits. Empties the prefix cache, if there is one that is idle; returns whether it did.
   virtual bool flush_cache() { return false; }

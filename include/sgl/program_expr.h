@@ -95,7 +95,7 @@ Expr select(std::string_view name, const Strings& choices, SelectOptions options
 /// The choices' texts and what they mean: s[key] is the value of the chosen one.
 template <class T>
 Expr select(const Key<T>& key, std::vector<std::pair<std::string, std::type_identity_t<T>>> choices,
-            SelectOptions options = {}) {
+            SelectOptions options = {}) {  // NOLINT(performance-unnecessary-value-param): moved below
   auto values = std::make_shared<std::vector<T>>();
   std::vector<std::string> texts;
   for (auto& [text, value] : choices) {
