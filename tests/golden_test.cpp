@@ -197,6 +197,14 @@ TEST(Golden, LogitsAndGreedyTokensOnCuda) {
       {"cuda, float32 GGUF", {.device = "cuda", .activations = DType::F32}, DType::F32, 2e-4, true},
       {"cuda, float16", {.device = "cuda", .activations = DType::F16}, DType::F16, 2e-2},
       {"cuda, bfloat16", {.device = "cuda", .activations = DType::BF16}, DType::BF16, 1.2e-1},
+      {"cuda, fp8 weights",
+       {.device = "cuda", .activations = DType::BF16, .quantization = Quantization::Fp8},
+       DType::BF16,
+       1.0},
+      {"cuda, int4 weights",
+       {.device = "cuda", .activations = DType::BF16, .quantization = Quantization::Int4},
+       DType::BF16,
+       4.0},
   };
   compare_all(setups);
 }

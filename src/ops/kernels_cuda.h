@@ -5,6 +5,7 @@
 #include <cuda_runtime_api.h>
 
 #include "ops/backend.h"
+#include "ops/quantize.h"
 
 namespace sgl::cuda {
 
@@ -74,6 +75,28 @@ bool can_gemv(const Tensor& x, const Tensor& w);
 void gemv(cudaStream_t stream, Tensor y, Tensor x, Tensor w, Tensor bias, bool add);
 /// out[:, i] = act(row i) · row (d + i) of x · wᵀ + bias.
 void gemv_gated(cudaStream_t stream, Tensor out, Tensor x, Tensor w, Tensor bias, Act act);
+
+/// A quantized matrix [out, in] as quantize.h describes it, both parts aligned to 16 bytes.
+struct QuantizedMatrix {
+  Quantization format;
+  int64_t out, in;
+  std::byte* codes;
+  std::byte* scales;
+};
+/// Rows [first_row, first_row + rows.rows()) of w from numbers, contiguous rows of `in`.
+void quantize(cudaStream_t stream, const QuantizedMatrix& w, int64_t first_row, Tensor rows);
+/// Each row of x to e4m3 codes, in the order of a weight's, and a scale of its own. codes: [n, code_stride], zeros
+/// after the row's elements. Requires: code_stride is a multiple of 64.
+void quantize_activations(cudaStream_t stream, std::byte* codes, int64_t code_stride, float* scales, Tensor x);
+/// Those rows of w as numbers, each rounded once. Requires: rows are padded to a multiple of 8 elements.
+void dequantize(cudaStream_t stream, Tensor rows, const QuantizedMatrix& w, int64_t first_row);
+
+/// gemv() and gemv_gated() with quantized weights: up to so many rows of x, which is not quantized.
+constexpr int64_t kFp8GemvRows = 16, kInt4GemvRows = 32;
+bool can_gemv(const Tensor& x, const QuantizedMatrix& w);
+bool can_gemv_gated(const Tensor& x, const QuantizedMatrix& w);
+void gemv(cudaStream_t stream, Tensor y, Tensor x, const QuantizedMatrix& w, Tensor bias, bool add);
+void gemv_gated(cudaStream_t stream, Tensor out, Tensor x, const QuantizedMatrix& w, Tensor bias, Act act);
 
 /// What one block of an attention kernel computes for a KV head: rows [row, row + as many as a tile has) of a sequence,
 /// counted as token · group + head in group, over positions [kv_begin, kv_end) or what they see of them.

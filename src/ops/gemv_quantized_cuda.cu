@@ -1,0 +1,357 @@
+// Products of few rows with quantized weights: bound by reading the weights once, on tensor cores.
+//
+// A block computes 16 outputs (of a gated product: 8 gates and their ups) for all rows of x. Its warps take chunks of
+// the columns in turn. A lane expands the codes it has loaded to numbers of x's type, exactly, and these are the first
+// operand of mma.sync: 16 outputs × 16 columns. The second one is x, transposed: 16 columns × 8 rows. Which columns are
+// multiplied together is free as long as both operands agree, so a lane's part of a row of w and of x are neighbours in
+// memory: for each chunk, 16 bytes of codes and the elements of x for them.
+//
+//   lane 4·g + t, chunk c:   rows g and g + 8 of the tile, codes [64·c + 16·t, + 16) bytes;   row g of x, same columns
+//
+// Loads of codes run kAhead chunks ahead of the products, the first ones before the kernel before this one is done.
+// Reading goes at full speed only if a chunk, 1,024 or 2,048 weights, takes few instructions:
+//
+//   int4   A code with a constant above it is a number, code + offset, and is multiplied as such; a product with ones
+//          gives the sum of x, and the scale makes of both:  scale · (Σ (code + offset) · x − (zero + offset) · Σ x).
+//   fp8    Sign and fraction of e4m3 stay, exponents have another bias, so that a code becomes a number 2^-8 (float16)
+//          or 2^-120 (bfloat16) of its own. In float16 the scale takes that back; in bfloat16 x is multiplied by 2^100
+//          before, so that sums keep to float32's range, and the scale has the rest. All of it is exact.
+//
+// Sums are float32. x is not quantized.
+
+#include <cstdint>
+
+#include "ops/device_cuda.h"
+#include "ops/kernels_cuda.h"
+
+namespace sgl::cuda {
+namespace {
+
+constexpr int kWarps = 8, kThreads = kWarps * kWarp;
+constexpr int kAheadOfOne = 4, kXAheadOfOne = 2, kSmallBlocks = 2;  // of one tile of x's rows; blocks of an SM at once
+constexpr int kOutputs = 16;                                        // of a block
+constexpr int kPartStride = kOutputs + 4;  // of a row's sums in shared memory: no two lanes on one bank
+
+enum class Result { Plain, Add, Gated };
+
+struct Output {
+  void* y;
+  int64_t stride;
+  bool is_float;
+  Result result;
+  Act act;
+  const float* bias;
+};
+
+// What the expansion of codes to T needs.
+template <typename T>
+struct Expand;
+
+template <>
+struct Expand<__nv_bfloat16> {
+  static constexpr uint32_t kOnes = 0x3f803f80U;
+  static constexpr uint32_t kInt4Above = 0x43004300U;  // 128, and a code in its last bits
+  static constexpr float kInt4Offset = 128.0F, kInt4Unit = 1.0F;
+  static constexpr int kFp8Shift = 4;
+  static constexpr float kFp8Unit = 0x1p20F;
+  static __device__ uint32_t scaled_x(uint32_t x) {
+    const uint32_t factor = 0x71807180U;  // 2^100
+    const __nv_bfloat162 y =
+        __hmul2(*reinterpret_cast<const __nv_bfloat162*>(&x), *reinterpret_cast<const __nv_bfloat162*>(&factor));
+    return *reinterpret_cast<const uint32_t*>(&y);
+  }
+};
+template <>
+struct Expand<__half> {
+  static constexpr uint32_t kOnes = 0x3c003c00U;
+  static constexpr uint32_t kInt4Above = 0;  // the code alone is a number, 2^-24 of its own
+  static constexpr float kInt4Offset = 0.0F, kInt4Unit = 0x1p24F;
+  static constexpr int kFp8Shift = 1;
+  static constexpr float kFp8Unit = 256.0F;
+  static __device__ uint32_t scaled_x(uint32_t x) { return x; }
+};
+
+// (a & b) | c in one instruction, which the compiler does not find where b and c are constants.
+__device__ inline uint32_t and_or(uint32_t a, uint32_t b, uint32_t c) {
+  uint32_t d;
+  asm("lop3.b32 %0, %1, %2, %3, 0xea;" : "=r"(d) : "r"(a), "r"(b), "r"(c));
+  return d;
+}
+
+// Eight int4 codes as pairs of code + offset.
+template <typename T>
+__device__ inline void expand_int4(uint32_t (&pairs)[4], uint32_t codes) {
+#pragma unroll
+  for (int i = 0; i < 4; ++i) pairs[i] = and_or(codes >> (4 * i), 0x000f000fU, Expand<T>::kInt4Above);
+}
+
+// Four e4m3 codes as two pairs: bytes 0 and 2, bytes 1 and 3.
+template <typename T>
+__device__ inline void expand_fp8(uint32_t (&pairs)[2], uint32_t codes) {
+  constexpr int kShift = Expand<T>::kFp8Shift;
+  constexpr uint32_t kRest = 0x7f007f00U >> kShift;
+  pairs[0] = and_or(codes << 8, 0x80008000U, codes << (8 - kShift) & kRest);
+  pairs[1] = and_or(codes, 0x80008000U, codes >> kShift & kRest);
+}
+
+__device__ inline uint32_t word(const uint4& v, int i) { return i == 0 ? v.x : i == 1 ? v.y : i == 2 ? v.z : v.w; }
+
+// Weights, which no kernel writes while this one runs and of which nothing is read twice.
+__device__ inline uint4 load_codes(const uint4* p) {
+  uint4 v;
+  asm volatile("ld.global.nc.L1::no_allocate.L2::256B.v4.u32 {%0, %1, %2, %3}, [%4];"
+               : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
+               : "l"(p));
+  return v;
+}
+
+// kTiles: of eight rows of x, that the sums have room for; n rows are there. kWhole: the columns are whole chunks.
+template <typename T, Quantization kFormat, int kTiles, bool kWhole>
+__global__ void __launch_bounds__(kThreads, kTiles == 1   ? kSmallBlocks
+                                            : kTiles == 2 ? 2
+                                                          : 1)
+    gemv_quantized_kernel(Output to, const T* x, int64_t x_stride, QuantizedMatrix w, int n) {
+  let_next_start();
+  constexpr bool kInt4 = kFormat == Quantization::Int4;
+  constexpr int kChunk = static_cast<int>(chunk_elements(kFormat)), kLaneElements = kChunk / 4;
+  constexpr int kVectors = kLaneElements / 8;  // of x: eight elements are two products
+  constexpr int kAhead = kTiles == 1 ? kAheadOfOne : 2, kAheadOfX = kTiles == 1 ? kXAheadOfOne : 1;
+  constexpr bool kFetchesX = kTiles <= 2;       // before it is used; else it would take too many registers
+  constexpr int kChains = kTiles == 1 ? 2 : 1;  // of sums that do not wait for each other
+  constexpr int kPasses = (8 * kTiles * kOutputs + kThreads - 1) / kThreads;
+  constexpr int kPieces = 4 * (kInt4 ? 8 : 1);  // of 16 bytes from a chunk of a row to the next
+  const int lane = static_cast<int>(threadIdx.x) % kWarp, warp = static_cast<int>(threadIdx.x) / kWarp;
+  const int g = lane / 4, t = lane % 4;
+  const int in = static_cast<int>(w.in), out = static_cast<int>(w.out);
+  const int chunks = (in + kChunk - 1) / kChunk;
+  const bool gated = to.result == Result::Gated;
+  const int outputs = gated ? out / 2 : out, slots = gated ? 8 : kOutputs;
+  const int tile = static_cast<int>(blockIdx.x) * slots;
+
+  // This lane's two rows of w, and x, from the warp's first chunk on.
+  const uint4* code_at[2];
+  const uint32_t* scale_at[2];
+#pragma unroll
+  for (int r = 0; r < 2; ++r) {
+    const auto* codes = reinterpret_cast<const uint4*>(w.codes);
+    if constexpr (kInt4) {
+      const int eight = min((gated ? tile + r * outputs : tile + 8 * r) / 8, (out - 1) / 8);
+      code_at[r] = codes + (int64_t{eight} * chunks + warp) * kPieces + lane;
+      scale_at[r] = reinterpret_cast<const uint32_t*>(w.scales) + (int64_t{eight} * chunks + warp) * 8 + g;
+    } else {
+      const int row = gated ? min(tile + g, outputs - 1) + r * outputs : min(tile + 8 * r + g, outputs - 1);
+      code_at[r] = codes + (int64_t{row} * chunks + warp) * kPieces + t;
+    }
+  }
+  const T* x_at[kTiles];
+#pragma unroll
+  for (int i = 0; i < kTiles; ++i) {  // of rows that are not there nothing is kept
+    x_at[i] = x + min(8 * i + g, n - 1) * x_stride + warp * kChunk + t * kLaneElements;
+  }
+
+  uint4 codes[kAhead][2], xs[kAheadOfX][kTiles][kVectors];
+  uint32_t scales[kAhead][2];
+  // `ahead`: chunks from where the pointers are, in warps' turns.
+  auto fetch = [&](int slot, int ahead) {
+#pragma unroll
+    for (int r = 0; r < 2; ++r) {
+      codes[slot][r] = load_codes(code_at[r] + ahead * kWarps * kPieces);
+      if constexpr (kInt4) scales[slot][r] = __ldg(scale_at[r] + ahead * kWarps * 8);
+    }
+  };
+  auto load_x = [&](int i, int v, int chunk, int ahead) {
+    const auto* from = reinterpret_cast<const uint4*>(x_at[i] + ahead * kWarps * kChunk + 8 * v);
+    return kWhole || chunk * kChunk + t * kLaneElements + 8 * v < in ? *from : uint4{0, 0, 0, 0};
+  };
+  auto fetch_x = [&](int slot, int chunk, int ahead) {
+#pragma unroll
+    for (int i = 0; i < kTiles; ++i) {
+#pragma unroll
+      for (int v = 0; v < kVectors; ++v) xs[slot][i][v] = load_x(i, v, chunk, ahead);
+    }
+  };
+#pragma unroll
+  for (int j = 0; j < kAhead; ++j) {
+    if (warp + j * kWarps < chunks) fetch(j, j);
+  }
+  wait_for_previous();
+#pragma unroll
+  for (int j = 0; j < kAheadOfX && kFetchesX; ++j) {
+    if (warp + j * kWarps < chunks) fetch_x(j, warp + j * kWarps, j);
+  }
+
+  // What this thread's results need besides the sums.
+  float old[kPasses], factor[kPasses][2], bias[kPasses][2];
+#pragma unroll
+  for (int p = 0; p < kPasses; ++p) {
+    const int i = static_cast<int>(threadIdx.x) + p * kThreads, row = i / slots, output = tile + i % slots;
+    const bool inside = row < n && output < outputs;
+    old[p] = inside && to.result == Result::Add ? static_cast<const float*>(to.y)[row * to.stride + output] : 0.0F;
+#pragma unroll
+    for (int side = 0; side < 2; ++side) {
+      const int of = output + side * outputs;
+      const bool there = inside && (side == 0 || gated);
+      factor[p][side] = 1.0F;
+      if (!kInt4 && there) factor[p][side] = reinterpret_cast<const float*>(w.scales)[of] * Expand<T>::kFp8Unit;
+      bias[p][side] = there && to.bias != nullptr ? to.bias[of] : 0.0F;
+    }
+  }
+
+  float sums[kTiles][kChains][4] = {};
+  for (int from = warp; from < chunks; from += kAhead * kWarps) {
+#pragma unroll
+    for (int j = 0; j < kAhead; ++j) {
+      const int chunk = from + j * kWarps;
+      if (chunk >= chunks) break;
+      float parts[kTiles][kChains][4] = {}, sums_of_x[kTiles][4] = {};
+#pragma unroll
+      for (int v = 0; v < kVectors; ++v) {
+        uint32_t a[2][4];
+#pragma unroll
+        for (int r = 0; r < 2; ++r) {
+          uint32_t pairs[4];
+          if constexpr (kInt4) {
+            expand_int4<T>(pairs, word(codes[j][r], v));
+          } else {
+            uint32_t some[2][2];
+            expand_fp8<T>(some[0], word(codes[j][r], 2 * v));
+            expand_fp8<T>(some[1], word(codes[j][r], 2 * v + 1));
+#pragma unroll
+            for (int i = 0; i < 4; ++i) pairs[i] = some[i / 2][i % 2];
+          }
+#pragma unroll
+          for (int i = 0; i < 4; ++i) a[i / 2][r + i % 2 * 2] = pairs[i];
+        }
+#pragma unroll
+        for (int i = 0; i < kTiles; ++i) {
+          uint4 b = kFetchesX ? xs[j % kAheadOfX][i][v] : load_x(i, v, chunk, j);
+          if constexpr (kInt4) {
+            const uint32_t ones[4] = {Expand<T>::kOnes, Expand<T>::kOnes, Expand<T>::kOnes, Expand<T>::kOnes};
+            multiply(sums_of_x[i], ones, b.x, b.y, T{});
+            multiply(sums_of_x[i], ones, b.z, b.w, T{});
+          } else {
+            b = {Expand<T>::scaled_x(b.x), Expand<T>::scaled_x(b.y), Expand<T>::scaled_x(b.z),
+                 Expand<T>::scaled_x(b.w)};
+          }
+          auto& c = kInt4 ? parts[i] : sums[i];
+          multiply(c[0], a[0], b.x, b.y, T{});
+          multiply(c[kChains - 1], a[1], b.z, b.w, T{});
+        }
+      }
+      if constexpr (kInt4) {
+#pragma unroll
+        for (int r = 0; r < 2; ++r) {
+          const float scale = from_f16_bits(static_cast<uint16_t>(scales[j][r] & 0xffffU));
+          const float zero = static_cast<float>(scales[j][r] >> 16) + Expand<T>::kInt4Offset;
+#pragma unroll
+          for (int i = 0; i < kTiles; ++i) {
+#pragma unroll
+            for (int k = 0; k < 2; ++k) {
+              float part = parts[i][0][2 * r + k];
+              if constexpr (kChains == 2) part += parts[i][1][2 * r + k];
+              sums[i][0][2 * r + k] += (part * Expand<T>::kInt4Unit - zero * sums_of_x[i][k]) * scale;
+            }
+          }
+        }
+      }
+      if (chunk + kAhead * kWarps < chunks) fetch(j, j + kAhead);
+      const int next_x = chunk + kAheadOfX * kWarps;
+      if (kFetchesX && next_x < chunks) fetch_x(j % kAheadOfX, next_x, j + kAheadOfX);
+    }
+#pragma unroll
+    for (int r = 0; r < 2; ++r) {
+      code_at[r] += kAhead * kWarps * kPieces;
+      if constexpr (kInt4) scale_at[r] += kAhead * kWarps * 8;
+    }
+#pragma unroll
+    for (int i = 0; i < kTiles; ++i) x_at[i] += kAhead * kWarps * kChunk;
+  }
+
+  // What mma leaves in a lane: [0], [1] are output g for rows 2t and 2t + 1 of x, [2], [3] the same of output g + 8.
+  __shared__ float shared[kWarps][8 * kTiles][kPartStride];
+#pragma unroll
+  for (int i = 0; i < kTiles; ++i) {
+#pragma unroll
+    for (int k = 0; k < 4; ++k) {
+      float sum = sums[i][0][k];
+      if constexpr (kChains == 2 && !kInt4) sum += sums[i][1][k];
+      shared[warp][8 * i + 2 * t + k % 2][g + k / 2 * 8] = sum;
+    }
+  }
+  __syncthreads();
+#pragma unroll
+  for (int p = 0; p < kPasses; ++p) {
+    const int i = static_cast<int>(threadIdx.x) + p * kThreads, row = i / slots, slot = i % slots;
+    if (row >= n || tile + slot >= outputs) continue;
+    auto total = [&](int side) {
+      float sum = 0;
+#pragma unroll
+      for (int part = 0; part < kWarps; ++part) sum += shared[part][row][slot + 8 * side];
+      return sum * factor[p][side] + bias[p][side];
+    };
+    float value = total(0);
+    if (gated) value = activate(value, to.act) * total(1);
+    const int64_t where = row * to.stride + tile + slot;
+    if (to.is_float) {
+      static_cast<float*>(to.y)[where] = old[p] + value;
+    } else {
+      static_cast<T*>(to.y)[where] = from_float<T>(value);
+    }
+  }
+}
+
+template <typename T, Quantization kFormat, bool kWhole>
+void run(cudaStream_t stream, const Output& to, Tensor x, const QuantizedMatrix& w) {
+  const auto n = static_cast<int>(x.rows());
+  auto* kernel = n <= 8 ? gemv_quantized_kernel<T, kFormat, 1, kWhole> : gemv_quantized_kernel<T, kFormat, 2, kWhole>;
+  if constexpr (kFormat == Quantization::Int4) {
+    if (n > 16) kernel = gemv_quantized_kernel<T, kFormat, 4, kWhole>;
+  }
+  const int64_t outputs = to.result == Result::Gated ? w.out / 2 : w.out,
+                each = to.result == Result::Gated ? kOutputs / 2 : kOutputs;
+  launch(stream, static_cast<unsigned>((outputs + each - 1) / each), kThreads, 0, kernel, to, pointer<T>(x),
+         x.row_stride, w, n);
+}
+
+template <typename T, Quantization kFormat>
+void run(cudaStream_t stream, const Output& to, Tensor x, const QuantizedMatrix& w) {
+  w.in % chunk_elements(kFormat) == 0 ? run<T, kFormat, true>(stream, to, x, w)
+                                      : run<T, kFormat, false>(stream, to, x, w);
+}
+
+void run(cudaStream_t stream, const Output& to, Tensor x, const QuantizedMatrix& w) {
+  const bool int4 = w.format == Quantization::Int4;
+  if (x.dtype == DType::BF16) {
+    int4 ? run<__nv_bfloat16, Quantization::Int4>(stream, to, x, w)
+         : run<__nv_bfloat16, Quantization::Fp8>(stream, to, x, w);
+  } else {
+    int4 ? run<__half, Quantization::Int4>(stream, to, x, w) : run<__half, Quantization::Fp8>(stream, to, x, w);
+  }
+}
+
+}  // namespace
+
+bool can_gemv(const Tensor& x, const QuantizedMatrix& w) {
+  return x.dtype != DType::F32 && in_eights(x) &&
+         x.rows() <= (w.format == Quantization::Int4 ? kInt4GemvRows : kFp8GemvRows);
+}
+
+bool can_gemv_gated(const Tensor& x, const QuantizedMatrix& w) {
+  return can_gemv(x, w) && (w.format != Quantization::Int4 || w.out % 16 == 0);
+}
+
+void gemv(cudaStream_t stream, Tensor y, Tensor x, const QuantizedMatrix& w, Tensor bias, bool add) {
+  run(stream,
+      {y.data, y.row_stride, y.dtype == DType::F32, add ? Result::Add : Result::Plain, Act::Silu,
+       bias.empty() ? nullptr : pointer<float>(bias)},
+      x, w);
+}
+
+void gemv_gated(cudaStream_t stream, Tensor out, Tensor x, const QuantizedMatrix& w, Tensor bias, Act act) {
+  run(stream,
+      {out.data, out.row_stride, out.dtype == DType::F32, Result::Gated, act,
+       bias.empty() ? nullptr : pointer<float>(bias)},
+      x, w);
+}
+
+}  // namespace sgl::cuda
