@@ -23,20 +23,11 @@ constexpr float kLog2E = 1.4426950408889634F;
 template <int D>
 constexpr int kTileStride = D + 8;
 
-__device__ inline uint32_t shared_address(const void* p) { return static_cast<uint32_t>(__cvta_generic_to_shared(p)); }
-
 /// 16 bytes from device memory to shared memory, behind the thread's back; zeros if not `valid`.
 __device__ inline void copy_16_bytes(void* to, const void* from, bool valid) {
   const int bytes = valid ? 16 : 0;
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;\n" ::"r"(shared_address(to)), "l"(from), "r"(bytes));
 }
-__device__ inline void commit_copies() { asm volatile("cp.async.commit_group;\n"); }
-/// Waits until at most kOpen of this thread's groups of copies are on their way.
-template <int kOpen>
-__device__ inline void wait_for_copies() {
-  asm volatile("cp.async.wait_group %0;\n" ::"n"(kOpen) : "memory");
-}
-
 /// Four 8 × 8 matrices of 16-bit numbers; lane i gives the address of row i % 8 of matrix i / 8.
 __device__ inline void load_matrices(uint32_t (&r)[4], const void* row) {
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];\n"

@@ -8,8 +8,8 @@
 //
 //   lane 4·g + t, chunk c:   rows g and g + 8 of the tile, codes [64·c + 16·t, + 16) bytes;   row g of x, same columns
 //
-// Loads of codes run kAhead chunks ahead of the products, the first ones before the kernel before this one is done.
-// Reading goes at full speed only if a chunk, 1,024 or 2,048 weights, takes few instructions:
+// Codes go through shared memory, kStages chunks ahead of the products, and the first ones start before the kernel
+// before this one is done. Reading goes at full speed only if a chunk, 1,024 or 2,048 weights, takes few instructions:
 //
 //   int4   A code with a constant above it is a number, code + offset, and is multiplied as such; a product with ones
 //          gives the sum of x, and the scale makes of both:  scale · (Σ (code + offset) · x − (zero + offset) · Σ x).
@@ -28,9 +28,10 @@ namespace sgl::cuda {
 namespace {
 
 constexpr int kWarps = 8, kThreads = kWarps * kWarp;
-constexpr int kAheadOfOne = 4, kXAheadOfOne = 2, kSmallBlocks = 2;  // of one tile of x's rows; blocks of an SM at once
-constexpr int kOutputs = 16;                                        // of a block
-constexpr int kPartStride = kOutputs + 4;  // of a row's sums in shared memory: no two lanes on one bank
+constexpr int kStages = 4;                      // chunks of a warp on their way to shared memory; a power of two
+constexpr int kFp8Blocks = 3, kInt4Blocks = 3;  // of an SM at once, where x has up to 8 rows
+constexpr int kOutputs = 16;                    // of a block
+constexpr int kPartStride = kOutputs + 4;       // of a row's sums in shared memory: no two lanes on one bank
 
 enum class Result { Plain, Add, Gated };
 
@@ -96,29 +97,28 @@ __device__ inline void expand_fp8(uint32_t (&pairs)[2], uint32_t codes) {
 
 __device__ inline uint32_t word(const uint4& v, int i) { return i == 0 ? v.x : i == 1 ? v.y : i == 2 ? v.z : v.w; }
 
-// Weights, which no kernel writes while this one runs and of which nothing is read twice.
-__device__ inline uint4 load_codes(const uint4* p) {
-  uint4 v;
-  asm volatile("ld.global.nc.L1::no_allocate.L2::256B.v4.u32 {%0, %1, %2, %3}, [%4];"
-               : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
-               : "l"(p));
-  return v;
+// 16 or 4 bytes of weights to shared memory; the second-level cache fetches their neighbours, too.
+__device__ inline void copy(uint4* to, const uint4* from) {
+  asm volatile("cp.async.cg.shared.global.L2::256B [%0], [%1], 16;" ::"r"(shared_address(to)), "l"(from) : "memory");
+}
+__device__ inline void copy(uint32_t* to, const uint32_t* from) {
+  asm volatile("cp.async.ca.shared.global [%0], [%1], 4;" ::"r"(shared_address(to)), "l"(from) : "memory");
 }
 
 // kTiles: of eight rows of x, that the sums have room for; n rows are there. kWhole: the columns are whole chunks.
 template <typename T, Quantization kFormat, int kTiles, bool kWhole>
-__global__ void __launch_bounds__(kThreads, kTiles == 1   ? kSmallBlocks
+__global__ void __launch_bounds__(kThreads, kTiles == 1   ? kFormat == Quantization::Int4 ? kInt4Blocks : kFp8Blocks
                                             : kTiles == 2 ? 2
                                                           : 1)
     gemv_quantized_kernel(Output to, const T* x, int64_t x_stride, QuantizedMatrix w, int n) {
   let_next_start();
   constexpr bool kInt4 = kFormat == Quantization::Int4;
   constexpr int kChunk = static_cast<int>(chunk_elements(kFormat)), kLaneElements = kChunk / 4;
-  constexpr int kVectors = kLaneElements / 8;  // of x: eight elements are two products
-  constexpr int kAhead = kTiles == 1 ? kAheadOfOne : 2, kAheadOfX = kTiles == 1 ? kXAheadOfOne : 1;
-  constexpr bool kFetchesX = kTiles <= 2;       // before it is used; else it would take too many registers
+  constexpr int kVectors = kLaneElements / 8;   // of x: eight elements are two products
+  constexpr bool kFetchesX = kTiles <= 2;       // a chunk ahead; else it would take too many registers
   constexpr int kChains = kTiles == 1 ? 2 : 1;  // of sums that do not wait for each other
   constexpr int kPasses = (8 * kTiles * kOutputs + kThreads - 1) / kThreads;
+  constexpr int kTurn = 2 * kWarps;             // a warp takes two chunks, then the next warp the next two
   constexpr int kPieces = 4 * (kInt4 ? 8 : 1);  // of 16 bytes from a chunk of a row to the next
   const int lane = static_cast<int>(threadIdx.x) % kWarp, warp = static_cast<int>(threadIdx.x) / kWarp;
   const int g = lane / 4, t = lane % 4;
@@ -136,48 +136,53 @@ __global__ void __launch_bounds__(kThreads, kTiles == 1   ? kSmallBlocks
     const auto* codes = reinterpret_cast<const uint4*>(w.codes);
     if constexpr (kInt4) {
       const int eight = min((gated ? tile + r * outputs : tile + 8 * r) / 8, (out - 1) / 8);
-      code_at[r] = codes + (int64_t{eight} * chunks + warp) * kPieces + lane;
-      scale_at[r] = reinterpret_cast<const uint32_t*>(w.scales) + (int64_t{eight} * chunks + warp) * 8 + g;
+      code_at[r] = codes + (int64_t{eight} * chunks + 2 * warp) * kPieces + lane;
+      scale_at[r] = reinterpret_cast<const uint32_t*>(w.scales) + (int64_t{eight} * chunks + 2 * warp) * 8 + g;
     } else {
       const int row = gated ? min(tile + g, outputs - 1) + r * outputs : min(tile + 8 * r + g, outputs - 1);
-      code_at[r] = codes + (int64_t{row} * chunks + warp) * kPieces + t;
+      code_at[r] = codes + (int64_t{row} * chunks + 2 * warp) * kPieces + t;
     }
   }
   const T* x_at[kTiles];
 #pragma unroll
   for (int i = 0; i < kTiles; ++i) {  // of rows that are not there nothing is kept
-    x_at[i] = x + min(8 * i + g, n - 1) * x_stride + warp * kChunk + t * kLaneElements;
+    x_at[i] = x + min(8 * i + g, n - 1) * x_stride + 2 * warp * kChunk + t * kLaneElements;
   }
 
-  uint4 codes[kAhead][2], xs[kAheadOfX][kTiles][kVectors];
-  uint32_t scales[kAhead][2];
-  // `ahead`: chunks from where the pointers are, in warps' turns.
-  auto fetch = [&](int slot, int ahead) {
+  // A lane reads back what it has copied itself, so no lane waits for another.
+  extern __shared__ uint4 shared[];
+  uint4* my_codes = shared + warp * kStages * 2 * kWarp + lane;
+  uint32_t* my_scales =
+      reinterpret_cast<uint32_t*>(shared + kWarps * kStages * 2 * kWarp) + warp * kStages * 2 * kWarp + lane;
+  // That chunk, which lies so many behind the pointers.
+  auto fetch = [&](int chunk, int slot, int behind) {
+    if (chunk < chunks) {
 #pragma unroll
-    for (int r = 0; r < 2; ++r) {
-      codes[slot][r] = load_codes(code_at[r] + ahead * kWarps * kPieces);
-      if constexpr (kInt4) scales[slot][r] = __ldg(scale_at[r] + ahead * kWarps * 8);
+      for (int r = 0; r < 2; ++r) {
+        copy(my_codes + slot + r * kWarp, code_at[r] + behind * kPieces);
+        if constexpr (kInt4) copy(my_scales + slot + r * kWarp, scale_at[r] + behind * 8);
+      }
     }
+    commit_copies();
   };
-  auto load_x = [&](int i, int v, int chunk, int ahead) {
-    const auto* from = reinterpret_cast<const uint4*>(x_at[i] + ahead * kWarps * kChunk + 8 * v);
+  auto load_x = [&](int i, int v, int chunk) {
+    const auto* from = reinterpret_cast<const uint4*>(x_at[i] + 8 * v);
     return kWhole || chunk * kChunk + t * kLaneElements + 8 * v < in ? *from : uint4{0, 0, 0, 0};
   };
-  auto fetch_x = [&](int slot, int chunk, int ahead) {
+  using PieceOfX = uint4[kTiles][kVectors];
+  PieceOfX xs[2];  // of a chunk and of the next one
+#pragma unroll
+  for (int i = 0; i < kStages; ++i) {
+    const int behind = i / 2 * kTurn + i % 2;
+    fetch(2 * warp + behind, i * 2 * kWarp, behind);
+  }
+  wait_for_previous();
+  if (kFetchesX && 2 * warp < chunks) {
 #pragma unroll
     for (int i = 0; i < kTiles; ++i) {
 #pragma unroll
-      for (int v = 0; v < kVectors; ++v) xs[slot][i][v] = load_x(i, v, chunk, ahead);
+      for (int v = 0; v < kVectors; ++v) xs[0][i][v] = load_x(i, v, 2 * warp);
     }
-  };
-#pragma unroll
-  for (int j = 0; j < kAhead; ++j) {
-    if (warp + j * kWarps < chunks) fetch(j, j);
-  }
-  wait_for_previous();
-#pragma unroll
-  for (int j = 0; j < kAheadOfX && kFetchesX; ++j) {
-    if (warp + j * kWarps < chunks) fetch_x(j, warp + j * kWarps, j);
   }
 
   // What this thread's results need besides the sums.
@@ -198,84 +203,103 @@ __global__ void __launch_bounds__(kThreads, kTiles == 1   ? kSmallBlocks
   }
 
   float sums[kTiles][kChains][4] = {};
-  for (int from = warp; from < chunks; from += kAhead * kWarps) {
+  int slot = 0;
+  auto multiply_chunk = [&](int chunk, int step, const PieceOfX& of_x, PieceOfX& of_next) {
+    wait_for_copies<kStages - 1>();
+    if constexpr (kFetchesX) {
+      const int next = chunk + step < chunks ? chunk + step : chunk;
 #pragma unroll
-    for (int j = 0; j < kAhead; ++j) {
-      const int chunk = from + j * kWarps;
-      if (chunk >= chunks) break;
-      float parts[kTiles][kChains][4] = {}, sums_of_x[kTiles][4] = {};
+      for (int i = 0; i < kTiles; ++i) {
+        x_at[i] += (next - chunk) * kChunk;
 #pragma unroll
-      for (int v = 0; v < kVectors; ++v) {
-        uint32_t a[2][4];
+        for (int v = 0; v < kVectors; ++v) of_next[i][v] = load_x(i, v, next);
+      }
+    }
+    const uint4 codes[2] = {my_codes[slot], my_codes[slot + kWarp]};
+    float parts[kTiles][kChains][4] = {}, sums_of_x[kTiles][kChains][4] = {};
 #pragma unroll
-        for (int r = 0; r < 2; ++r) {
-          uint32_t pairs[4];
-          if constexpr (kInt4) {
-            expand_int4<T>(pairs, word(codes[j][r], v));
-          } else {
-            uint32_t some[2][2];
-            expand_fp8<T>(some[0], word(codes[j][r], 2 * v));
-            expand_fp8<T>(some[1], word(codes[j][r], 2 * v + 1));
+    for (int v = 0; v < kVectors; ++v) {
+      uint32_t a[2][4];
 #pragma unroll
-            for (int i = 0; i < 4; ++i) pairs[i] = some[i / 2][i % 2];
-          }
+      for (int r = 0; r < 2; ++r) {
+        uint32_t pairs[4];
+        if constexpr (kInt4) {
+          expand_int4<T>(pairs, word(codes[r], v));
+        } else {
+          uint32_t some[2][2];
+          expand_fp8<T>(some[0], word(codes[r], 2 * v));
+          expand_fp8<T>(some[1], word(codes[r], 2 * v + 1));
 #pragma unroll
-          for (int i = 0; i < 4; ++i) a[i / 2][r + i % 2 * 2] = pairs[i];
+          for (int i = 0; i < 4; ++i) pairs[i] = some[i / 2][i % 2];
         }
+#pragma unroll
+        for (int i = 0; i < 4; ++i) a[i / 2][r + i % 2 * 2] = pairs[i];
+      }
+#pragma unroll
+      for (int i = 0; i < kTiles; ++i) {
+        uint4 b = kFetchesX ? of_x[i][v] : load_x(i, v, chunk);
+        if constexpr (kInt4) {
+          const uint32_t ones[4] = {Expand<T>::kOnes, Expand<T>::kOnes, Expand<T>::kOnes, Expand<T>::kOnes};
+          multiply(sums_of_x[i][0], ones, b.x, b.y, T{});
+          multiply(sums_of_x[i][kChains - 1], ones, b.z, b.w, T{});
+        } else {
+          b = {Expand<T>::scaled_x(b.x), Expand<T>::scaled_x(b.y), Expand<T>::scaled_x(b.z), Expand<T>::scaled_x(b.w)};
+        }
+        auto& c = kInt4 ? parts[i] : sums[i];
+        multiply(c[0], a[0], b.x, b.y, T{});
+        multiply(c[kChains - 1], a[1], b.z, b.w, T{});
+      }
+    }
+    if constexpr (kInt4) {
+#pragma unroll
+      for (int r = 0; r < 2; ++r) {
+        const uint32_t both = my_scales[slot + r * kWarp];
+        const float scale = from_f16_bits(static_cast<uint16_t>(both & 0xffffU));
+        const float zero = static_cast<float>(both >> 16) + Expand<T>::kInt4Offset;
 #pragma unroll
         for (int i = 0; i < kTiles; ++i) {
-          uint4 b = kFetchesX ? xs[j % kAheadOfX][i][v] : load_x(i, v, chunk, j);
-          if constexpr (kInt4) {
-            const uint32_t ones[4] = {Expand<T>::kOnes, Expand<T>::kOnes, Expand<T>::kOnes, Expand<T>::kOnes};
-            multiply(sums_of_x[i], ones, b.x, b.y, T{});
-            multiply(sums_of_x[i], ones, b.z, b.w, T{});
-          } else {
-            b = {Expand<T>::scaled_x(b.x), Expand<T>::scaled_x(b.y), Expand<T>::scaled_x(b.z),
-                 Expand<T>::scaled_x(b.w)};
-          }
-          auto& c = kInt4 ? parts[i] : sums[i];
-          multiply(c[0], a[0], b.x, b.y, T{});
-          multiply(c[kChains - 1], a[1], b.z, b.w, T{});
-        }
-      }
-      if constexpr (kInt4) {
 #pragma unroll
-        for (int r = 0; r < 2; ++r) {
-          const float scale = from_f16_bits(static_cast<uint16_t>(scales[j][r] & 0xffffU));
-          const float zero = static_cast<float>(scales[j][r] >> 16) + Expand<T>::kInt4Offset;
-#pragma unroll
-          for (int i = 0; i < kTiles; ++i) {
-#pragma unroll
-            for (int k = 0; k < 2; ++k) {
-              float part = parts[i][0][2 * r + k];
-              if constexpr (kChains == 2) part += parts[i][1][2 * r + k];
-              sums[i][0][2 * r + k] += (part * Expand<T>::kInt4Unit - zero * sums_of_x[i][k]) * scale;
+          for (int k = 0; k < 2; ++k) {
+            float part = parts[i][0][2 * r + k], sum_of_x = sums_of_x[i][0][k];
+            if constexpr (kChains == 2) {
+              part += parts[i][1][2 * r + k];
+              sum_of_x += sums_of_x[i][1][k];
             }
+            sums[i][0][2 * r + k] += (part * Expand<T>::kInt4Unit - zero * sum_of_x) * scale;
           }
         }
       }
-      if (chunk + kAhead * kWarps < chunks) fetch(j, j + kAhead);
-      const int next_x = chunk + kAheadOfX * kWarps;
-      if (kFetchesX && next_x < chunks) fetch_x(j % kAheadOfX, next_x, j + kAheadOfX);
     }
+    fetch(chunk + kStages / 2 * kTurn, slot, kStages / 2 * kTurn);
 #pragma unroll
     for (int r = 0; r < 2; ++r) {
-      code_at[r] += kAhead * kWarps * kPieces;
-      if constexpr (kInt4) scale_at[r] += kAhead * kWarps * 8;
+      code_at[r] += step * kPieces;
+      if constexpr (kInt4) scale_at[r] += step * 8;
     }
+    slot = (slot + 2 * kWarp) % (kStages * 2 * kWarp);
+    if constexpr (!kFetchesX) {
 #pragma unroll
-    for (int i = 0; i < kTiles; ++i) x_at[i] += kAhead * kWarps * kChunk;
+      for (int i = 0; i < kTiles; ++i) x_at[i] += step * kChunk;
+    }
+  };
+  for (int chunk = 2 * warp; chunk < chunks; chunk += kTurn) {
+    multiply_chunk(chunk, 1, xs[0], xs[1]);
+    if (chunk + 1 < chunks) multiply_chunk(chunk + 1, kTurn - 1, xs[1], xs[0]);
   }
 
   // What mma leaves in a lane: [0], [1] are output g for rows 2t and 2t + 1 of x, [2], [3] the same of output g + 8.
-  __shared__ float shared[kWarps][8 * kTiles][kPartStride];
+  // It goes where the warp's codes were.
+  constexpr int kPartOfWarp = kStages * 2 * kWarp * 4;
+  static_assert(8 * kTiles * kPartStride <= kPartOfWarp);
+  float* parts_of_block = reinterpret_cast<float*>(shared);
+  __syncwarp();
 #pragma unroll
   for (int i = 0; i < kTiles; ++i) {
 #pragma unroll
     for (int k = 0; k < 4; ++k) {
       float sum = sums[i][0][k];
       if constexpr (kChains == 2 && !kInt4) sum += sums[i][1][k];
-      shared[warp][8 * i + 2 * t + k % 2][g + k / 2 * 8] = sum;
+      parts_of_block[warp * kPartOfWarp + (8 * i + 2 * t + k % 2) * kPartStride + g + k / 2 * 8] = sum;
     }
   }
   __syncthreads();
@@ -286,7 +310,9 @@ __global__ void __launch_bounds__(kThreads, kTiles == 1   ? kSmallBlocks
     auto total = [&](int side) {
       float sum = 0;
 #pragma unroll
-      for (int part = 0; part < kWarps; ++part) sum += shared[part][row][slot + 8 * side];
+      for (int part = 0; part < kWarps; ++part) {
+        sum += parts_of_block[part * kPartOfWarp + row * kPartStride + slot + 8 * side];
+      }
       return sum * factor[p][side] + bias[p][side];
     };
     float value = total(0);
@@ -309,7 +335,10 @@ void run(cudaStream_t stream, const Output& to, Tensor x, const QuantizedMatrix&
   }
   const int64_t outputs = to.result == Result::Gated ? w.out / 2 : w.out,
                 each = to.result == Result::Gated ? kOutputs / 2 : kOutputs;
-  launch(stream, static_cast<unsigned>((outputs + each - 1) / each), kThreads, 0, kernel, to, pointer<T>(x),
+  constexpr size_t kShared =
+      size_t{kWarps} * kStages * 2 * kWarp * (sizeof(uint4) + (kFormat == Quantization::Int4 ? sizeof(uint32_t) : 0));
+  static_assert(kShared <= 48 << 10);
+  launch(stream, static_cast<unsigned>((outputs + each - 1) / each), kThreads, kShared, kernel, to, pointer<T>(x),
          x.row_stride, w, n);
 }
 
