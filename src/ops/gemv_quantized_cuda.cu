@@ -98,11 +98,11 @@ __device__ inline void expand_fp8(uint32_t (&pairs)[2], uint32_t codes) {
 __device__ inline uint32_t word(const uint4& v, int i) { return i == 0 ? v.x : i == 1 ? v.y : i == 2 ? v.z : v.w; }
 
 // 16 or 4 bytes of weights to shared memory; the second-level cache fetches their neighbours, too.
-__device__ inline void copy(uint4* to, const uint4* from) {
+__device__ inline void copy_16(uint4* to, const std::byte* from) {
   asm volatile("cp.async.cg.shared.global.L2::256B [%0], [%1], 16;" ::"r"(shared_address(to)), "l"(from) : "memory");
 }
-__device__ inline void copy(uint32_t* to, const uint32_t* from) {
-  asm volatile("cp.async.ca.shared.global [%0], [%1], 4;" ::"r"(shared_address(to)), "l"(from) : "memory");
+__device__ inline void copy_4(uint32_t* to, const std::byte* from) {
+  asm volatile("cp.async.ca.shared.global.L2::256B [%0], [%1], 4;" ::"r"(shared_address(to)), "l"(from) : "memory");
 }
 
 // kTiles: of eight rows of x, that the sums have room for; n rows are there. kWhole: the columns are whole chunks.
@@ -118,29 +118,28 @@ __global__ void __launch_bounds__(kThreads, kTiles == 1   ? kFormat == Quantizat
   constexpr bool kFetchesX = kTiles <= 2;       // a chunk ahead; else it would take too many registers
   constexpr int kChains = kTiles == 1 ? 2 : 1;  // of sums that do not wait for each other
   constexpr int kPasses = (8 * kTiles * kOutputs + kThreads - 1) / kThreads;
-  constexpr int kTurn = 2 * kWarps;             // a warp takes two chunks, then the next warp the next two
-  constexpr int kPieces = 4 * (kInt4 ? 8 : 1);  // of 16 bytes from a chunk of a row to the next
+  constexpr int kTurn = 2 * kWarps;  // a warp takes two chunks, then the next warp the next two
+  constexpr int kBytes = static_cast<int>(kInt4 ? kInt4Piece : kCodeChunk);  // from a chunk to the next
   const int lane = static_cast<int>(threadIdx.x) % kWarp, warp = static_cast<int>(threadIdx.x) / kWarp;
   const int g = lane / 4, t = lane % 4;
   const int in = static_cast<int>(w.in), out = static_cast<int>(w.out);
   const int chunks = (in + kChunk - 1) / kChunk;
   const bool gated = to.result == Result::Gated;
-  const int outputs = gated ? out / 2 : out, slots = gated ? 8 : kOutputs;
-  const int tile = static_cast<int>(blockIdx.x) * slots;
+  const int outputs = gated ? out / 2 : out, slot_bits = gated ? 3 : 4, slots = 1 << slot_bits;
+  const int tile = static_cast<int>(blockIdx.x) << slot_bits;
 
   // This lane's two rows of w, and x, from the warp's first chunk on.
-  const uint4* code_at[2];
-  const uint32_t* scale_at[2];
+  const std::byte *code_at[2], *scale_at[2];
 #pragma unroll
   for (int r = 0; r < 2; ++r) {
-    const auto* codes = reinterpret_cast<const uint4*>(w.codes);
     if constexpr (kInt4) {
       const int eight = min((gated ? tile + r * outputs : tile + 8 * r) / 8, (out - 1) / 8);
-      code_at[r] = codes + (int64_t{eight} * chunks + 2 * warp) * kPieces + lane;
-      scale_at[r] = reinterpret_cast<const uint32_t*>(w.scales) + (int64_t{eight} * chunks + 2 * warp) * 8 + g;
+      const std::byte* piece = w.codes + (int64_t{eight} * chunks + 2 * warp) * kBytes;
+      code_at[r] = piece + lane * 16;
+      scale_at[r] = piece + 8 * kCodeChunk + g * 4;
     } else {
       const int row = gated ? min(tile + g, outputs - 1) + r * outputs : min(tile + 8 * r + g, outputs - 1);
-      code_at[r] = codes + (int64_t{row} * chunks + 2 * warp) * kPieces + t;
+      code_at[r] = w.codes + (int64_t{row} * chunks + 2 * warp) * kBytes + t * 16;
     }
   }
   const T* x_at[kTiles];
@@ -159,8 +158,8 @@ __global__ void __launch_bounds__(kThreads, kTiles == 1   ? kFormat == Quantizat
     if (chunk < chunks) {
 #pragma unroll
       for (int r = 0; r < 2; ++r) {
-        copy(my_codes + slot + r * kWarp, code_at[r] + behind * kPieces);
-        if constexpr (kInt4) copy(my_scales + slot + r * kWarp, scale_at[r] + behind * 8);
+        copy_16(my_codes + slot + r * kWarp, code_at[r] + behind * kBytes);
+        if constexpr (kInt4) copy_4(my_scales + slot + r * kWarp, scale_at[r] + behind * kBytes);
       }
     }
     commit_copies();
@@ -186,19 +185,20 @@ __global__ void __launch_bounds__(kThreads, kTiles == 1   ? kFormat == Quantizat
   }
 
   // What this thread's results need besides the sums.
-  float old[kPasses], factor[kPasses][2], bias[kPasses][2];
+  float old[kPasses] = {}, factor[kPasses][2], bias[kPasses][2] = {};
 #pragma unroll
   for (int p = 0; p < kPasses; ++p) {
-    const int i = static_cast<int>(threadIdx.x) + p * kThreads, row = i / slots, output = tile + i % slots;
-    const bool inside = row < n && output < outputs;
-    old[p] = inside && to.result == Result::Add ? static_cast<const float*>(to.y)[row * to.stride + output] : 0.0F;
+    factor[p][0] = factor[p][1] = 1.0F;
+    const int i = static_cast<int>(threadIdx.x) + p * kThreads, row = i >> slot_bits;
+    if (row >= n) continue;
+    const int output = min(tile + (i & (slots - 1)), outputs - 1);
+    if (to.result == Result::Add) old[p] = static_cast<const float*>(to.y)[row * to.stride + output];
 #pragma unroll
     for (int side = 0; side < 2; ++side) {
+      if (side == 1 && !gated) continue;
       const int of = output + side * outputs;
-      const bool there = inside && (side == 0 || gated);
-      factor[p][side] = 1.0F;
-      if (!kInt4 && there) factor[p][side] = reinterpret_cast<const float*>(w.scales)[of] * Expand<T>::kFp8Unit;
-      bias[p][side] = there && to.bias != nullptr ? to.bias[of] : 0.0F;
+      if constexpr (!kInt4) factor[p][side] = reinterpret_cast<const float*>(w.scales)[of] * Expand<T>::kFp8Unit;
+      if (to.bias != nullptr) bias[p][side] = to.bias[of];
     }
   }
 
@@ -273,8 +273,8 @@ __global__ void __launch_bounds__(kThreads, kTiles == 1   ? kFormat == Quantizat
     fetch(chunk + kStages / 2 * kTurn, slot, kStages / 2 * kTurn);
 #pragma unroll
     for (int r = 0; r < 2; ++r) {
-      code_at[r] += step * kPieces;
-      if constexpr (kInt4) scale_at[r] += step * 8;
+      code_at[r] += step * kBytes;
+      if constexpr (kInt4) scale_at[r] += step * kBytes;
     }
     slot = (slot + 2 * kWarp) % (kStages * 2 * kWarp);
     if constexpr (!kFetchesX) {
@@ -305,19 +305,19 @@ __global__ void __launch_bounds__(kThreads, kTiles == 1   ? kFormat == Quantizat
   __syncthreads();
 #pragma unroll
   for (int p = 0; p < kPasses; ++p) {
-    const int i = static_cast<int>(threadIdx.x) + p * kThreads, row = i / slots, slot = i % slots;
-    if (row >= n || tile + slot >= outputs) continue;
+    const int i = static_cast<int>(threadIdx.x) + p * kThreads, row = i >> slot_bits, place = i & (slots - 1);
+    if (row >= n || tile + place >= outputs) continue;
     auto total = [&](int side) {
       float sum = 0;
 #pragma unroll
       for (int part = 0; part < kWarps; ++part) {
-        sum += parts_of_block[part * kPartOfWarp + row * kPartStride + slot + 8 * side];
+        sum += parts_of_block[part * kPartOfWarp + row * kPartStride + place + 8 * side];
       }
       return sum * factor[p][side] + bias[p][side];
     };
     float value = total(0);
     if (gated) value = activate(value, to.act) * total(1);
-    const int64_t where = row * to.stride + tile + slot;
+    const int64_t where = row * to.stride + tile + place;
     if (to.is_float) {
       static_cast<float*>(to.y)[where] = old[p] + value;
     } else {

@@ -124,6 +124,7 @@ struct AttentionCall {
 
 constexpr int kPrefillRows = 128;  ///< of an item of attention_prefill
 constexpr int kDecodeRows = 16;    ///< of attention_decode
+constexpr int kMostParts = 512;    ///< of a sequence there
 
 /// Whether the kernels on tensor cores take these: q, out and the cache in one 16-bit type, a head size they are made
 /// for, aligned rows, pages of 2^i tokens.

@@ -103,7 +103,7 @@ Weight CudaBackend::prepare(std::span<const Tensor> parts) {
   if (quantization_ == Quantization::None) return prepare_head(parts);
   Weight w = describe_weight(parts);
   w.parts[0].packed =
-      cuda::allocate_device(static_cast<size_t>(scales_at(quantization_, w) + scale_bytes(quantization_, w.out, w.in)));
+      cuda::allocate_device(static_cast<size_t>(scales_at(quantization_, w) + scale_bytes(quantization_, w.out)));
   w.parts[0].layout = static_cast<int>(quantization_);
   cuda::check(cudaMemsetAsync(w.parts[0].packed.data(), 0, w.parts[0].packed.bytes(), stream_),
               "cudaMemset");  // padding

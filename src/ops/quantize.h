@@ -9,9 +9,9 @@
 //
 // Int4: codes of 4 bits in groups of 128 along a row, each with a float16 scale and a zero point of 4 bits (round to
 // nearest, asymmetric):  w ≈ (code − zero) · scale,  scale = (max(w, 0) − min(w, 0)) / 15.
-//   Codes: [out / 8][groups][8 rows][64 bytes], rows padded to whole groups, and to eight of them. Eight elements are a
-//   32-bit word: element 2i in bits 4i to 4i + 3, element 2i + 1 in bits 16 + 4i to 19 + 4i. Scales:
-//   [out / 8][groups][8 rows] 32-bit words: the scale, and above it the zero point.
+//   [out / 8][groups] pieces of 544 bytes, rows padded to whole groups, and to eight of them: codes of 8 rows, 64 bytes
+//   each, then 8 words with the scale of each row, and above it the zero point. Eight elements are a 32-bit word:
+//   element 2i in bits 4i to 4i + 3, element 2i + 1 in bits 16 + 4i to 19 + 4i.
 //
 // A chunk, 64 bytes of a row, is what four lanes of a warp take in one load.
 
@@ -35,6 +35,7 @@ enum class Quantization : uint8_t { None, Fp8, Int4 };
 
 constexpr int64_t kCodeChunk = 64;  // bytes
 constexpr int64_t kInt4Group = 128;
+constexpr int64_t kInt4Piece = 8 * (kCodeChunk + 4);  // bytes of a group of eight rows
 constexpr float kLargestE4m3 = 448.0F;
 
 /// Elements of kCodeChunk of codes.
@@ -44,18 +45,14 @@ SGL_HOST_DEVICE constexpr int64_t chunk_elements(Quantization q) {
 SGL_HOST_DEVICE constexpr int64_t num_chunks(Quantization q, int64_t in) {
   return (in + chunk_elements(q) - 1) / chunk_elements(q);
 }
-constexpr int64_t padded_outputs(Quantization q, int64_t out) {
-  return q == Quantization::Int4 ? (out + 7) / 8 * 8 : out;
-}
-/// Of a matrix [out, in].
+/// Of a matrix [out, in]. Int4's scales are among the codes.
 constexpr int64_t code_bytes(Quantization q, int64_t out, int64_t in) {
-  return padded_outputs(q, out) * num_chunks(q, in) * kCodeChunk;
+  return q == Quantization::Int4 ? (out + 7) / 8 * num_chunks(q, in) * kInt4Piece
+                                 : out * num_chunks(q, in) * kCodeChunk;
 }
-constexpr int64_t scale_bytes(Quantization q, int64_t out, int64_t in) {
-  return 4 * padded_outputs(q, out) * (q == Quantization::Int4 ? num_chunks(q, in) : 1);
-}
+constexpr int64_t scale_bytes(Quantization q, int64_t out) { return q == Quantization::Int4 ? 0 : 4 * out; }
 constexpr int64_t quantized_bytes(Quantization q, int64_t out, int64_t in) {
-  return code_bytes(q, out, in) + scale_bytes(q, out, in);
+  return code_bytes(q, out, in) + scale_bytes(q, out);
 }
 
 /// To the nearest e4m3 number, ties to even; beyond ±448 to these; NaN to NaN.

@@ -26,9 +26,12 @@ __device__ float block_max(float x) {
 // Where an element's e4m3 code lies: of each four, the second and third change places.
 __device__ inline int place_of(int i) { return (i & ~3) | (i & 1) << 1 | (i >> 1 & 1); }
 
-// The int4 word, of 8 elements, or the scale of a row's group; per: words of that kind of a group in a row.
-__device__ inline int64_t int4_at(int64_t row, int64_t group, int64_t groups, int per) {
-  return ((row / 8 * groups + group) * 8 + row % 8) * per;
+// Words of an int4 matrix: a row's group of codes, and its scale.
+__device__ inline uint32_t* int4_codes(std::byte* codes, int64_t row, int64_t group, int64_t groups) {
+  return reinterpret_cast<uint32_t*>(codes + (row / 8 * groups + group) * kInt4Piece + row % 8 * kCodeChunk);
+}
+__device__ inline uint32_t* int4_scale_of(std::byte* codes, int64_t row, int64_t group, int64_t groups) {
+  return reinterpret_cast<uint32_t*>(codes + (row / 8 * groups + group) * kInt4Piece + 8 * kCodeChunk) + row % 8;
 }
 
 // A block has a row. codes: [rows, code_stride], zeros after the row's elements; V elements a thread and turn.
@@ -65,7 +68,7 @@ __global__ void __launch_bounds__(kThreads)
 // A warp has a group of a row, a lane four elements of it. First_row: of the matrix, where the first row of x goes.
 template <typename T>
 __global__ void __launch_bounds__(kThreads)
-    quantize_int4_kernel(uint32_t* codes, uint32_t* scales, int64_t first_row, const T* x, int64_t x_stride, int cols) {
+    quantize_int4_kernel(std::byte* codes, int64_t first_row, const T* x, int64_t x_stride, int cols) {
   enter();
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
   const int group = static_cast<int>(blockIdx.y) * (kThreads / kWarp) + static_cast<int>(threadIdx.x) / kWarp;
@@ -84,8 +87,8 @@ __global__ void __launch_bounds__(kThreads)
   uint32_t word =
       to_int4(w[0], scale) | to_int4(w[1], scale) << 16 | to_int4(w[2], scale) << 4 | to_int4(w[3], scale) << 20;
   word |= __shfl_down_sync(0xffffffffU, word, 1) << 8;
-  if (lane % 2 == 0) codes[int4_at(first_row + row, group, num_groups, kWordsOfGroup) + lane / 2] = word;
-  if (lane == 0) scales[int4_at(first_row + row, group, num_groups, 1)] = scale.word();
+  if (lane % 2 == 0) int4_codes(codes, first_row + row, group, num_groups)[lane / 2] = word;
+  if (lane == 0) *int4_scale_of(codes, first_row + row, group, num_groups) = scale.word();
 }
 
 // A thread has eight elements of a row.
@@ -99,9 +102,8 @@ __global__ void __launch_bounds__(kThreads)
   Floats<8> f;
   if (w.format == Quantization::Int4) {
     const int64_t of = at / kWordsOfGroup, groups = num_chunks(w.format, w.in);
-    const uint32_t word =
-        reinterpret_cast<const uint32_t*>(w.codes)[int4_at(row, of, groups, kWordsOfGroup) + at % kWordsOfGroup];
-    const uint32_t group = reinterpret_cast<const uint32_t*>(w.scales)[int4_at(row, of, groups, 1)];
+    const uint32_t word = int4_codes(w.codes, row, of, groups)[at % kWordsOfGroup];
+    const uint32_t group = *int4_scale_of(w.codes, row, of, groups);
     const float scale = from_f16_bits(static_cast<uint16_t>(group & 0xffffU));
     const int zero = static_cast<int>(group >> 16);
 #pragma unroll
@@ -142,8 +144,7 @@ void quantize(cudaStream_t stream, const QuantizedMatrix& w, int64_t first_row, 
       constexpr int kGroups = kThreads / kWarp;
       const dim3 grid(static_cast<unsigned>(rows.rows()),
                       static_cast<unsigned>((num_chunks(w.format, w.in) + kGroups - 1) / kGroups));
-      launch(stream, grid, kThreads, 0, quantize_int4_kernel<T>, reinterpret_cast<uint32_t*>(w.codes),
-             reinterpret_cast<uint32_t*>(w.scales), first_row, pointer<T>(rows), rows.row_stride,
+      launch(stream, grid, kThreads, 0, quantize_int4_kernel<T>, w.codes, first_row, pointer<T>(rows), rows.row_stride,
              static_cast<int>(rows.cols()));
     }
   });

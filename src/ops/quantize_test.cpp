@@ -92,7 +92,7 @@ TEST(Quantize, NothingAndNextToNothingStayNumbers) {
 TEST(Quantize, SizesCountPadding) {
   EXPECT_EQ(quantized_bytes(Quantization::Fp8, 10, 64), 10 * 64 + 10 * 4);
   EXPECT_EQ(quantized_bytes(Quantization::Fp8, 10, 65), 10 * 128 + 10 * 4);
-  EXPECT_EQ(quantized_bytes(Quantization::Int4, 10, 129), 16 * 128 + 16 * 2 * 4);
+  EXPECT_EQ(quantized_bytes(Quantization::Int4, 10, 129), 16 * 2 * (64 + 4));
 }
 
 }  // namespace
