@@ -36,13 +36,12 @@ size_t padded_bytes(DType type, int64_t rows, int64_t cols) {
 // A quantized weight's memory: codes, then scales.
 int64_t scales_at(Quantization q, const Weight& w) { return (code_bytes(q, w.out, w.in) + 255) / 256 * 256; }
 
-cuda::QuantizedMatrix quantized(const Weight& w) {
+cuda::QuantizedMatrix matrix_of(const Weight& w) {
   const auto format = static_cast<Quantization>(w.parts[0].layout);
   std::byte* memory = w.parts[0].packed.data();
+  if (format == Quantization::None) return {format, w.out, w.in, memory, nullptr};
   return {format, w.out, w.in, memory, memory + scales_at(format, w)};
 }
-
-bool is_quantized(const Weight& w) { return w.parts[0].layout != static_cast<int>(Quantization::None); }
 
 }  // namespace
 
@@ -107,7 +106,7 @@ Weight CudaBackend::prepare(std::span<const Tensor> parts) {
   w.parts[0].layout = static_cast<int>(quantization_);
   cuda::check(cudaMemsetAsync(w.parts[0].packed.data(), 0, w.parts[0].packed.bytes(), stream_),
               "cudaMemset");  // padding
-  const cuda::QuantizedMatrix matrix = quantized(w);
+  const cuda::QuantizedMatrix matrix = matrix_of(w);
   send_parts(w, [&](int64_t row, Tensor rows) { cuda::quantize(stream_, matrix, row, rows); });
   return w;
 }
@@ -140,14 +139,12 @@ Tensor CudaBackend::input(Tensor x) {
 
 // y = x · wᵀ + bias, or y += that. x: what input() gave; y: aligned, of type_ or float32, and float32 if `add`.
 void CudaBackend::multiply(Tensor y, Tensor x, const Weight& w, Tensor bias, bool add) {
-  if (is_quantized(w)) {
-    const cuda::QuantizedMatrix matrix = quantized(w);
-    if (cuda::can_gemv(x, matrix)) return cuda::gemv(stream_, y, x, matrix, bias, add);
-    if (!multiply_in_fp8(y, x, matrix, add)) multiply_dequantized(y, x, matrix, add);
-  } else {
-    const Tensor matrix = padded_rows(w.parts[0].packed.data(), type_, w.out, w.in);
-    if (cuda::can_gemv(x, matrix)) return cuda::gemv(stream_, y, x, matrix, bias, add);
-    dense_.multiply(y, x, matrix, add);
+  const cuda::QuantizedMatrix matrix = matrix_of(w);
+  if (cuda::can_gemv(x, matrix)) return cuda::gemv(stream_, y, x, matrix, bias, add);
+  if (matrix.format == Quantization::None) {
+    dense_.multiply(y, x, padded_rows(matrix.codes, type_, w.out, w.in), add);
+  } else if (!multiply_in_fp8(y, x, matrix, add)) {
+    multiply_dequantized(y, x, matrix, add);
   }
   if (!bias.empty()) cuda::add_bias(stream_, y, bias);
 }
@@ -204,15 +201,12 @@ void CudaBackend::gated_linear(Tensor out, Tensor x, const Weight& w, Tensor bia
   check_gated_act(out, scratch_rows);
   if (x.rows() == 0) return;
   const Tensor in = input(x);
-  if (out.dtype == type_ && is_quantized(w) && cuda::can_gemv_gated(in, quantized(w))) {
-    cuda::gemv_gated(stream_, out, in, quantized(w), bias, act);
-  } else if (const Tensor matrix = padded_rows(w.parts[0].packed.data(), type_, w.out, w.in);
-             out.dtype == type_ && !is_quantized(w) && cuda::can_gemv(in, matrix)) {
-    cuda::gemv_gated(stream_, out, in, matrix, bias, act);
-  } else {
+  const cuda::QuantizedMatrix matrix = matrix_of(w);
+  if (out.dtype != type_ || !cuda::can_gemv_gated(in, matrix)) {
     Backend::gated_linear(out, in, w, bias, act, scratch_rows);
     return;
   }
+  cuda::gemv_gated(stream_, out, in, matrix, bias, act);
   cuda::launched("gated_linear", out);
 }
 

@@ -38,9 +38,9 @@ constexpr int64_t kInt4Group = 128;
 constexpr int64_t kInt4Piece = 8 * (kCodeChunk + 4);  // bytes of a group of eight rows
 constexpr float kLargestE4m3 = 448.0F;
 
-/// Elements of kCodeChunk of codes.
+/// Elements of kCodeChunk of codes, or of 16-bit numbers.
 SGL_HOST_DEVICE constexpr int64_t chunk_elements(Quantization q) {
-  return q == Quantization::Int4 ? 2 * kCodeChunk : kCodeChunk;
+  return q == Quantization::Int4 ? 2 * kCodeChunk : q == Quantization::Fp8 ? kCodeChunk : kCodeChunk / 2;
 }
 SGL_HOST_DEVICE constexpr int64_t num_chunks(Quantization q, int64_t in) {
   return (in + chunk_elements(q) - 1) / chunk_elements(q);
