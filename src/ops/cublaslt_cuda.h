@@ -56,8 +56,9 @@ class DenseProducts {
 
   /// Whether multiply_fp8() can do anything: cuBLASLt 12.9 on Hopper or newer.
   bool has_fp8() const { return has_fp8_; }
-  /// The same with e4m3 numbers, as DType::U8, each row with its scale: x_scales [n], w_scales [out]. Sums are float32
-  /// throughout. False where cuBLASLt has no such product: then nothing was done. Requires: has_fp8().
+  /// The same with e4m3 numbers, as DType::U8, each row with its scale: x_scales [n], w_scales [out]. Sums are as exact
+  /// as FP8 tensor cores have them (no fast accumulation). False where cuBLASLt has no such product: then nothing was
+  /// done. Requires: has_fp8().
   bool multiply_fp8(Tensor y, Tensor x, const float* x_scales, Tensor w, const float* w_scales, bool add);
   size_t version() const { return lt_.version(); }
 

@@ -17,7 +17,8 @@
 //          constant, it is an integer.
 //   fp8    Sign and fraction of e4m3 stay, exponents have another bias, so that a code becomes a number 2^-8 (float16)
 //          or 2^-120 (bfloat16) of its own. In float16 the scale takes that back; in bfloat16 x is multiplied by 2^100
-//          before, so that sums keep to float32's range, and the scale has the rest. All of it is exact.
+//          before, so that sums keep to float32's range, and the scale has the rest. All of it is exact, for x below
+//          2^27.
 //
 // Sums are float32; of int4 weights by group, times the group's scale. x is not quantized. What a row of up to eight
 // comes to does not depend on the others.
