@@ -244,7 +244,7 @@ __global__ void __launch_bounds__(kWarps* kWarp, (kBlocksOf<kTiles, kWarps>))
 #pragma unroll
       for (int r = 0; r < 2; ++r) {
         const uint32_t both = my_scales[slot + r * kWarp];
-        group_scales[r] = from_f16_bits(static_cast<uint16_t>(both & 0xffffU));
+        group_scales[r] = __half2float(__ushort_as_half(static_cast<uint16_t>(both & 0xffffU)));
         zeros[r] = (both >> 16) * 0x10001U | Expand<T>::kInt4Above;
       }
     }

@@ -20,14 +20,10 @@
 #include <cstring>
 
 #ifdef __CUDACC__
-#include <cuda_fp16.h>
-#include <cuda_fp8.h>
 #define SGL_HOST_DEVICE __host__ __device__
 #else
 #define SGL_HOST_DEVICE
 #endif
-
-#include "base/half.h"
 
 namespace sgl {
 
@@ -57,9 +53,6 @@ constexpr int64_t quantized_bytes(Quantization q, int64_t out, int64_t in) {
 
 /// To the nearest e4m3 number, ties to even; beyond ±448 to these; NaN to NaN.
 SGL_HOST_DEVICE inline uint8_t to_e4m3(float x) {
-#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 890
-  return __nv_cvt_float_to_fp8(x, __NV_SATFINITE, __NV_E4M3);
-#else
   uint32_t u = 0;
   memcpy(&u, &x, 4);
   const auto sign = static_cast<uint8_t>(u >> 24 & 0x80U);
@@ -75,7 +68,6 @@ SGL_HOST_DEVICE inline uint8_t to_e4m3(float x) {
   }
   const uint32_t rounded = u + 0x7ffffU + (u >> 20 & 1U);
   return sign | static_cast<uint8_t>((rounded >> 20) - (120U << 3));
-#endif
 }
 
 inline float from_e4m3(uint8_t code) {
@@ -89,19 +81,24 @@ inline float from_e4m3(uint8_t code) {
 /// The scale of numbers up to `largest` in absolute value. Never 0, so that its inverse is a number.
 SGL_HOST_DEVICE inline float fp8_scale(float largest) { return fmaxf(largest / kLargestE4m3, 1e-30F); }
 
+/// float16 numbers of at least 0, as to_f16() and to_float() in base/half.h have them, for kernels too. Requires: x is
+/// at most 65504.
 SGL_HOST_DEVICE inline uint16_t f16_bits(float x) {
-#ifdef __CUDA_ARCH__
-  return __half_as_ushort(__float2half_rn(x));
-#else
-  return to_f16(x).bits;
-#endif
+  uint32_t u = 0;
+  memcpy(&u, &x, 4);
+  if (u < 0x38800000U) {  // below 2^-14: multiples of 2^-24
+    const float shifted = x + 0.5F;
+    memcpy(&u, &shifted, 4);
+    return static_cast<uint16_t>(u - 0x3f000000U);
+  }
+  return static_cast<uint16_t>((u + 0xfffU + (u >> 13 & 1U) - (112U << 23)) >> 13);
 }
 SGL_HOST_DEVICE inline float from_f16_bits(uint16_t bits) {
-#ifdef __CUDA_ARCH__
-  return __half2float(__ushort_as_half(bits));
-#else
-  return to_float(f16{bits});
-#endif
+  if (bits < 0x0400U) return static_cast<float>(bits) * 0x1p-24F;
+  const uint32_t u = (uint32_t{bits} << 13) + (112U << 23);
+  float x = 0;
+  memcpy(&x, &u, 4);
+  return x;
 }
 
 /// How a group of int4 codes stands for numbers: (code − zero) · scale.

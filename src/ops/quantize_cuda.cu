@@ -1,6 +1,7 @@
 // Weights and activations to quantized formats and back (quantize.h).
 
 #include <cstdint>
+#include <cuda_fp8.h>
 
 #include "ops/device_cuda.h"
 #include "ops/kernels_cuda.h"
@@ -21,6 +22,15 @@ __device__ float block_max(float x) {
   x = largest[0];
   for (int i = 1; i < static_cast<int>(blockDim.x) / kWarp; ++i) x = fmaxf(x, largest[i]);
   return x;
+}
+
+// to_e4m3() in one instruction, where there is one.
+__device__ inline uint8_t encode_e4m3(float x) {
+#if __CUDA_ARCH__ >= 890
+  return __nv_cvt_float_to_fp8(x, __NV_SATFINITE, __NV_E4M3);
+#else
+  return to_e4m3(x);
+#endif
 }
 
 // Where an element's e4m3 code lies: of each four, the second and third change places.
@@ -55,7 +65,7 @@ __global__ void __launch_bounds__(kThreads)
     if (at < cols) {
       const Floats<V> f = load<V>(from + at);
 #pragma unroll
-      for (int i = 0; i < V; ++i) piece[V == 8 ? place_of(i) : i] = to_e4m3(f.at[i] * inverse);
+      for (int i = 0; i < V; ++i) piece[V == 8 ? place_of(i) : i] = encode_e4m3(f.at[i] * inverse);
     }
     if constexpr (V == 8) {
       *reinterpret_cast<uint2*>(to + at) = *reinterpret_cast<const uint2*>(piece);
@@ -104,7 +114,7 @@ __global__ void __launch_bounds__(kThreads)
     const int64_t of = at / kWordsOfGroup, groups = num_chunks(w.format, w.in);
     const uint32_t word = int4_codes(w.codes, row, of, groups)[at % kWordsOfGroup];
     const uint32_t group = *int4_scale_of(w.codes, row, of, groups);
-    const float scale = from_f16_bits(static_cast<uint16_t>(group & 0xffffU));
+    const float scale = __half2float(__ushort_as_half(static_cast<uint16_t>(group & 0xffffU)));
     const int zero = static_cast<int>(group >> 16);
 #pragma unroll
     for (int i = 0; i < 4; ++i) {

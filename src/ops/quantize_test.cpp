@@ -6,6 +6,8 @@
 
 #include <gtest/gtest.h>
 
+#include "base/half.h"
+
 namespace sgl {
 namespace {
 
@@ -29,6 +31,19 @@ TEST(Quantize, E4m3CodesAreTheNearestNumbers) {
   EXPECT_EQ(to_e4m3(-1e30F), 0xfe);
   EXPECT_EQ(to_e4m3(std::numeric_limits<float>::infinity()), 0x7e);
   EXPECT_TRUE(std::isnan(from_e4m3(to_e4m3(NAN))));
+}
+
+TEST(Quantize, ScalesAreRoundedToFloat16AsEverywhere) {
+  for (uint32_t bits = 0; bits < 0x7c00U; ++bits) {
+    const auto b = static_cast<uint16_t>(bits);
+    const float x = to_float(f16{b});
+    EXPECT_EQ(from_f16_bits(b), x);
+    EXPECT_EQ(f16_bits(x), bits);
+    const float middle = (x + to_float(f16{static_cast<uint16_t>(bits + (bits < 0x7bffU ? 1 : 0))})) / 2;
+    for (const float y : {middle, std::nextafter(middle, 0.0F), std::nextafter(middle, 65504.0F)}) {
+      EXPECT_EQ(f16_bits(y), to_f16(y).bits) << y;
+    }
+  }
 }
 
 TEST(Quantize, Fp8IsWithinHalfAStepOfEachWeight) {
