@@ -57,23 +57,6 @@ KvGeometry kv_geometry(const EngineOptions& o, const ModelConfig& c, DType autom
           .page_size = o.page_size};
 }
 
-Quantization parse_quantization(const EngineOptions& o) {
-  if (o.quantization.empty()) return Quantization::None;
-  if (o.device != "cuda") {
-    throw Error(
-        ErrorKind::InvalidArgument,
-        fmt::format("quantization is for the cuda device, which quantizes weights when it loads them; on the {} "
-                    "device take a model whose file is quantized, such as a .gguf of Q4_K",
-                    o.device));
-  }
-  if (o.quantization == "fp8") return Quantization::Fp8;
-  if (o.quantization == "int4") return Quantization::Int4;
-  throw Error(
-      ErrorKind::InvalidArgument,
-      fmt::format("quantization must be fp8 or int4{}, got \"{}\"",
-                  o.quantization == "int8" ? " (int8 is not there; fp8 takes as much memory)" : "", o.quantization));
-}
-
 // What --dtype asks of the backend, and what the KV cache holds when nothing else is asked for.
 BackendOptions backend_options(const EngineOptions& o, const ModelConfig& c) {
   BackendOptions b{.device = o.device, .threads = o.threads};
@@ -92,7 +75,7 @@ BackendOptions backend_options(const EngineOptions& o, const ModelConfig& c) {
                 fmt::format("dtype must be auto{} or float32 on the {} device, got \"{}\"",
                             o.device == "cuda" ? ", bfloat16, float16" : "", o.device, o.dtype));
   }
-  b.quantization = parse_quantization(o);
+  b.quantization = parse_quantization(o.quantization, o.device);
   return b;
 }
 

@@ -67,6 +67,22 @@ DType parse_kv_dtype(const std::string& name, DType automatic) {
               fmt::format("kv-cache-dtype must be auto, float32, float16 or bfloat16, got \"{}\"", name));
 }
 
+Quantization parse_quantization(const std::string& name, const std::string& device) {
+  if (name.empty()) return Quantization::None;
+  if (device != "cuda") {
+    throw Error(
+        ErrorKind::InvalidArgument,
+        fmt::format("quantization is for the cuda device, which quantizes weights when it loads them; on the {} "
+                    "device take a model whose file is quantized, such as a .gguf of Q4_K",
+                    device));
+  }
+  if (name == "fp8") return Quantization::Fp8;
+  if (name == "int4") return Quantization::Int4;
+  throw Error(ErrorKind::InvalidArgument,
+              fmt::format("quantization must be fp8 or int4{}, got \"{}\"",
+                          name == "int8" ? " (int8 is not there; fp8 takes as much memory)" : "", name));
+}
+
 MemoryPlan plan_memory(const EngineOptions& options, const Checkpoint& checkpoint, const KvGeometry& geometry,
                        int context_length, int64_t available, std::optional<DType> converted,
                        Quantization quantization) {

@@ -24,6 +24,10 @@ struct MemoryPlan {
 /// Element type of the KV cache; `automatic` for "auto". Throws InvalidArgument naming the choices.
 DType parse_kv_dtype(const std::string& name, DType automatic);
 
+/// What weights become when they are loaded; "": nothing. Throws InvalidArgument on other names than fp8 and int4, and
+/// on a device that does not quantize.
+Quantization parse_quantization(const std::string& name, const std::string& device);
+
 /// Decides the pool's size: --max-total-tokens, or the share --mem-fraction-static of the memory less the weights, or a
 /// quarter of the free memory up to 8 GiB (nearly all of it on the cuda device). `available`: the device's memory;
 /// `converted`: the type that the device converts all weights to, if it does, but for those that it quantizes. Throws

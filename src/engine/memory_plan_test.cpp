@@ -92,6 +92,24 @@ TEST(MemoryPlan, CountsQuantizedMatricesButNotTheTableAndTheHead) {
   EXPECT_EQ(bytes(Quantization::Int4), 2 * kElements * 2 + kElements / 2 + 1024 * 2 * 4);
 }
 
+TEST(MemoryPlan, QuantizationIsNamedAndForOneDevice) {
+  EXPECT_EQ(parse_quantization("", "cpu"), Quantization::None);
+  EXPECT_EQ(parse_quantization("fp8", "cuda"), Quantization::Fp8);
+  EXPECT_EQ(parse_quantization("int4", "cuda"), Quantization::Int4);
+  auto message = [](const std::string& name, const std::string& device) -> std::string {
+    try {
+      parse_quantization(name, device);
+    } catch (const Error& e) {
+      EXPECT_EQ(e.kind(), ErrorKind::InvalidArgument);
+      return e.what();
+    }
+    return "no error";
+  };
+  EXPECT_NE(message("fp8", "cpu").find("on the cpu device take a model whose file is quantized"), std::string::npos);
+  EXPECT_NE(message("int8", "cuda").find("fp8 or int4 (int8 is not there"), std::string::npos);
+  EXPECT_NE(message("awq", "cuda").find("got \"awq\""), std::string::npos);
+}
+
 TEST(MemoryPlan, TooLittleIsSaidWithNumbers) {
   auto message = [](int64_t mib, void (*change)(EngineOptions&)) -> std::string {
     try {
