@@ -56,6 +56,9 @@ void add_compute_flags(Flags& f, EngineOptions& o) {
       "--kv-cache-dtype", o.kv_cache_dtype, "TYPE",
       "numbers in the KV cache: auto, float32, float16 or bfloat16 (default: auto, that is float16, and float32 with "
       "--dtype float32; on cuda the type that it computes in)");
+  f.choice("--quantization", o.quantization, {"fp8", "int4"},
+           "on cuda: quantize weights when they are loaded, to 8-bit floating point numbers or to 4 bits in groups of "
+           "128 (default: leave them)");
   f.integer("--threads", o.threads, 0, 4096, "compute threads; 0: as the machine suggests (default: 0)");
   f.integer("--random-seed", o.random_seed, 0, kMaxInt64,
             "of requests without a seed of their own; 0: random (default: 0)");
@@ -189,7 +192,6 @@ const std::vector<ForeignFlag>& foreign_flags() {
       {"--pipeline-parallel-size", true, "1"},
       {"--pp-size", true, "1"},
       {"--prefill-attention-backend", true, nullptr},
-      {"--quantization", true, nullptr},
       {"--radix-eviction-policy", true, "lru"},
       {"--sampling-backend", true, nullptr},
       {"--sleep-on-idle", false, ""},  // an idle engine always sleeps

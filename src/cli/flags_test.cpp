@@ -96,6 +96,8 @@ TEST(Flags, EveryServeFlagLandsInItsField) {
                      "float32",
                      "--kv-cache-dtype",
                      "bf16",
+                     "--quantization",
+                     "int4",
                      "--threads",
                      "2",
                      "--random-seed",
@@ -122,6 +124,7 @@ TEST(Flags, EveryServeFlagLandsInItsField) {
   EXPECT_EQ(o.engine.device, "ref");
   EXPECT_EQ(o.engine.dtype, "float32");
   EXPECT_EQ(o.engine.kv_cache_dtype, "bf16");
+  EXPECT_EQ(o.engine.quantization, "int4");
   EXPECT_EQ(o.engine.threads, 2);
   EXPECT_EQ(o.engine.random_seed, 42);
   EXPECT_EQ(o.engine.max_total_tokens, 5'000'000'000);
@@ -171,7 +174,7 @@ TEST(Flags, AnUnknownFlagNamesTheNearest) {
 }
 
 TEST(Flags, FlagsThatAreNotSupportedYetSaySo) {
-  for (const Words& flags : {Words{"--tp", "2"}, Words{"--tp-size=2"}, Words{"--quantization", "fp8"},
+  for (const Words& flags : {Words{"--tp", "2"}, Words{"--tp-size=2"}, Words{"--lora-paths", "x"},
                              Words{"--enable-lora"}, Words{"--speculative-algorithm", "EAGLE"}}) {
     EXPECT_TRUE(has(usage_error(flags), "not supported yet")) << flags[0];
   }

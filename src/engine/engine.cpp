@@ -75,6 +75,7 @@ BackendOptions backend_options(const EngineOptions& o, const ModelConfig& c) {
                 fmt::format("--dtype must be auto{} or float32 on the {} device, got \"{}\"",
                             o.device == "cuda" ? ", bfloat16, float16" : "", o.device, o.dtype));
   }
+  b.quantization = parse_quantization(o.quantization, o.device);
   return b;
 }
 
@@ -185,7 +186,7 @@ void Engine::Impl::load() {
   const KvGeometry geometry = kv_geometry(options_, c, automatic_kv_dtype(how));
   backend_ = Backend::create(how);
   const MemoryPlan memory = plan_memory(options_, *checkpoint_, geometry, context, backend_->available_memory(),
-                                        cuda ? std::optional(how.activations) : std::nullopt);
+                                        cuda ? std::optional(how.activations) : std::nullopt, how.quantization);
 
   log::info("device: {}", backend_->describe());
   log::info("model: {} ({}, {} layers, context {}) from {}", c.architecture, c.model_type, c.num_layers, context, path);

@@ -20,13 +20,18 @@ std::string size_text(int64_t bytes) {
   return b < kGiB ? fmt::format("{:.0f} MiB", b / kMiB) : fmt::format("{:.2f} GiB", b / kGiB);
 }
 
-int64_t weight_bytes(const Checkpoint& checkpoint, std::optional<DType> converted) {
+int64_t weight_bytes(const Checkpoint& checkpoint, std::optional<DType> converted, Quantization quantization) {
   int64_t total = 0, table = 0;
   for (std::string_view name : checkpoint.names()) {
     const FileTensor& t = *checkpoint.find(name);
-    const auto bytes = converted ? row_bytes(*converted, t.shape.elements()) : static_cast<int64_t>(t.data.size());
+    auto bytes = converted ? row_bytes(*converted, t.shape.elements()) : static_cast<int64_t>(t.data.size());
+    if (name.ends_with("embed_tokens.weight") || name.ends_with("wte.weight")) {
+      table = bytes;
+    } else if (quantization != Quantization::None && t.shape.rank() == 2 && !name.ends_with("wpe.weight") &&
+               !name.ends_with("lm_head.weight")) {
+      bytes = quantized_bytes(quantization, t.shape[0], t.shape[1]);
+    }
     total += bytes;
-    if (name.ends_with("embed_tokens.weight") || name.ends_with("wte.weight")) table = bytes;
   }
   // A device that converts has the table for look-ups and, if it is also the head, the matrix.
   return total + (converted && checkpoint.config().tie_word_embeddings ? table : 0);
@@ -62,11 +67,28 @@ DType parse_kv_dtype(const std::string& name, DType automatic) {
               fmt::format("--kv-cache-dtype must be auto, float32, float16 or bfloat16, got \"{}\"", name));
 }
 
+Quantization parse_quantization(const std::string& name, const std::string& device) {
+  if (name.empty()) return Quantization::None;
+  if (device != "cuda") {
+    throw Error(
+        ErrorKind::InvalidArgument,
+        fmt::format("quantization is for the cuda device, which quantizes weights when it loads them; on the {} "
+                    "device take a model whose file is quantized, such as a .gguf of Q4_K",
+                    device));
+  }
+  if (name == "fp8") return Quantization::Fp8;
+  if (name == "int4") return Quantization::Int4;
+  throw Error(ErrorKind::InvalidArgument,
+              fmt::format("quantization must be fp8 or int4{}, got \"{}\"",
+                          name == "int8" ? " (int8 is not there; fp8 takes as much memory)" : "", name));
+}
+
 MemoryPlan plan_memory(const EngineOptions& options, const Checkpoint& checkpoint, const KvGeometry& geometry,
-                       int context_length, int64_t available, std::optional<DType> converted) {
+                       int context_length, int64_t available, std::optional<DType> converted,
+                       Quantization quantization) {
   MemoryPlan plan;
   plan.available = available;
-  plan.weight_bytes = weight_bytes(checkpoint, converted);
+  plan.weight_bytes = weight_bytes(checkpoint, converted, quantization);
   const int64_t page = geometry.page_bytes();
   plan.scratch_bytes = scratch_bytes(options, checkpoint.config(), context_length);
   const int64_t room = available > 0 ? available - plan.weight_bytes - plan.scratch_bytes : kDefaultPoolBytes;

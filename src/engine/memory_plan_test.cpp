@@ -12,7 +12,7 @@ namespace {
 constexpr int64_t kMiB = int64_t{1} << 20;
 
 // A model of the 135M class, whose weights are one tensor of 100 MiB that nobody reads.
-class FakeCheckpoint final : public Checkpoint {
+class FakeCheckpoint : public Checkpoint {
  public:
   FakeCheckpoint() {
     config_.hidden_size = 576;
@@ -65,6 +65,49 @@ TEST(MemoryPlan, AShareOfTheMemoryHoldsWeightsAndPool) {
   EXPECT_NEAR(static_cast<double>(half.weight_bytes + half.pool_bytes), 2000.0 * kMiB, kMiB);
   const MemoryPlan all = plan(4000, [](EngineOptions& o) { o.mem_fraction_static = 1.0; });
   EXPECT_LE(all.weight_bytes + all.pool_bytes + all.scratch_bytes, 4000 * kMiB) << "what is left over computes";
+}
+
+// A table, a head and a layer's matrix, 1,024 × 256 each.
+class ThreeMatrices final : public FakeCheckpoint {
+ public:
+  ThreeMatrices() { matrix_.shape = {1024, 256}; }
+  const FileTensor* find(std::string_view) const override { return &matrix_; }
+  std::vector<std::string_view> names() const override {
+    return {"model.embed_tokens.weight", "lm_head.weight", "model.layers.0.mlp.up_proj.weight"};
+  }
+
+ private:
+  FileTensor matrix_;
+};
+
+TEST(MemoryPlan, CountsQuantizedMatricesButNotTheTableAndTheHead) {
+  EngineOptions o;
+  o.max_running_requests = 64;
+  auto bytes = [&](Quantization q) {
+    return plan_memory(o, ThreeMatrices(), kGeometry, 8192, 4000 * kMiB, DType::BF16, q).weight_bytes;
+  };
+  constexpr int64_t kElements = int64_t{1024} * 256;
+  EXPECT_EQ(bytes(Quantization::None), 3 * kElements * 2);
+  EXPECT_EQ(bytes(Quantization::Fp8), 2 * kElements * 2 + kElements + 1024 * 4);
+  EXPECT_EQ(bytes(Quantization::Int4), 2 * kElements * 2 + kElements / 2 + 1024 * 2 * 4);
+}
+
+TEST(MemoryPlan, QuantizationIsNamedAndForOneDevice) {
+  EXPECT_EQ(parse_quantization("", "cpu"), Quantization::None);
+  EXPECT_EQ(parse_quantization("fp8", "cuda"), Quantization::Fp8);
+  EXPECT_EQ(parse_quantization("int4", "cuda"), Quantization::Int4);
+  auto message = [](const std::string& name, const std::string& device) -> std::string {
+    try {
+      parse_quantization(name, device);
+    } catch (const Error& e) {
+      EXPECT_EQ(e.kind(), ErrorKind::InvalidArgument);
+      return e.what();
+    }
+    return "no error";
+  };
+  EXPECT_NE(message("fp8", "cpu").find("on the cpu device take a model whose file is quantized"), std::string::npos);
+  EXPECT_NE(message("int8", "cuda").find("fp8 or int4 (int8 is not there"), std::string::npos);
+  EXPECT_NE(message("awq", "cuda").find("got \"awq\""), std::string::npos);
 }
 
 TEST(MemoryPlan, TooLittleIsSaidWithNumbers) {

@@ -6,6 +6,7 @@
 
 #include <gtest/gtest.h>
 
+#include "ops/ref_backend.h"
 #include "sgl/error.h"
 
 namespace sgl {
@@ -80,6 +81,31 @@ std::string refusal(const MemoryCheckpoint& checkpoint, ErrorKind kind) {
 }
 
 TEST(Registry, BuildsAModelWhoseTensorsFit) { EXPECT_EQ(refusal(MemoryCheckpoint(), ErrorKind::Internal), ""); }
+
+// Notes which matrices may be quantized.
+class NotingBackend : public RefBackend {
+ public:
+  Weight prepare(std::span<const Tensor> parts) override {
+    outs.push_back(parts[0].rows());
+    return RefBackend::prepare(parts);
+  }
+  Weight prepare_head(std::span<const Tensor> parts) override {
+    head_outs.push_back(parts[0].rows());
+    return RefBackend::prepare(parts);
+  }
+  std::vector<int64_t> outs, head_outs;
+};
+
+TEST(Registry, OnlyTheMatrixThatMakesLogitsIsPreparedAsHead) {
+  for (const bool tied : {false, true}) {
+    MemoryCheckpoint c;
+    c.mutable_config().tie_word_embeddings = tied;
+    NotingBackend backend;
+    build_model(c, backend, 32);
+    EXPECT_EQ(backend.head_outs, (std::vector<int64_t>{20}));
+    EXPECT_EQ(backend.outs, (std::vector<int64_t>{8, 8, 12, 8})) << "q (with k and v), o, gate (with up), down";
+  }
+}
 
 TEST(Registry, NamesTheMissingTensor) {
   MemoryCheckpoint c;

@@ -30,9 +30,9 @@ class Decoder : public Model {
       : config_(w.config()),
         embed_((w / names.root).table(names.embed + ".weight", config_.vocab_size, config_.hidden_size)),
         norm_(w / names.root / names.norm, config_, config_.hidden_size),
-        head_(config_.tie_word_embeddings
-                  ? Linear(w / names.root, {names.embed}, config_.hidden_size, {config_.vocab_size})
-                  : Linear(w, {names.head}, config_.hidden_size, {config_.vocab_size})) {
+        head_(config_.tie_word_embeddings ? w / names.root : w,
+              {config_.tie_word_embeddings ? names.embed : names.head}, config_.hidden_size, {config_.vocab_size},
+              MatrixLayout::OutIn, MatrixUse::Head) {
     if (!names.positions.empty()) {
       positions_ = (w / names.root).table(names.positions + ".weight", config_.context_length, config_.hidden_size);
     }

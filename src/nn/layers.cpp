@@ -33,8 +33,8 @@ Linear merged_or(const Loader& w, const std::string& merged, const std::vector<s
 }  // namespace
 
 Linear::Linear(const Loader& w, const std::vector<std::string>& names, int64_t in, const std::vector<int64_t>& outs,
-               MatrixLayout layout)
-    : weight_(w.matrix(with_suffix(names, ".weight"), in, outs, layout)),
+               MatrixLayout layout, MatrixUse use)
+    : weight_(w.matrix(with_suffix(names, ".weight"), in, outs, layout, use)),
       bias_(w.merged_vector(with_suffix(names, ".bias"), outs)) {}
 
 Tensor Linear::operator()(Ctx& cx, Tensor x) const { return (*this)(cx, x, cx.activations); }

@@ -15,7 +15,7 @@ class Linear {
  public:
   /// `w` is the place of the layer's own names: `names` + ".weight" and, where the checkpoint has it, ".bias".
   Linear(const Loader& w, const std::vector<std::string>& names, int64_t in, const std::vector<int64_t>& outs,
-         MatrixLayout layout = MatrixLayout::OutIn);
+         MatrixLayout layout = MatrixLayout::OutIn, MatrixUse use = MatrixUse::Layer);
   /// [n, in] → [n, out], in the step's activation type or another.
   Tensor operator()(Ctx& cx, Tensor x) const;
   Tensor operator()(Ctx& cx, Tensor x, DType type) const;

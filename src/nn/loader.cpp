@@ -86,7 +86,7 @@ Param Loader::vector(std::string_view name, int64_t n, float add) const {
 }
 
 Weight Loader::matrix(const std::vector<std::string>& names, int64_t in, const std::vector<int64_t>& outs,
-                      MatrixLayout layout) const {
+                      MatrixLayout layout, MatrixUse use) const {
   std::vector<Tensor> parts;
   std::vector<Buffer> keep;
   std::vector<const FileTensor*> files;
@@ -100,7 +100,7 @@ Weight Loader::matrix(const std::vector<std::string>& names, int64_t in, const s
       parts.push_back(view(*files.back()));
     }
   }
-  Weight w = backend_->prepare(parts);
+  Weight w = use == MatrixUse::Head ? backend_->prepare_head(parts) : backend_->prepare(parts);
   for (size_t i = 0; i < w.parts.size(); ++i) {
     if (w.parts[i].source.empty() && files[i] != nullptr) checkpoint_->release(*files[i]);
   }

@@ -15,6 +15,8 @@ namespace sgl {
 
 /// How a file stores a linear layer: [out, in], or [in, out] (the hub's GPT-2: "Conv1D").
 enum class MatrixLayout { OutIn, InOut };
+/// What a matrix is for: layers' may be quantized by the backend, the one that makes logits is not.
+enum class MatrixUse { Layer, Head };
 
 /// A place in a checkpoint's tree of names: `w / "self_attn"` is the place below. Cheap to copy; the checkpoint and the
 /// backend must outlive it. Thread: one.
@@ -33,7 +35,7 @@ class Loader {
   Param vector(std::string_view name, int64_t n, float add = 0.0F) const;
   /// The matrices `names`, [outs[i], in] each (transposed first when stored InOut), merged by rows.
   Weight matrix(const std::vector<std::string>& names, int64_t in, const std::vector<int64_t>& outs,
-                MatrixLayout layout = MatrixLayout::OutIn) const;
+                MatrixLayout layout = MatrixLayout::OutIn, MatrixUse use = MatrixUse::Layer) const;
   /// The vectors `names`, outs[i] elements each, one after the other; a missing one is zero; empty if all are missing.
   Param merged_vector(const std::vector<std::string>& names, const std::vector<int64_t>& outs) const;
   /// A table [rows, cols] for look-ups by row. Points into the checkpoint where the device can read that.

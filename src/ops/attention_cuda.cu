@@ -199,40 +199,70 @@ constexpr int kDecodeStage = 2 * kDecodeTile* kTileStride<D>;  // elements: keys
 template <int D>
 constexpr int kDecodeBytes = kDecodeWarps* kDecodeStages* kDecodeStage<D> * 2;
 
+static_assert(kMostParts * kDecodeRows * sizeof(float) <= kDecodeBytes<64>);
+
+__device__ inline void add_weighted(float4& sum, float weight, const float4& x) {
+  sum.x += weight * x.x;
+  sum.y += weight * x.y;
+  sum.z += weight * x.z;
+  sum.w += weight * x.w;
+}
+
+template <typename T>
+__device__ void store_four(T* to, const float4& x, float factor) {
+  *reinterpret_cast<uint2*>(to) = {pack(x.x * factor, x.y * factor, T{}), pack(x.z * factor, x.w * factor, T{})};
+}
+
 // The parts of a sequence's rows become one: their mean, weighted by the sums of their exponents, in the order of the
-// positions.
+// positions. The parts that a thread needs first are on their way while the weights, [splits, rows] in shared memory,
+// are found.
 template <typename T, int D>
-__device__ void combine(const Params<T>& p, const AttentionItem& item, int head, int rows) {
-  __shared__ float largest[kDecodeRows], total[kDecodeRows];
+__device__ void combine(const Params<T>& p, const AttentionItem& item, int head, int rows, float* weights) {
+  constexpr int kEarly = 8;
+  __shared__ float factor[kDecodeRows];
   const int thread = static_cast<int>(threadIdx.x), lane = thread % kWarp;
   auto at = [&](int split, int r) {
     return (int64_t{item.first_slot + split} * p.kv_heads + head) * p.partial_rows + r;
   };
+  auto load = [&](int split, int i) {
+    return __ldcg(reinterpret_cast<const float4*>(p.partial + at(split, i / (D / 4)) * D) + i % (D / 4));
+  };
+  float4 early[kEarly];
+#pragma unroll
+  for (int split = 0; split < kEarly; ++split) {
+    if (split < item.splits && thread < rows * D / 4) early[split] = load(split, thread);
+  }
   for (int r = thread / kWarp; r < rows; r += kDecodeWarps) {
     float top = -INFINITY, sum = 0;
     for (int split = lane; split < item.splits; split += kWarp) {
-      top = fmaxf(top, __ldcg(p.partial_sums + at(split, r)));
+      const float s = __ldcg(p.partial_sums + at(split, r));
+      weights[split * rows + r] = s;
+      top = fmaxf(top, s);
     }
     top = warp_max(top);
     for (int split = lane; split < item.splits; split += kWarp) {
-      sum += exp2f(__ldcg(p.partial_sums + at(split, r)) - top);
+      const float weight = exp2f(weights[split * rows + r] - top);
+      weights[split * rows + r] = weight;
+      sum += weight;
     }
     sum = warp_sum(sum);
-    if (lane == 0) {
-      largest[r] = top;
-      total[r] = sum;
-    }
+    if (lane == 0) factor[r] = 1.0F / sum;
   }
   __syncthreads();
-  for (int i = thread; i < rows * D; i += kDecodeThreads) {
-    const int r = i / D, d = i % D;
-    float x = 0;
-#pragma unroll 8
-    for (int split = 0; split < item.splits; ++split) {
-      x += exp2f(__ldcg(p.partial_sums + at(split, r)) - largest[r]) * __ldcg(p.partial + at(split, r) * D + d);
+  for (int i = thread; i < rows * D / 4; i += kDecodeThreads) {
+    const int r = i / (D / 4);
+    float4 x = {0, 0, 0, 0};
+    int split = 0;
+    if (i == thread) {
+#pragma unroll
+      for (; split < kEarly; ++split) {
+        if (split < item.splits) add_weighted(x, weights[split * rows + r], early[split]);
+      }
     }
+#pragma unroll 8
+    for (; split < item.splits; ++split) add_weighted(x, weights[split * rows + r], load(split, i));
     const Row row = row_of(p, item.seq, head, item.row + r);
-    p.out[row.token * p.out_stride + int64_t{row.head} * D + d] = from_float<T>(x / total[r]);
+    store_four(p.out + row.token * p.out_stride + int64_t{row.head} * D + i % (D / 4) * 4, x, factor[r]);
   }
 }
 
@@ -321,26 +351,28 @@ __global__ void __launch_bounds__(kDecodeThreads, D > 128 ? 1 : 3) decode_kernel
     }
   }
   __syncthreads();
-  for (int i = thread; i < rows * D; i += kDecodeThreads) {
-    const int r = i / D, d = i % D;
+  for (int i = thread; i < rows * D / 4; i += kDecodeThreads) {
+    const int r = i / (D / 4), d = i % (D / 4) * 4;
     float top = largest[0][r];
 #pragma unroll
     for (int w = 1; w < kDecodeWarps; ++w) top = fmaxf(top, largest[w][r]);
     const float base = top == -INFINITY ? 0.0F : top;
-    float total = 0, x = 0;
+    float total = 0;
+    float4 x = {0, 0, 0, 0};
 #pragma unroll
     for (int w = 0; w < kDecodeWarps; ++w) {
       const float weight = exp2f(largest[w][r] - base);
       total += weight * sums[w][r];
-      x += weight * results(w)[r * kStride + d];
+      add_weighted(x, weight, *reinterpret_cast<const float4*>(results(w) + r * kStride + d));
     }
-    x = total > 0 ? x / total : 0.0F;
+    const float factor = total > 0 ? 1.0F / total : 0.0F;
     if (item.slot < 0) {
       const Row row = row_of(p, seq, head, item.row + r);
-      p.out[row.token * p.out_stride + int64_t{row.head} * D + d] = from_float<T>(x);
+      store_four(p.out + row.token * p.out_stride + int64_t{row.head} * D + d, x, factor);
     } else {
       const int64_t at = (int64_t{item.slot} * p.kv_heads + head) * p.partial_rows + r;
-      p.partial[at * D + d] = x;
+      *reinterpret_cast<float4*>(p.partial + at * D + d) =
+          make_float4(x.x * factor, x.y * factor, x.z * factor, x.w * factor);
       if (d == 0) p.partial_sums[at] = total > 0 ? base + log2f(total) : -INFINITY;
     }
   }
@@ -357,7 +389,7 @@ __global__ void __launch_bounds__(kDecodeThreads, D > 128 ? 1 : 3) decode_kernel
   __syncthreads();
   if (!last) return;
   __threadfence();
-  combine<T, D>(p, item, head, rows);
+  combine<T, D>(p, item, head, rows, reinterpret_cast<float*>(memory));
 }
 
 // A warp for each (token, head): lanes hold every 32nd element of q and of the result, up to 32 · kRegisters.

@@ -83,7 +83,7 @@ void CudaBackend::plan_attention(const KvView& kv, int group) {
       continue;
     }
     // About equal parts, of whole tiles.
-    const int parts = (s.kv_len + most - 1) / most;
+    const int parts = std::min((s.kv_len + most - 1) / most, cuda::kMostParts);
     const int size = ((s.kv_len + parts - 1) / parts + kTile - 1) / kTile * kTile;
     const int splits = (s.kv_len + size - 1) / size;
     if (splits == 1) {

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "ops/act.h"
+#include "ops/quantize.h"
 #include "ops/sampling.h"
 #include "tensor/tensor.h"
 
@@ -86,6 +87,7 @@ struct BackendOptions {
   int threads = 0;                   ///< 0: chosen for the machine
   bool quantize_activations = true;  ///< let linear() round its input to int8 (blocks of 32) for quantized weights
   DType activations = DType::BF16;   ///< cuda: of weights and of what layers pass to each other; F32, F16 or BF16
+  Quantization quantization = Quantization::None;  ///< cuda: of what prepare() makes
 };
 
 /// One device. Thread: calls come from one thread at a time.
@@ -115,6 +117,8 @@ class Backend {
   /// Makes a weight of host matrices [rows_i, in] in any file format. The sources must outlive the weight where the
   /// result still refers to them (Weight::Part::source). May run in parallel inside.
   virtual Weight prepare(std::span<const Tensor> parts) = 0;
+  /// The same for the matrix that makes logits: never quantized by the backend itself.
+  virtual Weight prepare_head(std::span<const Tensor> parts) { return prepare(parts); }
   /// Makes a table for look-ups by row of a host matrix in any file format: the matrix itself where the device can read
   /// it, else a copy.
   virtual Param prepare_table(const Tensor& table) = 0;

@@ -51,6 +51,7 @@ CudaBackend::Stream::~Stream() { cudaStreamDestroy(stream_); }
 
 CudaBackend::CudaBackend(const BackendOptions& options)
     : type_(options.activations),
+      quantization_(options.quantization),
       name_(name_of_device()),
       dense_(stream_),
       staging_{cuda::Staging(stream_), cuda::Staging(stream_)},
@@ -59,13 +60,20 @@ CudaBackend::CudaBackend(const BackendOptions& options)
     throw Error(ErrorKind::InvalidArgument,
                 fmt::format("the cuda device computes in float32, float16 or bfloat16, not in {}", name(type_)));
   }
+  if (quantization_ != Quantization::None && type_ == DType::F32) {
+    throw Error(ErrorKind::InvalidArgument,
+                "quantized weights are multiplied with float16 or bfloat16, not with float32: take another dtype");
+  }
 }
 
 CudaBackend::~CudaBackend() { cudaStreamSynchronize(stream_); }
 
 std::string CudaBackend::describe() const {
   const size_t v = dense_.version();
-  return fmt::format("cuda ({}), {}, cuBLASLt {}.{}", name_, name(type_), v / 10000, v / 100 % 100);
+  const char* weights = quantization_ == Quantization::Fp8    ? ", weights in fp8"
+                        : quantization_ == Quantization::Int4 ? ", weights in int4"
+                                                              : "";
+  return fmt::format("cuda ({}), {}{}, cuBLASLt {}.{}", name_, name(type_), weights, v / 10000, v / 100 % 100);
 }
 
 int64_t CudaBackend::available_memory() const {

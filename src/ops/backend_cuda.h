@@ -2,10 +2,12 @@
 // An NVIDIA GPU (sm_80 and newer): everything of a step runs on one stream; the host waits for it only for the tokens.
 //
 // Weights and activations are of one type, BackendOptions::activations; the residual stream, sums and logits are
-// float32. Weights of other types, GGUF's block formats too, are converted when they are loaded. Results agree with the
+// float32. Weights of other types, GGUF's block formats too, are converted when they are loaded; or all are quantized
+// then (BackendOptions::quantization), but for tables and the matrix that makes logits. Results agree with the
 // reference within the rounding of that type; unlike on the CPU, a row's last bits can depend on the batch, since
 // cuBLASLt computes different shapes in different orders. Attention does not: it is cut at fixed positions.
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -30,8 +32,10 @@ class CudaBackend : public Backend {
   Buffer allocate(size_t bytes) override { return cuda::allocate_device(bytes); }
   void upload(std::byte* device, const void* host, size_t bytes) override;
   void download(void* host, const std::byte* device, size_t bytes) override;
-  /// One matrix [out, in] of all parts, in the first part's `packed`; rows are padded to a multiple of 8 elements.
+  /// One matrix [out, in] of all parts, in the first part's `packed`: numbers in rows that are padded to a multiple of
+  /// 8 elements, or as quantize.h describes it; `layout` is the Quantization.
   Weight prepare(std::span<const Tensor> parts) override;
+  Weight prepare_head(std::span<const Tensor> parts) override;
   Param prepare_table(const Tensor& table) override;
   void begin(const PagedBatch& batch) override;
 
@@ -102,10 +106,17 @@ class CudaBackend : public Backend {
   const int32_t* send(std::span<const int32_t> values);
   /// Memory that grows to the largest size asked for; `what` was in it is lost.
   std::byte* scratch(Buffer& memory, size_t bytes);
-  /// Copies host rows of any format to rows of type_ on the device.
-  void send_rows(Tensor to, const Tensor& host);
+  /// Copies host rows of any format to the device, as they are if of type_, else in float32: some at a time, which
+  /// `take(first, rows)` reads in the order of the stream.
+  using TakeRows = std::function<void(int64_t first, Tensor rows)>;
+  void send_rows(const Tensor& host, const TakeRows& take);
+  void send_parts(Weight& w, const TakeRows& take);
+  void multiply(Tensor y, Tensor x, const Weight& w, Tensor bias, bool add);
+  bool multiply_in_fp8(Tensor y, Tensor x, const cuda::QuantizedMatrix& w, bool add);
+  void multiply_dequantized(Tensor y, Tensor x, const cuda::QuantizedMatrix& w, bool add);
 
   DType type_;
+  Quantization quantization_;
   std::string name_;
   Stream stream_;
   cuda::DenseProducts dense_;
@@ -119,6 +130,7 @@ class CudaBackend : public Backend {
   std::vector<float> inv_freq_[2];  ///< of the rotary tables, which are the same in every step
   Buffer sent_inv_freq_[2];
   Buffer x_, y_;               ///< linear's rounded input and its result
+  Buffer x_codes_, w_;         ///< its quantized input, and rows of quantized weights as numbers
   Buffer partial_, counters_;  ///< attention's parts, and how many of them are done
   Buffer chosen_;              ///< the tokens of the last sample, by row of the logits
   int64_t num_chosen_ = 0;

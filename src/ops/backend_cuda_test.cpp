@@ -325,6 +325,203 @@ TEST_P(OpsOnCuda, FusedOpsEqualTheirParts) {
   }
 }
 
+// `host` as a quantized matrix holds it.
+Matrix quantized(const Matrix& host, Quantization format) {
+  Matrix m = host;
+  for (int64_t i = 0; i < m.tensor.rows(); ++i) {
+    quantized_values(format, host.tensor.f32(i), m.tensor.f32(i), m.tensor.cols());
+  }
+  return m;
+}
+
+float largest_difference(const std::vector<float>& a, const std::vector<float>& b) {
+  float most = a.size() == b.size() ? 0.0F : INFINITY;
+  for (size_t i = 0; i < std::min(a.size(), b.size()); ++i) {
+    const float d = std::fabs(a[i] - b[i]);
+    most = std::isnan(d) ? INFINITY : std::max(most, d);
+  }
+  return most;
+}
+
+class QuantizedOnCuda : public OpsOnCuda {
+ protected:
+  // A backend that quantizes; null with float32, where the error says why.
+  std::unique_ptr<Backend> quantizing(Quantization format) {
+    try {
+      return Backend::create({.device = "cuda", .threads = 2, .activations = GetParam(), .quantization = format});
+    } catch (const Error& e) {
+      EXPECT_EQ(GetParam(), DType::F32) << e.what();
+      EXPECT_EQ(e.kind(), ErrorKind::InvalidArgument);
+      return nullptr;
+    }
+  }
+  static Weight prepare(Backend& backend, const Matrix& w) { return backend.prepare({&w.tensor, 1}); }
+};
+
+TEST_P(QuantizedOnCuda, FewRowsAreMultipliedWithTheQuantizedNumbersThemselves) {
+  const DType t = GetParam();
+  for (const Quantization format : {Quantization::Fp8, Quantization::Int4}) {
+    const auto backend = quantizing(format);
+    if (backend == nullptr) continue;
+    for (const int64_t n : {1, 2, 8, 9, 16, 30}) {
+      if (n > 16 && format == Quantization::Fp8) continue;
+      for (const int64_t in : {8, 64, 136, 1000, 4096}) {
+        for (const int64_t out : {1, 16, 70, 80}) {
+          SCOPED_TRACE(fmt::format("{}: {} x {} by {}", format == Quantization::Fp8 ? "fp8" : "int4", n, in, out));
+          std::mt19937 random(kSeed + static_cast<unsigned>(n * in));
+          const Matrix x = rounded(random_matrix(random, n, in), t), source = random_matrix(random, out, in, 0, 0.05F),
+                       bias = random_matrix(random, 1, out), h = random_matrix(random, n, out),
+                       values = quantized(source, format);
+          const Weight w = prepare(*backend, source), plain = prepare(ref_, values);
+          EXPECT_TRUE(w.parts[0].source.empty());
+          DeviceMatrix dx(*backend, x, t, 8), db(*backend, bias, DType::F32), y(*backend, n, out, t, 8 - out % 8),
+              floats(*backend, n, out, DType::F32, 4 - out % 4), sum(*backend, h, DType::F32, 4 - out % 4),
+              scratch(*backend, n, out, t);
+          const Tensor b(db.tensor.data, DType::F32, {out}), ref_b(bias.tensor.data, DType::F32, {out});
+          Matrix want(n, out), want_sum = h, ref_scratch(n, out);
+          ref_.linear(want.tensor, x.tensor, plain, ref_b);
+          ref_.linear_add(want_sum.tensor, x.tensor, plain, {}, ref_scratch.tensor);
+          const float sums = 2e-6F * 0.05F * static_cast<float>(in) + 2e-6F;
+          backend->linear(floats.tensor, dx.tensor, w, b);
+          expect_near(floats.values(), want.values(), sums, DType::F32);
+          backend->linear(y.tensor, dx.tensor, w, b);
+          expect_near(y.values(), want.values(), sums, t);
+          backend->linear_add(sum.tensor, dx.tensor, w, {}, scratch.tensor);
+          expect_near(sum.values(), want_sum.values(), sums, DType::F32);
+          if (out % 2 != 0) continue;
+          DeviceMatrix gated(*backend, n, out / 2, t, 5);
+          Matrix want_gated(n, out / 2);
+          backend->gated_linear(gated.tensor, dx.tensor, w, b, Act::GeluTanh, scratch.tensor);
+          ref_.gated_linear(want_gated.tensor, x.tensor, plain, ref_b, Act::GeluTanh, ref_scratch.tensor);
+          // Where the halves are not whole eights they may have been rounded before they met.
+          expect_near(gated.values(), want_gated.values(), 10 * sums + (out % 16 == 0 ? 0.0F : 16 * rounding(t)), t);
+        }
+      }
+    }
+  }
+}
+
+TEST_P(QuantizedOnCuda, ManyRowsAreMultipliedWithRoundedWeightsOrQuantizedRows) {
+  const DType t = GetParam();
+  for (const Quantization format : {Quantization::Fp8, Quantization::Int4}) {
+    const auto backend = quantizing(format);
+    if (backend == nullptr) continue;
+    for (const int64_t n : {1, 17, 70, 600}) {
+      for (const int64_t in : {64, 75, 1000, 4096}) {
+        if (n == 1 && in % 8 == 0) continue;
+        SCOPED_TRACE(fmt::format("{}: {} x {}", format == Quantization::Fp8 ? "fp8" : "int4", n, in));
+        std::mt19937 random(kSeed + static_cast<unsigned>(n * in));
+        const Matrix x = rounded(random_matrix(random, n, in), t), source = random_matrix(random, 96, in, 0, 0.05F),
+                     h = random_matrix(random, n, 96), bias = random_matrix(random, 1, 96),
+                     values = quantized(source, format), x_values = quantized(x, Quantization::Fp8);
+        const Weight w = prepare(*backend, source);
+        DeviceMatrix dx(*backend, x, t), db(*backend, bias, DType::F32), sum(*backend, h, DType::F32),
+            y(*backend, n, 96, t), scratch(*backend, n, 96, t);
+        Matrix exact = h, of_rounded = h, of_quantized = h, ref_scratch(n, 96);
+        const Tensor b(db.tensor.data, DType::F32, {96}), ref_b(bias.tensor.data, DType::F32, {96});
+        ref_.linear_add(exact.tensor, x.tensor, prepare(ref_, values), ref_b, ref_scratch.tensor);
+        ref_.linear_add(of_rounded.tensor, x.tensor, prepare(ref_, rounded(values, t)), ref_b, ref_scratch.tensor);
+        ref_.linear_add(of_quantized.tensor, x_values.tensor, prepare(ref_, values), ref_b, ref_scratch.tensor);
+        backend->linear_add(sum.tensor, dx.tensor, w, b, scratch.tensor);
+        // Products of numbers of about 1 and 0.05. An e4m3 number is off by at most a 16th, a third of that on average.
+        const float size = 0.05F * std::sqrt(static_cast<float>(in));
+        const float to_exact = largest_difference(sum.values(), exact.values()),
+                    to_rounded = largest_difference(sum.values(), of_rounded.values()),
+                    to_quantized = largest_difference(sum.values(), of_quantized.values());
+        EXPECT_LE(to_exact, 6 * size * (format == Quantization::Fp8 ? 0.03F : rounding(t)) + 1e-4F);
+        // Tensor cores sum products of e4m3 numbers with fewer bits than float32 has.
+        EXPECT_TRUE(std::min(to_exact, to_rounded) < 1e-5F * size + 1e-5F ||
+                    (format == Quantization::Fp8 && to_quantized < 2e-3F * size))
+            << to_exact << " from exact, " << to_rounded << " with rounded weights, " << to_quantized
+            << " with quantized rows";
+        // A product in 16 bits has the same numbers, rounded.
+        Matrix want(n, 96);
+        ref_.linear(want.tensor, x.tensor, prepare(ref_, values), ref_b);
+        backend->linear(y.tensor, dx.tensor, w, b);
+        EXPECT_LE(largest_difference(y.values(), want.values()),
+                  to_exact + 8 * size * rounding(t) + 2 * rounding(t) * 4);
+      }
+    }
+  }
+}
+
+TEST_P(QuantizedOnCuda, AllFormatsOfFilesAreQuantizedAndHeadsAndTablesAreNot) {
+  const DType t = GetParam();
+  for (const Quantization format : {Quantization::Fp8, Quantization::Int4}) {
+    const auto backend = quantizing(format);
+    if (backend == nullptr) continue;
+    for (const DType of_file : kWeightFormats) {
+      SCOPED_TRACE(name(of_file));
+      std::mt19937 random(kSeed);
+      const Matrix x = rounded(random_matrix(random, 2, 512), t);
+      const WeightMatrix parts[] = {random_weights(random, of_file, 24, 512), random_weights(random, of_file, 9, 512)};
+      Matrix source(33, 512), want(2, 33);
+      dequantize_row(of_file, parts[0].bytes.data(), source.tensor.f32(), 24 * 512);
+      dequantize_row(of_file, parts[1].bytes.data(), source.tensor.f32(24), 9 * 512);
+      const Tensor tensors[] = {parts[0].tensor, parts[1].tensor};
+      DeviceMatrix dx(*backend, x, t), y(*backend, 2, 33, DType::F32, 3), head(*backend, 2, 33, DType::F32, 3),
+          row(*backend, 1, 512, DType::F32);
+      backend->linear(y.tensor, dx.tensor, backend->prepare(tensors), {});
+      ref_.linear(want.tensor, x.tensor, prepare(ref_, quantized(source, format)), {});
+      expect_near(y.values(), want.values(), 1e-4F, DType::F32);
+      backend->linear(head.tensor, dx.tensor, backend->prepare_head(tensors), {});
+      ref_.linear(want.tensor, x.tensor, prepare(ref_, rounded(source, t)), {});
+      expect_near(head.values(), want.values(), 1e-4F, DType::F32);
+      const std::vector<int32_t> ids = {3};
+      backend->embedding(row.tensor, ids, backend->prepare_table(parts[0].tensor).tensor, 1.0F);
+      Matrix table_row(1, 512);
+      std::copy_n(rounded(source, t).tensor.f32(3), 512, table_row.tensor.f32());
+      EXPECT_EQ(row.values(), table_row.values());
+    }
+  }
+}
+
+TEST_P(QuantizedOnCuda, EveryCodeIsMultipliedExactly) {
+  const DType t = GetParam();
+  for (const Quantization format : {Quantization::Fp8, Quantization::Int4}) {
+    const auto backend = quantizing(format);
+    if (backend == nullptr) continue;
+    // Scales of 1: row 1 has all e4m3 numbers; or the integers from −5 to 10, which int4 codes stand for.
+    Matrix source(3, 256), x(8, 256);
+    for (int64_t i = 0; i < 256; ++i) {
+      const float number =
+          format == Quantization::Fp8 ? from_e4m3(static_cast<uint8_t>(i)) : static_cast<float>(i % 16 - 5);
+      for (int64_t row = 0; row < 3; ++row) source.tensor.f32(row)[i] = std::isnan(number) ? 448.0F : number;
+    }
+    const Weight w = prepare(*backend, source);
+    for (int64_t first = 0; first < 256; first += 8) {
+      for (int64_t row = 0; row < 8; ++row) {
+        for (int64_t i = 0; i < 256; ++i) x.tensor.f32(row)[i] = i == first + row ? 0.5F : 0.0F;
+      }
+      DeviceMatrix dx(*backend, x, t), y(*backend, 8, 3, DType::F32, 1);
+      backend->linear(y.tensor, dx.tensor, w, {});
+      const std::vector<float> got = y.values();
+      for (int64_t row = 0; row < 8; ++row) {
+        EXPECT_EQ(got[static_cast<size_t>(row * 3 + 1)], 0.5F * source.tensor.f32(1)[first + row]);
+      }
+    }
+  }
+}
+
+TEST_P(QuantizedOnCuda, ARowOfFewDoesNotDependOnTheOthers) {
+  const DType t = GetParam();
+  for (const Quantization format : {Quantization::Fp8, Quantization::Int4}) {
+    const auto backend = quantizing(format);
+    if (backend == nullptr) continue;
+    std::mt19937 random(kSeed);
+    const Matrix x = random_matrix(random, 8, 1024), source = random_matrix(random, 40, 1024, 0, 0.05F);
+    const Weight w = prepare(*backend, source);
+    DeviceMatrix dx(*backend, x, t), all(*backend, 8, 40, DType::F32), one(*backend, 1, 40, DType::F32);
+    backend->linear(all.tensor, dx.tensor, w, {});
+    backend->linear(one.tensor, dx.tensor.slice_rows(5, 1), w, {});
+    const std::vector<float> together = all.values();
+    EXPECT_TRUE(same_bits(std::span(together).subspan(5 * 40, 40), one.values()));
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(, QuantizedOnCuda, ::testing::Values(DType::F32, DType::F16, DType::BF16),
+                         [](const auto& i) { return std::string(name(i.param)); });
+
 TEST_P(OpsOnCuda, RopeWithStoreEqualsRopeThenStore) {
   const DType t = GetParam();
   struct Case {

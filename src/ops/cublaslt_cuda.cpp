@@ -37,7 +37,23 @@ int64_t rounded_rows(int64_t n) {
   return rows;
 }
 
-cudaDataType_t data_type(DType t) { return t == DType::F32 ? CUDA_R_32F : t == DType::F16 ? CUDA_R_16F : CUDA_R_16BF; }
+cudaDataType_t data_type(DType t) {
+  if (t == DType::U8) return CUDA_R_8F_E4M3;
+  return t == DType::F32 ? CUDA_R_32F : t == DType::F16 ? CUDA_R_16F : CUDA_R_16BF;
+}
+
+// A scale for each row of x and of w. Headers before 12.9 do not have these names.
+constexpr size_t kFirstWithRowScales = 120900;
+constexpr int kRowScales = 3;  // CUBLASLT_MATMUL_MATRIX_SCALE_OUTER_VEC_32F
+constexpr auto kScaleModeOfW = static_cast<cublasLtMatmulDescAttributes_t>(31);  // CUBLASLT_MATMUL_DESC_A_SCALE_MODE
+constexpr auto kScaleModeOfX = static_cast<cublasLtMatmulDescAttributes_t>(32);  // CUBLASLT_MATMUL_DESC_B_SCALE_MODE
+
+bool is_hopper_or_newer() {
+  int device = 0, major = 0;
+  check(cudaGetDevice(&device), "cudaGetDevice");
+  check(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device), "cudaDeviceGetAttribute");
+  return major >= 9;
+}
 
 }  // namespace
 
@@ -78,6 +94,7 @@ DenseProducts::DenseProducts(cudaStream_t stream) : stream_(stream), workspace_(
     throw Error(ErrorKind::Unsupported,
                 fmt::format("cuBLASLt ({}) does not start: {}", lt_.library.name(), lt_.status_string(status)));
   }
+  has_fp8_ = lt_.version() >= kFirstWithRowScales && is_hopper_or_newer();
 }
 
 DenseProducts::~DenseProducts() {
@@ -108,9 +125,14 @@ DenseProducts::Plan DenseProducts::make_plan(const Shape& s, const Operands& ope
     check(lt_.desc_create(&plan.desc, CUBLAS_COMPUTE_32F, CUDA_R_32F), "cublasLtMatmulDescCreate", s);
     const cublasOperation_t transposed = CUBLAS_OP_T;
     check(lt_.desc_set(plan.desc, CUBLASLT_MATMUL_DESC_TRANSA, &transposed, sizeof(transposed)), "TRANSA", s);
+    if (s.type == DType::U8) {
+      check(lt_.desc_set(plan.desc, kScaleModeOfW, &kRowScales, sizeof(kRowScales)), "the mode of scales", s);
+      check(lt_.desc_set(plan.desc, kScaleModeOfX, &kRowScales, sizeof(kRowScales)), "the mode of scales", s);
+    }
     check(lt_.layout_create(&plan.w, data_type(s.type), u(s.in), u(s.out), s.w_stride), "layout of w", s);
     check(lt_.layout_create(&plan.x, data_type(s.type), u(s.in), u(s.n), s.x_stride), "layout of x", s);
     check(lt_.layout_create(&plan.y, data_type(s.y_type), u(s.out), u(s.n), s.y_stride), "layout of y", s);
+    if (s.type == DType::U8) set_scales(plan, operands);  // without them nothing is proposed
     plan.algo = choose(plan, s, operands);
   } catch (...) {
     destroy(plan);
@@ -119,7 +141,7 @@ DenseProducts::Plan DenseProducts::make_plan(const Shape& s, const Operands& ope
   return plan;
 }
 
-cublasLtMatmulAlgo_t DenseProducts::choose(const Plan& plan, const Shape& s, const Operands& operands) {
+std::optional<cublasLtMatmulAlgo_t> DenseProducts::choose(const Plan& plan, const Shape& s, const Operands& operands) {
   Shape about = s;
   about.n = rounded_rows(s.n);
   if (const auto known = timed_.find(about); known != timed_.end()) {
@@ -143,14 +165,17 @@ cublasLtMatmulAlgo_t DenseProducts::choose(const Plan& plan, const Shape& s, con
                            CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES}) {
       prefer(attribute, uint32_t{16});
     }
-    check(lt_.heuristic(handle_, plan.desc, plan.w, plan.x, plan.y, plan.y, preference, kProposals, proposals, &found),
-          "cublasLtMatmulAlgoGetHeuristic", s);
-    check(found > 0 ? proposals[0].state : CUBLAS_STATUS_NOT_SUPPORTED, "cublasLtMatmulAlgoGetHeuristic", s);
+    const cublasStatus_t status =
+        lt_.heuristic(handle_, plan.desc, plan.w, plan.x, plan.y, plan.y, preference, kProposals, proposals, &found);
+    if (status != CUBLAS_STATUS_NOT_SUPPORTED && status != CUBLAS_STATUS_INVALID_VALUE) {
+      check(status, "cublasLtMatmulAlgoGetHeuristic", s);
+    }
   } catch (...) {
     if (preference != nullptr) lt_.preference_destroy(preference);
     throw;
   }
   lt_.preference_destroy(preference);
+  if (found == 0 || proposals[0].state != CUBLAS_STATUS_SUCCESS) return std::nullopt;
   if (s.n > kTimedRows) return proposals[0].algo;
 
   // A sum must not grow by being timed.
@@ -170,6 +195,7 @@ cublasLtMatmulAlgo_t DenseProducts::choose(const Plan& plan, const Shape& s, con
     best = i;
   }
   cuda::check(cudaStreamSynchronize(stream_), "timing of products");
+  if (!std::isfinite(least)) return std::nullopt;
   timed_[about] = proposals[best].algo;
   return proposals[best].algo;
 }
@@ -196,23 +222,43 @@ float DenseProducts::time_of(const Plan& plan, const cublasLtMatmulAlgo_t& algo,
   return works ? times[kTimings / 2] : INFINITY;
 }
 
+void DenseProducts::set_scales(const Plan& plan, const Operands& o) {
+  for (auto [attribute, scales] : {std::pair{CUBLASLT_MATMUL_DESC_A_SCALE_POINTER, o.w_scales},
+                                   {CUBLASLT_MATMUL_DESC_B_SCALE_POINTER, o.x_scales}}) {
+    lt_.desc_set(plan.desc, attribute, &scales, sizeof(scales));
+  }
+}
+
 cublasStatus_t DenseProducts::run(const Plan& plan, const cublasLtMatmulAlgo_t& algo, const Operands& o) {
   const float one = 1.0F, of_y = o.add ? 1.0F : 0.0F;
+  if (o.w_scales != nullptr) set_scales(plan, o);
   return lt_.matmul(handle_, plan.desc, &one, o.w.data, plan.w, o.x.data, plan.x, &of_y, o.y.data, plan.y, o.y.data,
                     plan.y, &algo, workspace_.data(), workspace_.bytes(), stream_);
 }
 
+const DenseProducts::Plan& DenseProducts::plan_of(const Shape& shape, const Operands& operands) {
+  if (const auto found = plans_.find(shape); found != plans_.end()) return found->second;
+  if (plans_.size() >= kMostPlans) {
+    for (auto& [old, plan] : plans_) destroy(plan);
+    plans_.clear();
+  }
+  return plans_.emplace(shape, make_plan(shape, operands)).first->second;
+}
+
 void DenseProducts::multiply(Tensor y, Tensor x, Tensor w, bool add) {
   const Shape shape{x.rows(), w.rows(), w.cols(), y.row_stride, x.row_stride, w.row_stride, w.dtype, y.dtype};
-  auto found = plans_.find(shape);
-  if (found == plans_.end()) {
-    if (plans_.size() >= kMostPlans) {
-      for (auto& [old, plan] : plans_) destroy(plan);
-      plans_.clear();
-    }
-    found = plans_.emplace(shape, make_plan(shape, {y, x, w, add})).first;
-  }
-  check(run(found->second, found->second.algo, {y, x, w, add}), "cublasLtMatmul", shape);
+  const Operands operands{y, x, w, add};
+  const Plan& plan = plan_of(shape, operands);
+  check(plan.algo ? run(plan, *plan.algo, operands) : CUBLAS_STATUS_NOT_SUPPORTED, "cublasLtMatmul", shape);
+}
+
+bool DenseProducts::multiply_fp8(Tensor y, Tensor x, const float* x_scales, Tensor w, const float* w_scales, bool add) {
+  const Shape shape{x.rows(), w.rows(), w.cols(), y.row_stride, x.row_stride, w.row_stride, w.dtype, y.dtype};
+  const Operands operands{y, x, w, add, x_scales, w_scales};
+  const Plan& plan = plan_of(shape, operands);
+  if (!plan.algo) return false;
+  check(run(plan, *plan.algo, operands), "cublasLtMatmul", shape);
+  return true;
 }
 
 }  // namespace sgl::cuda

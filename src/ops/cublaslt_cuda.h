@@ -4,6 +4,7 @@
 #include <array>
 #include <cstdint>
 #include <cublasLt.h>
+#include <optional>
 #include <span>
 #include <string>
 #include <unordered_map>
@@ -52,6 +53,13 @@ class DenseProducts {
   /// y = x · wᵀ, or y += that if `add`, with float32 sums. x: [n, in], w: [out, in] of one type; y: [n, out] of the
   /// same or float32. Rows are aligned to 16 bytes. float32 products are full float32 (no TF32).
   void multiply(Tensor y, Tensor x, Tensor w, bool add);
+
+  /// Whether multiply_fp8() can do anything: cuBLASLt 12.9 on Hopper or newer.
+  bool has_fp8() const { return has_fp8_; }
+  /// The same with e4m3 numbers, as DType::U8, each row with its scale: x_scales [n], w_scales [out]. Sums are as exact
+  /// as FP8 tensor cores have them (no fast accumulation). False where cuBLASLt has no such product: then nothing was
+  /// done. Requires: has_fp8().
+  bool multiply_fp8(Tensor y, Tensor x, const float* x_scales, Tensor w, const float* w_scales, bool add);
   size_t version() const { return lt_.version(); }
 
  private:
@@ -66,22 +74,26 @@ class DenseProducts {
   struct Plan {
     cublasLtMatmulDesc_t desc = nullptr;
     cublasLtMatrixLayout_t w = nullptr, x = nullptr, y = nullptr;
-    cublasLtMatmulAlgo_t algo{};
+    std::optional<cublasLtMatmulAlgo_t> algo;  ///< none: there is no way
   };
   struct Operands {
     Tensor y, x, w;
     bool add;
+    const float *x_scales = nullptr, *w_scales = nullptr;  ///< of e4m3 numbers
   };
+  const Plan& plan_of(const Shape& shape, const Operands& operands);
   Plan make_plan(const Shape& shape, const Operands& operands);
-  cublasLtMatmulAlgo_t choose(const Plan& plan, const Shape& shape, const Operands& operands);
+  std::optional<cublasLtMatmulAlgo_t> choose(const Plan& plan, const Shape& shape, const Operands& operands);
   float time_of(const Plan& plan, const cublasLtMatmulAlgo_t& algo, const Operands& operands);
   cublasStatus_t run(const Plan& plan, const cublasLtMatmulAlgo_t& algo, const Operands& operands);
+  void set_scales(const Plan& plan, const Operands& operands);
   void destroy(Plan& plan);
   void check(cublasStatus_t status, const char* what, const Shape& shape) const;
 
   CublasLt lt_;
   cudaStream_t stream_;
   cublasLtHandle_t handle_ = nullptr;
+  bool has_fp8_ = false;
   Buffer workspace_;
   std::unordered_map<Shape, Plan, Hash> plans_;
   std::unordered_map<Shape, cublasLtMatmulAlgo_t, Hash> timed_;  ///< by shapes whose n is rounded up

@@ -137,6 +137,32 @@ __device__ inline float block_sum(float x) {
   return warp_sum(static_cast<int>(threadIdx.x) % kWarp < warps ? sums[threadIdx.x % kWarp] : 0.0F);
 }
 
+__device__ inline uint32_t shared_address(const void* p) { return static_cast<uint32_t>(__cvta_generic_to_shared(p)); }
+
+/// Copies to shared memory that run behind the thread's back: those since the last commit_copies() are a group.
+__device__ inline void commit_copies() { asm volatile("cp.async.commit_group;\n"); }
+/// Waits until at most kOpen of this thread's groups of copies are on their way.
+template <int kOpen>
+__device__ inline void wait_for_copies() {
+  asm volatile("cp.async.wait_group %0;\n" ::"n"(kOpen) : "memory");
+}
+
+/// c += a · b on tensor cores, 16 × 16 by 16 × 8, with float32 sums (mma.sync, sm_80 and newer).
+__device__ inline void multiply(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1, __nv_bfloat16) {
+  asm volatile(
+      "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
+      "{%0, %1, %2, %3};\n"
+      : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
+__device__ inline void multiply(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1, __half) {
+  asm volatile(
+      "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
+      "{%0, %1, %2, %3};\n"
+      : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
+
 __device__ inline float activate(float x, Act act) {
   switch (act) {
     case Act::Silu:

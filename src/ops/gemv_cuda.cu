@@ -1,11 +1,27 @@
-// Products of few rows: a matrix is read once from memory, and that is all the time it takes.
+// Products of few rows: a matrix is read once from memory, and that is all the time it takes. On tensor cores, with
+// weights in 16 bits or quantized (quantize.h).
 //
-// A warp computes two outputs (of a gated product: a gate and its up), for all rows of x. Where there are few outputs,
-// the four warps of a block share two and take a quarter of the columns each, so that enough loads are on their way.
-// Lanes take 16 bytes each of both rows of w, and of x, which stays in the L1 cache. Loads run ahead of the sums by a
-// group, and the first group is on its way before the kernel before this one is done: weights do not depend on it.
+// A block computes 16 outputs (of a gated product: 8 gates and their ups) for all rows of x. Its warps take chunks of
+// the columns in turn, two at a time. A lane expands the codes it has loaded to numbers of x's type, exactly, and these
+// are the first operand of mma.sync: 16 outputs × 16 columns. The second one is x, transposed: 16 columns × 8 rows.
+// Which columns are multiplied together is free as long as both operands agree, so a lane's part of a row of w and of x
+// are neighbours in memory: for each chunk, 16 bytes of codes and the elements of x for them.
 //
-// An output is the sum over warps and lanes of float32 sums along the lane's own columns, whatever the number of rows.
+//   lane 4·g + t, chunk c:   rows g and g + 8 of the tile, bytes [64·c + 16·t, + 16);   row g of x, the same columns
+//
+// Codes go through shared memory, some chunks ahead of the products, and the first ones start before the kernel before
+// this one is done: weights do not depend on it. Reading goes at full speed only if a chunk, 1,024 bytes for a warp,
+// takes few instructions:
+//
+//   int4   A code below a constant is a number, 128 or 1,024 more than the code; less the zero point, with the same
+//          constant, it is an integer.
+//   fp8    Sign and fraction of e4m3 stay, exponents have another bias, so that a code becomes a number 2^-8 (float16)
+//          or 2^-120 (bfloat16) of its own. In float16 the scale takes that back; in bfloat16 x is multiplied by 2^100
+//          before, so that sums keep to float32's range, and the scale has the rest. All of it is exact, for x below
+//          2^27.
+//
+// Sums are float32; of int4 weights by group, times the group's scale. x is not quantized. What a row of up to eight
+// comes to does not depend on the others.
 
 #include <cstdint>
 
@@ -15,173 +31,387 @@
 namespace sgl::cuda {
 namespace {
 
-constexpr int kThreads = 128, kWarps = kThreads / kWarp;
-constexpr int kFewPairs = 8192;        // of outputs: with a warp for each, too little is on its way
-constexpr int kGroup = 4;              // loads of 16 bytes of each row of w on their way
-constexpr int kStep = kWarp * 8;       // elements that a warp loads at once
-constexpr int kSpan = kGroup * kStep;  // and in a group
+constexpr int kFewBlocks = 264;  // so few that a block gets twice the warps: two blocks on each of an H100's processors
+constexpr int kOutputs = 16;     // of a block
+constexpr int kPartStride = kOutputs + 4;  // of a row's sums in shared memory: no two lanes on one bank
 
 enum class Result { Plain, Add, Gated };
 
-// N: rows that the sums have room for; n of them are there.
-template <typename T, typename Y, int N, Result kResult, bool kShared>
-__global__ void __launch_bounds__(kThreads)
-    gemv_kernel(Y* y, int64_t y_stride, const T* x, int64_t x_stride, const T* w, int64_t w_stride, const float* bias,
-                int in, int out, int n, Act act) {
-  let_next_start();
-  const int lane = static_cast<int>(threadIdx.x) % kWarp, warp = static_cast<int>(threadIdx.x) / kWarp;
-  const int pair = kShared ? static_cast<int>(blockIdx.x) : static_cast<int>(blockIdx.x) * kWarps + warp;
-  const int pairs = kResult == Result::Gated ? out / 2 : (out + 1) / 2;
-  if (pair >= pairs) return;
-  // This warp's columns: [begin, end).
-  const int share = kShared ? (in + kWarps * kStep - 1) / (kWarps * kStep) * kStep : in;
-  const int begin = kShared ? warp * share : 0, end = min(begin + share, in);
-  const int first = kResult == Result::Gated ? pair : 2 * pair;
-  const int second = kResult == Result::Gated ? pair + pairs : min(2 * pair + 1, out - 1);
-  const T* rows[2] = {w + first * w_stride, w + second * w_stride};
+struct Output {
+  void* y;
+  int64_t stride;
+  bool is_float;
+  Result result;
+  Act act;
+  const float* bias;
+};
 
-  uint4 next[kGroup][2];
-  auto fetch = [&](int from) {
+// What the expansion of codes to T needs.
+template <typename T>
+struct Expand;
+
+template <>
+struct Expand<__nv_bfloat16> {
+  static constexpr uint32_t kInt4Above = 0x43004300U;  // 128, and a code in its last bits
+  static constexpr int kFp8Shift = 4;
+  static constexpr float kFp8Unit = 0x1p20F;
+  static __device__ uint32_t difference(uint32_t a, uint32_t b) {
+    const __nv_bfloat162 d =
+        __hsub2(*reinterpret_cast<const __nv_bfloat162*>(&a), *reinterpret_cast<const __nv_bfloat162*>(&b));
+    return *reinterpret_cast<const uint32_t*>(&d);
+  }
+  static __device__ uint32_t scaled_x(uint32_t x) {
+    const uint32_t factor = 0x71807180U;  // 2^100
+    const __nv_bfloat162 y =
+        __hmul2(*reinterpret_cast<const __nv_bfloat162*>(&x), *reinterpret_cast<const __nv_bfloat162*>(&factor));
+    return *reinterpret_cast<const uint32_t*>(&y);
+  }
+};
+template <>
+struct Expand<__half> {
+  static constexpr uint32_t kInt4Above = 0x64006400U;  // 1,024
+  static constexpr int kFp8Shift = 1;
+  static constexpr float kFp8Unit = 256.0F;
+  static __device__ uint32_t difference(uint32_t a, uint32_t b) {
+    const __half2 d = __hsub2(*reinterpret_cast<const __half2*>(&a), *reinterpret_cast<const __half2*>(&b));
+    return *reinterpret_cast<const uint32_t*>(&d);
+  }
+  static __device__ uint32_t scaled_x(uint32_t x) { return x; }
+};
+
+// (a & b) | c in one instruction, which the compiler does not find where b and c are constants.
+__device__ inline uint32_t and_or(uint32_t a, uint32_t b, uint32_t c) {
+  uint32_t d;
+  asm("lop3.b32 %0, %1, %2, %3, 0xea;" : "=r"(d) : "r"(a), "r"(b), "r"(c));
+  return d;
+}
+
+// Eight int4 codes as pairs of integers. zero: the zero point in the last bits of kInt4Above, twice.
+template <typename T>
+__device__ inline void expand_int4(uint32_t (&pairs)[4], uint32_t codes, uint32_t zero) {
 #pragma unroll
-    for (int g = 0; g < kGroup; ++g) {
-      const int at = from + g * kStep + lane * 8;
+  for (int i = 0; i < 4; ++i) {
+    pairs[i] = Expand<T>::difference(and_or(codes >> (4 * i), 0x000f000fU, Expand<T>::kInt4Above), zero);
+  }
+}
+
+// Four e4m3 codes as two pairs: bytes 0 and 2, bytes 1 and 3.
+template <typename T>
+__device__ inline void expand_fp8(uint32_t (&pairs)[2], uint32_t codes) {
+  constexpr int kShift = Expand<T>::kFp8Shift;
+  constexpr uint32_t kRest = 0x7f007f00U >> kShift;
+  pairs[0] = and_or(codes << 8, 0x80008000U, codes << (8 - kShift) & kRest);
+  pairs[1] = and_or(codes, 0x80008000U, codes >> kShift & kRest);
+}
+
+__device__ inline uint32_t word(const uint4& v, int i) { return i == 0 ? v.x : i == 1 ? v.y : i == 2 ? v.z : v.w; }
+
+// 16 or 4 bytes of weights to shared memory, or zeros; the second-level cache fetches their neighbours, too.
+__device__ inline void copy_16(uint4* to, const std::byte* from, bool valid) {
+  asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16, %2;" ::"r"(shared_address(to)), "l"(from),
+               "r"(valid ? 16 : 0)
+               : "memory");
+}
+__device__ inline void copy_4(uint32_t* to, const std::byte* from) {
+  asm volatile("cp.async.ca.shared.global.L2::128B [%0], [%1], 4;" ::"r"(shared_address(to)), "l"(from) : "memory");
+}
+
+// Chunks of a warp on their way to shared memory: of a block always as many.
+template <int kWarps>
+constexpr int kStagesOf = 32 / kWarps;
+// Of an SM at once. More of them would keep the next kernel from fetching its first weights.
+template <int kTiles, int kWarps>
+constexpr int kBlocksOf = kTiles > 2                  ? 1
+                          : kTiles == 2 || kWarps > 8 ? 2
+                                                      : 3;
+
+// kTiles: of eight rows of x, that the sums have room for; n rows are there. kWhole: the columns are whole chunks.
+template <typename T, Quantization kFormat, int kTiles, bool kWhole, int kWarps>
+__global__ void __launch_bounds__(kWarps* kWarp, (kBlocksOf<kTiles, kWarps>))
+    gemv_kernel(Output to, const T* x, int64_t x_stride, QuantizedMatrix w, int n) {
+  let_next_start();
+  constexpr bool kInt4 = kFormat == Quantization::Int4, kFp8 = kFormat == Quantization::Fp8;
+  constexpr int kThreads = kWarps * kWarp, kStages = kStagesOf<kWarps>;
+  constexpr int kChunk = static_cast<int>(chunk_elements(kFormat)), kLaneElements = kChunk / 4;
+  constexpr int kVectors = kLaneElements / 8;   // of x: eight elements are two products
+  constexpr bool kFetchesX = kTiles <= 2;       // a chunk ahead; else it would take too many registers
+  constexpr int kChains = kTiles == 1 ? 2 : 1;  // of sums that do not wait for each other
+  constexpr int kPasses = (8 * kTiles * kOutputs + kThreads - 1) / kThreads;
+  constexpr int kTurn = 2 * kWarps;  // a warp takes two chunks, then the next warp the next two
+  constexpr int kBytes = static_cast<int>(kInt4 ? kInt4Piece : kCodeChunk);  // from a chunk to the next
+  const int lane = static_cast<int>(threadIdx.x) % kWarp, warp = static_cast<int>(threadIdx.x) / kWarp;
+  const int g = lane / 4, t = lane % 4;
+  const int in = static_cast<int>(w.in), out = static_cast<int>(w.out);
+  const int chunks = (in + kChunk - 1) / kChunk;
+  const int64_t row_bytes = kFp8 ? int64_t{chunks} * kBytes : int64_t{in} * int64_t{sizeof(T)};  // but of int4
+  const bool gated = to.result == Result::Gated;
+  const int outputs = gated ? out / 2 : out, slot_bits = gated ? 3 : 4, slots = 1 << slot_bits;
+  const int tile = static_cast<int>(blockIdx.x) << slot_bits;
+
+  // This lane's two rows of w, and x, from the warp's first chunk on.
+  const std::byte *code_at[2], *scale_at[2];
+#pragma unroll
+  for (int r = 0; r < 2; ++r) {
+    if constexpr (kInt4) {
+      const int eight = min((gated ? tile + r * outputs : tile + 8 * r) / 8, (out - 1) / 8);
+      const std::byte* piece = w.codes + (int64_t{eight} * chunks + 2 * warp) * kBytes;
+      code_at[r] = piece + lane * 16;
+      scale_at[r] = piece + 8 * kCodeChunk + g * 4;
+    } else {
+      const int row = gated ? min(tile + g, outputs - 1) + r * outputs : min(tile + 8 * r + g, outputs - 1);
+      code_at[r] = w.codes + row * row_bytes + 2 * warp * kBytes + t * 16;
+    }
+  }
+  const T* x_at[kTiles];
+#pragma unroll
+  for (int i = 0; i < kTiles; ++i) {  // of rows that are not there nothing is kept
+    x_at[i] = x + min(8 * i + g, n - 1) * x_stride + 2 * warp * kChunk + t * kLaneElements;
+  }
+
+  // A lane reads back what it has copied itself, so no lane waits for another.
+  extern __shared__ uint4 shared[];
+  uint4* my_codes = shared + warp * kStages * 2 * kWarp + lane;
+  uint32_t* my_scales =
+      reinterpret_cast<uint32_t*>(shared + kWarps * kStages * 2 * kWarp) + warp * kStages * 2 * kWarp + lane;
+  // That chunk, which lies so many behind the pointers.
+  auto fetch = [&](int chunk, int slot, int behind) {
+    if (chunk < chunks) {
 #pragma unroll
       for (int r = 0; r < 2; ++r) {
-        next[g][r] = at < end ? __ldcs(reinterpret_cast<const uint4*>(rows[r] + at)) : uint4{0, 0, 0, 0};
+        // Rows of numbers end where they end, those of codes are padded.
+        const bool there = kWhole || kInt4 || kFp8 || chunk * kChunk + t * kLaneElements < in;
+        copy_16(my_codes + slot + r * kWarp, there ? code_at[r] + behind * kBytes : w.codes, there);
+        if constexpr (kInt4) copy_4(my_scales + slot + r * kWarp, scale_at[r] + behind * kBytes);
       }
     }
+    commit_copies();
   };
-  fetch(begin);
+  auto load_x = [&](int i, int v, int chunk) {
+    const auto* from = reinterpret_cast<const uint4*>(x_at[i] + 8 * v);
+    return kWhole || chunk * kChunk + t * kLaneElements + 8 * v < in ? *from : uint4{0, 0, 0, 0};
+  };
+  using PieceOfX = uint4[kTiles][kVectors];
+  PieceOfX xs[2];  // of a chunk and of the next one
+#pragma unroll
+  for (int i = 0; i < kStages; ++i) {
+    const int behind = i / 2 * kTurn + i % 2;
+    fetch(2 * warp + behind, i * 2 * kWarp, behind);
+  }
   wait_for_previous();
-
-  float sums[N][2] = {};
-  for (int from = begin; from < end; from += kSpan) {
-    uint4 now[kGroup][2];
+  if (kFetchesX && 2 * warp < chunks) {
 #pragma unroll
-    for (int g = 0; g < kGroup; ++g) {
-      now[g][0] = next[g][0];
-      now[g][1] = next[g][1];
+    for (int i = 0; i < kTiles; ++i) {
+#pragma unroll
+      for (int v = 0; v < kVectors; ++v) xs[0][i][v] = load_x(i, v, 2 * warp);
     }
-    if (from + kSpan < end) fetch(from + kSpan);
+  }
+
+  // What this thread's results need besides the sums.
+  float old[kPasses] = {}, factor[kPasses][2], bias[kPasses][2] = {};
 #pragma unroll
-    for (int g = 0; g < kGroup; ++g) {
-      const int at = from + g * kStep + lane * 8;
-      if (at >= end) continue;
-      const T* a = reinterpret_cast<const T*>(&now[g][0]);
-      const T* b = reinterpret_cast<const T*>(&now[g][1]);
+  for (int p = 0; p < kPasses; ++p) {
+    factor[p][0] = factor[p][1] = 1.0F;
+    const int i = static_cast<int>(threadIdx.x) + p * kThreads, row = i >> slot_bits;
+    if (row >= n) continue;
+    const int output = min(tile + (i & (slots - 1)), outputs - 1);
+    if (to.result == Result::Add) old[p] = static_cast<const float*>(to.y)[row * to.stride + output];
 #pragma unroll
-      for (int i = 0; i < N; ++i) {
-        if (i >= n) break;
-        const Floats<8> f = load<8>(x + i * x_stride + at);
+    for (int side = 0; side < 2; ++side) {
+      if (side == 1 && !gated) continue;
+      const int of = output + side * outputs;
+      if constexpr (kFp8) factor[p][side] = reinterpret_cast<const float*>(w.scales)[of] * Expand<T>::kFp8Unit;
+      if (to.bias != nullptr) bias[p][side] = to.bias[of];
+    }
+  }
+
+  float sums[kTiles][kChains][4] = {};
+  int slot = 0;
+  auto multiply_chunk = [&](int chunk, int step, const PieceOfX& of_x, PieceOfX& of_next) {
+    wait_for_copies<kStages - 1>();
+    if constexpr (kFetchesX) {
+      const int next = chunk + step < chunks ? chunk + step : chunk;
 #pragma unroll
-        for (int j = 0; j < 8; ++j) {
-          sums[i][0] += to_float(a[j]) * f.at[j];
-          sums[i][1] += to_float(b[j]) * f.at[j];
+      for (int i = 0; i < kTiles; ++i) {
+        x_at[i] += (next - chunk) * kChunk;
+#pragma unroll
+        for (int v = 0; v < kVectors; ++v) of_next[i][v] = load_x(i, v, next);
+      }
+    }
+    const uint4 codes[2] = {my_codes[slot], my_codes[slot + kWarp]};
+    float parts[kTiles][kChains][4] = {}, group_scales[2];
+    uint32_t zeros[2];
+    if constexpr (kInt4) {
+#pragma unroll
+      for (int r = 0; r < 2; ++r) {
+        const uint32_t both = my_scales[slot + r * kWarp];
+        group_scales[r] = __half2float(__ushort_as_half(static_cast<uint16_t>(both & 0xffffU)));
+        zeros[r] = (both >> 16) * 0x10001U | Expand<T>::kInt4Above;
+      }
+    }
+#pragma unroll
+    for (int v = 0; v < kVectors; ++v) {
+      uint32_t a[2][4];
+#pragma unroll
+      for (int r = 0; r < 2; ++r) {
+        uint32_t pairs[4];
+        if constexpr (kInt4) {
+          expand_int4<T>(pairs, word(codes[r], v), zeros[r]);
+        } else if constexpr (!kFp8) {
+#pragma unroll
+          for (int i = 0; i < 4; ++i) pairs[i] = word(codes[r], i);
+        } else {
+          uint32_t some[2][2];
+          expand_fp8<T>(some[0], word(codes[r], 2 * v));
+          expand_fp8<T>(some[1], word(codes[r], 2 * v + 1));
+#pragma unroll
+          for (int i = 0; i < 4; ++i) pairs[i] = some[i / 2][i % 2];
+        }
+#pragma unroll
+        for (int i = 0; i < 4; ++i) a[i / 2][r + i % 2 * 2] = pairs[i];
+      }
+#pragma unroll
+      for (int i = 0; i < kTiles; ++i) {
+        uint4 b = kFetchesX ? of_x[i][v] : load_x(i, v, chunk);
+        if constexpr (kFp8) {
+          b = {Expand<T>::scaled_x(b.x), Expand<T>::scaled_x(b.y), Expand<T>::scaled_x(b.z), Expand<T>::scaled_x(b.w)};
+        }
+        auto& c = kInt4 ? parts[i] : sums[i];
+        multiply(c[0], a[0], b.x, b.y, T{});
+        multiply(c[kChains - 1], a[1], b.z, b.w, T{});
+      }
+    }
+    if constexpr (kInt4) {
+#pragma unroll
+      for (int i = 0; i < kTiles; ++i) {
+#pragma unroll
+        for (int k = 0; k < 4; ++k) {
+          float part = parts[i][0][k];
+          if constexpr (kChains == 2) part += parts[i][1][k];
+          sums[i][0][k] += part * group_scales[k / 2];
         }
       }
     }
+    fetch(chunk + kStages / 2 * kTurn, slot, kStages / 2 * kTurn);
+#pragma unroll
+    for (int r = 0; r < 2; ++r) {
+      code_at[r] += step * kBytes;
+      if constexpr (kInt4) scale_at[r] += step * kBytes;
+    }
+    slot = (slot + 2 * kWarp) % (kStages * 2 * kWarp);
+    if constexpr (!kFetchesX) {
+#pragma unroll
+      for (int i = 0; i < kTiles; ++i) x_at[i] += step * kChunk;
+    }
+  };
+  for (int chunk = 2 * warp; chunk < chunks; chunk += kTurn) {
+    multiply_chunk(chunk, 1, xs[0], xs[1]);
+    if (chunk + 1 < chunks) multiply_chunk(chunk + 1, kTurn - 1, xs[1], xs[0]);
   }
 
+  // What mma leaves in a lane: [0], [1] are output g for rows 2t and 2t + 1 of x, [2], [3] the same of output g + 8.
+  // It goes where the warp's codes were.
+  constexpr int kPartOfWarp = kStages * 2 * kWarp * 4;
+  static_assert(8 * kTiles * kPartStride <= kPartOfWarp);
+  float* parts_of_block = reinterpret_cast<float*>(shared);
+  __syncwarp();
 #pragma unroll
-  for (int i = 0; i < N; ++i) {
-    sums[i][0] = warp_sum(sums[i][0]);
-    sums[i][1] = warp_sum(sums[i][1]);
-  }
-  if constexpr (kShared) {
-    __shared__ float parts[kWarps][N][2];
-    if (lane == 0) {
+  for (int i = 0; i < kTiles; ++i) {
 #pragma unroll
-      for (int i = 0; i < N; ++i) {
-        parts[warp][i][0] = sums[i][0];
-        parts[warp][i][1] = sums[i][1];
-      }
-    }
-    __syncthreads();
-    if (warp != 0) return;
-#pragma unroll
-    for (int i = 0; i < N; ++i) {
-      for (int p = 1; p < kWarps; ++p) {
-        sums[i][0] += parts[p][i][0];
-        sums[i][1] += parts[p][i][1];
-      }
+    for (int k = 0; k < 4; ++k) {
+      float sum = sums[i][0][k];
+      if constexpr (kChains == 2 && !kInt4) sum += sums[i][1][k];
+      parts_of_block[warp * kPartOfWarp + (8 * i + 2 * t + k % 2) * kPartStride + g + k / 2 * 8] = sum;
     }
   }
-  if (lane != 0) return;
-
+  __syncthreads();
 #pragma unroll
-  for (int i = 0; i < N; ++i) {
-    if (i >= n) break;
-    float left = sums[i][0], right = sums[i][1];
-    if (bias != nullptr) {
-      left += bias[first];
-      right += bias[second];
-    }
-    Y* to = y + i * y_stride;
-    if constexpr (kResult == Result::Gated) {
-      to[pair] = from_float<Y>(activate(left, act) * right);
+  for (int p = 0; p < kPasses; ++p) {
+    const int i = static_cast<int>(threadIdx.x) + p * kThreads, row = i >> slot_bits, place = i & (slots - 1);
+    if (row >= n || tile + place >= outputs) continue;
+    auto total = [&](int side) {
+      float sum = 0;
+#pragma unroll
+      for (int part = 0; part < kWarps; ++part) {
+        sum += parts_of_block[part * kPartOfWarp + row * kPartStride + place + 8 * side];
+      }
+      return sum * factor[p][side] + bias[p][side];
+    };
+    float value = total(0);
+    if (gated) value = activate(value, to.act) * total(1);
+    const int64_t where = row * to.stride + tile + place;
+    if (to.is_float) {
+      static_cast<float*>(to.y)[where] = old[p] + value;
     } else {
-      if constexpr (kResult == Result::Add) {
-        left += to_float(to[first]);
-        right += to_float(to[second]);
-      }
-      to[first] = from_float<Y>(left);
-      if (second != first) to[second] = from_float<Y>(right);
+      static_cast<T*>(to.y)[where] = from_float<T>(value);
     }
   }
 }
 
-template <typename T, typename Y, Result kResult, bool kShared>
-void run(cudaStream_t stream, Tensor y, Tensor x, Tensor w, Tensor bias, Act act) {
-  const auto out = static_cast<int>(w.rows());
-  const int pairs = (out + 1) / 2;
-  const int blocks = kShared ? pairs : (pairs + kWarps - 1) / kWarps;
-  auto* kernel = x.rows() == 1 ? gemv_kernel<T, Y, 1, kResult, kShared>
-                               : gemv_kernel<T, Y, static_cast<int>(kGemvRows), kResult, kShared>;
-  launch(stream, static_cast<unsigned>(blocks), kThreads, 0, kernel, pointer<Y>(y), y.row_stride, pointer<T>(x),
-         x.row_stride, pointer<T>(w), w.row_stride, bias.empty() ? nullptr : pointer<float>(bias),
-         static_cast<int>(w.cols()), out, static_cast<int>(x.rows()), act);
-}
-
-template <typename T, typename Y, Result kResult>
-void run(cudaStream_t stream, Tensor y, Tensor x, Tensor w, Tensor bias, Act act) {
-  if ((w.rows() + 1) / 2 < kFewPairs) {
-    run<T, Y, kResult, true>(stream, y, x, w, bias, act);
-  } else {
-    run<T, Y, kResult, false>(stream, y, x, w, bias, act);
+template <typename T, Quantization kFormat, bool kWhole>
+void run(cudaStream_t stream, const Output& to, Tensor x, const QuantizedMatrix& w) {
+  const auto n = static_cast<int>(x.rows());
+  const int64_t outputs = to.result == Result::Gated ? w.out / 2 : w.out,
+                each = to.result == Result::Gated ? kOutputs / 2 : kOutputs, blocks = (outputs + each - 1) / each;
+  // Of int4 a warp needs more registers than half of such a block leaves it.
+  const bool few = n <= 8 && blocks <= kFewBlocks && kFormat != Quantization::Int4;
+  auto* kernel = gemv_kernel<T, kFormat, 1, kWhole, 8>;
+  if constexpr (kFormat != Quantization::None) {
+    if (n > 8) kernel = gemv_kernel<T, kFormat, 2, kWhole, 8>;
   }
+  if constexpr (kFormat == Quantization::Int4) {
+    if (n > 16) kernel = gemv_kernel<T, kFormat, 4, kWhole, 8>;
+  } else if (few) {
+    kernel = gemv_kernel<T, kFormat, 1, kWhole, 16>;
+  }
+  constexpr size_t kShared =
+      size_t{32} * 2 * kWarp * (sizeof(uint4) + (kFormat == Quantization::Int4 ? sizeof(uint32_t) : 0));
+  static_assert(kShared <= 48 << 10);
+  launch(stream, static_cast<unsigned>(blocks), (few ? 16 : 8) * kWarp, kShared, kernel, to, pointer<T>(x),
+         x.row_stride, w, n);
 }
 
-template <typename F>
-void with_half_type(DType t, F&& f) {
-  if (t == DType::F16) f(Type<__half>{});
-  if (t == DType::BF16) f(Type<__nv_bfloat16>{});
+template <typename T, Quantization kFormat>
+void run(cudaStream_t stream, const Output& to, Tensor x, const QuantizedMatrix& w) {
+  w.in % chunk_elements(kFormat) == 0 ? run<T, kFormat, true>(stream, to, x, w)
+                                      : run<T, kFormat, false>(stream, to, x, w);
+}
+
+template <typename T>
+void run(cudaStream_t stream, const Output& to, Tensor x, const QuantizedMatrix& w) {
+  if (w.format == Quantization::None) run<T, Quantization::None>(stream, to, x, w);
+  if (w.format == Quantization::Fp8) run<T, Quantization::Fp8>(stream, to, x, w);
+  if (w.format == Quantization::Int4) run<T, Quantization::Int4>(stream, to, x, w);
+}
+
+void run(cudaStream_t stream, const Output& to, Tensor x, const QuantizedMatrix& w) {
+  x.dtype == DType::BF16 ? run<__nv_bfloat16>(stream, to, x, w) : run<__half>(stream, to, x, w);
 }
 
 }  // namespace
 
-bool can_gemv(const Tensor& x, const Tensor& w) {
-  return (w.dtype == DType::F16 || w.dtype == DType::BF16) && x.dtype == w.dtype && in_eights(x) && in_eights(w) &&
-         x.rows() <= kGemvRows;
+bool can_gemv(const Tensor& x, const QuantizedMatrix& w) {
+  const int64_t most = w.format == Quantization::None  ? kGemvRows
+                       : w.format == Quantization::Fp8 ? kFp8GemvRows
+                                                       : kInt4GemvRows;
+  return x.dtype != DType::F32 && in_eights(x) && x.rows() <= most;
 }
 
-void gemv(cudaStream_t stream, Tensor y, Tensor x, Tensor w, Tensor bias, bool add) {
-  with_half_type(w.dtype, [&](auto type) {
-    using T = typename decltype(type)::type;
-    if (add) {
-      run<T, float, Result::Add>(stream, y, x, w, bias, Act::Silu);
-    } else if (y.dtype == DType::F32) {
-      run<T, float, Result::Plain>(stream, y, x, w, bias, Act::Silu);
-    } else {
-      run<T, T, Result::Plain>(stream, y, x, w, bias, Act::Silu);
-    }
-  });
+bool can_gemv_gated(const Tensor& x, const QuantizedMatrix& w) {
+  return can_gemv(x, w) && (w.format != Quantization::Int4 || w.out % 16 == 0);
 }
 
-void gemv_gated(cudaStream_t stream, Tensor out, Tensor x, Tensor w, Tensor bias, Act act) {
-  with_half_type(w.dtype, [&](auto type) {
-    using T = typename decltype(type)::type;
-    run<T, T, Result::Gated>(stream, out, x, w, bias, act);
-  });
+void gemv(cudaStream_t stream, Tensor y, Tensor x, const QuantizedMatrix& w, Tensor bias, bool add) {
+  run(stream,
+      {y.data, y.row_stride, y.dtype == DType::F32, add ? Result::Add : Result::Plain, Act::Silu,
+       bias.empty() ? nullptr : pointer<float>(bias)},
+      x, w);
+}
+
+void gemv_gated(cudaStream_t stream, Tensor out, Tensor x, const QuantizedMatrix& w, Tensor bias, Act act) {
+  run(stream,
+      {out.data, out.row_stride, out.dtype == DType::F32, Result::Gated, act,
+       bias.empty() ? nullptr : pointer<float>(bias)},
+      x, w);
 }
 
 }  // namespace sgl::cuda

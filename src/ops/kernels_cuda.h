@@ -5,6 +5,7 @@
 #include <cuda_runtime_api.h>
 
 #include "ops/backend.h"
+#include "ops/quantize.h"
 
 namespace sgl::cuda {
 
@@ -66,14 +67,33 @@ void store_kv(cudaStream_t stream, const KvView& kv, Tensor k, Tensor v, const i
 void rope_store_kv(cudaStream_t stream, const KvView& kv, Tensor qkv, Tensor cos_sin, const int32_t* slots);
 bool can_rope_store_kv(const KvView& kv, const Tensor& qkv, const Tensor& cos_sin);
 
-/// Products of few rows (up to kGemvRows), each output by one warp: as fast as the weights can be read.
-constexpr int64_t kGemvRows = 4;
-/// Whether gemv() takes them: 16-bit weights and x of one type, aligned rows, few of x.
-bool can_gemv(const Tensor& x, const Tensor& w);
-/// y = x · wᵀ + bias, y of x's type or float32; h += that, if `add`, y float32. bias: float32, or empty.
-void gemv(cudaStream_t stream, Tensor y, Tensor x, Tensor w, Tensor bias, bool add);
-/// out[:, i] = act(row i) · row (d + i) of x · wᵀ + bias.
-void gemv_gated(cudaStream_t stream, Tensor out, Tensor x, Tensor w, Tensor bias, Act act);
+/// A quantized matrix [out, in] as quantize.h describes it, both parts aligned to 16 bytes. None: rows of numbers, one
+/// after the other.
+struct QuantizedMatrix {
+  Quantization format;
+  int64_t out, in;
+  std::byte* codes;
+  std::byte* scales;
+};
+/// Rows [first_row, first_row + rows.rows()) of w from numbers, contiguous rows of `in`.
+void quantize(cudaStream_t stream, const QuantizedMatrix& w, int64_t first_row, Tensor rows);
+/// Each row of x to e4m3 codes, in the order of a weight's, and a scale of its own. codes: [n, code_stride], zeros
+/// after the row's elements. Requires: code_stride is a multiple of 64.
+void quantize_activations(cudaStream_t stream, std::byte* codes, int64_t code_stride, float* scales, Tensor x);
+/// Those rows of w as numbers, each rounded once. Requires: rows are padded to a multiple of 8 elements.
+void dequantize(cudaStream_t stream, Tensor rows, const QuantizedMatrix& w, int64_t first_row);
+
+/// Products of few rows of x, up to so many by the weights' format: as fast as the weights can be read. x, and weights
+/// of format None, are of one 16-bit type.
+constexpr int64_t kGemvRows = 8, kFp8GemvRows = 16, kInt4GemvRows = 32;
+/// Whether gemv() takes them: few rows of x, aligned, of 16 bits and a multiple of eight columns.
+bool can_gemv(const Tensor& x, const QuantizedMatrix& w);
+/// y = x · wᵀ + bias, y of x's type or float32; y += that, if `add`, y float32. bias: float32, or empty.
+void gemv(cudaStream_t stream, Tensor y, Tensor x, const QuantizedMatrix& w, Tensor bias, bool add);
+/// The same for gemv_gated(): int4 halves must be whole eights of rows.
+bool can_gemv_gated(const Tensor& x, const QuantizedMatrix& w);
+/// out[:, i] = act(row i) · row (d + i) of x · wᵀ + bias, out of x's type.
+void gemv_gated(cudaStream_t stream, Tensor out, Tensor x, const QuantizedMatrix& w, Tensor bias, Act act);
 
 /// What one block of an attention kernel computes for a KV head: rows [row, row + as many as a tile has) of a sequence,
 /// counted as token · group + head in group, over positions [kv_begin, kv_end) or what they see of them.
@@ -101,6 +121,7 @@ struct AttentionCall {
 
 constexpr int kPrefillRows = 128;  ///< of an item of attention_prefill
 constexpr int kDecodeRows = 16;    ///< of attention_decode
+constexpr int kMostParts = 512;    ///< of a sequence there
 
 /// Whether the kernels on tensor cores take these: q, out and the cache in one 16-bit type, a head size they are made
 /// for, aligned rows, pages of 2^i tokens.

@@ -13,7 +13,8 @@
 namespace sgl {
 namespace {
 
-constexpr size_t kChunkBytes = size_t{32} << 20;  // of rows that are converted and sent at once
+constexpr size_t kSentBytes = size_t{32} << 20;           // of rows that are converted and sent at once
+constexpr int64_t kDequantizedBytes = int64_t{32} << 20;  // of rows at once: they stay in the second-level cache
 
 int64_t padded(int64_t cols) { return (cols + 7) / 8 * 8; }
 
@@ -32,77 +33,100 @@ size_t padded_bytes(DType type, int64_t rows, int64_t cols) {
   return static_cast<size_t>(row_bytes(type, rows * padded(cols)));
 }
 
+// A quantized weight's memory: codes, then scales.
+int64_t scales_at(Quantization q, const Weight& w) { return (code_bytes(q, w.out, w.in) + 255) / 256 * 256; }
+
+cuda::QuantizedMatrix matrix_of(const Weight& w) {
+  const auto format = static_cast<Quantization>(w.parts[0].layout);
+  std::byte* memory = w.parts[0].packed.data();
+  if (format == Quantization::None) return {format, w.out, w.in, memory, nullptr};
+  return {format, w.out, w.in, memory, memory + scales_at(format, w)};
+}
+
 }  // namespace
 
-// Two buffers in turn: while one is on its way, the other is filled.
-void CudaBackend::send_rows(Tensor to, const Tensor& host) {
-  if (pinned_rows_.bytes() == 0) pinned_rows_ = cuda::allocate_pinned(2 * kChunkBytes);
+// Two pinned buffers in turn: while one is on its way, the other is filled. On the device the rows wait in one buffer
+// until `take` has read them.
+void CudaBackend::send_rows(const Tensor& host, const TakeRows& take) {
+  if (pinned_rows_.bytes() == 0) pinned_rows_ = cuda::allocate_pinned(2 * kSentBytes);
+  if (sent_rows_.bytes() == 0) sent_rows_ = cuda::allocate_device(kSentBytes);
   if (pool_ == nullptr) pool_ = std::make_unique<ThreadPool>(threads_);
   const int64_t cols = host.cols();
   const bool as_it_is = host.dtype == type_;
   const DType sent = as_it_is ? type_ : DType::F32;
-  const int64_t chunk = std::max<int64_t>(1, static_cast<int64_t>(kChunkBytes) / row_bytes(sent, cols));
-  if (row_bytes(sent, cols) > static_cast<int64_t>(kChunkBytes)) {
+  const int64_t bytes_of_row = row_bytes(sent, cols), chunk = static_cast<int64_t>(kSentBytes) / bytes_of_row;
+  if (chunk == 0) {
     throw Error(ErrorKind::Unsupported,
                 fmt::format("a matrix has rows of {} elements; the cuda device takes {} at most", cols,
-                            kChunkBytes / sizeof(float)));
+                            kSentBytes / sizeof(float)));
   }
   cudaEvent_t free[2];
   for (cudaEvent_t& e : free) cuda::check(cudaEventCreateWithFlags(&e, cudaEventDisableTiming), "cudaEventCreate");
   int turn = 0;
   for (int64_t begin = 0; begin < host.rows(); begin += chunk, turn ^= 1) {
     const int64_t rows = std::min(chunk, host.rows() - begin);
-    std::byte* pinned = pinned_rows_.data() + static_cast<size_t>(turn) * kChunkBytes;
+    std::byte* pinned = pinned_rows_.data() + static_cast<size_t>(turn) * kSentBytes;
     cuda::check(cudaEventSynchronize(free[turn]), "copy of weights");
     pool_->parallel_for(rows, 1 + 65536 / cols, [&](int64_t first, int64_t last) {
       for (int64_t r = first; r < last; ++r) {
         const std::byte* from = host.data + (begin + r) * row_bytes(host.dtype, cols);
-        std::byte* row = pinned + r * row_bytes(sent, cols);
+        std::byte* row = pinned + r * bytes_of_row;
         if (as_it_is) {
-          std::memcpy(row, from, static_cast<size_t>(row_bytes(sent, cols)));
+          std::memcpy(row, from, static_cast<size_t>(bytes_of_row));
         } else {
           dequantize_row(host.dtype, from, reinterpret_cast<float*>(row), cols);
         }
       }
     });
-    const Tensor part = to.slice_rows(begin, rows);
-    const auto bytes = static_cast<size_t>(row_bytes(sent, cols));
-    if (as_it_is) {
-      cuda::check(cudaMemcpy2DAsync(part.data, static_cast<size_t>(row_bytes(type_, to.row_stride)), pinned, bytes,
-                                    bytes, static_cast<size_t>(rows), cudaMemcpyHostToDevice, stream_),
-                  "copy of weights");
-    } else {
-      std::byte* floats = scratch(sent_rows_, kChunkBytes);
-      cuda::check(cudaMemcpyAsync(floats, pinned, bytes * static_cast<size_t>(rows), cudaMemcpyHostToDevice, stream_),
-                  "copy of weights");
-      cuda::convert(stream_, part, Tensor(floats, DType::F32, {rows, cols}));
-      cuda::check(cudaGetLastError(), "conversion of weights");
-    }
+    cuda::check(cudaMemcpyAsync(sent_rows_.data(), pinned, static_cast<size_t>(bytes_of_row * rows),
+                                cudaMemcpyHostToDevice, stream_),
+                "copy of weights");
     cuda::check(cudaEventRecord(free[turn], stream_), "cudaEventRecord");
+    take(begin, Tensor(sent_rows_.data(), sent, {rows, cols}));
+    cuda::check(cudaGetLastError(), "conversion of weights");
   }
   cuda::check(cudaStreamSynchronize(stream_), "copy of weights");
   for (cudaEvent_t e : free) cudaEventDestroy(e);
 }
 
-Weight CudaBackend::prepare(std::span<const Tensor> parts) {
+Weight CudaBackend::prepare_head(std::span<const Tensor> parts) {
   Weight w = describe_weight(parts);
   Buffer memory = cuda::allocate_device(padded_bytes(type_, w.out, w.in));
   const Tensor all = padded_rows(memory.data(), type_, w.out, w.in);
+  send_parts(w, [&](int64_t row, Tensor rows) { cuda::convert(stream_, all.slice_rows(row, rows.rows()), rows); });
+  w.parts[0].packed = std::move(memory);
+  return w;
+}
+
+Weight CudaBackend::prepare(std::span<const Tensor> parts) {
+  if (quantization_ == Quantization::None) return prepare_head(parts);
+  Weight w = describe_weight(parts);
+  w.parts[0].packed =
+      cuda::allocate_device(static_cast<size_t>(scales_at(quantization_, w) + scale_bytes(quantization_, w.out)));
+  w.parts[0].layout = static_cast<int>(quantization_);
+  cuda::check(cudaMemsetAsync(w.parts[0].packed.data(), 0, w.parts[0].packed.bytes(), stream_),
+              "cudaMemset");  // padding
+  const cuda::QuantizedMatrix matrix = matrix_of(w);
+  send_parts(w, [&](int64_t row, Tensor rows) { cuda::quantize(stream_, matrix, row, rows); });
+  return w;
+}
+
+// `take` gets all rows of the weight's parts; their sources are not needed any more.
+void CudaBackend::send_parts(Weight& w, const TakeRows& take) {
   int64_t row = 0;
   for (Weight::Part& part : w.parts) {
-    send_rows(all.slice_rows(row, part.rows), part.source);
+    send_rows(part.source, [&](int64_t first, Tensor rows) { take(row + first, rows); });
     row += part.rows;
     part.source = {};
   }
-  w.parts[0].packed = std::move(memory);
-  return w;
 }
 
 Param CudaBackend::prepare_table(const Tensor& table) {
   Param p;
   p.memory = cuda::allocate_device(padded_bytes(type_, table.rows(), table.cols()));
   p.tensor = padded_rows(p.memory.data(), type_, table.rows(), table.cols());
-  send_rows(p.tensor, table);
+  send_rows(table,
+            [&](int64_t row, Tensor rows) { cuda::convert(stream_, p.tensor.slice_rows(row, rows.rows()), rows); });
   return p;
 }
 
@@ -113,20 +137,50 @@ Tensor CudaBackend::input(Tensor x) {
   return in;
 }
 
+// y = x · wᵀ + bias, or y += that. x: what input() gave; y: aligned, of type_ or float32, and float32 if `add`.
+void CudaBackend::multiply(Tensor y, Tensor x, const Weight& w, Tensor bias, bool add) {
+  const cuda::QuantizedMatrix matrix = matrix_of(w);
+  if (cuda::can_gemv(x, matrix)) return cuda::gemv(stream_, y, x, matrix, bias, add);
+  if (matrix.format == Quantization::None) {
+    dense_.multiply(y, x, padded_rows(matrix.codes, type_, w.out, w.in), add);
+  } else if (!multiply_in_fp8(y, x, matrix, add)) {
+    multiply_dequantized(y, x, matrix, add);
+  }
+  if (!bias.empty()) cuda::add_bias(stream_, y, bias);
+}
+
+// With x quantized by rows; false where cuBLASLt has no such product, as before Hopper: then nothing was done.
+bool CudaBackend::multiply_in_fp8(Tensor y, Tensor x, const cuda::QuantizedMatrix& w, bool add) {
+  if (w.format != Quantization::Fp8 || !dense_.has_fp8()) return false;
+  const int64_t cols = num_chunks(w.format, w.in) * kCodeChunk;
+  std::byte* codes = scratch(x_codes_, static_cast<size_t>(x.rows() * (cols + int64_t{sizeof(float)})));
+  auto* scales = reinterpret_cast<float*>(codes + x.rows() * cols);
+  cuda::quantize_activations(stream_, codes, cols, scales, x);
+  return dense_.multiply_fp8(y, Tensor(codes, DType::U8, {x.rows(), cols}), scales,
+                             Tensor(w.codes, DType::U8, {w.out, cols}), reinterpret_cast<const float*>(w.scales), add);
+}
+
+// With some rows of w at a time as numbers of type_.
+void CudaBackend::multiply_dequantized(Tensor y, Tensor x, const cuda::QuantizedMatrix& w, bool add) {
+  const int64_t fit = kDequantizedBytes / static_cast<int64_t>(padded_bytes(type_, 1, w.in));
+  const int64_t chunk = std::min(w.out, std::max<int64_t>(fit / 64 * 64, 64));  // y's pieces stay aligned
+  std::byte* memory = scratch(w_, padded_bytes(type_, chunk, w.in));
+  for (int64_t begin = 0; begin < w.out; begin += chunk) {
+    const int64_t rows = std::min(chunk, w.out - begin);
+    const Tensor part = padded_rows(memory, type_, rows, w.in);
+    cuda::dequantize(stream_, part, w, begin);
+    dense_.multiply(y.slice_cols(begin, rows), x, part, add);
+  }
+}
+
 void CudaBackend::linear(Tensor y, Tensor x, const Weight& w, Tensor bias) {
   check_linear(y, x, w, bias);
   if (x.rows() == 0) return;
-  const Tensor in = input(x), matrix = padded_rows(w.parts[0].packed.data(), type_, w.out, w.in);
   Tensor out = y;
   if (!is_aligned(y) || (y.dtype != type_ && y.dtype != DType::F32)) {
     out = padded_rows(scratch(y_, padded_bytes(DType::F32, y.rows(), y.cols())), DType::F32, y.rows(), y.cols());
   }
-  if (cuda::can_gemv(in, matrix)) {
-    cuda::gemv(stream_, out, in, matrix, bias, false);
-  } else {
-    dense_.multiply(out, in, matrix, false);
-    if (!bias.empty()) cuda::add_bias(stream_, out, bias);
-  }
+  multiply(out, input(x), w, bias, false);
   if (out.data != y.data) cuda::convert(stream_, y, out);
   cuda::launched("linear", y);
 }
@@ -138,13 +192,7 @@ void CudaBackend::linear_add(Tensor h, Tensor x, const Weight& w, Tensor bias, T
     Backend::linear_add(h, x, w, bias, scratch_rows);
     return;
   }
-  const Tensor in = input(x), matrix = padded_rows(w.parts[0].packed.data(), type_, w.out, w.in);
-  if (cuda::can_gemv(in, matrix)) {
-    cuda::gemv(stream_, h, in, matrix, bias, true);
-  } else {
-    dense_.multiply(h, in, matrix, true);
-    if (!bias.empty()) cuda::add_bias(stream_, h, bias);
-  }
+  multiply(h, input(x), w, bias, true);
   cuda::launched("linear_add", h);
 }
 
@@ -152,8 +200,9 @@ void CudaBackend::gated_linear(Tensor out, Tensor x, const Weight& w, Tensor bia
   check_linear(scratch_rows, x, w, bias);
   check_gated_act(out, scratch_rows);
   if (x.rows() == 0) return;
-  const Tensor in = input(x), matrix = padded_rows(w.parts[0].packed.data(), type_, w.out, w.in);
-  if (out.dtype != type_ || !cuda::can_gemv(in, matrix)) {
+  const Tensor in = input(x);
+  const cuda::QuantizedMatrix matrix = matrix_of(w);
+  if (out.dtype != type_ || !cuda::can_gemv_gated(in, matrix)) {
     Backend::gated_linear(out, in, w, bias, act, scratch_rows);
     return;
   }

@@ -42,6 +42,7 @@ void write_flags(JsonWriter& w, const Service& service, const EngineOptions& o) 
       .field("served_model_name", o.served_model_name)
       .field("chat_template", o.chat_template);
   w.field("device", o.device).field("dtype", o.dtype).field("kv_cache_dtype", o.kv_cache_dtype);
+  optional_field(w, "quantization", o.quantization.empty() ? std::nullopt : std::optional(o.quantization));
   optional_field(w, "context_length", o.context_length);
   w.field("allow_auto_truncate", o.allow_auto_truncate).field("json_model_override_args", o.json_model_override_args);
   w.field("threads", o.threads);

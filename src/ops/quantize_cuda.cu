@@ -1,0 +1,178 @@
+// Weights and activations to quantized formats and back (quantize.h).
+
+#include <cstdint>
+#include <cuda_fp8.h>
+
+#include "ops/device_cuda.h"
+#include "ops/kernels_cuda.h"
+
+namespace sgl::cuda {
+namespace {
+
+constexpr int kThreads = 256;
+constexpr int kWordsOfGroup = static_cast<int>(kInt4Group / 8);
+
+// The largest over all threads of a block, for all of them.
+__device__ float block_max(float x) {
+  __shared__ float largest[kWarp];
+  x = warp_max(x);
+  __syncthreads();  // one before this has been read
+  if (threadIdx.x % kWarp == 0) largest[threadIdx.x / kWarp] = x;
+  __syncthreads();
+  x = largest[0];
+  for (int i = 1; i < static_cast<int>(blockDim.x) / kWarp; ++i) x = fmaxf(x, largest[i]);
+  return x;
+}
+
+// to_e4m3() in one instruction, where there is one.
+__device__ inline uint8_t encode_e4m3(float x) {
+#if __CUDA_ARCH__ >= 890
+  return __nv_cvt_float_to_fp8(x, __NV_SATFINITE, __NV_E4M3);
+#else
+  return to_e4m3(x);
+#endif
+}
+
+// Where an element's e4m3 code lies: of each four, the second and third change places.
+__device__ inline int place_of(int i) { return (i & ~3) | (i & 1) << 1 | (i >> 1 & 1); }
+
+// Words of an int4 matrix: a row's group of codes, and its scale.
+__device__ inline uint32_t* int4_codes(std::byte* codes, int64_t row, int64_t group, int64_t groups) {
+  return reinterpret_cast<uint32_t*>(codes + (row / 8 * groups + group) * kInt4Piece + row % 8 * kCodeChunk);
+}
+__device__ inline uint32_t* int4_scale_of(std::byte* codes, int64_t row, int64_t group, int64_t groups) {
+  return reinterpret_cast<uint32_t*>(codes + (row / 8 * groups + group) * kInt4Piece + 8 * kCodeChunk) + row % 8;
+}
+
+// A block has a row. codes: [rows, code_stride], zeros after the row's elements; V elements a thread and turn.
+template <typename T, int V>
+__global__ void __launch_bounds__(kThreads)
+    quantize_fp8_kernel(uint8_t* codes, int64_t code_stride, float* scales, const T* x, int64_t x_stride, int cols) {
+  enter();
+  const int64_t row = blockIdx.x;
+  const T* from = x + row * x_stride;
+  uint8_t* to = codes + row * code_stride;
+  float largest = 0;
+  for (int at = static_cast<int>(threadIdx.x) * V; at < cols; at += kThreads * V) {
+    const Floats<V> f = load<V>(from + at);
+#pragma unroll
+    for (int i = 0; i < V; ++i) largest = fmaxf(largest, fabsf(f.at[i]));
+  }
+  const float scale = fp8_scale(block_max(largest)), inverse = 1.0F / scale;
+  if (threadIdx.x == 0) scales[row] = scale;
+  for (int at = static_cast<int>(threadIdx.x) * V; at < code_stride; at += kThreads * V) {
+    alignas(8) uint8_t piece[V] = {};
+    if (at < cols) {
+      const Floats<V> f = load<V>(from + at);
+#pragma unroll
+      for (int i = 0; i < V; ++i) piece[V == 8 ? place_of(i) : i] = encode_e4m3(f.at[i] * inverse);
+    }
+    if constexpr (V == 8) {
+      *reinterpret_cast<uint2*>(to + at) = *reinterpret_cast<const uint2*>(piece);
+    } else {
+      to[place_of(at)] = piece[0];
+    }
+  }
+}
+
+// A warp has a group of a row, a lane four elements of it. First_row: of the matrix, where the first row of x goes.
+template <typename T>
+__global__ void __launch_bounds__(kThreads)
+    quantize_int4_kernel(std::byte* codes, int64_t first_row, const T* x, int64_t x_stride, int cols) {
+  enter();
+  const int lane = static_cast<int>(threadIdx.x) % kWarp;
+  const int group = static_cast<int>(blockIdx.y) * (kThreads / kWarp) + static_cast<int>(threadIdx.x) / kWarp;
+  const int num_groups = static_cast<int>((cols + kInt4Group - 1) / kInt4Group);
+  if (group >= num_groups) return;
+  const int64_t row = blockIdx.x;
+  const int first = group * static_cast<int>(kInt4Group) + lane * 4;
+  float w[4], least = 0, largest = 0;
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    w[i] = first + i < cols ? to_float(x[row * x_stride + first + i]) : 0.0F;
+    least = fminf(least, w[i]);
+    largest = fmaxf(largest, w[i]);
+  }
+  const Int4Scale scale = int4_scale(-warp_max(-least), warp_max(largest));
+  uint32_t word =
+      to_int4(w[0], scale) | to_int4(w[1], scale) << 16 | to_int4(w[2], scale) << 4 | to_int4(w[3], scale) << 20;
+  word |= __shfl_down_sync(0xffffffffU, word, 1) << 8;
+  if (lane % 2 == 0) int4_codes(codes, first_row + row, group, num_groups)[lane / 2] = word;
+  if (lane == 0) *int4_scale_of(codes, first_row + row, group, num_groups) = scale.word();
+}
+
+// A thread has eight elements of a row.
+template <typename T>
+__global__ void __launch_bounds__(kThreads)
+    dequantize_kernel(T* to, int64_t stride, QuantizedMatrix w, int64_t first_row, int64_t words) {
+  enter();
+  const int64_t at = int64_t{blockIdx.y} * kThreads + threadIdx.x, row = first_row + blockIdx.x;
+  if (at >= words) return;
+  const int64_t row_bytes = num_chunks(w.format, w.in) * kCodeChunk;
+  Floats<8> f;
+  if (w.format == Quantization::Int4) {
+    const int64_t of = at / kWordsOfGroup, groups = num_chunks(w.format, w.in);
+    const uint32_t word = int4_codes(w.codes, row, of, groups)[at % kWordsOfGroup];
+    const uint32_t group = *int4_scale_of(w.codes, row, of, groups);
+    const float scale = __half2float(__ushort_as_half(static_cast<uint16_t>(group & 0xffffU)));
+    const int zero = static_cast<int>(group >> 16);
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      f.at[2 * i] = static_cast<float>(static_cast<int>(word >> (4 * i) & 0xfU) - zero) * scale;
+      f.at[2 * i + 1] = static_cast<float>(static_cast<int>(word >> (16 + 4 * i) & 0xfU) - zero) * scale;
+    }
+  } else {
+    const float scale = reinterpret_cast<const float*>(w.scales)[row];
+    const uint2 both = *reinterpret_cast<const uint2*>(w.codes + row * row_bytes + at * 8);
+#pragma unroll
+    for (int i = 0; i < 8; ++i) {
+      const uint32_t code = (i < 4 ? both.x : both.y) >> (8 * place_of(i % 4)) & 0xffU;
+      f.at[i] = __half2float(__half(__nv_cvt_fp8_to_halfraw(static_cast<__nv_fp8_storage_t>(code), __NV_E4M3))) * scale;
+    }
+  }
+  store<8>(to + blockIdx.x * stride + at * 8, f);
+}
+
+template <typename T>
+void quantize_fp8(cudaStream_t stream, uint8_t* codes, int64_t code_stride, float* scales, Tensor x) {
+  with_width(in_eights(x), [&](auto width) {
+    launch(stream, static_cast<unsigned>(x.rows()), kThreads, 0, quantize_fp8_kernel<T, decltype(width)::value>, codes,
+           code_stride, scales, pointer<T>(x), x.row_stride, static_cast<int>(x.cols()));
+  });
+}
+
+}  // namespace
+
+void quantize(cudaStream_t stream, const QuantizedMatrix& w, int64_t first_row, Tensor rows) {
+  const int64_t row_bytes = num_chunks(w.format, w.in) * kCodeChunk;
+  with_type(rows.dtype, [&](auto type) {
+    using T = typename decltype(type)::type;
+    if (w.format == Quantization::Fp8) {
+      quantize_fp8<T>(stream, reinterpret_cast<uint8_t*>(w.codes + first_row * row_bytes), row_bytes,
+                      reinterpret_cast<float*>(w.scales) + first_row, rows);
+    } else {
+      constexpr int kGroups = kThreads / kWarp;
+      const dim3 grid(static_cast<unsigned>(rows.rows()),
+                      static_cast<unsigned>((num_chunks(w.format, w.in) + kGroups - 1) / kGroups));
+      launch(stream, grid, kThreads, 0, quantize_int4_kernel<T>, w.codes, first_row, pointer<T>(rows), rows.row_stride,
+             static_cast<int>(rows.cols()));
+    }
+  });
+}
+
+void quantize_activations(cudaStream_t stream, std::byte* codes, int64_t code_stride, float* scales, Tensor x) {
+  with_type(x.dtype, [&](auto type) {
+    quantize_fp8<typename decltype(type)::type>(stream, reinterpret_cast<uint8_t*>(codes), code_stride, scales, x);
+  });
+}
+
+void dequantize(cudaStream_t stream, Tensor rows, const QuantizedMatrix& w, int64_t first_row) {
+  const int64_t words = (w.in + 7) / 8;
+  const dim3 grid(static_cast<unsigned>(rows.rows()), static_cast<unsigned>((words + kThreads - 1) / kThreads));
+  with_type(rows.dtype, [&](auto type) {
+    using T = typename decltype(type)::type;
+    launch(stream, grid, kThreads, 0, dequantize_kernel<T>, pointer<T>(rows), rows.row_stride, w, first_row, words);
+  });
+}
+
+}  // namespace sgl::cuda
