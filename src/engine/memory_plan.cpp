@@ -72,14 +72,14 @@ Quantization parse_quantization(const std::string& name, const std::string& devi
   if (device != "cuda") {
     throw Error(
         ErrorKind::InvalidArgument,
-        fmt::format("quantization is for the cuda device, which quantizes weights when it loads them; on the {} "
+        fmt::format("--quantization is for the cuda device, which quantizes weights when it loads them; on the {} "
                     "device take a model whose file is quantized, such as a .gguf of Q4_K",
                     device));
   }
   if (name == "fp8") return Quantization::Fp8;
   if (name == "int4") return Quantization::Int4;
   throw Error(ErrorKind::InvalidArgument,
-              fmt::format("quantization must be fp8 or int4{}, got \"{}\"",
+              fmt::format("--quantization must be fp8 or int4{}, got \"{}\"",
                           name == "int8" ? " (int8 is not there; fp8 takes as much memory)" : "", name));
 }
 
