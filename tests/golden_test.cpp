@@ -1,23 +1,19 @@
-// What 11 tiny models of every covered architecture must compute, against logits recorded from transformers in float32
-// (tests/golden/README.md). One table says how close each backend comes.
+// What tiny models of every covered architecture must compute, against logits and states recorded from transformers in
+// float32 (tests/golden/README.md). One table says how close each backend comes.
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <filesystem>
-#include <fstream>
-#include <map>
 #include <numeric>
 #include <optional>
 #include <span>
-#include <sstream>
 
 #include <fmt/format.h>
 #include <gtest/gtest.h>
-#include <nlohmann/json.hpp>
 
 #include "cache/kv_pool.h"
 #include "checkpoint/checkpoint.h"
+#include "golden_expected.h"
 #include "golden_gguf.h"
 #include "models/registry.h"
 #include "ops/backend.h"
@@ -31,34 +27,6 @@ constexpr const char* kModels[] = {
     "llama", "llama_tied_rope3", "llama_linear_rope", "mistral_swa", "qwen2", "qwen2_yarn",
     "qwen3", "gemma2",           "gemma3_text",       "phi3",        "gpt2"};
 
-// The tensors of expected.safetensors, read without the program's own reader.
-class Expected {
- public:
-  explicit Expected(const std::string& path) {
-    std::ifstream in(path, std::ios::binary);
-    std::stringstream text;
-    text << in.rdbuf();
-    file_ = text.str();
-    uint64_t size = 0;
-    std::memcpy(&size, file_.data(), 8);
-    header_ = nlohmann::json::parse(file_.substr(8, size));
-    data_ = 8 + size;
-  }
-  template <typename From, typename To>
-  std::vector<To> get(const std::string& name) const {
-    size_t begin = header_.at(name).at("data_offsets")[0], end = header_.at(name).at("data_offsets")[1];
-    std::vector<From> v((end - begin) / sizeof(From));
-    std::memcpy(v.data(), file_.data() + data_ + begin, end - begin);
-    return {v.begin(), v.end()};
-  }
-  bool has(const std::string& name) const { return header_.contains(name); }
-
- private:
-  std::string file_;
-  nlohmann::json header_;
-  size_t data_ = 0;
-};
-
 struct Variant {
   const char* name;
   BackendOptions backend;
@@ -70,9 +38,9 @@ struct Variant {
 // One sequence on pages that lie in reverse, computed in the pieces that extend() is given.
 class OneSequence {
  public:
-  OneSequence(const Checkpoint& checkpoint, const Variant& setup)
+  OneSequence(const Checkpoint& checkpoint, const Variant& setup, ModelResult result = ModelResult::Logits)
       : backend_(Backend::create(setup.backend)),
-        model_(build_model(checkpoint, *backend_, checkpoint.config().context_length)),
+        model_(build_model(checkpoint, *backend_, checkpoint.config().context_length, result)),
         kv_(*backend_,
             {.num_layers = model_->config().num_layers,
              .num_kv_heads = model_->config().num_kv_heads,
@@ -82,20 +50,21 @@ class OneSequence {
             16),
         arena_([this](size_t bytes) { return backend_->allocate(bytes); }) {}
 
-  /// Logits of all new tokens, [n, vocab].
-  std::vector<float> extend(const std::vector<int32_t>& tokens) {
+  /// Logits [n, vocab], or states [n, hidden], of all new tokens.
+  std::vector<float> extend(const std::vector<int32_t>& tokens, const std::vector<int32_t>& types = {}) {
     PagedBatch batch;
     batch.seqs = {{0, static_cast<int32_t>(tokens.size()), length_ + static_cast<int32_t>(tokens.size()), 0}};
     for (int32_t page = 15; page >= 0; --page) batch.pages.push_back(page);
     batch.token_ids = tokens;
+    batch.token_types = types;
     std::vector<int32_t> rows(tokens.size());
     std::iota(rows.begin(), rows.end(), 0);
     for (int32_t r : rows) batch.positions.push_back(length_ + r);
     arena_.reset();
-    Tensor logits = model_->forward(*backend_, arena_, kv_, batch, rows);
+    Tensor result = model_->forward(*backend_, arena_, kv_, batch, rows);
     length_ += static_cast<int32_t>(tokens.size());
-    std::vector<float> values(static_cast<size_t>(logits.shape.elements()));
-    backend_->download(values.data(), logits.data, values.size() * sizeof(float));
+    std::vector<float> values(static_cast<size_t>(result.shape.elements()));
+    backend_->download(values.data(), result.data, values.size() * sizeof(float));
     return values;
   }
   void restart() { length_ = 0; }
@@ -129,7 +98,7 @@ Score score(const std::string& model, const Variant& setup) {
   auto checkpoint = Checkpoint::open(kGolden + model);
   testing::TemporaryDirectory folder;
   if (setup.gguf) checkpoint = Checkpoint::open(folder.write("model.gguf", testing::as_gguf(*checkpoint, *setup.gguf)));
-  Expected expected(kGolden + model + "/expected.safetensors");
+  const testing::Expected expected(kGolden + model + "/expected.safetensors");
   OneSequence seq(*checkpoint, setup);
   for (int i = 0; expected.has(fmt::format("input_ids.{}", i)); ++i) {
     auto ids = expected.get<int64_t, int32_t>(fmt::format("input_ids.{}", i));
@@ -200,6 +169,54 @@ TEST(Golden, LogitsAndGreedyTokensByTheTypeOfTheWeights) {
       {"cpu, Q8_0 weights", fast, DType::F16, 4e-1, DType::Q8_0},
   };
   compare_all(setups);
+}
+
+// The last hidden states of encoders, and a cross-encoder's scores of pairs.
+void compare_states(std::span<const Variant> setups) {
+  for (const char* model : {"bert", "xlm_roberta", "bert_cross"}) {
+    auto checkpoint = Checkpoint::open(kGolden + model);
+    const testing::Expected expected(kGolden + model + "/expected.safetensors");
+    for (const Variant& setup : setups) {
+      OneSequence seq(*checkpoint, setup, ModelResult::State);
+      double worst = 0;
+      int i = 0;
+      auto name = [&](const char* what) { return fmt::format("{}.{}", what, i); };
+      for (; expected.has(name("input_ids")); ++i) {
+        seq.restart();
+        const bool pair = expected.has(name("scores"));
+        const auto types = pair ? expected.get<int64_t, int32_t>(name("token_types")) : std::vector<int32_t>();
+        std::vector<float> got = seq.extend(expected.get<int64_t, int32_t>(name("input_ids")), types);
+        if (pair) got.resize(1);  // the first token's
+        worst = std::max(worst, largest_error(got, expected.get<float, float>(name(pair ? "scores" : "hidden"))));
+      }
+      fmt::print("{:12} {:18} {} texts, max |Δ| {:.1e}, bound {:.1e}\n", model, setup.name, i, worst, setup.bound);
+      EXPECT_LE(worst, setup.bound) << model << " on " << setup.name;
+      EXPECT_EQ(i, 4);
+    }
+  }
+}
+
+TEST(Golden, StatesOfEncoders) {
+  const Variant setups[] = {
+      {"ref, float32", {.device = "ref", .threads = 1, .quantize_activations = false}, DType::F32, 2e-5},
+      {"cpu, float32", {.device = "cpu", .threads = 2, .quantize_activations = false}, DType::F32, 2e-5},
+      {"cpu, float16 KV", {.device = "cpu", .threads = 2, .quantize_activations = true}, DType::F16, 4e-3},
+  };
+  compare_states(setups);
+}
+
+TEST(Golden, StatesOfEncodersOnCuda) {
+  try {
+    Backend::create({.device = "cuda"});
+  } catch (const Error& e) {
+    GTEST_SKIP() << e.what();
+  }
+  const Variant setups[] = {
+      {"cuda, float32", {.device = "cuda", .activations = DType::F32}, DType::F32, 1e-4},
+      {"cuda, float16", {.device = "cuda", .activations = DType::F16}, DType::F16, 2e-2},
+      {"cuda, bfloat16", {.device = "cuda", .activations = DType::BF16}, DType::BF16, 1.2e-1},
+  };
+  compare_states(setups);
 }
 
 TEST(Golden, LogitsAndGreedyTokensOnCuda) {

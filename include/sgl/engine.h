@@ -22,6 +22,8 @@ struct EngineOptions {
   std::string model_path{};          ///< directory, .gguf file or hub id; empty: the default model
   std::string tokenizer_path{};      ///< empty: the model's
   bool skip_tokenizer_init = false;  ///< ids in, ids out
+  /// Embed instead of generating. Encoders, models without a head and those whose files say so do it unasked.
+  bool is_embedding = false;
   std::string load_format = "auto";  ///< auto, safetensors, gguf, dummy
   std::string revision{};            ///< of a hub model; empty: main
   std::string served_model_name{};   ///< empty: model_path
@@ -63,6 +65,9 @@ struct ModelInfo {
   std::string kv_cache_dtype{};
   int context_length = 0;
   int vocab_size = 0;
+  bool is_generation = true;      ///< false: it embeds
+  bool is_cross_encoder = false;  ///< its vectors are scores, of pairs of texts
+  int embedding_size = 0;         ///< numbers of a vector; 0: it generates
   int64_t num_parameters = 0;
   int64_t weight_bytes = 0;
   /// Sampling defaults of the model's generation config; unset: the table's.
@@ -105,9 +110,14 @@ class Engine {
   Engine(const Engine&) = delete;
   Engine& operator=(const Engine&) = delete;
 
-  /// Runs the requests together and returns their whole outputs: request-major, `n` for each.
+  /// Runs the requests together and returns their whole outputs: request-major, `n` for each (one for an embedding).
   /// Throws the first request's Error if one is invalid; nothing is started then. An abort is in `finish`.
   std::vector<Output> generate(std::vector<Request> requests);
+
+  /// Embeds the prompts (texts or ids) together and returns them in order: Output::embedding, prompt_tokens and
+  /// cached_tokens; an abort is in `finish`. Throws InvalidArgument, before anything is started, if one is invalid, or
+  /// if the engine generates.
+  std::vector<Output> embed(std::vector<Request> requests);
 
   /// Starts a request and returns its rid; `on_output` gets its pieces. Tokenizes and checks on the calling thread.
   /// Throws InvalidArgument (nothing is started then), ResourceExhausted when the queue is full, Unavailable after

@@ -71,12 +71,20 @@ struct ChatPrompt {
   bool continue_final_message = false;  ///< the last message is left open for the model to go on
 };
 
-/// One generation request.
+/// What makes a request one for a vector instead of a text.
+struct EmbeddingParams {
+  std::optional<int> dimensions{};           ///< in [1, ModelInfo::embedding_size]: the first so many; nullopt: all
+  std::optional<std::string> second_text{};  ///< cross-encoders: the vector is the score of the pair (prompt, this)
+};
+
+/// One request: for a generation, or, with `embedding`, for the vector of its prompt.
 struct Request {
   std::string rid{};  ///< the request's name, for abort and logs; empty: the engine makes one
   /// A text (the tokenizer adds its special tokens), token ids (used as they are), or a conversation.
   std::variant<std::string, std::vector<int32_t>, ChatPrompt> prompt{};
   SamplingParams sampling;
+  /// Set: an embedding is asked for; of the other fields rid, prompt, priority and cache_namespace count.
+  std::optional<EmbeddingParams> embedding{};
 
   bool return_logprob = false;
   int logprob_start_len = -1;  ///< first prompt position to report; −1: none (all, if max_new_tokens is 0)
@@ -120,6 +128,7 @@ struct Output {
   int forced_tokens = 0;                            ///< of all output tokens so far, those that hold only forced text
   std::vector<PositionLogprobs> logprobs{};         ///< for each of token_ids, if asked for
   std::vector<PositionLogprobs> prompt_logprobs{};  ///< with the first piece, if asked for
+  std::vector<float> embedding{};                   ///< with the last piece, if asked for
   FinishReason finish{};
   int prompt_tokens = 0;
   int completion_tokens = 0;  ///< so far, this piece included

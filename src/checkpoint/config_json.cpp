@@ -17,7 +17,7 @@ using nlohmann::json;
 
 namespace {
 
-enum class Family { Llama, Mistral, Qwen2, Qwen3, Phi3, Gemma2, Gemma3, Gpt2 };
+enum class Family { Llama, Mistral, Qwen2, Qwen3, Phi3, Gemma2, Gemma3, Gpt2, Bert, Roberta };
 
 /// Defaults of the transformers class of each model.
 struct Defaults {
@@ -44,6 +44,34 @@ constexpr Defaults kDefaults[] = {
     {Family::Gemma3, "Gemma3ForCausalLM", "gemma3_text", 2304, 9216, 26, 8, 4, 256, 262208, 131072, 1e-6, 1e6, true, 2,
      1},
     {Family::Gpt2, "GPT2LMHeadModel", "gpt2", 768, 0, 12, 12, 0, 0, 50257, 1024, 1e-5, 1e4, true, 50256, 50256},
+    {Family::Bert, "BertModel", "bert", 768, 3072, 12, 12, 0, 0, 30522, 512, 1e-12, 0, true, -1, -1},
+    {Family::Bert, "BertForSequenceClassification", "bert", 768, 3072, 12, 12, 0, 0, 30522, 512, 1e-12, 0, true, -1,
+     -1},
+    {Family::Roberta, "RobertaModel", "roberta", 768, 3072, 12, 12, 0, 0, 50265, 512, 1e-12, 0, true, -1, -1},
+    {Family::Roberta, "RobertaForSequenceClassification", "roberta", 768, 3072, 12, 12, 0, 0, 50265, 512, 1e-12, 0,
+     true, -1, -1},
+    {Family::Roberta, "XLMRobertaModel", "xlm-roberta", 768, 3072, 12, 12, 0, 0, 30522, 512, 1e-12, 0, true, -1, -1},
+    {Family::Roberta, "XLMRobertaForSequenceClassification", "xlm-roberta", 768, 3072, 12, 12, 0, 0, 30522, 512, 1e-12,
+     0, true, -1, -1},
+};
+
+// Classes of the same layers with no head, or one that is of no use here: what is left serves for embeddings.
+struct Headless {
+  const char* given;
+  const char* known;
+};
+constexpr Headless kHeadless[] = {
+    {"LlamaModel", "LlamaForCausalLM"},
+    {"MistralModel", "MistralForCausalLM"},
+    {"Qwen2Model", "Qwen2ForCausalLM"},
+    {"Qwen3Model", "Qwen3ForCausalLM"},
+    {"Phi3Model", "Phi3ForCausalLM"},
+    {"Gemma2Model", "Gemma2ForCausalLM"},
+    {"Gemma3TextModel", "Gemma3ForCausalLM"},
+    {"GPT2Model", "GPT2LMHeadModel"},
+    {"BertForMaskedLM", "BertModel"},
+    {"RobertaForMaskedLM", "RobertaModel"},
+    {"XLMRobertaForMaskedLM", "XLMRobertaModel"},
 };
 
 const Defaults* defaults_of(std::string_view architecture) {
@@ -195,6 +223,8 @@ void read_window(const ConfigFields& f, const Defaults& d, ModelConfig& c) {
   switch (d.family) {
     case Family::Llama:
     case Family::Gpt2:
+    case Family::Bert:
+    case Family::Roberta:
       return;
     case Family::Phi3:
       c.sliding_window = window(0);
@@ -262,6 +292,43 @@ void read_gpt2(const ConfigFields& f, ModelConfig& c) {
   c.qkv_bias = c.attn_out_bias = c.mlp_bias = true;
 }
 
+// What a cross-encoder of sentence-transformers makes of the classifier's number.
+bool sigmoid_score(const ConfigFields& f, int num_labels) {
+  std::string name = f.text("sbert_ce_default_activation_function", "");
+  if (f.is_set("sentence_transformers")) {
+    const ConfigFields own(*f.find("sentence_transformers"), f.what() + ": sentence_transformers");
+    name = own.text("activation_fn", name);
+  }
+  if (name.empty()) return num_labels == 1;
+  if (name.ends_with(".Sigmoid")) return true;
+  if (name.ends_with(".Identity")) return false;
+  throw Error(ErrorKind::Unsupported, fmt::format("{}: the scores' activation {} is not supported; supported are "
+                                                  "Sigmoid and Identity",
+                                                  f.what(), name));
+}
+
+void read_encoder(const ConfigFields& f, Family family, ModelConfig& c) {
+  if (f.boolean("is_decoder", false)) refuse(f, "is_decoder", "is not supported: this family is served as an encoder");
+  if (f.text("position_embedding_type", "absolute") != "absolute") {
+    refuse(f, "position_embedding_type", "must be absolute; relative positions are not supported");
+  }
+  c.encoder = true;
+  c.has_lm_head = false;
+  c.type_vocab_size = f.integer("type_vocab_size", 2, 1);
+  if (family == Family::Roberta) {
+    // Its positions count from behind the padding's row.
+    c.position_offset = f.integer("pad_token_id", 1) + 1;
+    c.context_length -= c.position_offset;
+    if (c.context_length < 1) f.fail("max_position_embeddings", "must be more than pad_token_id + 1");
+  }
+  if (!c.architecture.ends_with("ForSequenceClassification")) return;
+  c.num_labels = f.integer("num_labels", 2, 1);
+  if (f.is_set("id2label") && f.find("id2label")->is_object()) {
+    c.num_labels = std::max(static_cast<int>(f.find("id2label")->size()), 1);
+  }
+  c.sigmoid_score = sigmoid_score(f, c.num_labels);
+}
+
 void read_biases(const ConfigFields& f, Family family, ModelConfig& c) {
   switch (family) {
     case Family::Llama:
@@ -279,22 +346,29 @@ void read_biases(const ConfigFields& f, Family family, ModelConfig& c) {
     case Family::Phi3:
     case Family::Gpt2:
       break;
+    case Family::Bert:
+    case Family::Roberta:
+      c.qkv_bias = c.attn_out_bias = c.mlp_bias = true;
+      break;
   }
 }
 
 void read_model(const ConfigFields& f, const Defaults& d, ModelConfig& c) {
   const bool gemma = d.family == Family::Gemma2 || d.family == Family::Gemma3, gpt2 = d.family == Family::Gpt2;
+  const bool encoder = d.family == Family::Bert || d.family == Family::Roberta;
   read_sizes(f, d, c);
-  const double eps = f.number(gpt2 ? "layer_norm_epsilon" : "rms_norm_eps", d.norm_eps);
-  if (!(eps >= 0 && eps < 1)) f.fail(gpt2 ? "layer_norm_epsilon" : "rms_norm_eps", "must be in [0, 1)");
+  const char* eps_key = gpt2 ? "layer_norm_epsilon" : encoder ? "layer_norm_eps" : "rms_norm_eps";
+  const double eps = f.number(eps_key, d.norm_eps);
+  if (!(eps >= 0 && eps < 1)) f.fail(eps_key, "must be in [0, 1)");
   c.norm_eps = static_cast<float>(eps);
   c.activation = activation_of(f,
                                gemma  ? "hidden_activation"
                                : gpt2 ? "activation_function"
                                       : "hidden_act",
-                               gemma  ? "gelu_pytorch_tanh"
-                               : gpt2 ? "gelu_new"
-                                      : "silu");
+                               gemma     ? "gelu_pytorch_tanh"
+                               : gpt2    ? "gelu_new"
+                               : encoder ? "gelu"
+                                         : "silu");
   c.tie_word_embeddings = f.boolean("tie_word_embeddings", d.tie_word_embeddings);
   c.attention_scale = static_cast<float>(1.0 / std::sqrt(c.head_dim));
   read_biases(f, d.family, c);
@@ -302,6 +376,8 @@ void read_model(const ConfigFields& f, const Defaults& d, ModelConfig& c) {
   if (gemma) read_gemma(f, d.family, c);
   if (gpt2) {
     read_gpt2(f, c);
+  } else if (encoder) {
+    read_encoder(f, d.family, c);
   } else {
     read_rope(f, d.rope_theta, c);
     if (d.family == Family::Gemma3) read_local_rope(f, c);
@@ -338,6 +414,12 @@ ModelConfig config_from_json(const json& config) {
   c.model_type = outer.text("model_type", "");
   const bool multimodal = c.architecture == "Gemma3ForConditionalGeneration" || c.architecture == "gemma3";
   if (multimodal) c.architecture = "Gemma3ForCausalLM";
+  for (const Headless& h : kHeadless) {
+    if (c.architecture != h.given) continue;
+    c.architecture = h.known;
+    c.has_lm_head = false;
+    break;
+  }
 
   const Defaults* d = defaults_of(c.architecture);
   if (d == nullptr) {

@@ -14,9 +14,11 @@
 namespace sgl {
 
 /// Gemma3ForConditionalGeneration gives the config of its language model (architecture Gemma3ForCausalLM).
-/// For an architecture that is not known, only architecture, model_type, dtype and the token ids are set.
-/// Throws CorruptFile (a field of a wrong type, out of range, or contradicting another) or Unsupported (an activation,
-/// rope scaling, layer type or quantization that this program lacks), naming the field.
+/// A class without a head (MistralModel) gives the config of that with one, and has_lm_head false; of BERT's classes
+/// the heads that embeddings do not need are left out likewise. For an architecture that is not known, only
+/// architecture, model_type, dtype and the token ids are set. Throws CorruptFile (a field of a wrong type, out of
+/// range, or contradicting another) or Unsupported (an activation, rope scaling, layer type or quantization that this
+/// program lacks), naming the field.
 ModelConfig config_from_json(const nlohmann::json& config);
 
 /// Whether config_from_json() and the tensor names of checkpoints know the architecture.

@@ -44,6 +44,53 @@ TEST(ConfigJson, BothFormsOfTransformersGiveTheSame) {
   EXPECT_EQ(v4.rope.rotary_dim, 128);
 }
 
+TEST(ConfigJson, EncodersAreRead) {
+  const ModelConfig bert = parse(R"({"architectures":["BertModel"],"model_type":"bert","hidden_size":384,
+    "num_attention_heads":12,"num_hidden_layers":6,"intermediate_size":1536,"layer_norm_eps":1e-12})");
+  EXPECT_TRUE(bert.encoder && !bert.has_lm_head && bert.qkv_bias && bert.attn_out_bias && bert.mlp_bias);
+  EXPECT_EQ(bert.context_length, 512);
+  EXPECT_EQ(bert.type_vocab_size, 2);
+  EXPECT_EQ(bert.activation, Activation::Gelu);
+  EXPECT_EQ(bert.norm_eps, 1e-12F);
+  EXPECT_EQ(bert.num_labels, 0);
+  EXPECT_EQ(parse(R"({"architectures":["BertForMaskedLM"]})").architecture, "BertModel");
+
+  // RoBERTa's positions begin behind the padding's row.
+  const ModelConfig xlm = parse(R"({"architectures":["XLMRobertaModel"],"max_position_embeddings":514,
+    "type_vocab_size":1,"pad_token_id":1})");
+  EXPECT_EQ(xlm.position_offset, 2);
+  EXPECT_EQ(xlm.context_length, 512);
+
+  expect_refused(ErrorKind::Unsupported, R"({"architectures":["BertModel"],"position_embedding_type":"relative_key"})",
+                 {"position_embedding_type"});
+  expect_refused(ErrorKind::Unsupported, R"({"architectures":["BertModel"],"is_decoder":true})", {"is_decoder"});
+}
+
+TEST(ConfigJson, CrossEncodersSayHowTheyScore) {
+  const auto cross = [](const char* rest) {
+    const std::string text = R"({"architectures":["BertForSequenceClassification"],"id2label":{"0":"LABEL_0"})";
+    return parse((text + rest + "}").c_str());
+  };
+  EXPECT_EQ(cross("").num_labels, 1);
+  EXPECT_TRUE(cross("").sigmoid_score);
+  EXPECT_FALSE(cross(R"(,"sbert_ce_default_activation_function":"torch.nn.modules.linear.Identity")").sigmoid_score);
+  EXPECT_FALSE(cross(R"(,"sentence_transformers":{"activation_fn":"torch.nn.modules.linear.Identity"})").sigmoid_score);
+  const ModelConfig three = parse(R"({"architectures":["RobertaForSequenceClassification"],
+    "id2label":{"0":"a","1":"b","2":"c"}})");
+  EXPECT_EQ(three.num_labels, 3);
+  EXPECT_FALSE(three.sigmoid_score);
+  expect_refused(ErrorKind::Unsupported, R"({"architectures":["BertForSequenceClassification"],
+    "sentence_transformers":{"activation_fn":"torch.nn.modules.activation.Tanh"}})",
+                 {"Tanh"});
+}
+
+TEST(ConfigJson, AClassWithoutAHeadIsTheSameModel) {
+  const ModelConfig c = parse(R"({"architectures":["MistralModel"],"model_type":"mistral"})");
+  EXPECT_EQ(c.architecture, "MistralForCausalLM");
+  EXPECT_FALSE(c.has_lm_head);
+  EXPECT_TRUE(parse(R"({"architectures":["MistralForCausalLM"]})").has_lm_head);
+}
+
 TEST(ConfigJson, AbsentFieldsHaveTheDefaultsOfTheirClass) {
   const ModelConfig llama = parse(R"({"architectures":["LlamaForCausalLM"]})");
   EXPECT_EQ(llama.hidden_size, 4096);
@@ -81,16 +128,16 @@ TEST(ConfigJson, NullIsNotAbsence) {
 
 TEST(ConfigJson, ArchitectureMayBeKnownByModelType) {
   EXPECT_EQ(parse(R"({"model_type":"qwen2"})").architecture, "Qwen2ForCausalLM");
-  EXPECT_EQ(parse(R"({"model_type":"bert"})").architecture, "bert");
+  EXPECT_EQ(parse(R"({"model_type":"mamba"})").architecture, "mamba");
   expect_refused(ErrorKind::CorruptFile, "{}", {"config.json", "architectures"});
   expect_refused(ErrorKind::CorruptFile, R"({"architectures":"Llama"})", {"architectures"});
   expect_refused(ErrorKind::CorruptFile, "[]", {"must be a JSON object"});
 }
 
 TEST(ConfigJson, UnknownArchitecturesKeepTheirName) {
-  const ModelConfig c = parse(R"({"architectures":["BertModel"],"hidden_act":"strange","eos_token_id":[5,6],
+  const ModelConfig c = parse(R"({"architectures":["MambaModel"],"hidden_act":"strange","eos_token_id":[5,6],
                                   "quantization_config":{}})");
-  EXPECT_EQ(c.architecture, "BertModel");
+  EXPECT_EQ(c.architecture, "MambaModel");
   EXPECT_EQ(c.eos_ids, (std::vector<int32_t>{5, 6}));
   EXPECT_FALSE(is_known_architecture(c.architecture));
 }

@@ -79,6 +79,28 @@ void llama_like(const ModelConfig& c, List& list) {
   list.norm("model.norm", d);
 }
 
+void encoder(const ModelConfig& c, List& list) {
+  const int64_t d = c.hidden_size, ffn = c.intermediate_size;
+  list.linear("embeddings.word_embeddings", c.vocab_size, d, false);
+  list.linear("embeddings.position_embeddings", c.context_length + c.position_offset, d, false);
+  list.linear("embeddings.token_type_embeddings", c.type_vocab_size, d, false);
+  list.norm("embeddings.LayerNorm", d, true);
+  for (int i = 0; i < c.num_layers; ++i) {
+    const std::string layer = fmt::format("encoder.layer.{}.", i);
+    for (const char* name : {"self.query", "self.key", "self.value", "output.dense"}) {
+      list.linear(layer + "attention." + name, d, d, true);
+    }
+    list.norm(layer + "attention.output.LayerNorm", d, true);
+    list.linear(layer + "intermediate.dense", ffn, d, true);
+    list.linear(layer + "output.dense", d, ffn, true);
+    list.norm(layer + "output.LayerNorm", d, true);
+  }
+  if (c.num_labels == 0) return;
+  const bool pooler = c.model_type == "bert";
+  list.linear(pooler ? "pooler.dense" : "classifier.dense", d, d, true);
+  list.linear(pooler ? "classifier" : "classifier.out_proj", c.num_labels, d, true);
+}
+
 }  // namespace
 
 std::vector<ExpectedTensor> expected_tensors(const ModelConfig& c) {
@@ -86,8 +108,12 @@ std::vector<ExpectedTensor> expected_tensors(const ModelConfig& c) {
     throw Error(ErrorKind::Unsupported, fmt::format("the tensors of architecture {} are not known", c.architecture));
   }
   List list;
+  if (c.encoder) {
+    encoder(c, list);
+    return std::move(list.tensors);
+  }
   c.architecture == "GPT2LMHeadModel" ? gpt2(c, list) : llama_like(c, list);
-  if (!c.tie_word_embeddings) list.linear("lm_head", c.vocab_size, c.hidden_size, false);
+  if (!c.tie_word_embeddings && c.has_lm_head) list.linear("lm_head", c.vocab_size, c.hidden_size, false);
   return std::move(list.tensors);
 }
 

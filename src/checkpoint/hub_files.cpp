@@ -183,7 +183,10 @@ GgufModel choose_gguf(const std::vector<std::string>& names, std::string_view se
 }
 
 bool is_side_file(std::string_view name) {
-  if (name.find('/') != std::string_view::npos) return false;
+  // sentence-transformers' modules: "1_Pooling/config.json".
+  if (const size_t slash = name.find('/'); slash != std::string_view::npos) {
+    return name[0] >= '0' && name[0] <= '9' && name.find('_') < slash && name.substr(slash) == "/config.json";
+  }
   if (name == "tokenizer.model" || name.ends_with(".jinja")) return true;
   // Indexes of other frameworks' weights say nothing here.
   return name.ends_with(".json") && !name.ends_with(".bin.index.json") && !name.ends_with(".h5.index.json") &&

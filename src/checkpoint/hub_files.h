@@ -38,7 +38,8 @@ std::vector<GgufModel> gguf_models(const std::vector<std::string>& names);
 /// NotFound or InvalidArgument (several) that list what `where` has.
 GgufModel choose_gguf(const std::vector<std::string>& names, std::string_view selector, const std::string& where);
 
-/// Configuration, tokenizer and template files at the top of a repository.
+/// Configuration, tokenizer and template files at the top of a repository, and those of sentence-transformers' modules
+/// ("1_Pooling/config.json").
 bool is_side_file(std::string_view name);
 
 /// The .safetensors files at the top to load when there is no index: model.safetensors if it is there; else all, but

@@ -93,6 +93,10 @@ TEST(HubFiles, TakesOneSetOfWeights) {
   EXPECT_TRUE(is_side_file("model.safetensors.index.json"));
   EXPECT_FALSE(is_side_file("pytorch_model.bin.index.json"));
   EXPECT_FALSE(is_side_file("onnx/config.json"));
+  EXPECT_TRUE(is_side_file("1_Pooling/config.json"));
+  EXPECT_TRUE(is_side_file("modules.json"));
+  EXPECT_FALSE(is_side_file("1_Pooling/more/config.json"));
+  EXPECT_FALSE(is_side_file("2_Dense/model.safetensors"));
 }
 
 }  // namespace

@@ -47,6 +47,12 @@ struct ModelConfig {
   bool norm_plus_one = false;  ///< Gemma in the hub's form: norms multiply by (1 + w)
   Activation activation = Activation::Silu;
   bool tie_word_embeddings = false;
+  bool encoder = false;         ///< every token sees the whole text (BERT): no cache, no next token
+  int type_vocab_size = 0;      ///< encoders: kinds of token; 1 for those of a pair's second text, if there are two
+  int position_offset = 0;      ///< encoders: row of the position table for position 0
+  int num_labels = 0;           ///< of a classifier on the first token (cross-encoders); 0: there is none
+  bool sigmoid_score = false;   ///< cross-encoders: the score is σ(what the classifier gives)
+  bool has_lm_head = true;      ///< false: the files are those of the model below it (MistralModel): it can only embed
   bool conv1d_weights = false;  ///< linear weights are stored [in, out] (the hub's GPT-2), not [out, in]
   /// Which optional tensors the layers have. Facts for whoever lists tensors ahead of loading (expected_tensors()).
   bool qkv_bias = false, attn_out_bias = false, mlp_bias = false, qk_norm = false;

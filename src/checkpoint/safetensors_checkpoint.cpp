@@ -22,8 +22,24 @@ namespace fs = std::filesystem;
 using nlohmann::json;
 
 // The hub's names differ a little by who saved the file. Ours are those that transformers gives the causal language
-// model; empty for a tensor that is not part of it.
+// model, or the encoder without a head; empty for a tensor that is not part of it.
+std::string encoder_name(std::string name, const ModelConfig& c) {
+  for (std::string_view root : {"bert.", "roberta."}) {
+    if (name.starts_with(root)) name.erase(0, root.size());
+  }
+  // Heads that fill in masked words, the buffer of position ids, and BERT's pooler, which only its classifier uses.
+  for (std::string_view unused : {"cls.", "lm_head.", "embeddings.position_ids", "embeddings.token_type_ids"}) {
+    if (name.starts_with(unused)) return "";
+  }
+  if (name.starts_with("pooler.") && c.num_labels == 0) return "";
+  // As the original release spells its norms.
+  if (name.ends_with(".gamma")) name.replace(name.size() - 5, 5, "weight");
+  if (name.ends_with(".beta")) name.replace(name.size() - 4, 4, "bias");
+  return name;
+}
+
 std::string canonical_name(std::string name, const ModelConfig& c) {
+  if (c.encoder) return encoder_name(std::move(name), c);
   if (c.architecture == "GPT2LMHeadModel") {
     // The original upload is of the model without its head: "h.0.ln_1.weight".
     for (const char* top : {"h.", "wte.", "wpe.", "ln_f."}) {
@@ -40,6 +56,7 @@ std::string canonical_name(std::string name, const ModelConfig& c) {
     }
     if (name.starts_with("language_model.lm_head.")) return name.substr(std::string_view("language_model.").size());
   }
+  if (!c.has_lm_head && !name.starts_with("model.") && !name.starts_with("transformer.")) return "model." + name;
   return name;
 }
 

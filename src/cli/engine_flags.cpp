@@ -25,6 +25,8 @@ void add_model_flags(Flags& f, EngineOptions& o) {
   f.text("--tokenizer-path", o.tokenizer_path, "PATH",
          "where the tokenizer is, if not with the model: a directory, a .gguf file, or a hub id");
   f.toggle("--skip-tokenizer-init", o.skip_tokenizer_init, "no tokenizer: token ids in, token ids out");
+  f.toggle("--is-embedding", o.is_embedding,
+           "embed texts instead of generating; encoders, and models whose files say that they embed, do so unasked");
   f.choice("--load-format", o.load_format, {"auto", "safetensors", "gguf", "dummy"},
            "form of the weights; dummy: random ones, from a config alone (default: auto)");
   f.text("--revision", o.revision, "NAME", "branch, tag or commit of a hub model (default: main)");
@@ -178,7 +180,6 @@ const std::vector<ForeignFlag>& foreign_flags() {
       {"--hicache-size", true, nullptr},
       {"--hicache-storage-backend", true, nullptr},
       {"--hicache-write-policy", true, nullptr},
-      {"--is-embedding", false, nullptr},
       {"--limit-mm-data-per-request", true, nullptr},
       {"--load-balance-method", true, "auto"},
       {"--lora-backend", true, nullptr},

@@ -86,6 +86,21 @@ void begin_with_forced(Sequence& seq) {
   seq.text.resume(jump->ids);
 }
 
+// Checks the length of a text to embed, or cuts it: the tokens that close it stay, as in publishers' own truncation.
+void fit_to_context(std::vector<int32_t>& tokens, const AdmissionLimits& limits) {
+  const auto size = static_cast<int64_t>(tokens.size()), context = int64_t{limits.context_length};
+  const int64_t longest = std::min(context, limits.pool_tokens);
+  if (size <= longest) return;
+  if (limits.allow_auto_truncate) {
+    tokens.erase(tokens.begin() + longest - 1, tokens.end() - 1);
+  } else if (size > context) {
+    refuse(fmt::format("The input ({} tokens) is longer than the model's context length ({} tokens).", size, context));
+  } else {
+    refuse(fmt::format("The input ({} tokens) does not fit the KV cache ({} tokens); raise --max-total-tokens.", size,
+                       limits.pool_tokens));
+  }
+}
+
 }  // namespace
 
 int AdmissionLimits::max_request_len() const {
@@ -192,6 +207,28 @@ std::vector<std::unique_ptr<Sequence>> make_sequences(const Request& request, st
     sequences.push_back(std::move(seq));
   }
   return sequences;
+}
+
+std::unique_ptr<Sequence> make_embedding_sequence(const Request& request, std::vector<int32_t> tokens, int second_text,
+                                                  const OutputCallback& on_output, const AdmissionLimits& limits) {
+  const std::optional<int>& dimensions = request.embedding->dimensions;
+  if (dimensions && (*dimensions < 1 || *dimensions > limits.embedding_size)) {
+    refuse(fmt::format("dimensions must be in [1, {}] (the size of the model's vectors), got {}", limits.embedding_size,
+                       *dimensions));
+  }
+  if (tokens.empty()) refuse("the input is empty; it must hold at least one token");
+  check_ids("the input", tokens, limits.vocab_size);
+  fit_to_context(tokens, limits);
+  auto seq = std::make_unique<Sequence>();
+  seq->rid = request.rid;
+  seq->cache_namespace = request.cache_namespace;
+  seq->priority = request.priority;
+  seq->on_output = on_output;
+  seq->prompt_len = static_cast<int>(tokens.size());
+  seq->tokens = std::move(tokens);
+  seq->pooled.emplace(*limits.embeds, dimensions);
+  seq->second_text = second_text;
+  return seq;
 }
 
 }  // namespace sgl

@@ -17,6 +17,8 @@ struct AdmissionLimits {
   int context_length = 0;
   int64_t pool_tokens = 0;  ///< KV pool
   bool allow_auto_truncate = false;
+  std::optional<PoolingRule> embeds{};  ///< set: of embeddings, and how; else of generations
+  int embedding_size = 0;
   /// Longest sequence, prompt and output together: min(context, pool) − 1.
   int max_request_len() const;
 };
@@ -30,5 +32,10 @@ std::vector<std::unique_ptr<Sequence>> make_sequences(const Request& request, st
                                                       const OutputCallback& on_output, const Tokenizer* tokenizer,
                                                       const AdmissionLimits& limits, uint64_t fallback_seed,
                                                       const std::optional<OutputConstraint>& constraint = std::nullopt);
+
+/// The same for an embedding. `second_text`: where in `tokens` the second text of a pair begins; −1: there is none.
+/// Requires: limits.embeds.
+std::unique_ptr<Sequence> make_embedding_sequence(const Request& request, std::vector<int32_t> tokens, int second_text,
+                                                  const OutputCallback& on_output, const AdmissionLimits& limits);
 
 }  // namespace sgl

@@ -17,6 +17,7 @@
 #include "base/memory.h"
 #include "cache/kv_pool.h"
 #include "checkpoint/checkpoint.h"
+#include "checkpoint/embedding_config.h"
 #include "checkpoint/hub.h"
 #include "engine/admission.h"
 #include "engine/constraint.h"
@@ -33,8 +34,8 @@ namespace {
 constexpr int kDefaultRunningRequests = 64, kDefaultRunningRequestsCuda = 256;
 constexpr int kDefaultChunk = 512, kDefaultChunkCuda = 8192;
 
-int served_context(const EngineOptions& o, const ModelConfig& c) {
-  if (!o.context_length) return c.context_length;
+int served_context(const EngineOptions& o, const ModelConfig& c, std::optional<int> max_text) {
+  if (!o.context_length) return std::min(c.context_length, max_text.value_or(c.context_length));
   if (*o.context_length < 2 || *o.context_length > c.context_length) {
     throw Error(ErrorKind::InvalidArgument, fmt::format("--context-length must be in [2, {}] for this model, got {}",
                                                         c.context_length, *o.context_length));
@@ -50,7 +51,7 @@ KvGeometry kv_geometry(const EngineOptions& o, const ModelConfig& c, DType autom
             "--page-size must be a multiple of 16 on the cpu device (its kernels read 16 keys at a time), got {}",
             o.page_size));
   }
-  return {.num_layers = c.num_layers,
+  return {.num_layers = c.encoder ? 1 : c.num_layers,  // nn/encoder.h
           .num_kv_heads = c.num_kv_heads,
           .head_dim = c.head_dim,
           .dtype = parse_kv_dtype(o.kv_cache_dtype, automatic),
@@ -79,9 +80,21 @@ BackendOptions backend_options(const EngineOptions& o, const ModelConfig& c) {
   return b;
 }
 
-DType automatic_kv_dtype(const BackendOptions& b) {
+DType automatic_kv_dtype(const BackendOptions& b, const ModelConfig& c) {
   if (b.device == "cuda") return b.activations;
-  return b.device == "ref" || !b.quantize_activations ? DType::F32 : DType::F16;
+  return b.device == "ref" || !b.quantize_activations || c.encoder ? DType::F32 : DType::F16;
+}
+
+// An encoder computes a text in one step and leaves nothing for others: texts are not cut, no prefix is cached, and the
+// pool holds what one step needs.
+void resolve_for_encoder(EngineOptions& o, int context) {
+  if (o.chunked_prefill_size > 0) o.max_prefill_tokens = std::min(o.max_prefill_tokens, o.chunked_prefill_size);
+  o.chunked_prefill_size = -1;
+  o.disable_radix_cache = true;
+  if (!o.max_total_tokens) {
+    const int64_t step = std::max(context, o.max_prefill_tokens);
+    o.max_total_tokens = step + int64_t{o.max_running_requests} * o.page_size;  // last pages are partly empty
+  }
 }
 
 std::string random_rid() {
@@ -120,7 +133,15 @@ class Engine::Impl {
   ~Impl() { scheduler_.reset(); }  // first: its thread uses all the others
 
   std::vector<std::unique_ptr<Sequence>> prepare(Request& request, const OutputCallback& on_output) {
+    check_purpose(request);
     if (request.rid.empty()) request.rid = random_rid();
+    if (request.embedding) {
+      std::vector<int32_t> ids = tokenize(request);
+      const int second_text = append_second_text(request, ids);
+      std::vector<std::unique_ptr<Sequence>> one;
+      one.push_back(make_embedding_sequence(request, std::move(ids), second_text, on_output, limits_));
+      return one;
+    }
     return make_sequences(request, tokenize(request), on_output, text_.tokenizer.get(), limits_, next_seed(),
                           constraints_->compile(request.sampling));
   }
@@ -131,7 +152,9 @@ class Engine::Impl {
       throw Error(ErrorKind::InvalidArgument,
                   "a text prompt needs a tokenizer; this engine runs with skip_tokenizer_init: send input_ids");
     }
-    if (const auto* text = std::get_if<std::string>(&request.prompt)) return text_.tokenizer->encode(*text, true);
+    if (const auto* text = std::get_if<std::string>(&request.prompt)) {
+      return text_.tokenizer->encode(request.embedding ? default_prompt_ + *text : *text, true);
+    }
     return text_.tokenizer->encode(render_chat(std::get<ChatPrompt>(request.prompt)), false);
   }
 
@@ -149,6 +172,8 @@ class Engine::Impl {
     return seeds_();
   }
 
+  void check_purpose(const Request& request) const;
+  int append_second_text(const Request& request, std::vector<int32_t>& ids) const;
   void load();
   void fill_info(const ModelConfig& c);
 
@@ -160,9 +185,45 @@ class Engine::Impl {
   std::unique_ptr<Runner> runner_;
   std::vector<int32_t> eos_ids_;
   AdmissionLimits limits_;
+  std::string default_prompt_;  ///< before every text to embed
   std::mutex seed_mutex_;
   std::mt19937_64 seeds_;
 };
+
+void Engine::Impl::check_purpose(const Request& request) const {
+  if (request.embedding.has_value() != info_.is_generation) return;
+  const std::string model = fmt::format("{} ({})", info_.served_model_name, info_.architecture);
+  throw Error(ErrorKind::InvalidArgument,
+              info_.is_generation
+                  ? fmt::format("This request asks for an embedding, but {} is served for generation; start it with "
+                                "--is-embedding to have embeddings.",
+                                model)
+                  : fmt::format("This request asks for a generation, but {} is served for embeddings; ask "
+                                "/v1/embeddings or /encode, or serve a model that generates.",
+                                model));
+}
+
+// Of a pair, puts the second text behind the first: [CLS] a [SEP] b [SEP], or RoBERTa's <s> a </s></s> b </s>. Returns
+// where tokens of the second kind begin, or −1.
+int Engine::Impl::append_second_text(const Request& request, std::vector<int32_t>& ids) const {
+  if (!request.embedding->second_text) return -1;
+  if (!info_.is_cross_encoder) {
+    throw Error(ErrorKind::InvalidArgument,
+                fmt::format("{} ({}) embeds single texts; pairs need a cross-encoder, such as a "
+                            "BertForSequenceClassification",
+                            info_.served_model_name, info_.architecture));
+  }
+  if (text_.tokenizer == nullptr || text_.tokenizer->encode("").size() != 2) {
+    throw Error(ErrorKind::Unsupported,
+                "pairs of texts need a tokenizer that puts one token before and one behind a text");
+  }
+  std::vector<int32_t> second = text_.tokenizer->encode(*request.embedding->second_text);
+  const int begin = static_cast<int>(ids.size());
+  const bool types = checkpoint_->config().type_vocab_size > 1;
+  if (!types) ids.push_back(second.back());
+  ids.insert(ids.end(), second.begin() + 1, second.end());
+  return types ? begin : -1;
+}
 
 void Engine::Impl::load() {
   parse_policy(options_.schedule_policy);
@@ -181,9 +242,12 @@ void Engine::Impl::load() {
     options_.max_running_requests = cuda ? kDefaultRunningRequestsCuda : kDefaultRunningRequests;
   }
   if (options_.chunked_prefill_size == 0) options_.chunked_prefill_size = cuda ? kDefaultChunkCuda : kDefaultChunk;
-  const int context = served_context(options_, c);
+  const EmbeddingConfig embedding = read_embedding_config(checkpoint_->directory(), c);
+  options_.is_embedding = options_.is_embedding || embedding.declared || !c.has_lm_head;
+  const int context = served_context(options_, c, options_.is_embedding ? embedding.max_tokens : std::nullopt);
+  if (c.encoder) resolve_for_encoder(options_, context);
   const BackendOptions how = backend_options(options_, c);
-  const KvGeometry geometry = kv_geometry(options_, c, automatic_kv_dtype(how));
+  const KvGeometry geometry = kv_geometry(options_, c, automatic_kv_dtype(how, c));
   backend_ = Backend::create(how);
   const MemoryPlan memory = plan_memory(options_, *checkpoint_, geometry, context, backend_->available_memory(),
                                         cuda ? std::optional(how.activations) : std::nullopt, how.quantization);
@@ -201,7 +265,8 @@ void Engine::Impl::load() {
     }
   });
   try {
-    model_ = build_model(*checkpoint_, *backend_, context);
+    model_ =
+        build_model(*checkpoint_, *backend_, context, options_.is_embedding ? ModelResult::State : ModelResult::Logits);
     kv_ = std::make_unique<KvPool>(*backend_, geometry, memory.num_pages);
   } catch (...) {
     text_thread.join();
@@ -227,6 +292,12 @@ void Engine::Impl::load() {
              .context_length = context,
              .pool_tokens = *options_.max_total_tokens,
              .allow_auto_truncate = options_.allow_auto_truncate};
+  if (options_.is_embedding) {
+    limits_.embeds =
+        PoolingRule{.pooling = embedding.pooling, .normalize = embedding.normalize, .sigmoid = c.sigmoid_score};
+    limits_.embedding_size = c.num_labels > 0 ? c.num_labels : c.hidden_size;
+    default_prompt_ = embedding.default_prompt;
+  }
   info_.model_path = path;
   fill_info(c);
   info_.weight_bytes = memory.weight_bytes;
@@ -249,13 +320,16 @@ void Engine::Impl::fill_info(const ModelConfig& c) {
   info_.kv_cache_dtype = name(kv_->geometry().dtype);
   info_.context_length = *options_.context_length;
   info_.vocab_size = c.vocab_size;
+  info_.is_generation = !options_.is_embedding;
+  info_.is_cross_encoder = c.num_labels > 0;
+  info_.embedding_size = limits_.embedding_size;
   for (std::string_view n : checkpoint_->names()) info_.num_parameters += checkpoint_->find(n)->shape.elements();
   info_.temperature = c.generation.temperature;
   info_.top_p = c.generation.top_p;
   info_.min_p = c.generation.min_p;
   info_.top_k = c.generation.top_k;
   info_.repetition_penalty = c.generation.repetition_penalty;
-  info_.has_grammars = text_.tokenizer != nullptr;
+  info_.has_grammars = text_.tokenizer != nullptr && info_.is_generation;
   info_.has_chat_template = text_.chat_template != nullptr;
 }
 
@@ -272,7 +346,7 @@ std::vector<Output> Engine::generate(std::vector<Request> requests) {
   std::vector<std::unique_ptr<Sequence>> sequences;
   for (Request& request : requests) {
     const size_t base = results.size();
-    results.resize(base + static_cast<size_t>(std::max(request.sampling.n, 1)));
+    results.resize(base + (request.embedding ? 1 : static_cast<size_t>(std::max(request.sampling.n, 1))));
     auto on_output = [&, base](Output&& piece) {
       std::lock_guard lock(mutex);
       Output& whole = results[base + static_cast<size_t>(piece.index)];
@@ -288,6 +362,13 @@ std::vector<Output> Engine::generate(std::vector<Request> requests) {
   std::unique_lock lock(mutex);
   done.wait(lock, [&] { return ended == results.size(); });
   return results;
+}
+
+std::vector<Output> Engine::embed(std::vector<Request> requests) {
+  for (Request& request : requests) {
+    if (!request.embedding) request.embedding.emplace();
+  }
+  return generate(std::move(requests));
 }
 
 std::string Engine::submit(Request request, const OutputCallback& on_output) {

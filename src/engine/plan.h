@@ -35,7 +35,7 @@ struct Plan {
 /// A launched plan and what came of it.
 struct Step {
   Plan plan;
-  /// Row i of the logits: a token of one of the plan's rows.
+  /// Row i of the model's result: a token of one of the plan's rows.
   struct Pick {
     size_t row = 0;
     int position = 0;     ///< in the sequence
@@ -43,7 +43,7 @@ struct Step {
     bool stale = false;   ///< its sequence went another way meanwhile
   };
   std::vector<Pick> picks{};
-  Tensor logits{};
+  Tensor result{};       ///< logits, or states, of the picks
   bool pending = false;  ///< the device is choosing the tokens: the next step may be launched before they are known
   /// For each row: the prompt positions that were scored, in order, and then the sampled token if there is one.
   struct RowResult {

@@ -25,6 +25,7 @@ void merge(Output& into, Output&& next) {
   next.token_ids = std::move(into.token_ids);
   next.logprobs = std::move(into.logprobs);
   next.prompt_logprobs = std::move(into.prompt_logprobs);
+  if (next.embedding.empty()) next.embedding = std::move(into.embedding);
   into = std::move(next);
 }
 

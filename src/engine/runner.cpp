@@ -18,7 +18,8 @@ void Runner::build_batch(Step& step) {
   batch_.pages.clear();
   batch_.token_ids.clear();
   batch_.positions.clear();
-  logit_rows_.clear();
+  batch_.token_types.clear();
+  wanted_rows_.clear();
   for (size_t r = 0; r < plan.rows.size(); ++r) {
     Sequence& seq = *plan.rows[r].seq;
     const int q_len = plan.rows[r].q_len, begin = plan.rows[r].begin, end = begin + q_len;
@@ -32,12 +33,20 @@ void Runner::build_batch(Step& step) {
       batch_.positions.push_back(p);
       const bool last = p + 1 >= size;
       const bool scored = seq.logprob_start >= 0 && p >= first_scored_position(seq) && p + 1 < seq.prompt_len;
-      if (!scored && !(last && seq.max_new_tokens > 0)) continue;
-      if (!scored) seq.pick = static_cast<int32_t>(logit_rows_.size());
-      logit_rows_.push_back(q_begin + p - begin);
+      const bool sampled = last && seq.max_new_tokens > 0;
+      if (!(seq.pooled ? seq.pooled->wants(p, size) : scored || sampled)) continue;
+      if (!scored) seq.pick = static_cast<int32_t>(wanted_rows_.size());
+      wanted_rows_.push_back(q_begin + p - begin);
       step.picks.push_back({.row = r, .position = p, .scored = scored});
     }
+    if (seq.second_text >= 0) {
+      batch_.token_types.resize(batch_.token_ids.size());
+      for (int p = std::max(begin, seq.second_text); p < end; ++p) {
+        batch_.token_types[static_cast<size_t>(q_begin + p - begin)] = 1;
+      }
+    }
   }
+  if (!batch_.token_types.empty()) batch_.token_types.resize(batch_.token_ids.size());
 }
 
 SampleRow Runner::sample_row(const Sequence& seq, int position) {
@@ -97,17 +106,28 @@ Step Runner::launch(Plan plan) {
   Step step;
   step.plan = std::move(plan);
   build_batch(step);
-  step.logits = model_.forward(backend_, arena_, kv_, batch_, logit_rows_);
+  step.result = model_.forward(backend_, arena_, kv_, batch_, wanted_rows_);
   return step;
 }
 
+void Runner::pool(const Step& step) {
+  states_.resize(static_cast<size_t>(step.result.shape.elements()));
+  backend_.download(states_.data(), step.result.data, states_.size() * sizeof(float));
+  const auto width = static_cast<size_t>(step.result.cols());
+  for (size_t i = 0; i < step.picks.size(); ++i) {
+    step.plan.rows[step.picks[i].row].seq->pooled->add(std::span(states_).subspan(i * width, width));
+  }
+}
+
 void Runner::sample(Step& step) {
+  step.results.resize(step.plan.rows.size());
+  if (step.picks.empty()) return;
+  if (step.plan.rows[0].seq->pooled) return pool(step);
   sample_rows_.clear();
   banned_.clear();
   banned_.reserve(step.picks.size());  // rows point into it
   masks_used_ = 0;
   masks_.reserve(step.picks.size());  // likewise
-  step.results.resize(step.plan.rows.size());
   for (Step::Pick& pick : step.picks) {
     const Plan::Row& planned = step.plan.rows[pick.row];
     const Sequence& seq = *planned.seq;
@@ -119,14 +139,13 @@ void Runner::sample(Step& step) {
     if (pick.stale) continue;
     row = sample_row(seq, pick.position);
     if (row.forced < 0 && seq.constraint) {
-      constrain(row, seq, step.logits.cols(), step.results[pick.row].error);
+      constrain(row, seq, step.result.cols(), step.results[pick.row].error);
     }
   }
-  if (step.picks.empty()) return;
-  step.pending = backend_.begin_sample(step.logits, sample_rows_);
+  step.pending = backend_.begin_sample(step.result, sample_rows_);
   if (step.pending) return;
   sample_results_.assign(step.picks.size(), SampleResult{});
-  backend_.sample(sample_results_, step.logits, sample_rows_);
+  backend_.sample(sample_results_, step.result, sample_rows_);
   take_results(step);
 }
 

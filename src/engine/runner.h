@@ -1,5 +1,5 @@
 #pragma once
-// Runs plans on the model: builds the step's plain data, calls the model, samples.
+// Runs plans on the model: builds the step's plain data, calls the model, samples or pools.
 
 #include "cache/kv_pool.h"
 #include "engine/plan.h"
@@ -14,16 +14,19 @@ class Runner {
   /// `eos_ids` are kept from being sampled while a request is below its min_new_tokens. All must outlive the runner.
   Runner(Backend& backend, const Model& model, const KvPool& kv, std::vector<int32_t> eos_ids);
 
-  /// Computes the plan's tokens, as far as logits. May return before the device has.
+  /// Computes the plan's tokens, as far as logits or states. May return before the device has. The model gives what the
+  /// sequences are for: all generate, or all embed.
   Step launch(Plan plan);
   /// Scores the prompt positions that are asked for, and samples a token for each row that reaches the end of its
-  /// sequence; where the device does this by itself, it is begun (Step::pending).
+  /// sequence; where the device does this by itself, it is begun (Step::pending). Adds the states that embeddings want
+  /// to their Sequence::pooled.
   void sample(Step& step);
   /// Waits for a pending step's tokens.
   void collect(Step& step);
 
  private:
   void build_batch(Step& step);
+  void pool(const Step& step);
   void take_results(Step& step);
   SampleRow sample_row(const Sequence& seq, int position);
   void constrain(SampleRow& row, const Sequence& seq, int64_t vocab, std::string& error);
@@ -35,7 +38,8 @@ class Runner {
   Arena arena_;
   // Reused from step to step.
   PagedBatch batch_;
-  std::vector<int32_t> logit_rows_;
+  std::vector<int32_t> wanted_rows_;  ///< of the batch
+  std::vector<float> states_;
   std::vector<SampleRow> sample_rows_;
   std::vector<SampleResult> sample_results_;
   std::vector<std::vector<int32_t>> banned_;

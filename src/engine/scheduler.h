@@ -117,6 +117,7 @@ class Scheduler {
 
   void finish(Step& step);
   void finish_row(Sequence& seq, int q_len, Step::RowResult& result);
+  void finish_embedding(Sequence& seq);
   void accept_token(Sequence& seq, SampleResult& next, Output& out);
   bool ends_at(const Sequence& seq, int32_t id, std::optional<std::string> stop, Output& out) const;
   bool is_stop_id(const Sequence& seq, int32_t id) const;

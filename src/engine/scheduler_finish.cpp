@@ -1,6 +1,7 @@
 // What a step that is finished means: tokens are taken, text goes out, sequences end, pages go to the tree.
 
 #include <algorithm>
+#include <cmath>
 #include <utility>
 
 #include "base/assert.h"
@@ -36,6 +37,8 @@ void Scheduler::finish_row(Sequence& seq, int q_len, Step::RowResult& result) {
   if (was_prefill) cache_computed(seq);
   if (seq.computed < static_cast<int>(seq.tokens.size())) return;  // more of the prompt to come
 
+  if (seq.pooled) return finish_embedding(seq);
+
   Output out = std::exchange(seq.early, {});
   if (seq.logprob_start >= 0) {
     if (seq.prompt_logprobs.empty() && seq.logprob_start == 0) {  // a prompt of one token
@@ -60,6 +63,19 @@ void Scheduler::finish_row(Sequence& seq, int q_len, Step::RowResult& result) {
     } catch (const Error& e) {  // the text drove its grammar beyond the limits
       return abort(e.what(), 400);
     }
+  }
+  deliver(seq, std::move(out));
+}
+
+void Scheduler::finish_embedding(Sequence& seq) {
+  Output out;
+  out.embedding = seq.pooled->result();
+  out.finish.type = FinishReason::Type::Length;
+  if (std::any_of(out.embedding.begin(), out.embedding.end(), [](float x) { return !std::isfinite(x); })) {
+    end_with(seq, {.type = FinishReason::Type::Abort,
+                   .message = "the embedding holds what is no number; the checkpoint may be damaged",
+                   .status = 500});
+    return;
   }
   deliver(seq, std::move(out));
 }

@@ -22,9 +22,10 @@ constexpr double kRetractionMargin = 20;
 constexpr int kWorthWaiting = 32;
 
 // How many leading tokens may come from the cache: one must be computed, to have logits, and those whose
-// log-probabilities are asked for.
+// log-probabilities or states are asked for.
 int most_cached_tokens(const Sequence& seq) {
   const int limit = static_cast<int>(seq.tokens.size()) - 1;
+  if (seq.pooled) return seq.pooled->most_cached(static_cast<int>(seq.tokens.size()));
   return seq.logprob_start < 0 ? limit : std::min(limit, first_scored_position(seq));
 }
 
@@ -248,6 +249,7 @@ void Scheduler::retract(size_t place) {
   cache_computed(*seq);
   release(*seq);
   seq->prompt_logprobs.clear();
+  if (seq->pooled) seq->pooled->clear();
   ++seq->num_retractions;
   ++totals_.retracted;
   waiting_.push_front(std::move(seq));

@@ -13,6 +13,7 @@
 #include "cache/page_allocator.h"
 #include "cache/radix_tree.h"
 #include "engine/constraint.h"
+#include "engine/pooled_state.h"
 #include "engine/text_stream.h"
 #include "sgl/request.h"
 
@@ -62,6 +63,8 @@ struct Sequence {
 
   std::vector<std::pair<int32_t, int32_t>> output_counts;  ///< (id, count), kept only where a penalty needs it
   std::vector<PositionLogprobs> prompt_logprobs;           ///< collected until the prompt is computed
+  std::optional<PooledState> pooled;                       ///< set: an embedding; nothing is sampled
+  int second_text = -1;  ///< of a pair: where its second text begins; −1: there is none
   TextStream text;
   std::optional<OutputConstraint> constraint;
   std::vector<bool> is_forced;  ///< each output token; with a constraint only

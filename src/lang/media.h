@@ -6,7 +6,6 @@
 
 namespace sgl::lang {
 
-std::string base64(std::string_view bytes);
 /// Base64 of a picture given by its path or by its bytes. Throws NotFound, InvalidArgument.
 std::string encode_image(std::string_view path_or_bytes);
 /// "video:" and the base64 of `num_frames` PNG frames run together. Throws NotFound, InvalidArgument.

@@ -12,9 +12,11 @@
 namespace sgl {
 
 /// Builds the model that the checkpoint's config names, with its weights on `backend`. Both must outlive it.
-/// `context_length`: the longest sequence that will be served. Throws Unsupported for an unknown architecture, naming
-/// it and those there are; CorruptFile for missing, misshapen or extra tensors.
-std::unique_ptr<Model> build_model(const Checkpoint& checkpoint, Backend& backend, int context_length);
+/// `context_length`: the longest sequence that will be served. `result`: what forward() is to give; an encoder gives
+/// states whatever is asked. Throws Unsupported for an unknown architecture, naming it and those there are; CorruptFile
+/// for missing, misshapen or extra tensors.
+std::unique_ptr<Model> build_model(const Checkpoint& checkpoint, Backend& backend, int context_length,
+                                   ModelResult result = ModelResult::Logits);
 
 /// Throws Unsupported, naming the architecture and those there are, before anything is loaded.
 void check_architecture(const std::string& architecture);

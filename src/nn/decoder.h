@@ -26,13 +26,19 @@ struct DecoderNames {
 template <typename Block>
 class Decoder : public Model {
  public:
-  Decoder(const Loader& w, int context_length, const DecoderNames& names)
+  Decoder(const Loader& w, int context_length, const DecoderNames& names, ModelResult result)
       : config_(w.config()),
         embed_((w / names.root).table(names.embed + ".weight", config_.vocab_size, config_.hidden_size)),
-        norm_(w / names.root / names.norm, config_, config_.hidden_size),
-        head_(config_.tie_word_embeddings ? w / names.root : w,
-              {config_.tie_word_embeddings ? names.embed : names.head}, config_.hidden_size, {config_.vocab_size},
-              MatrixLayout::OutIn, MatrixUse::Head) {
+        norm_(w / names.root / names.norm, config_, config_.hidden_size) {
+    if (result == ModelResult::State) {
+      w.pass_over(names.head + ".weight");
+    } else if (config_.tie_word_embeddings) {
+      head_.emplace(w / names.root, std::vector{names.embed}, config_.hidden_size, std::vector{vocab()},
+                    MatrixLayout::OutIn, MatrixUse::Head);
+    } else {
+      head_.emplace(w, std::vector{names.head}, config_.hidden_size, std::vector{vocab()}, MatrixLayout::OutIn,
+                    MatrixUse::Head);
+    }
     if (!names.positions.empty()) {
       positions_ = (w / names.root).table(names.positions + ".weight", config_.context_length, config_.hidden_size);
     }
@@ -67,17 +73,23 @@ class Decoder : public Model {
       last = arena.alloc(DType::F32, {static_cast<int64_t>(rows.size()), config_.hidden_size});
       ops.gather_rows(last, h, rows);
     }
-    Tensor logits = head_(cx, norm_(cx, last), DType::F32);
+    if (!head_) {
+      norm_.in_place(cx, last);
+      return last;
+    }
+    Tensor logits = (*head_)(cx, norm_(cx, last), DType::F32);
     if (config_.final_softcap > 0) ops.softcap(logits, config_.final_softcap);
     return logits;
   }
 
  private:
+  int64_t vocab() const { return config_.vocab_size; }
+
   ModelConfig config_;
   Param embed_;      ///< [vocab, hidden]; on the host in the checkpoint's mapping: only the rows that are used get read
   Param positions_;  ///< [context, hidden] or empty
   typename Block::Norm norm_;
-  Linear head_;
+  std::optional<Linear> head_;  ///< none: the states are wanted
   std::vector<Rope> rope_;
   std::vector<Block> blocks_;
 };

@@ -83,6 +83,8 @@ Tensor LayerNorm::operator()(Ctx& cx, Tensor x) const {
   return y;
 }
 
+void LayerNorm::in_place(Ctx& cx, Tensor x) const { cx.ops.layer_norm(x, x, weight_.tensor, bias_.tensor, eps_); }
+
 Tensor LayerNorm::after_add(Ctx& cx, Tensor h, Tensor x) const {
   cx.ops.add(h, x);
   return (*this)(cx, h);
@@ -109,7 +111,8 @@ Attention::Attention(const Loader& w, const ModelConfig& c, int layer, const Att
   options_ = {.num_heads = c.num_heads,
               .scale = c.attention_scale,
               .softcap = c.attention_softcap,
-              .window = sliding ? c.sliding_window : 0};
+              .window = sliding ? c.sliding_window : 0,
+              .causal = !c.encoder};
 }
 
 Tensor Attention::operator()(Ctx& cx, Tensor x) const {

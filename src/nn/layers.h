@@ -50,6 +50,8 @@ class LayerNorm {
  public:
   LayerNorm(const Loader& w, const ModelConfig& c, int64_t n);
   Tensor operator()(Ctx& cx, Tensor x) const;
+  /// x = norm(x), in place.
+  void in_place(Ctx& cx, Tensor x) const;
   Tensor after_add(Ctx& cx, Tensor h, Tensor x) const;
 
  private:
@@ -60,10 +62,11 @@ class LayerNorm {
 /// Names of a block's attention weights in the checkpoint.
 struct AttentionNames {
   std::string q = "q_proj", k = "k_proj", v = "v_proj", o = "o_proj";
-  std::string qkv;  ///< set where the file stores q, k and v as one matrix
+  std::string qkv{};  ///< set where the file stores q, k and v as one matrix
 };
 
 /// Multi-head attention with grouped KV heads over the paged cache: qkv, optional q/k norm, rope, store, attend, o.
+/// Causal, unless the config is an encoder's.
 class Attention {
  public:
   /// `layer` picks the KV storage and whether the layer uses the sliding window (and the local rope table).
@@ -95,7 +98,7 @@ class GatedMlp {
   Act act_;
 };
 
-/// down(act(up(x))): GPT-2.
+/// down(act(up(x))): GPT-2, BERT.
 class Mlp {
  public:
   Mlp(const Loader& w, const ModelConfig& c, const std::string& up, const std::string& down, MatrixLayout layout);

@@ -41,6 +41,9 @@ class Loader {
   /// A table [rows, cols] for look-ups by row. Points into the checkpoint where the device can read that.
   Param table(std::string_view name, int64_t rows, int64_t cols) const;
 
+  /// Counts as used what the checkpoint may have and this use of the model does not need.
+  void pass_over(std::string_view name) const { used_->names.insert(full(name)); }
+
   /// Throws CorruptFile naming the tensors of the checkpoint that nothing has used. Call when the model is built.
   void check_all_used() const;
   /// Bytes and elements of all tensors used so far.

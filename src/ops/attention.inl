@@ -245,9 +245,9 @@ void attend_typed(const AttentionTile& t, int64_t begin, int64_t end, const Atte
   for (int64_t block = begin / kScoreBlock * kScoreBlock; block < end; block += kScoreBlock) {
     int block_end = 0;
     for (int r = 0; r < rows; ++r) {
-      const int64_t position = t.tokens[r / t.heads].position;
-      int64_t from = t.window > 0 ? max_of(begin, position - t.window + 1) : begin;
-      int64_t to = min_of(min_of(end, position + 1), block + kScoreBlock);
+      const int64_t last = t.tokens[r / t.heads].last;
+      int64_t from = t.window > 0 ? max_of(begin, last - t.window + 1) : begin;
+      int64_t to = min_of(min_of(end, last + 1), block + kScoreBlock);
       from = max_of(from, block);
       w.begin[r] = w.end[r] = 0;
       if (from < to) {

@@ -55,6 +55,11 @@ AttentionTile tile_of(const KvView& kv, const PagedBatch& batch, const Attention
   return t;
 }
 
+// The last position that new token `token` of a sequence sees.
+int last_seen(const BatchSeq& seq, int token, const AttentionOptions& o) {
+  return o.causal ? seq.kv_len - seq.q_len + token : seq.kv_len - 1;
+}
+
 int group_of(const KvView& kv, const AttentionOptions& o) { return o.num_heads / kv.num_kv_heads; }
 // The state of one shared tile and KV head: room for the largest tile.
 int64_t shared_state_floats(const SharedSplits& shared, int group, int head_dim) {
@@ -148,7 +153,7 @@ void CpuBackend::list_attention_tasks(const KvView& kv, const PagedBatch& batch,
       const int position = seq.kv_len - seq.q_len + token;
       task.first_split =
           sharing ? shared_.count(task.seq) : std::max(0, o.window > 0 ? position - o.window + 1 : 0) / kSplit;
-      task.num_splits = (position + task.tokens - 1) / kSplit + 1 - task.first_split;
+      task.num_splits = last_seen(seq, token + task.tokens - 1, o) / kSplit + 1 - task.first_split;
       for (int kv_head = 0; kv_head < kv.num_kv_heads; ++kv_head) {
         for (int i = 0; i < head_tiles; ++i) {
           task.kv_head = kv_head;
@@ -173,17 +178,17 @@ void CpuBackend::attention(Tensor out, Tensor q, const KvView& kv, const PagedBa
 
   auto attend_split = [&](const AttentionTask& task, int64_t split, const AttentionState& state) {
     const BatchSeq& seq = batch.seqs[static_cast<size_t>(task.seq)];
-    const int64_t position = seq.kv_len - seq.q_len + task.first_token;
     AttentionToken tokens[kMaxAttentionRows];
     for (int i = 0; i < task.tokens; ++i) {
-      tokens[i] = {q.f32(seq.q_begin + task.first_token + i) + int64_t{task.first_head} * head_dim, position + i};
+      const int token = task.first_token + i;
+      tokens[i] = {q.f32(seq.q_begin + token) + int64_t{task.first_head} * head_dim, last_seen(seq, token, o)};
     }
     AttentionTile t = tile_of(kv, batch, o, task.kv_head, task.seq);
     t.tokens = tokens;
     t.num_tokens = task.tokens;
     t.heads = task.heads;
     const int64_t begin = (task.first_split + split) * kSplit;
-    attention_.attend(t, begin, std::min(begin + kSplit, position + task.tokens), state);
+    attention_.attend(t, begin, std::min(begin + kSplit, tokens[task.tokens - 1].last + 1), state);
   };
   // Begins a task's state with the splits that were attended for several sequences; false if there are none.
   auto begin_shared = [&](const AttentionTask& task, const AttentionState& state) {

@@ -32,6 +32,7 @@ struct Params {
   unsigned* counters;
   int partial_rows;
   int kv_heads, group, page_shift, window;
+  bool causal;
   Scores scores;
 };
 
@@ -55,6 +56,7 @@ Params<T> params_of(const AttentionCall& c) {
   p.page_shift = 0;
   while (1 << p.page_shift < c.kv.page_size) ++p.page_shift;
   p.window = c.options.window;
+  p.causal = c.options.causal;
   const float cap = c.options.softcap;
   p.scores = {.scale = cap > 0 ? c.options.scale / cap : c.options.scale * kLog2E, .softcap = cap * kLog2E};
   return p;
@@ -78,7 +80,7 @@ __device__ Visible<kTiles> visible_of(const Params<T>& p, const BatchSeq& seq, i
 #pragma unroll
   for (int i = 0; i < 2 * kTiles; ++i) {
     const int r = first + static_cast<int>(threadIdx.x) % 32 / 4 + 8 * i;
-    const int end = r < rows ? seq.kv_len - seq.q_len + r / p.group + 1 : 0;
+    const int end = r >= rows ? 0 : p.causal ? seq.kv_len - seq.q_len + r / p.group + 1 : seq.kv_len;
     see.hi[i] = end;
     see.lo[i] = p.window > 0 ? max(end - p.window, 0) : 0;
   }
@@ -151,7 +153,7 @@ __global__ void __launch_bounds__(kPrefillThreads<D>, D > 128 ? 1 : 2) prefill_k
   const Visible<kTiles> see = visible_of<kTiles>(p, seq, first_row);
 
   const int last_row = min(item.row + kPrefillRows, seq.q_len * p.group) - 1;
-  const int end = row_of(p, seq, head, last_row).position + 1;
+  const int end = p.causal ? row_of(p, seq, head, last_row).position + 1 : seq.kv_len;
   int begin = 0;
   if (p.window > 0) begin = max(row_of(p, seq, head, item.row).position + 1 - p.window, 0) / N * N;
 
@@ -414,7 +416,8 @@ __global__ void plain_kernel(Tensor out, Tensor q, const C* k, const C* v, const
                                        : to_float(reinterpret_cast<const __nv_bfloat16*>(q.data)[at]);
   }
   float largest = -INFINITY, sum = 0;
-  for (int j = o.window > 0 ? max(position - o.window + 1, 0) : 0; j <= position; ++j) {
+  const int last = o.causal ? position : seq.kv_len - 1;
+  for (int j = o.window > 0 ? max(position - o.window + 1, 0) : 0; j <= last; ++j) {
     const int64_t page = pages[seq.page_begin + j / page_size];
     const int64_t at = ((page * kv_heads + kv_head) * page_size + j % page_size) * d;
     float dot = 0;

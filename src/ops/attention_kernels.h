@@ -34,7 +34,7 @@ constexpr int max_attention_rows(int head_dim) {
 /// A token's query heads that read one KV head.
 struct AttentionToken {
   const float* q = nullptr;  ///< of the first of them; they stand head_dim apart
-  int64_t position = 0;
+  int64_t last = 0;          ///< position that it sees: its own, or, where attention is not causal, the sequence's last
 };
 
 /// Rows that share a KV head: `heads` consecutive query heads of each of some tokens, which are of one sequence, or of

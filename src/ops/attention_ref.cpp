@@ -85,11 +85,12 @@ void RefBackend::attention(Tensor out, Tensor q, const KvView& kv, const PagedBa
     for (int64_t t = 0; t < seq.q_len; ++t) {
       const int64_t position = seq.kv_len - seq.q_len + t;
       const int64_t first = o.window > 0 ? std::max<int64_t>(0, position - o.window + 1) : 0;
+      const int64_t last = o.causal ? position : seq.kv_len - 1;
       for (int64_t h = 0; h < o.num_heads; ++h) {
         const float* query = q.f32(seq.q_begin + t) + h * kv.head_dim;
-        p.assign(static_cast<size_t>(position - first + 1), 0.0);
+        p.assign(static_cast<size_t>(last - first + 1), 0.0);
         double largest = -INFINITY;
-        for (int64_t j = first; j <= position; ++j) {
+        for (int64_t j = first; j <= last; ++j) {
           int64_t at = element(kv, batch, seq, j, h / group);
           double dot = 0;
           for (int64_t d = 0; d < kv.head_dim; ++d) dot += double{query[d]} * load(kv, kv.k, at + d);
@@ -101,7 +102,7 @@ void RefBackend::attention(Tensor out, Tensor q, const KvView& kv, const PagedBa
         double sum = 0;
         for (double& x : p) sum += x = std::exp(x - largest);
         acc.assign(acc.size(), 0.0);
-        for (int64_t j = first; j <= position; ++j) {
+        for (int64_t j = first; j <= last; ++j) {
           int64_t at = element(kv, batch, seq, j, h / group);
           for (int64_t d = 0; d < kv.head_dim; ++d) {
             acc[static_cast<size_t>(d)] += p[static_cast<size_t>(j - first)] * load(kv, kv.v, at + d);

@@ -43,7 +43,8 @@ class Sequences {
     return {.num_heads = c_.heads,
             .scale = 1.0F / std::sqrt(static_cast<float>(c_.head_dim)),
             .softcap = c_.softcap,
-            .window = c_.window};
+            .window = c_.window,
+            .causal = c_.causal};
   }
 
   // Where a run keeps its cache: pages in random order, some unused, all NaN at first.
@@ -192,6 +193,7 @@ TEST_P(AttentionOnEachIsa, RowsDoNotDependOnBatchChunksPagesOrThreads) {
     EXPECT_TRUE(same_bits(expected, sequences.whole(two, 1))) << "2 threads";
     EXPECT_TRUE(same_bits(expected, sequences.whole(three, 2))) << "3 threads, other pages";
     for (int chunk : {1, 3, 16, 50, 100, 1000}) {
+      if (!c.causal && chunk < 1000) continue;  // such a sequence is computed in one step
       EXPECT_TRUE(same_bits(expected, sequences.alone_in_chunks(two, 3, chunk))) << "alone, chunks of " << chunk;
     }
   }

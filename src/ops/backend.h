@@ -56,9 +56,10 @@ struct BatchSeq {
 /// What attention must know of a step: plain data, built once a step, the same for every layer.
 struct PagedBatch {
   std::vector<BatchSeq> seqs;
-  std::vector<int32_t> pages;      ///< page tables of all sequences, one after the other
-  std::vector<int32_t> token_ids;  ///< [n]
-  std::vector<int32_t> positions;  ///< [n], within the token's own sequence
+  std::vector<int32_t> pages;        ///< page tables of all sequences, one after the other
+  std::vector<int32_t> token_ids;    ///< [n]
+  std::vector<int32_t> positions;    ///< [n], within the token's own sequence
+  std::vector<int32_t> token_types;  ///< [n], or empty: all 0. Encoders: which text of a pair
   int64_t num_tokens() const { return static_cast<int64_t>(token_ids.size()); }
 };
 
@@ -80,6 +81,8 @@ struct AttentionOptions {
   float scale = 1.0F;    ///< on q·k
   float softcap = 0.0F;  ///< s ← cap · tanh(s / cap); 0: none
   int window = 0;        ///< position i sees (i − window, i]; 0: all of [0, i]
+  /// false: position i sees all of [0, kv_len) (encoders). The step must hold the whole sequence; no window then.
+  bool causal = true;
 };
 
 struct BackendOptions {
@@ -138,7 +141,7 @@ class Backend {
   virtual void rms_norm(Tensor out, Tensor x, Tensor w, float eps) = 0;
   /// h += x; out = rms_norm(h). h, x, out: [n, d].
   virtual void add_rms_norm(Tensor out, Tensor h, Tensor x, Tensor w, float eps) = 0;
-  /// out = (x − mean) / sqrt(var + eps) · w + b. x, out: [n, d].
+  /// out = (x − mean) / sqrt(var + eps) · w + b. x, out: [n, d]; out may be x.
   virtual void layer_norm(Tensor out, Tensor x, Tensor w, Tensor b, float eps) = 0;
 
   /// y = x · wᵀ + bias. x: [n, in], y: [n, out]; bias: [out] or empty.
@@ -164,7 +167,7 @@ class Backend {
   /// rope() of q and k, then store_kv(). qkv: [n, (num_heads + 2 · num_kv_heads) · head_dim]; q is turned in place,
   /// what k holds afterwards is undefined.
   virtual void rope_store_kv(const KvView& kv, Tensor qkv, Tensor cos_sin, bool interleaved, const PagedBatch& batch);
-  /// Causal attention of q: [n, num_heads · head_dim] over the pages; this step's keys must have been stored.
+  /// Attention of q: [n, num_heads · head_dim] over the pages; this step's keys must have been stored.
   virtual void attention(Tensor out, Tensor q, const KvView& kv, const PagedBatch& batch,
                          const AttentionOptions& options) = 0;
 

@@ -651,7 +651,8 @@ class CudaAttention {
                           {.num_heads = c_.heads,
                            .scale = 1.0F / std::sqrt(static_cast<float>(c_.head_dim)),
                            .softcap = c_.softcap,
-                           .window = c_.window});
+                           .window = c_.window,
+                           .causal = c_.causal});
       const std::vector<float> result = out.values();
       for (size_t b = 0; b < ids.size(); ++b) {
         const BatchSeq& s = batch.seqs[b];

@@ -85,6 +85,7 @@ struct AttentionCase {
   DType dtype = DType::F16;
   int window = 0;
   float softcap = 0.0F;
+  bool causal = true;  ///< false: all tokens are new
 };
 
 inline std::vector<AttentionCase> attention_cases() {
@@ -106,6 +107,11 @@ inline std::vector<AttentionCase> attention_cases() {
   cases.push_back({6, 2, 20, {{1, 30}, {7, 9}}, 16, DType::F16});  // odd head: the reference's layout
   cases.push_back({6, 2, 32, {{1, 30}, {7, 9}}, 8, DType::F16});   // odd page: the same
   cases.push_back({6, 2, 32, {}, 16, DType::F16});                 // an empty batch
+  for (DType t : {DType::F32, DType::F16}) {                       // encoders see all
+    cases.push_back({12, 12, 32, {{1, 1}, {9, 9}, {64, 64}, {130, 130}}, 16, t, 0, 0.0F, false});  // MiniLM's heads
+    cases.push_back({4, 2, 64, {{600, 600}, {257, 257}, {3, 3}}, 16, t, 0, 0.0F, false});
+    cases.push_back({2, 2, 20, {{33, 33}, {1, 1}}, 16, t, 0, 0.0F, false});  // the reference's layout
+  }
   std::vector<std::pair<int, int>> many;
   for (int i = 0; i < 40; ++i) many.emplace_back(1 + i % 3, 1 + i % 3 + 7 * i);
   cases.push_back({4, 2, 32, many, 16, DType::F16});
@@ -113,8 +119,8 @@ inline std::vector<AttentionCase> attention_cases() {
 }
 
 inline std::string to_string(const AttentionCase& c) {
-  std::string s = fmt::format("{}/{} heads of {}, page {}, window {}, {}, new/all", c.heads, c.kv_heads, c.head_dim,
-                              c.page_size, c.window, name(c.dtype));
+  std::string s = fmt::format("{}/{} heads of {}, page {}, window {}, {}{}, new/all", c.heads, c.kv_heads, c.head_dim,
+                              c.page_size, c.window, name(c.dtype), c.causal ? "" : ", not causal");
   for (auto [n, all] : c.seqs) s += fmt::format(" {}/{}", n, all);
   return s;
 }

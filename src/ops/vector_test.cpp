@@ -51,6 +51,10 @@ std::vector<RowOp> row_ops() {
   ops.push_back({"layer_norm", 4e-6F, [](Backend& b, Tensor out, Tensor x, Tensor, Tensor w, Tensor bias) {
                    b.layer_norm(out, x, w, bias, 1e-5F);
                  }});
+  ops.push_back({"layer_norm in place", 4e-6F, [](Backend& b, Tensor out, Tensor x, Tensor, Tensor w, Tensor bias) {
+                   copy(out, x);
+                   b.layer_norm(out, out, w, bias, 1e-5F);
+                 }});
   ops.push_back({"add", 0.0F, [](Backend& b, Tensor out, Tensor x, Tensor y, Tensor, Tensor) {
                    copy(out, x);
                    b.add(out, y);

@@ -61,6 +61,7 @@ class ByteTokenizer final : public Tokenizer {
 };
 
 /// Gives every running sample one byte of `reply` a step, on a thread of its own, and ends with </s> or the length.
+/// Told to embed, it gives a text the vector of how many a, b, c, … are in it; of a pair, how long the second text is.
 class FakeEngine final : public EngineApi {
  public:
   explicit FakeEngine(std::string reply = "Hello, wörld!") : reply_(std::move(reply)) {
@@ -100,6 +101,12 @@ class FakeEngine final : public EngineApi {
     step_time_ = t;
   }
   void set_tokenizer(bool present) { has_tokenizer_ = present; }
+  /// Before the engine is given to a service: it embeds, in vectors of `size` numbers.
+  void embed(int size, bool cross_encoder = false) {
+    info_.is_generation = false;
+    info_.is_cross_encoder = cross_encoder;
+    info_.embedding_size = size;
+  }
   /// Before the engine is given to a service. Nothing is rendered with it.
   void set_chat_template(const std::string& source) { tokenizer_.set_chat_template(source); }
   /// The next step ends all requests with this.
@@ -154,6 +161,13 @@ class FakeEngine final : public EngineApi {
   std::string submit(Request request, OutputCallback on_output) override {
     const SamplingParams& s = request.sampling;
     if (!(s.temperature >= 0)) throw Error(ErrorKind::InvalidArgument, "temperature must be a number ≥ 0");
+    if (request.embedding.has_value() == info_.is_generation) {
+      throw Error(ErrorKind::InvalidArgument,
+                  info_.is_generation ? "served for generation; see --is-embedding" : "served for embeddings");
+    }
+    if (request.embedding && request.embedding->dimensions.value_or(1) > info_.embedding_size) {
+      throw Error(ErrorKind::InvalidArgument, "dimensions are too many");
+    }
     const std::vector<int32_t> prompt = tokenize(request);
     if (prompt.empty()) throw Error(ErrorKind::InvalidArgument, "the prompt is empty");
     if (static_cast<int>(prompt.size()) >= info_.context_length) {
@@ -319,6 +333,11 @@ class FakeEngine final : public EngineApi {
   Output next(Sample& s) {
     const Request& r = s.request;
     Output o = ended(s, {});
+    if (r.embedding) {
+      o.embedding = vector_of(s);
+      o.finish.type = FinishReason::Type::Length;
+      return o;
+    }
     if (s.generated == 0 && r.return_logprob) {
       const bool all = r.logprob_start_len == -1 && r.sampling.max_new_tokens == 0;
       const int start = all ? 0 : r.logprob_start_len;
@@ -352,6 +371,16 @@ class FakeEngine final : public EngineApi {
     }
     if (o.finish.type != FinishReason::Type::Running) held_text_.erase({r.rid, s.index});
     return o;
+  }
+
+  std::vector<float> vector_of(const Sample& s) const {
+    const EmbeddingParams& e = *s.request.embedding;
+    std::vector<float> vector(static_cast<size_t>(e.dimensions.value_or(info_.embedding_size)));
+    for (size_t i = 0; i < vector.size(); ++i) {
+      vector[i] = static_cast<float>(std::count(s.prompt.begin(), s.prompt.end(), 'a' + static_cast<int32_t>(i)));
+    }
+    if (e.second_text) vector[0] = static_cast<float>(e.second_text->size());
+    return vector;
   }
 
   static PositionLogprobs scored(const Request& r, int32_t id) {

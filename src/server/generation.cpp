@@ -64,6 +64,7 @@ class Generation final : public ClientWatcher, public std::enable_shared_from_th
         stream_(call.stream),
         merge_(call.merge_pieces || !call.stream || call.stream_interval > 1),
         interval_(call.stream_interval),
+        abort_fails_(call.abort_fails),
         dialect_(call.dialect),
         tag_(http.tag),
         time_limit_(time_limit(service.options(), http)),
@@ -72,7 +73,7 @@ class Generation final : public ClientWatcher, public std::enable_shared_from_th
         reply_(std::move(call.reply)) {
     for (const Request& r : requests) {
       first_sample_.push_back(slots_.size());
-      slots_.resize(slots_.size() + static_cast<size_t>(std::max(r.sampling.n, 1)));
+      slots_.resize(slots_.size() + (r.embedding ? 1 : static_cast<size_t>(std::max(r.sampling.n, 1))));
       rids_.push_back(r.rid);
     }
     remaining_ = slots_.size();
@@ -236,7 +237,7 @@ class Generation final : public ClientWatcher, public std::enable_shared_from_th
       if (log_ != nullptr) {
         log_->piece(first_sample_[piece.request] + static_cast<size_t>(piece.output.index), piece.output, piece.at);
       }
-      if (finish.type == FinishReason::Type::Abort && finish.status != kAbortedByClient) {
+      if (finish.type == FinishReason::Type::Abort && (abort_fails_ || finish.status != kAbortedByClient)) {
         const int status = finish.status >= 400 ? finish.status : 500;
         const std::string message = finish.message;
         fail(status, message);
@@ -308,6 +309,7 @@ class Generation final : public ClientWatcher, public std::enable_shared_from_th
   const size_t max_unsent_;
   const bool stream_, merge_;
   const int interval_;
+  const bool abort_fails_;
   const Dialect dialect_;
   const RequestTag tag_;
   const std::optional<std::chrono::milliseconds> time_limit_;

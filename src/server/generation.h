@@ -1,5 +1,5 @@
 #pragma once
-// One call of a generating route, from the parsed body to the last byte of its answer.
+// One call of a route that works on the model, from the parsed body to the last byte of its answer.
 //
 //   scheduler's thread       worker                     I/O thread
 //   on_piece: mailbox  ──►   drain: Reply words it  ──► Responder writes it
@@ -40,6 +40,7 @@ struct Call {
   bool stream = false;
   bool merge_pieces = false;  ///< stream: one event may stand for several tokens if they are ready at once
   int stream_interval = 1;    ///< stream: after the first, an event only when that many tokens are unsent
+  bool abort_fails = false;   ///< a request that was aborted fails the call: the answer has no place to say so
   std::unique_ptr<Reply> reply;
   Dialect dialect = Dialect::Native;
 };

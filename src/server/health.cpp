@@ -39,6 +39,7 @@ class HealthProbe : public std::enable_shared_from_this<HealthProbe> {
     request.prompt = std::vector<int32_t>{0};
     request.sampling.max_new_tokens = 1;
     request.sampling.temperature = 0;
+    if (!engine->info().is_generation) request.embedding.emplace();
     try {
       engine->submit(std::move(request), [self = shared_from_this()](Output&& piece) {
         const FinishReason& f = piece.finish;

@@ -37,7 +37,8 @@ void optional_field(JsonWriter& w, std::string_view name, const std::optional<T>
 void write_flags(JsonWriter& w, const Service& service, const EngineOptions& o) {
   const ServerOptions& server = service.options();
   w.field("model_path", o.model_path).field("tokenizer_path", o.tokenizer_path);
-  w.field("skip_tokenizer_init", o.skip_tokenizer_init).field("load_format", o.load_format);
+  w.field("skip_tokenizer_init", o.skip_tokenizer_init).field("is_embedding", o.is_embedding);
+  w.field("load_format", o.load_format);
   w.field("revision", o.revision)
       .field("served_model_name", o.served_model_name)
       .field("chat_template", o.chat_template);
@@ -177,7 +178,7 @@ void handle_model_info(Service& service, const HttpRequest& /*request*/, const s
   JsonWriter w(body);
   w.begin_object();
   w.field("model_path", info.model_path).field("served_model_name", info.served_model_name);
-  w.field("tokenizer_path", info.tokenizer_path).field("is_generation", true);
+  w.field("tokenizer_path", info.tokenizer_path).field("is_generation", info.is_generation);
   optional_field(w, "preferred_sampling_params",
                  preferred.empty() ? std::nullopt : std::optional<std::string>(preferred));
   w.field("weight_version", "default").field("load_format", info.load_format);
@@ -191,6 +192,9 @@ void handle_model_info(Service& service, const HttpRequest& /*request*/, const s
   w.key("architectures").begin_array().value(info.architecture).end_array();
   w.field("device", info.device).field("dtype", info.dtype).field("kv_cache_dtype", info.kv_cache_dtype);
   w.field("context_length", info.context_length).field("vocab_size", info.vocab_size);
+  if (!info.is_generation) {
+    w.field("embedding_size", info.embedding_size).field("is_cross_encoder", info.is_cross_encoder);
+  }
   w.field("num_parameters", info.num_parameters).field("weight_bytes", info.weight_bytes);
   w.field("has_chat_template", info.has_chat_template);
   w.end_object();
@@ -201,8 +205,9 @@ void handle_server_info(Service& service, const HttpRequest& /*request*/, const 
   const auto engine = service.require_engine();
   const EngineStats stats = engine->stats();
   const int64_t pool = pool_tokens(stats);
-  // A request needs a token of room for its answer, and the pool a token more.
-  const int64_t longest_input = std::max<int64_t>(std::min<int64_t>(engine->info().context_length, pool) - 2, 0);
+  // A request for a text needs a token of room for its answer, and the pool a token more.
+  const int64_t room = engine->info().is_generation ? 2 : 0;
+  const int64_t longest_input = std::max<int64_t>(std::min<int64_t>(engine->info().context_length, pool) - room, 0);
   std::string body;
   JsonWriter w(body);
   w.begin_object();

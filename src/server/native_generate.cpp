@@ -4,7 +4,6 @@
 #include <chrono>
 #include <memory>
 #include <optional>
-#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -12,6 +11,7 @@
 #include <fmt/format.h>
 
 #include "server/json_writer.h"
+#include "server/prompts.h"
 #include "server/sampling_fields.h"
 #include "server/token_text.h"
 
@@ -218,35 +218,6 @@ void refuse_unsupported(const Fields& f) {
   refuse_field(f, "max_thinking_tokens", "a thinking budget is not supported yet");
 }
 
-struct Prompts {
-  std::vector<decltype(Request::prompt)> list;
-  bool is_list = false;
-};
-
-Prompts read_prompts(const Fields& f) {
-  const Json* text = f.find("text");
-  const Json* ids = f.find("input_ids");
-  if ((text != nullptr) == (ids != nullptr)) {
-    refuse(
-        fmt::format("exactly one of text and input_ids must be given, got {}", text != nullptr ? "both" : "neither"));
-  }
-  Prompts out;
-  if (text != nullptr) {
-    out.is_list = text->is_array();
-    std::vector<std::string> texts = *f.strings("text");
-    for (std::string& t : texts) out.list.emplace_back(std::move(t));
-  } else if (is_nested_array(*ids)) {
-    out.is_list = true;
-    for (size_t i = 0; i < ids->size(); ++i)
-      out.list.emplace_back(read_ids((*ids)[i], fmt::format("input_ids[{}]", i)));
-  } else {
-    out.list.emplace_back(read_ids(*ids, "input_ids"));
-  }
-  if (out.list.empty()) refuse("the list of prompts is empty; it must hold at least one");
-  check_samples(out.list.size(), 1);
-  return out;
-}
-
 // The field's value for each of `count` prompts, from one value for all or from a list of values. `read` reads one.
 // Where a value is itself an array (token_ids_logprob), a list of them is known by the arrays in it.
 template <typename T, typename Read>
@@ -268,28 +239,11 @@ std::vector<T> for_each_prompt(const Fields& f, std::string_view key, size_t cou
   return out;
 }
 
-std::vector<std::string> read_rids(const Fields& f, size_t count, bool is_list) {
-  const Json* value = f.find("rid");
-  if (value == nullptr) return std::vector<std::string>(count);
-  std::vector<std::string> rids = *f.strings("rid");
-  if (value->is_string() && is_list) {
-    const std::string base = rids[0];
-    rids.clear();
-    for (size_t i = 0; i < count; ++i) rids.push_back(fmt::format("{}_{}", base, i));
-  }
-  if (rids.size() != count) refuse(fmt::format("rid has {} entries, but there are {} prompts", rids.size(), count));
-  std::set<std::string_view> seen;
-  for (const std::string& rid : rids) {
-    if (!rid.empty() && !seen.insert(rid).second) refuse(fmt::format("rid {} is given twice", quote(rid)));
-  }
-  return rids;
-}
-
 }  // namespace
 
 Call parse_generate(const Json& body, EngineApi& engine, const ServerOptions& options) {
   const Fields f(body);
-  Prompts prompts = read_prompts(f);
+  NativePrompts prompts = read_native_prompts(f);
   const size_t count = prompts.list.size();
   refuse_unsupported(f);
 

@@ -11,6 +11,7 @@
 #include <fmt/format.h>
 
 #include "server/openai_common.h"
+#include "server/prompts.h"
 #include "server/token_text.h"
 
 namespace sgl {
@@ -192,39 +193,7 @@ class CompletionsReply final : public Reply {
 
 // ── Requests ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-std::vector<decltype(Request::prompt)> read_prompts(const Fields& f) {
-  const Json& prompt = f.require("prompt", "a string, token ids, or a list of either");
-  std::vector<decltype(Request::prompt)> out;
-  if (prompt.is_string()) {
-    out.emplace_back(prompt.get<std::string>());
-    return out;
-  }
-  if (!prompt.is_array()) {
-    throw ValidationError("prompt must be a string, an array of token ids, or an array of either, got " +
-                          describe(prompt));
-  }
-  if (prompt.empty()) refuse("prompt is an empty list; it must hold at least one prompt");
-  if (prompt.front().is_number()) {
-    out.emplace_back(read_ids(prompt, "prompt"));
-    return out;
-  }
-  check_samples(prompt.size(), 1);
-  const bool texts = prompt.front().is_string();
-  for (size_t i = 0; i < prompt.size(); ++i) {
-    const std::string name = fmt::format("prompt[{}]", i);
-    if (!texts) {
-      out.emplace_back(read_ids(prompt[i], name));
-    } else if (prompt[i].is_string()) {
-      out.emplace_back(prompt[i].get<std::string>());
-    } else {
-      throw ValidationError(
-          fmt::format("{} must be a string like the first prompt, got {}", name, describe(prompt[i])));
-    }
-  }
-  return out;
-}
-
-std::string echo_of(const decltype(Request::prompt)& prompt, const Tokenizer* tokenizer) {
+std::string echo_of(const Prompt& prompt, const Tokenizer* tokenizer) {
   if (const auto* text = std::get_if<std::string>(&prompt)) return *text;
   const auto* ids = std::get_if<std::vector<int32_t>>(&prompt);
   return ids != nullptr && tokenizer != nullptr ? tokenizer->decode(*ids) : "";
@@ -239,7 +208,7 @@ Call parse_completions(const Json& body, const EngineApi& engine, const ServerOp
   refuse_field(f, "suffix", "insertion between a prompt and a suffix is not supported");
   StreamFields stream{.stream_interval = options.stream_interval};
   OpenAiForm form = read_form(f, engine.info(), "cmpl-");
-  auto prompts = read_prompts(f);
+  std::vector<Prompt> prompts = read_openai_prompts(f, "prompt");
 
   SamplingParams sampling = read_openai_sampling(f, sampling_defaults(engine, options), stream);
   read_response_format(f, sampling);

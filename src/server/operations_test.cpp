@@ -293,7 +293,8 @@ TEST(Operations, EveryRouteIsInTheDocsAndInTheOpenApiDocument) {
 TEST(Operations, AFullQueueAndAServerThatEndsRefuseBeforeThePromptIsLookedAt) {
   TestHttpServer t;
   t.engine->set_max_queued_requests(0);
-  for (const char* path : {"/generate", "/v1/chat/completions", "/v1/completions"}) {
+  for (const char* path : {"/generate", "/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/encode",
+                           "/v1/score", "/v1/rerank"}) {
     const auto full = t.client().post(path, "not even JSON");
     EXPECT_EQ(full.status, 503) << path;
     EXPECT_NE(full.body.find("queue is full"), std::string::npos) << full.body;

@@ -66,7 +66,8 @@ RequestLog::RequestLog(int level, const HttpRequest& request, const std::vector<
   fields.add("path", request.path);
   if (!requests.empty()) fields.add("rid", requests.front().rid);
   fields.add("samples", static_cast<int64_t>(samples)).add("body_bytes", static_cast<int64_t>(request.body.size()));
-  if (level_ >= 1 && !requests.empty()) fields.add("sampling", describe_sampling(requests.front().sampling));
+  if (level_ >= 1 && !requests.empty() && !requests.front().embedding)
+    fields.add("sampling", describe_sampling(requests.front().sampling));
   if (level_ >= 2) fields.add("body", cut(request.body, level_ >= 3 ? request.body.size() : kShort));
   log::write(log::Level::info, "request", fields);
 }

@@ -16,11 +16,14 @@
 #include "server/health.h"
 #include "server/information.h"
 #include "server/json_reader.h"
+#include "server/native_encode.h"
 #include "server/native_generate.h"
 #include "server/observed.h"
 #include "server/openai_chat.h"
 #include "server/openai_completions.h"
+#include "server/openai_embeddings.h"
 #include "server/parse_routes.h"
+#include "server/score.h"
 #include "server/text_routes.h"
 #include "server/unsupported_routes.h"
 
@@ -57,6 +60,13 @@ void completions(Service& service, const HttpRequest& request, const std::shared
                    responder);
 }
 
+// Routes whose call needs the body and the engine only.
+template <Call (*parse)(const Json&, const EngineApi&)>
+void ask_engine(Service& service, const HttpRequest& request, const std::shared_ptr<Responder>& responder) {
+  const auto engine = service.require_engine();
+  start_generation(service, request, parse(parse_json(request.body), *engine), responder);
+}
+
 constexpr Dialect kNative = Dialect::Native, kOpenAi = Dialect::OpenAi;
 constexpr Access kAdmin = Access::Admin;
 
@@ -65,6 +75,10 @@ constexpr Route kRoutes[] = {
     {"/v1/chat/completions", kPost, chat, kOpenAi, Lane::Request, true},
     {"/v1/completions", kPost, completions, kOpenAi, Lane::Request, true},
     {"/generate", kPost | kPut, generate, kNative, Lane::Request},
+    {"/v1/embeddings", kPost, ask_engine<parse_embeddings>, kOpenAi, Lane::Request, true},
+    {"/encode", kPost | kPut, ask_engine<parse_encode>, kNative, Lane::Request},
+    {"/v1/score", kPost, ask_engine<parse_score>, kOpenAi, Lane::Request, true},
+    {"/v1/rerank", kPost, ask_engine<parse_rerank>, kOpenAi, Lane::Request, true},
     {"/invocations", kPost, chat, kOpenAi, Lane::Request, true},
     {"/v1/tokenize", kPost, handle_tokenize, kOpenAi, Lane::Request, true},
     {"/tokenize", kPost, handle_tokenize, kOpenAi, Lane::Request, true},
@@ -184,8 +198,14 @@ void run_route(const Route& route, Service& service, const HttpRequest& request,
 // Where a request would be refused once its prompt is tokenized, it is told at once: a server that is full must not
 // work for those it turns away.
 std::optional<HttpResponse> refusal_of_work(const Service& service, const Route& route) {
-  const bool generates = route.handler == generate || route.handler == chat || route.handler == completions;
-  if (!generates) return std::nullopt;
+  constexpr Handler kWork[] = {generate,
+                               chat,
+                               completions,
+                               ask_engine<parse_embeddings>,
+                               ask_engine<parse_encode>,
+                               ask_engine<parse_score>,
+                               ask_engine<parse_rerank>};
+  if (std::find(std::begin(kWork), std::end(kWork), route.handler) == std::end(kWork)) return std::nullopt;
   if (service.state() == Service::State::Draining) return flat_error(503, "the server is shutting down");
   const auto engine = service.engine();
   if (engine == nullptr || engine->stats().waiting < engine->options().max_queued_requests) return std::nullopt;

@@ -107,6 +107,7 @@ TEST(Routes, InformationHasTheKeysThatClientsRead) {
     EXPECT_TRUE(model.contains(key)) << key;
   }
   EXPECT_EQ(model["model_path"], "/models/fake");
+  EXPECT_EQ(model["is_generation"], true);
   EXPECT_EQ(model["architectures"], Json::parse(R"(["FakeForCausalLM"])"));
   EXPECT_EQ(get("/model_info"), model);
   const Json server = get("/server_info");
@@ -134,7 +135,7 @@ TEST(Routes, UnknownRoutesAndMethodsAreJsonErrors) {
   EXPECT_EQ(options.status, 204);
   EXPECT_EQ(options.headers.at("allow"), "OPTIONS, GET, HEAD, POST");
   for (const char* path :
-       {"/v1/embeddings", "/encode", "/v1/rerank", "/v1/responses/abc/cancel", "/update_weights_from_disk"}) {
+       {"/classify", "/v1/audio/transcriptions", "/v1/responses/abc/cancel", "/update_weights_from_disk"}) {
     const auto later = t.client().post(path, "{}");
     EXPECT_EQ(later.status, 501) << path;
     EXPECT_NE(Json::parse(later.body)["message"].get<std::string>().find(path), std::string::npos);

@@ -106,7 +106,8 @@ void warm_up(Service& service) {
   const auto engine = service.require_engine();
   HttpRequest request;
   request.method = "POST";
-  request.path = "/generate";
+  const bool generates = engine->info().is_generation;
+  request.path = generates ? "/generate" : "/encode";
   JsonWriter w(request.body);
   w.begin_object();
   if (engine->tokenizer() != nullptr) {
@@ -114,7 +115,10 @@ void warm_up(Service& service) {
   } else {
     w.key("input_ids").begin_array().value(0).end_array();
   }
-  w.key("sampling_params").begin_object().field("temperature", 0).field("max_new_tokens", 8).end_object().end_object();
+  if (generates) {
+    w.key("sampling_params").begin_object().field("temperature", 0).field("max_new_tokens", 8).end_object();
+  }
+  w.end_object();
   const HttpResponse answer = call_route(service, std::move(request));
   if (answer.status != 200) {
     throw Error(ErrorKind::Internal,

@@ -16,6 +16,15 @@ namespace sgl {
 struct TestService {
   explicit TestService(const ServerOptions& options = {}, std::string reply = "Hello, wörld!")
       : engine(std::make_shared<FakeEngine>(std::move(reply))), service(options) {
+    start();
+  }
+  /// Over an engine that embeds.
+  TestService(int embedding_size, bool cross_encoder)
+      : engine(std::make_shared<FakeEngine>()), service(ServerOptions{}) {
+    engine->embed(embedding_size, cross_encoder);
+    start();
+  }
+  void start() {
     service.set_engine(engine);
     service.set_state(Service::State::Up);
   }

