@@ -81,9 +81,9 @@ void add_scheduler_flags(Flags& f, EngineOptions& o) {
             "tokens that one step computes; -1: prompts are never cut; 0: 512, on cuda 8192 (default: 0)");
   f.integer("--max-prefill-tokens", o.max_prefill_tokens, 1, kMaxInt,
             "tokens of prompts that one step computes together (default: 16384)");
-  f.choice(
-      "--schedule-policy", o.schedule_policy, {"lpm", "fcfs", "dfs-weight", "random"},
-      "which waiting request runs next: longest cached prefix, first come, shared prefixes together, by chance (default: lpm)");
+  f.choice("--schedule-policy", o.schedule_policy, {"lpm", "fcfs", "dfs-weight", "random"},
+           "which waiting request runs next: longest cached prefix, first come, shared prefixes together, by chance "
+           "(default: lpm)");
   f.number("--schedule-conservativeness", o.schedule_conservativeness, 0, kInfinity,
            "more: fewer requests are sent back to the queue for want of memory, fewer run at once (default: 1)");
   f.toggle("--enable-priority-scheduling", o.enable_priority_scheduling,

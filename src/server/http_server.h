@@ -25,7 +25,8 @@ struct HttpOptions {
   std::string host = "127.0.0.1";  ///< a name or address; "0.0.0.0" or "::": all
   int port = 30000;                ///< 0: any free one
   TlsOptions tls;
-  size_t max_connections = 16384;                    ///< beyond: the one that is idle longest is closed, else the one longest at its request
+  size_t max_connections =
+      16384;  ///< beyond: the one that is idle longest is closed, else the one longest at its request
   size_t max_url_bytes = size_t{8} << 10;            ///< beyond: 414
   size_t max_header_bytes = size_t{64} << 10;        ///< beyond: 431
   size_t max_body_bytes = size_t{64} << 20;          ///< beyond: 413

@@ -16,9 +16,12 @@
 #include "server/answer_parser.h"
 #include "server/fake_engine.h"
 #include "server/http_parser.h"
+#include "server/native_encode.h"
 #include "server/native_generate.h"
 #include "server/openai_chat.h"
 #include "server/openai_completions.h"
+#include "server/openai_embeddings.h"
+#include "server/score.h"
 #include "sgl/error.h"
 #include "text/chat_template.h"
 #include "text/tokenizer_json.h"
@@ -160,11 +163,15 @@ void run_json(std::string_view input) {
   static FakeEngine engine;
   static const ServerOptions options;
   static const ChatFormats formats = choose_chat_formats(options, engine);
-  const unsigned route = take_byte(input) % 3;
+  const unsigned route = take_byte(input) % 7;
   const Json body = parse_json(input);
   if (route == 0) parse_generate(body, engine, options);
   if (route == 1) parse_chat(body, engine, options, formats);
   if (route == 2) parse_completions(body, engine, options);
+  if (route == 3) parse_embeddings(body, engine);
+  if (route == 4) parse_encode(body, engine);
+  if (route == 5) parse_score(body, engine);
+  if (route == 6) parse_rerank(body, engine);
 }
 
 Seeds json_seeds() {
@@ -177,7 +184,15 @@ Seeds json_seeds() {
       R"("parameters":{"type":"object","properties":{"a":{"type":"string"}}},"strict":true}}],"tool_choice":"required",)"
       R"("response_format":{"type":"json_schema","json_schema":{"name":"n","schema":{"type":"object"}}},"n":2})",
       "\2"
-      R"({"prompt":[[1,2],[3]],"max_tokens":4,"echo":true,"logprobs":2,"stream_options":{"include_usage":true}})"};
+      R"({"prompt":[[1,2],[3]],"max_tokens":4,"echo":true,"logprobs":2,"stream_options":{"include_usage":true}})",
+      "\3"
+      R"({"input":["a",{"text":"b"}],"encoding_format":"base64","dimensions":4})",
+      "\4"
+      R"({"text":["a","b"],"is_cross_encoder_request":false,"dimensions":2,"rid":["x","y"]})",
+      "\5"
+      R"({"query":"q","items":["a","b"],"label_token_ids":[1,2],"apply_softmax":true})",
+      "\6"
+      R"({"query":"q","documents":["a","b"],"top_n":1,"return_documents":true})"};
 }
 
 struct Parsed {
