@@ -140,7 +140,7 @@ class Keys(unittest.TestCase):
             for headers in ({}, bearer("gamma"), bearer("admin-secret"), {"Authorization": "alpha"}):
                 self.assertEqual(status(server, "/v1/models", headers=headers), 401, headers)
             self.assertEqual(status(server, "/flush_cache", b"", bearer("alpha")), 403)
-            self.assertEqual(status(server, "/flush_cache", b"", bearer("admin-secret")), 200)
+            self.assertEqual(status(server, "/flush_cache?timeout=5", b"", bearer("admin-secret")), 200)
             for path in ("/health", "/health/live", "/ready"):
                 self.assertEqual(status(server, path), 200, path)
             write(keys, "gamma\n")
