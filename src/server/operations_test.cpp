@@ -162,13 +162,21 @@ TEST(Operations, WhatTakesTooLongIsTold) {
   const auto whole = t.client().post("/generate", kEndless);
   EXPECT_EQ(whole.status, 504);
   EXPECT_NE(whole.body.find("0.05 s"), std::string::npos) << whole.body;
+  EXPECT_TRUE(t.engine->wait_running([](size_t n) { return n == 0; }));
+  t.engine->hold(true);
+  EXPECT_EQ(t.client().post("/v1/completions", R"({"prompt":"a"})").status, 504) << "also while it waits";
+}
+
+TEST(Operations, AStreamThatTakesTooLongEndsWithAnEvent) {
+  ServerOptions options;
+  options.request_timeout_s = 1;  // it begins before, also on a loaded machine
+  TestHttpServer t(options);
+  t.engine->set_step_time(milliseconds(1));
   const auto stream = t.client().post("/generate", kEndlessStream);
   EXPECT_EQ(stream.status, 200);
   EXPECT_NE(stream.body.find(R"("code":504)"), std::string::npos);
   EXPECT_TRUE(stream.body.ends_with("data: [DONE]\n\n"));
   EXPECT_TRUE(t.engine->wait_running([](size_t n) { return n == 0; }));
-  t.engine->hold(true);
-  EXPECT_EQ(t.client().post("/v1/completions", R"({"prompt":"a"})").status, 504) << "also while it waits";
 }
 
 TEST(Operations, TheTimeOfAGrammarsCompilationCounts) {
