@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The HTTP API's documents against a real server: docs/*.md's examples, and /openapi.json under schemathesis.
 
-usage: run.py --program build/release/sgl --venv DIR [--examples N] [-k NAME]
+usage: run.py --program build/release/sgl --venv DIR [--examples N] [--seed N] [-k NAME]
 """
 import argparse
 import json
@@ -106,7 +106,7 @@ class OpenApi(unittest.TestCase):
         checks = ["not_a_server_error", "status_code_conformance", "content_type_conformance",
                   "response_schema_conformance", "negative_data_rejection", "unsupported_method"]
         command = [PYTHON.parent / "schemathesis", "run", f"{server.url}/openapi.json", "--checks", ",".join(checks),
-                   "--max-examples", str(ARGS.examples), "--workers", "2", "--request-timeout", "120",
+                   "--max-examples", str(ARGS.examples), "--seed", str(ARGS.seed), "--workers", "1", "--request-timeout", "120",
                    "--generation-database", "none", "--no-color", *flags]
         done = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, check=False,
                               cwd=ARGS.venv)
@@ -130,7 +130,8 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--program", required=True)
     parser.add_argument("--venv", type=Path, required=True)
-    parser.add_argument("--examples", type=int, default=15, help="of schemathesis for each operation and phase")
+    parser.add_argument("--seed", type=int, default=1, help="of schemathesis")
+    parser.add_argument("--examples", type=int, default=10, help="of schemathesis for each operation and phase")
     ARGS, rest = parser.parse_known_args()
     SDK = HERE.parent / "openai_sdk"
     PYTHON = virtual_environment.make(ARGS.venv, ["-r", SDK / "requirements.txt"],
