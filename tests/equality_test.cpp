@@ -217,6 +217,7 @@ TEST(EngineLife, EndsAnEngineWhileItsRequestsRun) {
     for (size_t i = 0; i < ends.size(); ++i) {
       Request r = requests()[0];
       r.sampling.ignore_eos = true;
+      r.sampling.stop.clear();  // it must run until the engine ends it
       r.sampling.max_new_tokens = 2000;
       engine.submit(r, [&, i](Output&& piece) { ends[i] = piece.finish; });
     }
