@@ -167,6 +167,7 @@ TEST(Equality, RetractedIsNot) {
   for (size_t i = 0; i < 8; ++i) {
     auto& ids = std::get<1>(all[i].prompt);
     ids.resize(std::min<size_t>(ids.size(), 16));
+    all[i].sampling.stop.clear();
     all[i].logprob_start_len = std::min(all[i].logprob_start_len, 0);
   }
   for (Request& r : all) {
