@@ -43,6 +43,9 @@ class UsageError : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
+/// "cannot read PATH: " and the system's reason. Call it at once: it looks at errno.
+std::string cannot_read(const std::string& path);
+
 /// Runs the program with these arguments (without its own name) and returns the exit status. Throws nothing.
 int run(const std::vector<std::string>& arguments, World& world);
 

@@ -1,6 +1,5 @@
 // sgl generate: prompts in, answers out, without a server.
 
-#include <cerrno>
 #include <fstream>
 #include <iostream>
 #include <istream>
@@ -9,7 +8,6 @@
 #include <optional>
 #include <ostream>
 #include <string>
-#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -116,9 +114,7 @@ int generate_file(const GenerateFlags& g, World& world) {
     file.open(g.input, std::ios::binary);
     if (!file || file.peek() == std::ifstream::traits_type::eof()) {
       // A folder opens, too, but cannot be read.
-      if (!file.eof())
-        throw Error(ErrorKind::NotFound,
-                    fmt::format("cannot read {}: {}", g.input, std::generic_category().message(errno)));
+      if (!file.eof()) throw Error(ErrorKind::NotFound, cannot_read(g.input));
     }
     file.clear();
     file.seekg(0);

@@ -3,7 +3,6 @@
 #include "grammar/grammar.h"
 
 #include <algorithm>
-#include <cerrno>
 #include <chrono>
 #include <fstream>
 #include <functional>
@@ -13,7 +12,6 @@
 #include <optional>
 #include <ostream>
 #include <string>
-#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -82,7 +80,7 @@ std::string read_file(const std::string& path, World& world) {
   if (path == "-") return {std::istreambuf_iterator<char>(world.in), {}};
   std::ifstream file(path, std::ios::binary);
   std::string text(std::istreambuf_iterator<char>(file), {});
-  if (!file) throw UsageError(fmt::format("cannot read {}: {}", path, std::generic_category().message(errno)));
+  if (!file) throw UsageError(cannot_read(path));
   return text;
 }
 
@@ -111,7 +109,7 @@ void for_each_string(const std::string& path, World& world, const std::function<
   std::ifstream file;
   if (path != "-") {
     file.open(path, std::ios::binary);
-    if (!file) throw UsageError(fmt::format("cannot read {}: {}", path, std::generic_category().message(errno)));
+    if (!file) throw UsageError(cannot_read(path));
   }
   std::istream& in = path == "-" ? world.in : file;
   std::string line;

@@ -1,8 +1,10 @@
 #include <algorithm>
+#include <cerrno>
 #include <exception>
 #include <new>
 #include <ostream>
 #include <string>
+#include <system_error>
 #include <vector>
 
 #include <fmt/format.h>
@@ -79,6 +81,10 @@ int fail(World& world, std::string message, int status) {
 }
 
 }  // namespace
+
+std::string cannot_read(const std::string& path) {
+  return fmt::format("cannot read {}: {}", path, std::generic_category().message(errno));
+}
 
 int run(const std::vector<std::string>& arguments, World& world) {
   try {

@@ -1,13 +1,11 @@
 // sgl run FILE: a program on a language model, given as a small file.
 
 #include <algorithm>
-#include <cerrno>
 #include <fstream>
 #include <iterator>
 #include <mutex>
 #include <ostream>
 #include <string>
-#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -73,8 +71,7 @@ bool parse(const std::vector<std::string>& arguments, World& world, RunFlags& r)
 std::string read_program(const std::string& path, World& world) {
   if (path == "-") return {std::istreambuf_iterator<char>(world.in), {}};
   std::ifstream in(path, std::ios::binary);
-  if (!in)
-    throw Error(ErrorKind::NotFound, fmt::format("cannot read {}: {}", path, std::generic_category().message(errno)));
+  if (!in) throw Error(ErrorKind::NotFound, cannot_read(path));
   return {std::istreambuf_iterator<char>(in), {}};
 }
 

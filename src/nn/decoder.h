@@ -68,11 +68,7 @@ class Decoder : public Model {
     }
 
     if (rows.empty()) return {};
-    Tensor last = h;
-    if (static_cast<int64_t>(rows.size()) != n) {  // else all of them, in order
-      last = arena.alloc(DType::F32, {static_cast<int64_t>(rows.size()), config_.hidden_size});
-      ops.gather_rows(last, h, rows);
-    }
+    const Tensor last = pick_rows(cx, h, rows);
     if (!head_) {
       norm_.in_place(cx, last);
       return last;

@@ -66,11 +66,7 @@ class Encoder : public Model {
     }
 
     if (rows.empty()) return {};
-    Tensor picked = h;
-    if (static_cast<int64_t>(rows.size()) != n) {  // else all of them, in order
-      picked = arena.alloc(DType::F32, {static_cast<int64_t>(rows.size()), config_.hidden_size});
-      ops.gather_rows(picked, h, rows);
-    }
+    const Tensor picked = pick_rows(cx, h, rows);
     return classifier_ ? (*classifier_)(cx, picked) : picked;
   }
 

@@ -32,6 +32,14 @@ Linear merged_or(const Loader& w, const std::string& merged, const std::vector<s
 
 }  // namespace
 
+Tensor pick_rows(Ctx& cx, Tensor h, std::span<const int32_t> rows) {
+  const auto count = static_cast<int64_t>(rows.size());
+  if (count == h.rows()) return h;
+  Tensor picked = cx.arena.alloc(DType::F32, {count, h.cols()});
+  cx.ops.gather_rows(picked, h, rows);
+  return picked;
+}
+
 Linear::Linear(const Loader& w, const std::vector<std::string>& names, int64_t in, const std::vector<int64_t>& outs,
                MatrixLayout layout, MatrixUse use)
     : weight_(w.matrix(with_suffix(names, ".weight"), in, outs, layout, use)),

@@ -2,6 +2,7 @@
 // The layers that blocks are made of: callables over a Ctx. A layer owns its weights; what it returns lives in the
 // step's arena.
 
+#include <span>
 #include <string>
 #include <vector>
 
@@ -9,6 +10,9 @@
 #include "nn/loader.h"
 
 namespace sgl {
+
+/// Those rows of h, [n, hidden] in float32, that a step's results are made of: h itself where they are all, in order.
+Tensor pick_rows(Ctx& cx, Tensor h, std::span<const int32_t> rows);
 
 /// y = x · wᵀ + b. Several matrices with the same input can be merged into one.
 class Linear {

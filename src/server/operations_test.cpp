@@ -23,10 +23,6 @@ namespace {
 
 using std::chrono::milliseconds;
 
-const char* const kEndless = R"({"text":"a","sampling_params":{"max_new_tokens":null,"ignore_eos":true}})";
-const char* const kEndlessStream =
-    R"({"text":"a","stream":true,"sampling_params":{"max_new_tokens":null,"ignore_eos":true}})";
-
 TestClient::Answer ask(TestHttpServer& t, const std::string& method, const std::string& path,
                        const std::string& headers, const std::string& body = "") {
   return t.client().request(method, path, body, headers);

@@ -22,11 +22,6 @@ namespace {
 
 using std::chrono::milliseconds;
 
-// A request for as many tokens as one likes.
-const char* const kEndless = R"({"text":"a","sampling_params":{"max_new_tokens":null,"ignore_eos":true}})";
-const char* const kEndlessStream =
-    R"({"text":"a","stream":true,"sampling_params":{"max_new_tokens":null,"ignore_eos":true}})";
-
 TEST(Routes, RootHealthAndReadyAnswer) {
   TestHttpServer t;
   EXPECT_EQ(t.get("/").status, 200);

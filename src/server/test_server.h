@@ -12,6 +12,11 @@
 
 namespace sgl {
 
+/// Requests for as many tokens as one likes.
+constexpr const char* kEndless = R"({"text":"a","sampling_params":{"max_new_tokens":null,"ignore_eos":true}})";
+constexpr const char* kEndlessStream =
+    R"({"text":"a","stream":true,"sampling_params":{"max_new_tokens":null,"ignore_eos":true}})";
+
 struct TestHttpServer : TestService {
   explicit TestHttpServer(const ServerOptions& options = {}, std::string reply = "Hello, wörld!")
       : TestService(options, std::move(reply)),
