@@ -39,8 +39,10 @@ struct Variant {
 class OneSequence {
  public:
   OneSequence(const Checkpoint& checkpoint, const Variant& setup, ModelResult result = ModelResult::Logits)
+      : OneSequence(checkpoint, setup, result, checkpoint.config().context_length) {}
+  OneSequence(const Checkpoint& checkpoint, const Variant& setup, ModelResult result, int context_length)
       : backend_(Backend::create(setup.backend)),
-        model_(build_model(checkpoint, *backend_, checkpoint.config().context_length, result)),
+        model_(build_model(checkpoint, *backend_, context_length, result)),
         kv_(*backend_,
             {.num_layers = model_->config().num_layers,
              .num_kv_heads = model_->config().num_kv_heads,
@@ -156,6 +158,29 @@ TEST(Golden, LogitsAndGreedyTokensOfEveryArchitecture) {
       {"cpu, bfloat16 KV", {.device = "cpu", .threads = 2, .quantize_activations = true}, DType::BF16, 4e-2},
   };
   compare_all(setups);
+}
+
+// Rope scalings that depend on the length: of each text in transformers, of the served context here (nn/rope.h).
+TEST(Golden, RopeScalingsOfTheServedContext) {
+  const Variant setups[] = {
+      {"ref, float32", {.device = "ref", .threads = 1, .quantize_activations = false}, DType::F32, 2e-4},
+      {"cpu, float32", {.device = "cpu", .threads = 2, .quantize_activations = false}, DType::F32, 2e-4},
+  };
+  for (const char* model : {"llama_dynamic_rope", "phi3_longrope"}) {
+    auto checkpoint = Checkpoint::open(kGolden + model);
+    const testing::Expected expected(kGolden + model + "/expected.safetensors");
+    for (const Variant& setup : setups) {
+      int i = 0;
+      for (; expected.has(fmt::format("input_ids.{}", i)); ++i) {
+        auto ids = expected.get<int64_t, int32_t>(fmt::format("input_ids.{}", i));
+        OneSequence seq(*checkpoint, setup, ModelResult::Logits, static_cast<int>(ids.size()));
+        const double error = largest_error(seq.extend(ids), expected.get<float, float>(fmt::format("logits.{}", i)));
+        fmt::print("{:18} {:13} {:3} tokens, max |Δ logit| {:.1e}\n", model, setup.name, ids.size(), error);
+        EXPECT_LE(error, setup.bound) << model << " on " << setup.name << ", " << ids.size() << " tokens";
+      }
+      EXPECT_EQ(i, 4);
+    }
+  }
 }
 
 // Matrices in the types that checkpoints have, on the default path of each: activations are rounded to bfloat16 where
