@@ -1,5 +1,6 @@
 #include "server/http_parser.h"
 
+#include <chrono>
 #include <utility>
 
 #include <boost/beast/http/error.hpp>
@@ -38,6 +39,7 @@ bool split_target(std::string_view target, HttpRequest& out) {
 struct HttpParser::Impl {
   http::request_parser<http::string_body> parser;
   size_t max_header_bytes, max_body_bytes, max_url_bytes;
+  HttpRequest request;  ///< all but the body, once the header is complete
 };
 
 HttpParser::HttpParser(size_t max_header_bytes, size_t max_body_bytes, size_t max_url_bytes)
@@ -47,7 +49,6 @@ HttpParser::HttpParser(size_t max_header_bytes, size_t max_body_bytes, size_t ma
   impl_->max_url_bytes = max_url_bytes;
   impl_->parser.header_limit(static_cast<std::uint32_t>(max_header_bytes));
   impl_->parser.body_limit(max_body_bytes);
-  impl_->parser.eager(true);
 }
 
 HttpParser::~HttpParser() = default;
@@ -59,10 +60,7 @@ size_t HttpParser::feed(std::string_view data) {
     const size_t n =
         impl_->parser.put(boost::asio::const_buffer(data.data() + consumed, data.size() - consumed), error);
     consumed += n;
-    if (error == http::error::need_more) {
-      if (impl_->parser.is_header_done()) check_header();
-      break;
-    }
+    if (error == http::error::need_more) break;
     if (error == http::error::header_limit) {
       fail(431, fmt::format("the request's header is longer than {} bytes", impl_->max_header_bytes));
     } else if (error == http::error::body_limit) {
@@ -80,33 +78,36 @@ size_t HttpParser::feed(std::string_view data) {
   return consumed;
 }
 
+// Called when the header is complete and before anything behind it is parsed: trailers, which Beast adds to the fields,
+// must not pass for headers (RFC 9110, section 6.5.1).
 void HttpParser::check_header() {
   if (state_ != State::Header) return;
   state_ = State::Body;
-  if (impl_->parser.get().target().size() > impl_->max_url_bytes) {
+  const auto& message = impl_->parser.get();
+  if (message.target().size() > impl_->max_url_bytes) {
     return fail(414, fmt::format("the request's URL is longer than {} bytes", impl_->max_url_bytes));
   }
-  const auto expect = impl_->parser.get()[http::field::expect];
+  const auto expect = message[http::field::expect];
   if (!expect.empty() && !boost::beast::iequals(expect, "100-continue")) {
-    fail(417, fmt::format("unknown expectation \"{}\"", view(expect.substr(0, 64))));
+    return fail(417, fmt::format("unknown expectation \"{}\"", view(expect.substr(0, 64))));
   }
+  HttpRequest& request = impl_->request;
+  request.keep_alive = impl_->parser.keep_alive();
+  request.method = view(message.method_string());
+  request.http11 = message.version() >= 11;
+  // A target that cannot be read matches no route: 404.
+  if (!split_target(view(message.target()), request)) request.path = view(message.target());
+  for (const auto& field : message) request.headers.emplace_back(view(field.name_string()), view(field.value()));
+  impl_->parser.eager(true);
 }
 
-bool HttpParser::expects_continue() const {
-  return impl_->parser.get().version() >= 11 && !impl_->parser.get()[http::field::expect].empty();
-}
+bool HttpParser::expects_continue() const { return impl_->request.http11 && !impl_->request.header("Expect").empty(); }
 
 HttpRequest HttpParser::take() {
   SGL_ASSERT(state_ == State::Done, "the request is not complete");
-  HttpRequest out;
-  out.keep_alive = impl_->parser.keep_alive();
-  auto message = impl_->parser.release();
-  out.method = view(message.method_string());
-  out.http11 = message.version() >= 11;
-  // A target that cannot be read matches no route: 404.
-  if (!split_target(view(message.target()), out)) out.path = view(message.target());
-  for (const auto& field : message) out.headers.emplace_back(view(field.name_string()), view(field.value()));
-  out.body = std::move(message.body());
+  HttpRequest out = std::move(impl_->request);
+  out.body = std::move(impl_->parser.release().body());
+  out.arrived = std::chrono::steady_clock::now();
   return out;
 }
 

@@ -66,6 +66,22 @@ TEST(HttpParser, ChunkedBodiesReadTheSameHoweverTheyAreCut) {
   }
 }
 
+TEST(HttpParser, TrailersAreNoHeaders) {
+  const std::string bytes =
+      "POST / HTTP/1.1\r\nX-A: 1\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n"
+      "Expect: a miracle\r\nAuthorization: Bearer k\r\nConnection: close\r\n\r\n";
+  for (size_t piece = 1; piece <= bytes.size(); ++piece) {
+    HttpParser parser(kHeader, kBody);
+    feed_in_pieces(parser, bytes, piece);
+    ASSERT_EQ(parser.state(), HttpParser::State::Done) << "pieces of " << piece << ": " << parser.error_message();
+    const HttpRequest request = parser.take();
+    EXPECT_EQ(request.body, "hello");
+    EXPECT_EQ(request.headers.size(), 2U);
+    EXPECT_EQ(request.header("Authorization"), "");
+    EXPECT_TRUE(request.keep_alive);
+  }
+}
+
 TEST(HttpParser, LimitsAreKept) {
   EXPECT_EQ(status_of(std::string("GET / HTTP/1.1\r\nX: ") + std::string(2 * kHeader, 'x') + "\r\n\r\n"), 431);
   EXPECT_EQ(status_of(std::string("GET /") + std::string(2 * kHeader, 'x') + " HTTP/1.1\r\n\r\n"), 431);
