@@ -15,6 +15,8 @@ namespace {
 
 namespace http = boost::beast::http;
 
+constexpr size_t kSlack = 4096;
+
 std::string_view view(boost::beast::string_view text) { return {text.data(), text.size()}; }
 
 // The target is "/path?query" or "http://host/path?query"; anything else is not ours to answer.
@@ -39,7 +41,8 @@ bool split_target(std::string_view target, HttpRequest& out) {
 struct HttpParser::Impl {
   http::request_parser<http::string_body> parser;
   size_t max_header_bytes, max_body_bytes, max_url_bytes;
-  HttpRequest request;  ///< all but the body, once the header is complete
+  size_t header_bytes = 0;  ///< consumed so far
+  HttpRequest request{};    ///< all but the body, once the header is complete
 };
 
 HttpParser::HttpParser(size_t max_header_bytes, size_t max_body_bytes, size_t max_url_bytes)
@@ -47,7 +50,8 @@ HttpParser::HttpParser(size_t max_header_bytes, size_t max_body_bytes, size_t ma
   impl_->max_header_bytes = max_header_bytes;
   impl_->max_body_bytes = max_body_bytes;
   impl_->max_url_bytes = max_url_bytes;
-  impl_->parser.header_limit(static_cast<std::uint32_t>(max_header_bytes));
+  // Where exactly Beast's own limit lies depends on how the bytes are cut. It bounds what follows a chunked body.
+  impl_->parser.header_limit(static_cast<std::uint32_t>(2 * max_header_bytes + kSlack));
   impl_->parser.body_limit(max_body_bytes);
 }
 
@@ -60,6 +64,12 @@ size_t HttpParser::feed(std::string_view data) {
     const size_t n =
         impl_->parser.put(boost::asio::const_buffer(data.data() + consumed, data.size() - consumed), error);
     consumed += n;
+    if (state_ == State::Header) {
+      impl_->header_bytes += n;
+      const size_t behind = impl_->parser.is_header_done() ? 0 : data.size() - consumed;
+      const bool good = !error || error == http::error::need_more;
+      if (good && impl_->header_bytes + behind > impl_->max_header_bytes) error = http::error::header_limit;
+    }
     if (error == http::error::need_more) break;
     if (error == http::error::header_limit) {
       fail(431, fmt::format("the request's header is longer than {} bytes", impl_->max_header_bytes));

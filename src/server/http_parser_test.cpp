@@ -94,6 +94,19 @@ TEST(HttpParser, LimitsAreKept) {
   EXPECT_EQ(status_of("POST / HTTP/1.1\r\nContent-Length: 4096\r\n\r\n"), 0);
 }
 
+TEST(HttpParser, TheLimitOfTheHeaderIsExactHoweverItIsCut) {
+  for (size_t length : {kHeader - 1, kHeader, kHeader + 1}) {
+    std::string bytes = "POST / HTTP/1.1\r\nContent-Length: 5\r\nX: ";
+    bytes += std::string(length - bytes.size() - 4, 'x') + "\r\n\r\nhello";
+    for (size_t piece = 1; piece <= bytes.size(); ++piece) {
+      HttpParser parser(kHeader, kBody);
+      feed_in_pieces(parser, bytes, piece);
+      ASSERT_EQ(parser.state() == HttpParser::State::Done, length <= kHeader) << length << " in pieces of " << piece;
+      ASSERT_EQ(parser.error_status(), length <= kHeader ? 0 : 431);
+    }
+  }
+}
+
 TEST(HttpParser, ALongUrlIsRefusedWhateverTheRestOfTheHeaderIs) {
   const auto status = [](size_t length) {
     HttpParser parser(4096, 4096, 64);
