@@ -64,6 +64,10 @@ void add_compute_flags(Flags& f, EngineOptions& o) {
            "on cuda: quantize weights when they are loaded, to 8-bit floating point numbers or to 4 bits in groups of "
            "128 (default: leave them)");
   f.integer("--threads", o.threads, 0, 4096, "compute threads; 0: as the machine suggests (default: 0)");
+  f.choice(
+      "--numa", o.numa, {"auto", "interleave", "local"},
+      "weights and KV cache on a machine with several memory nodes: in turns on all of them, or where they are first "
+      "touched (default: auto, that is interleave where there are several)");
   f.integer("--random-seed", o.random_seed, 0, kMaxInt64,
             "of requests without a seed of their own; 0: random (default: 0)");
 }

@@ -88,6 +88,13 @@ BackendOptions backend_options(const EngineOptions& o, const ModelConfig& c) {
   return b;
 }
 
+void place_memory(const std::string& numa) {
+  if (numa != "auto" && numa != "interleave" && numa != "local") {
+    throw Error(ErrorKind::InvalidArgument, fmt::format("--numa must be auto, interleave or local, got \"{}\"", numa));
+  }
+  set_numa(numa == "interleave" || (numa == "auto" && memory_nodes().size() > 1) ? Numa::Interleave : Numa::Local);
+}
+
 DType automatic_kv_dtype(const BackendOptions& b, const ModelConfig& c) {
   if (b.device == "cuda") return b.activations;
   return b.device == "ref" || !b.quantize_activations || c.encoder ? DType::F32 : DType::F16;
@@ -235,6 +242,7 @@ int Engine::Impl::append_second_text(const Request& request, std::vector<int32_t
 
 void Engine::Impl::load() {
   parse_policy(options_.schedule_policy);
+  place_memory(options_.numa);
   HubOptions hub = HubOptions::from_environment();
   hub.revision = options_.revision;
   const std::string path = resolve_model(options_.model_path, hub);
