@@ -36,7 +36,8 @@ struct EngineOptions {
   std::optional<int> context_length{};
   bool allow_auto_truncate = false;
   std::string json_model_override_args{};
-  int threads = 0;  ///< compute threads; 0: chosen for the machine
+  int threads = 0;            ///< compute threads; 0: chosen for the machine
+  std::string numa = "auto";  ///< large memory: interleave or local; auto: interleave over the nodes if several
 
   std::optional<int64_t> max_total_tokens{};  ///< KV pool size in tokens
   double mem_fraction_static = 0.0;           ///< share of memory for weights and KV pool; 0: chosen

@@ -1,12 +1,18 @@
 #include "base/memory.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
+#include <charconv>
 #include <cstring>
 #include <fstream>
+#include <linux/mempolicy.h>
 #include <string>
 #include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
+#include <climits>
 #include <fmt/format.h>
 
 #include "sgl/error.h"
@@ -14,7 +20,19 @@
 namespace sgl {
 namespace {
 
-constexpr size_t kHugePagesFrom = size_t{4} << 20;
+constexpr size_t kLargeFrom = size_t{4} << 20;
+constexpr int kMostNodes = 1024;
+std::atomic<Numa> g_numa{Numa::Local};
+
+// A wish: where the kernel has no such policy, pages lie where they would without.
+void interleave(void* p, size_t bytes) {
+  constexpr int kBits = sizeof(unsigned long) * CHAR_BIT;
+  unsigned long mask[kMostNodes / kBits] = {};
+  for (int node : memory_nodes()) {
+    if (node < kMostNodes) mask[node / kBits] |= 1UL << (node % kBits);
+  }
+  ::syscall(SYS_mbind, p, bytes, MPOL_INTERLEAVE, mask, static_cast<unsigned long>(kMostNodes), 0U);
+}
 
 // Value in bytes of a "Name:  123 kB" line; 0 if absent.
 int64_t kilobytes_line(const char* file, const std::string& name) {
@@ -37,13 +55,48 @@ int64_t group_number(const char* file) {
 
 }  // namespace
 
+void set_numa(Numa numa) { g_numa = numa; }
+
+std::vector<int> parse_number_list(std::string_view list) {
+  std::vector<int> numbers;
+  const char* at = list.data();
+  const char* const end = at + list.size();
+  auto number = [&](int& value) {
+    auto [next, error] = std::from_chars(at, end, value);
+    at = next;
+    return error == std::errc() && value >= 0 && value < kMostNodes;
+  };
+  while (at != end) {
+    int first = 0, last = 0;
+    if (!number(first)) return {};
+    last = first;
+    if (at != end && *at == '-' && (++at, !number(last) || last < first)) return {};
+    for (int i = first; i <= last; ++i) numbers.push_back(i);
+    if (at != end && (*at++ != ',' || at == end)) return {};
+  }
+  return numbers;
+}
+
+std::vector<int> memory_nodes() {
+  std::ifstream in("/proc/self/status");
+  std::string key, value;
+  while (in >> key) {
+    if (key == "Mems_allowed_list:" && in >> value) return parse_number_list(value);
+    in.ignore(1 << 16, '\n');
+  }
+  return {};
+}
+
 void* map_memory(size_t bytes) {
   void* p = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (p == MAP_FAILED) {
     throw Error(ErrorKind::ResourceExhausted,
                 fmt::format("the system refuses {} bytes of memory: {}", bytes, std::strerror(errno)));
   }
-  if (bytes >= kHugePagesFrom) ::madvise(p, bytes, MADV_HUGEPAGE);
+  if (bytes >= kLargeFrom) {
+    ::madvise(p, bytes, MADV_HUGEPAGE);
+    if (g_numa == Numa::Interleave) interleave(p, bytes);
+  }
   return p;
 }
 

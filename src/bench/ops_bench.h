@@ -57,7 +57,8 @@ class OpsBench {
   // Groups of cases: ops_cases.cpp.
   void run_linear(const char* model, const char* matrix, DType format, int64_t in, int64_t out, bool exact = false);
   void run_prepare(DType format, int64_t in, int64_t out);
-  void run_attention(const char* model, int heads, int kv_heads, int head_dim, int seqs, int q_len, int kv_len);
+  void run_attention(const char* model, int heads, int kv_heads, int head_dim, int seqs, int q_len, int kv_len,
+                     DType dtype = DType::F16);
   void run_embedding(const char* model, DType format, int64_t hidden, int64_t vocab);
   void run_rows(const char* model, int64_t hidden, int64_t inter, int64_t vocab);
   void run_sampling(const char* model, int64_t rows, int64_t vocab);

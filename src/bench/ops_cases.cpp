@@ -60,6 +60,7 @@ int OpsBench::run() {
   run_attention("qwen0.5b", 14, 2, 64, 1, 1, 1000);
   run_attention("qwen0.5b", 14, 2, 64, 16, 1, 1000);
   run_attention("qwen0.5b", 14, 2, 64, 8, 1, 8000);
+  run_attention("qwen0.5b", 14, 2, 64, 8, 1, 8000, DType::Q8_0);
   run_attention("qwen0.5b", 14, 2, 64, 1, 512, 512);
   run_embedding("smollm2", DType::Q8_0, 576, 49152);
   run_embedding("qwen0.5b", DType::Q8_0, 896, 151936);
@@ -108,13 +109,14 @@ void OpsBench::run_prepare(DType format, int64_t in, int64_t out) {
   });
 }
 
-void OpsBench::run_attention(const char* model, int heads, int kv_heads, int head_dim, int seqs, int q_len,
-                             int kv_len) {
-  const std::string shape = fmt::format("{} {}x{} of {}", model, seqs, q_len, kv_len);
+void OpsBench::run_attention(const char* model, int heads, int kv_heads, int head_dim, int seqs, int q_len, int kv_len,
+                             DType dtype) {
+  const std::string shape =
+      fmt::format("{} {}x{} of {}{}", model, seqs, q_len, kv_len, dtype == DType::Q8_0 ? " int8" : "");
   if (!wants("attention/" + shape) && !wants("store_kv/" + shape)) return;
   constexpr int kPageSize = 16, kLayers = 8;
   KvView kv;
-  kv.dtype = DType::F16;
+  kv.dtype = dtype;
   kv.page_size = kPageSize;
   kv.num_kv_heads = kv_heads;
   kv.head_dim = head_dim;
@@ -150,10 +152,11 @@ void OpsBench::run_attention(const char* model, int heads, int kv_heads, int hea
            next_layer();
            fast_->attention(out.tensor, q.tensor, kv, batch, options);
          });
-  report("store_kv/" + shape, {.bytes = 2.0 * (4 + 2) * static_cast<double>(rows * kv_heads * head_dim)}, [&] {
-    next_layer();
-    fast_->store_kv(kv, k.tensor, k.tensor, batch);
-  });
+  report("store_kv/" + shape,
+         {.bytes = 2.0 * static_cast<double>(rows * kv_heads * (4 * head_dim + row_bytes(dtype, head_dim)))}, [&] {
+           next_layer();
+           fast_->store_kv(kv, k.tensor, k.tensor, batch);
+         });
 }
 
 void OpsBench::run_rows(const char* model, int64_t hidden, int64_t inter, int64_t vocab) {

@@ -100,6 +100,8 @@ TEST(Flags, EveryServeFlagLandsInItsField) {
                      "int4",
                      "--threads",
                      "2",
+                     "--numa",
+                     "local",
                      "--random-seed",
                      "42",
                      "--max-total-tokens",
@@ -126,6 +128,7 @@ TEST(Flags, EveryServeFlagLandsInItsField) {
   EXPECT_EQ(o.engine.kv_cache_dtype, "bf16");
   EXPECT_EQ(o.engine.quantization, "int4");
   EXPECT_EQ(o.engine.threads, 2);
+  EXPECT_EQ(o.engine.numa, "local");
   EXPECT_EQ(o.engine.random_seed, 42);
   EXPECT_EQ(o.engine.max_total_tokens, 5'000'000'000);
   EXPECT_DOUBLE_EQ(o.engine.mem_fraction_static, 0.5);

@@ -51,10 +51,18 @@ KvGeometry kv_geometry(const EngineOptions& o, const ModelConfig& c, DType autom
             "--page-size must be a multiple of 16 on the cpu device (its kernels read 16 keys at a time), got {}",
             o.page_size));
   }
+  const DType dtype = parse_kv_dtype(o.kv_cache_dtype, automatic);
+  if (dtype == DType::Q8_0 && (o.device == "cuda" || c.head_dim % 32 != 0)) {
+    throw Error(
+        ErrorKind::InvalidArgument,
+        fmt::format("--kv-cache-dtype int8 needs --device cpu and attention heads of a multiple of 32 elements; the "
+                    "device is {} and this model's heads have {}",
+                    o.device, c.head_dim));
+  }
   return {.num_layers = c.encoder ? 1 : c.num_layers,  // nn/encoder.h
           .num_kv_heads = c.num_kv_heads,
           .head_dim = c.head_dim,
-          .dtype = parse_kv_dtype(o.kv_cache_dtype, automatic),
+          .dtype = dtype,
           .page_size = o.page_size};
 }
 
@@ -78,6 +86,13 @@ BackendOptions backend_options(const EngineOptions& o, const ModelConfig& c) {
   }
   b.quantization = parse_quantization(o.quantization, o.device);
   return b;
+}
+
+void place_memory(const std::string& numa) {
+  if (numa != "auto" && numa != "interleave" && numa != "local") {
+    throw Error(ErrorKind::InvalidArgument, fmt::format("--numa must be auto, interleave or local, got \"{}\"", numa));
+  }
+  set_numa(numa == "interleave" || (numa == "auto" && memory_nodes().size() > 1) ? Numa::Interleave : Numa::Local);
 }
 
 DType automatic_kv_dtype(const BackendOptions& b, const ModelConfig& c) {
@@ -227,6 +242,7 @@ int Engine::Impl::append_second_text(const Request& request, std::vector<int32_t
 
 void Engine::Impl::load() {
   parse_policy(options_.schedule_policy);
+  place_memory(options_.numa);
   HubOptions hub = HubOptions::from_environment();
   hub.revision = options_.revision;
   const std::string path = resolve_model(options_.model_path, hub);
@@ -317,7 +333,8 @@ void Engine::Impl::fill_info(const ModelConfig& c) {
   info_.device = backend_->describe();
   info_.dtype = options_.dtype == "auto" ? std::string(name(c.dtype)) : options_.dtype;
   info_.load_format = checkpoint_->format();
-  info_.kv_cache_dtype = name(kv_->geometry().dtype);
+  const DType kv_dtype = kv_->geometry().dtype;
+  info_.kv_cache_dtype = kv_dtype == DType::Q8_0 ? "int8" : name(kv_dtype);
   info_.context_length = *options_.context_length;
   info_.vocab_size = c.vocab_size;
   info_.is_generation = !options_.is_embedding;

@@ -63,8 +63,9 @@ DType parse_kv_dtype(const std::string& name, DType automatic) {
   if (name == "float32" || name == "fp32") return DType::F32;
   if (name == "float16" || name == "fp16" || name == "half") return DType::F16;
   if (name == "bfloat16" || name == "bf16") return DType::BF16;
+  if (name == "int8") return DType::Q8_0;
   throw Error(ErrorKind::InvalidArgument,
-              fmt::format("--kv-cache-dtype must be auto, float32, float16 or bfloat16, got \"{}\"", name));
+              fmt::format("--kv-cache-dtype must be auto, float32, float16, bfloat16 or int8, got \"{}\"", name));
 }
 
 Quantization parse_quantization(const std::string& name, const std::string& device) {

@@ -2,8 +2,9 @@
 //
 // All query heads of a KV head, and for prompts several tokens, form a tile, so that a key or value is loaded once for
 // several rows. Where they are many, a block of keys and values is widened from 16 bits to float32 first, once for all
-// of them: the conversion takes the units that multiply. Scores are products of a block of rows with groups of 16 keys;
-// values are added to a block of rows, a few vectors of head_dim at a time. Both keep their sums in registers.
+// of them: the conversion takes the units that multiply. From int8 it always is. Scores are products of a block of rows
+// with groups of 16 keys; values are added to a block of rows, a few vectors of head_dim at a time. Both keep their
+// sums in registers.
 
 #include "ops/attention_kernels.h"
 #include "ops/simd_math.inl"
@@ -16,11 +17,15 @@ constexpr int kRowBlock = SGL_SMALL_TILES ? 2 : SGL_ISA_LEVEL == 3 ? 5 : SGL_ISA
 constexpr int kGroupBlock = SGL_SMALL_TILES ? 1 : SGL_ISA_LEVEL == 3 ? 4 : SGL_ISA_LEVEL == 2 ? 2 : 1;
 constexpr int kDimBlock = SGL_SMALL_TILES ? 2 : 4;
 constexpr int kGroups = kScoreBlock / kKeyGroup;
-constexpr int kWorthWidening = 8;    // rows
-constexpr int kMaxWidenedDim = 256;  // head_dim; two blocks take 128 KiB then
+constexpr int kWorthWidening = 8;  // rows
 constexpr float kMinusInfinity = -__builtin_inff();
 
+// Bytes of an element that is a plain number, and of n elements.
 constexpr int element_bytes(DType d) { return d == DType::F32 ? 4 : 2; }
+template <DType D>
+constexpr int64_t bytes_of(int64_t n) {
+  return D == DType::Q8_0 ? n / kKvBlock * (kKvBlock + 2) : n * element_bytes(D);
+}
 
 template <DType D>
 SGL_INLINE VecF load_kv(const std::byte* base, int64_t index) {
@@ -198,6 +203,32 @@ void attend_block(const AttentionTile& t, Work& w, int first, int rows, const At
   if constexpr (R > 1) attend_block<D, R - 1>(t, w, first, rows, state);
 }
 
+// Keys and values of one group in int8, to float32.
+void widen_int8(const std::byte* k, const std::byte* v, int head_dim, float* wide_k, float* wide_v) {
+  const auto* keys = reinterpret_cast<const uint8_t*>(k);
+  const auto* values = reinterpret_cast<const uint8_t*>(v);
+  const auto* key_scales = reinterpret_cast<const uint16_t*>(keys + kKeyGroup * head_dim);
+  const auto* value_scales = reinterpret_cast<const uint16_t*>(values + kKeyGroup * head_dim);
+  for (int block = 0; block < head_dim; block += kKvBlock, key_scales += kKeyGroup, value_scales += kKeyGroup) {
+    VecF scale[kPer16];
+    alignas(64) float of_token[kKeyGroup];
+    for (int j = 0; j < kPer16; ++j) {
+      scale[j] = load_f16(key_scales + j * kLanes);
+      store(of_token + j * kLanes, load_f16(value_scales + j * kLanes));
+    }
+    for (int i = block * kKeyGroup; i < (block + kKvBlock) * kKeyGroup; i += kKeyGroup) {
+      for (int j = 0; j < kPer16; ++j) {
+        store(wide_k + i + j * kLanes, to_float(load_i8(keys + i + j * kLanes)) * scale[j]);
+      }
+    }
+    for (int token = 0; token < kKeyGroup; ++token) {
+      const VecF x = splat(of_token[token]);
+      const int from = token * head_dim + block;
+      for (int d = from; d < from + kKvBlock; d += kLanes) store(wide_v + d, to_float(load_i8(values + d)) * x);
+    }
+  }
+}
+
 // Replaces a block's keys and values by float32 copies.
 template <DType D>
 SGL_INLINE void widen_block(Work& w, int groups, int head_dim) {
@@ -205,8 +236,12 @@ SGL_INLINE void widen_block(Work& w, int groups, int head_dim) {
   for (int g = 0; g < groups; ++g) {
     float* k = w.wide[0] + g * numbers;
     float* v = w.wide[1] + g * numbers;
-    for (int i = 0; i < numbers; i += kLanes) store(k + i, load_kv<D>(w.k[g], i));
-    for (int i = 0; i < numbers; i += kLanes) store(v + i, load_kv<D>(w.v[g], i));
+    if constexpr (D == DType::Q8_0) {
+      widen_int8(w.k[g], w.v[g], head_dim, k, v);
+    } else {
+      for (int i = 0; i < numbers; i += kLanes) store(k + i, load_kv<D>(w.k[g], i));
+      for (int i = 0; i < numbers; i += kLanes) store(v + i, load_kv<D>(w.v[g], i));
+    }
     w.k[g] = reinterpret_cast<const std::byte*>(k);
     w.v[g] = reinterpret_cast<const std::byte*>(v);
   }
@@ -224,12 +259,12 @@ void scale_queries(const AttentionTile& t, float* to) {
 // Asks for the keys and values of a block from memory.
 template <DType D>
 SGL_INLINE void fetch_block(const AttentionTile& t, int64_t block) {
-  const int bytes = kKeyGroup * t.head_dim * element_bytes(D);
+  const int64_t bytes = bytes_of<D>(int64_t{kKeyGroup} * t.head_dim);
   for (int64_t position = block; position < min_of(block + kScoreBlock, t.kv_len); position += kKeyGroup) {
     const int64_t page = int64_t{t.pages[position / t.page_size]} * t.page_bytes;
-    const int64_t inside = position % t.page_size * t.head_dim * element_bytes(D);
-    for (int i = 0; i < bytes; i += 64) __builtin_prefetch(t.k + page + inside + i);
-    for (int i = 0; i < bytes; i += 64) __builtin_prefetch(t.v + page + inside + i);
+    const int64_t inside = bytes_of<D>(position % t.page_size * t.head_dim);
+    for (int64_t i = 0; i < bytes; i += 64) __builtin_prefetch(t.k + page + inside + i);
+    for (int64_t i = 0; i < bytes; i += 64) __builtin_prefetch(t.v + page + inside + i);
   }
 }
 
@@ -261,15 +296,15 @@ void attend_typed(const AttentionTile& t, int64_t begin, int64_t end, const Atte
       w.k[g] = w.v[g] = nullptr;
       if (g * kKeyGroup >= block_end) continue;  // past the sequence's pages
       const int64_t page = int64_t{t.pages[position / t.page_size]} * t.page_bytes;
-      const int64_t inside = position % t.page_size * t.head_dim * element_bytes(D);
+      const int64_t inside = bytes_of<D>(position % t.page_size * t.head_dim);
       w.k[g] = t.k + page + inside;
       w.v[g] = t.v + page + inside;
     }
     fetch_block<D>(t, block + kScoreBlock);
-    if (D != DType::F32 && rows >= kWorthWidening && t.head_dim <= kMaxWidenedDim) {
+    if (D == DType::Q8_0 || (D != DType::F32 && rows >= kWorthWidening && t.head_dim <= kMaxWidenedDim)) {
       widen_block<D>(w, (block_end + kKeyGroup - 1) / kKeyGroup, t.head_dim);
       attend_block<DType::F32, kRowBlock>(t, w, 0, rows, state);
-    } else {
+    } else if constexpr (D != DType::Q8_0) {
       attend_block<D, kRowBlock>(t, w, 0, rows, state);
     }
   }
@@ -286,6 +321,8 @@ void attend(const AttentionTile& t, int64_t begin, int64_t end, const AttentionS
       return attend_typed<DType::F16>(t, begin, end, state);
     case DType::BF16:
       return attend_typed<DType::BF16>(t, begin, end, state);
+    case DType::Q8_0:
+      return attend_typed<DType::Q8_0>(t, begin, end, state);
     default:
       return attend_typed<DType::F32>(t, begin, end, state);
   }
@@ -340,6 +377,40 @@ void store_typed(const float* k, const float* v, int head_dim, int slot, std::by
   }
 }
 
+// Blocks of a head's vector as int8, element i at to[i · stride], and their scales, kKeyGroup apart.
+void store_int8(const float* x, int head_dim, uint8_t* to, int stride, uint16_t* scales) {
+  for (int block = 0; block < head_dim; block += kKvBlock, scales += kKeyGroup) {
+    VecF top[kPer16];
+    for (int j = 0; j < kPer16; ++j) {
+      const VecF a = load(x + block + j * kLanes), b = load(x + block + 16 + j * kLanes);
+      top[j] = max(max(a, zero() - a), max(b, zero() - b));
+    }
+    uint16_t rounded[kLanes];
+    float scale[kLanes];
+    store_f16(rounded, splat(max_of_16(top)) / splat(127.0F));
+    store(scale, load_f16(rounded));
+    *scales = rounded[0];
+    const VecF inverse = splat(scale[0] > 0.0F ? 1.0F / scale[0] : 0.0F);
+    for (int d = block; d < block + kKvBlock; d += kLanes) {
+      // A scale that was rounded down, as the smallest ones are by much, would take the largest number beyond 127.
+      const VecF y = max(min(load(x + d) * inverse, splat(127.0F)), splat(-127.0F));
+      int8_t lanes[kLanes];
+      store_i8(lanes, round_to_int(y));
+      for (int i = 0; i < kLanes; ++i) to[(d + i) * stride] = static_cast<uint8_t>(lanes[i]);
+    }
+  }
+}
+
+void store_token_int8(const float* k, const float* v, int head_dim, int slot, std::byte* k_page, std::byte* v_page) {
+  const int64_t group = bytes_of<DType::Q8_0>(int64_t{slot / kKeyGroup} * kKeyGroup * head_dim);
+  const int token = slot % kKeyGroup;
+  auto* keys = reinterpret_cast<uint8_t*>(k_page) + group;
+  auto* values = reinterpret_cast<uint8_t*>(v_page) + group;
+  store_int8(k, head_dim, keys + token, kKeyGroup, reinterpret_cast<uint16_t*>(keys + kKeyGroup * head_dim) + token);
+  store_int8(v, head_dim, values + token * head_dim, 1,
+             reinterpret_cast<uint16_t*>(values + kKeyGroup * head_dim) + token);
+}
+
 void store_token(const float* k, const float* v, int head_dim, int slot, DType dtype, std::byte* k_page,
                  std::byte* v_page) {
   switch (dtype) {
@@ -347,6 +418,8 @@ void store_token(const float* k, const float* v, int head_dim, int slot, DType d
       return store_typed<DType::F16>(k, v, head_dim, slot, k_page, v_page);
     case DType::BF16:
       return store_typed<DType::BF16>(k, v, head_dim, slot, k_page, v_page);
+    case DType::Q8_0:
+      return store_token_int8(k, v, head_dim, slot, k_page, v_page);
     default:
       return store_typed<DType::F32>(k, v, head_dim, slot, k_page, v_page);
   }

@@ -18,7 +18,9 @@ constexpr int64_t kMaxSplitBytes = 64 << 20;
 constexpr int kTilesPerThread = 4;
 
 bool has_own_layout(const KvView& kv) {
-  return kv.head_dim % 16 == 0 && kv.head_dim <= kMaxHeadDim && kv.page_size % kKeyGroup == 0;
+  const bool int8 = kv.dtype == DType::Q8_0;
+  return kv.head_dim % (int8 ? kKvBlock : 16) == 0 && kv.head_dim <= (int8 ? kMaxWidenedDim : kMaxHeadDim) &&
+         kv.page_size % kKeyGroup == 0;
 }
 
 int64_t head_bytes(const KvView& kv) { return row_bytes(kv.dtype, int64_t{kv.page_size} * kv.head_dim); }

@@ -2,7 +2,10 @@
 // The kernels of store_kv() and attention(): plain pointers and sizes.
 //
 // Layout of a page, for each KV head one after the other: keys in groups of 16 tokens, [page_size / 16][head_dim][16],
-// so that 16 scores stand side by side in a vector; values [page_size][head_dim].
+// so that 16 scores stand side by side in a vector; values [page_size][head_dim]. In int8 (Q8_0: blocks of 32 along
+// head_dim with a float16 scale each, the largest magnitude over 127) both are in groups of 16 tokens, and the scales
+// of a group, [head_dim / 32][16], stand behind its numbers. Blocks, since the keys of some models have a few channels
+// that are a hundred times the others.
 //
 // A row is one query head of one token. For each row, whatever rows share its tile, positions are taken in splits of
 // kSplit and blocks of kScoreBlock, both at fixed absolute positions:
@@ -19,9 +22,11 @@
 namespace sgl {
 
 inline constexpr int kKeyGroup = 16;    ///< tokens
+inline constexpr int kKvBlock = 32;     ///< elements of a head with one scale in int8
 inline constexpr int kScoreBlock = 64;  ///< tokens
 inline constexpr int kSplit = 256;      ///< tokens
 inline constexpr int kMaxHeadDim = 576;
+inline constexpr int kMaxWidenedDim = 256;  ///< head_dim of blocks that are widened to float32: two take 128 KiB
 
 /// Rows of a tile: many where they fit the caches, since a block of keys is widened and stays there for all of them.
 inline constexpr int kMaxAttentionRows = 128;
@@ -51,7 +56,7 @@ struct AttentionTile {
 
   const std::byte* k = nullptr;  ///< the KV head in page 0
   const std::byte* v = nullptr;
-  DType dtype = DType::F32;  ///< F32, F16 or BF16
+  DType dtype = DType::F32;  ///< F32, F16, BF16, or Q8_0 with head_dim up to kMaxWidenedDim
   int64_t page_bytes = 0;    ///< from page to page
   int page_size = 0;
   const int32_t* pages = nullptr;

@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <cmath>
+#include <cstdint>
 #include <vector>
 
 #include <fmt/format.h>
@@ -11,34 +12,57 @@
 namespace sgl {
 namespace {
 
-float load(const KvView& kv, const std::byte* base, int64_t index) {
-  switch (kv.dtype) {
-    case DType::F16:
-      return to_float(reinterpret_cast<const f16*>(base)[index]);
-    case DType::BF16:
-      return to_float(reinterpret_cast<const bf16*>(base)[index]);
-    default:
-      return reinterpret_cast<const float*>(base)[index];
-  }
-}
+constexpr int64_t kBlock = 32;  // Q8_0: elements with one scale
 
-void store(const KvView& kv, std::byte* base, int64_t index, float x) {
-  switch (kv.dtype) {
-    case DType::F16:
-      reinterpret_cast<f16*>(base)[index] = to_f16(x);
-      break;
-    case DType::BF16:
-      reinterpret_cast<bf16*>(base)[index] = to_bf16(x);
-      break;
-    default:
-      reinterpret_cast<float*>(base)[index] = x;
-  }
-}
-
-// Index of (position, kv head, 0) of a sequence: pages are [page_size, num_kv_heads, head_dim].
-int64_t element(const KvView& kv, const PagedBatch& batch, const BatchSeq& seq, int64_t position, int64_t head) {
+// The row (position, kv head) of a sequence: pages are [page_size, num_kv_heads, head_dim]. A row in Q8_0 is its int8
+// numbers, then the float16 scales of its blocks.
+std::byte* row_of(const KvView& kv, std::byte* base, const PagedBatch& batch, const BatchSeq& seq, int64_t position,
+                  int64_t head) {
   int64_t page = batch.pages[static_cast<size_t>(seq.page_begin + position / kv.page_size)];
-  return ((page * kv.page_size + position % kv.page_size) * kv.num_kv_heads + head) * kv.head_dim;
+  int64_t row = (page * kv.page_size + position % kv.page_size) * kv.num_kv_heads + head;
+  return base + row * row_bytes(kv.dtype, kv.head_dim);
+}
+
+float load(const KvView& kv, const std::byte* row, int64_t i) {
+  switch (kv.dtype) {
+    case DType::F16:
+      return to_float(reinterpret_cast<const f16*>(row)[i]);
+    case DType::BF16:
+      return to_float(reinterpret_cast<const bf16*>(row)[i]);
+    case DType::Q8_0: {
+      const auto* scales = reinterpret_cast<const f16*>(row + kv.head_dim);
+      return static_cast<float>(reinterpret_cast<const int8_t*>(row)[i]) * to_float(scales[i / kBlock]);
+    }
+    default:
+      return reinterpret_cast<const float*>(row)[i];
+  }
+}
+
+void store(const KvView& kv, std::byte* row, const float* x) {
+  const int64_t n = kv.head_dim;
+  switch (kv.dtype) {
+    case DType::F16:
+      std::transform(x, x + n, reinterpret_cast<f16*>(row), to_f16);
+      break;
+    case DType::BF16:
+      std::transform(x, x + n, reinterpret_cast<bf16*>(row), to_bf16);
+      break;
+    case DType::Q8_0:
+      for (int64_t block = 0; block < n; block += kBlock) {
+        float largest = 0;
+        for (int64_t i = block; i < block + kBlock; ++i) largest = std::max(largest, std::abs(x[i]));
+        const f16 rounded = to_f16(largest / 127.0F);
+        const float scale = to_float(rounded), inverse = scale > 0 ? 1.0F / scale : 0.0F;
+        reinterpret_cast<f16*>(row + n)[block / kBlock] = rounded;
+        for (int64_t i = block; i < block + kBlock; ++i) {
+          const float y = std::clamp(x[i] * inverse, -127.0F, 127.0F);
+          reinterpret_cast<int8_t*>(row)[i] = static_cast<int8_t>(std::nearbyint(y));
+        }
+      }
+      break;
+    default:
+      std::copy_n(x, n, reinterpret_cast<float*>(row));
+  }
 }
 
 }  // namespace
@@ -64,11 +88,9 @@ void RefBackend::store_kv(const KvView& kv, Tensor k, Tensor v, const PagedBatch
   for (const BatchSeq& seq : batch.seqs) {
     for (int64_t t = 0; t < seq.q_len; ++t) {
       for (int64_t head = 0; head < kv.num_kv_heads; ++head) {
-        int64_t at = element(kv, batch, seq, seq.kv_len - seq.q_len + t, head);
-        for (int64_t j = 0; j < kv.head_dim; ++j) {
-          store(kv, kv.k, at + j, k.f32(seq.q_begin + t)[head * kv.head_dim + j]);
-          store(kv, kv.v, at + j, v.f32(seq.q_begin + t)[head * kv.head_dim + j]);
-        }
+        const int64_t position = seq.kv_len - seq.q_len + t;
+        store(kv, row_of(kv, kv.k, batch, seq, position, head), k.f32(seq.q_begin + t) + head * kv.head_dim);
+        store(kv, row_of(kv, kv.v, batch, seq, position, head), v.f32(seq.q_begin + t) + head * kv.head_dim);
       }
     }
   }
@@ -91,9 +113,9 @@ void RefBackend::attention(Tensor out, Tensor q, const KvView& kv, const PagedBa
         p.assign(static_cast<size_t>(last - first + 1), 0.0);
         double largest = -INFINITY;
         for (int64_t j = first; j <= last; ++j) {
-          int64_t at = element(kv, batch, seq, j, h / group);
+          const std::byte* key = row_of(kv, kv.k, batch, seq, j, h / group);
           double dot = 0;
-          for (int64_t d = 0; d < kv.head_dim; ++d) dot += double{query[d]} * load(kv, kv.k, at + d);
+          for (int64_t d = 0; d < kv.head_dim; ++d) dot += double{query[d]} * load(kv, key, d);
           dot *= o.scale;
           if (o.softcap > 0) dot = o.softcap * std::tanh(dot / o.softcap);
           p[static_cast<size_t>(j - first)] = dot;
@@ -103,9 +125,9 @@ void RefBackend::attention(Tensor out, Tensor q, const KvView& kv, const PagedBa
         for (double& x : p) sum += x = std::exp(x - largest);
         acc.assign(acc.size(), 0.0);
         for (int64_t j = first; j <= last; ++j) {
-          int64_t at = element(kv, batch, seq, j, h / group);
+          const std::byte* value = row_of(kv, kv.v, batch, seq, j, h / group);
           for (int64_t d = 0; d < kv.head_dim; ++d) {
-            acc[static_cast<size_t>(d)] += p[static_cast<size_t>(j - first)] * load(kv, kv.v, at + d);
+            acc[static_cast<size_t>(d)] += p[static_cast<size_t>(j - first)] * load(kv, value, d);
           }
         }
         float* result = out.f32(seq.q_begin + t) + h * kv.head_dim;

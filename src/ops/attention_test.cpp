@@ -208,6 +208,7 @@ TEST_P(AttentionOnEachIsa, WhatSequencesShareIsComputedOnceWithTheSameBits) {
                                                            {14, 2, 32, seqs, 64, DType::BF16, 0, 30.0F},
                                                            {4, 4, 48, seqs, 128, DType::F32},
                                                            {40, 1, 256, seqs, 16, DType::F16},
+                                                           {9, 3, 64, seqs, 16, DType::Q8_0},
                                                            {6, 2, 32, seqs, 16, DType::F16, 700}}) {
     SCOPED_TRACE(to_string(c));
     Sequences sequences(c, kSeed);

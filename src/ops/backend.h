@@ -68,7 +68,8 @@ struct PagedBatch {
 struct KvView {
   std::byte* k = nullptr;
   std::byte* v = nullptr;
-  DType dtype = DType::F32;  ///< F32, F16 or BF16
+  /// F32, F16, BF16, or, not on cuda, Q8_0: int8 in blocks of 32 along head_dim with a float16 scale each.
+  DType dtype = DType::F32;
   int64_t num_pages = 0;
   int page_size = 0;  ///< tokens
   int num_kv_heads = 0;

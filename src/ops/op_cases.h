@@ -98,6 +98,12 @@ inline std::vector<AttentionCase> attention_cases() {
     cases.push_back({8, 4, 256, {{1, 65}, {20, 64}}, 64, t, 0, 50.0F});          // Gemma 2's cap
     cases.push_back({8, 4, 256, {{17, 530}}, 16, t, 257, 30.0F});
   }
+  cases.push_back({9, 3, 64, {{1, 77}, {5, 5}, {1, 300}, {33, 90}}, 16, DType::Q8_0});
+  cases.push_back({14, 2, 64, {{3, 600}, {1, 16}, {1, 17}}, 32, DType::Q8_0, 0, 30.0F});
+  cases.push_back({4, 4, 32, {{1, 1}, {70, 70}}, 16, DType::Q8_0, 24});
+  cases.push_back({8, 1, 256, {{1, 130}, {6, 40}, {130, 530}}, 64, DType::Q8_0});
+  cases.push_back({2, 1, 288, {{1, 30}, {7, 9}}, 16, DType::Q8_0});  // large head, odd page: the reference's layout
+  cases.push_back({6, 2, 96, {{1, 30}, {7, 9}}, 8, DType::Q8_0});
   for (int head_dim : {16, 32, 64, 80, 96, 128, 256, 576}) {
     cases.push_back({8, 1, head_dim, {{1, 130}, {6, 40}}, 16, DType::F16});
   }

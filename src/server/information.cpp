@@ -46,7 +46,7 @@ void write_flags(JsonWriter& w, const Service& service, const EngineOptions& o) 
   optional_field(w, "quantization", o.quantization.empty() ? std::nullopt : std::optional(o.quantization));
   optional_field(w, "context_length", o.context_length);
   w.field("allow_auto_truncate", o.allow_auto_truncate).field("json_model_override_args", o.json_model_override_args);
-  w.field("threads", o.threads);
+  w.field("threads", o.threads).field("numa", o.numa);
   optional_field(w, "max_total_tokens", o.max_total_tokens);
   w.field("mem_fraction_static", o.mem_fraction_static).field("page_size", o.page_size);
   w.field("max_running_requests", o.max_running_requests).field("max_queued_requests", o.max_queued_requests);
