@@ -135,6 +135,9 @@ class Automaton {
   TermId clamp(TermId id, uint64_t n);
   /// The state of this automaton that `state` of `other`, a copy from before, stands for.
   StateId import(const Automaton& other, StateId state);
+  /// Takes memory for as many terms again and for a state of each term, so that while a text is matched no table is
+  /// copied to a larger one, which takes as long as many masks. What is not used of it costs addresses only.
+  void make_room();
   /// Bytes of memory held, about.
   size_t memory() const;
   size_t num_states() const { return state_terms_.size(); }
@@ -158,6 +161,7 @@ class Automaton {
   static constexpr uint32_t kUnknown = UINT32_MAX;
 
   TermId make(Kind kind, uint32_t a, uint32_t b);
+  void rehash(size_t slots);  ///< a power of two
   TermId make_list(Kind kind, std::vector<TermId>& items);
   TermId find_or_add(Kind kind, uint32_t a, uint32_t b, std::span<const TermId> list);
   bool compute_nullable(const Term& t) const;

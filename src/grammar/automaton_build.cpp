@@ -146,24 +146,37 @@ TermId Automaton::find_or_add(Kind kind, uint32_t a, uint32_t b, std::span<const
   terms_.push_back(t);
   if (finished_) term_states_.push_back(kUnknown);
   slots_[i] = id;
-  if (terms_.size() * 2 > slots_.size()) {
-    // Grow. The hash is not stored: lists are short, and this is rare.
-    std::vector<uint32_t> bigger(slots_.size() * 4, 0);
-    for (uint32_t old : slots_) {
-      if (old == 0) continue;
-      const Term& o = terms_[old];
-      bool is_list = o.kind == Kind::Alt || o.kind == Kind::And;
-      uint64_t oh = mix(mix(static_cast<uint64_t>(o.kind), is_list ? 0 : o.a), o.b);
-      if (is_list) {
-        for (TermId x : std::span<const TermId>{lists_.data() + o.a, o.b}) oh = mix(oh, x);
-      }
-      size_t j = static_cast<size_t>(oh) & (bigger.size() - 1);
-      while (bigger[j] != 0) j = (j + 1) & (bigger.size() - 1);
-      bigger[j] = old;
-    }
-    slots_.swap(bigger);
-  }
+  if (terms_.size() * 2 > slots_.size()) rehash(slots_.size() * 4);
   return id;
+}
+
+// The hashes are not stored: lists are short, and this is rare.
+void Automaton::rehash(size_t slots) {
+  std::vector<uint32_t> bigger(slots, 0);
+  for (uint32_t old : slots_) {
+    if (old == 0) continue;
+    const Term& o = terms_[old];
+    bool is_list = o.kind == Kind::Alt || o.kind == Kind::And;
+    uint64_t oh = mix(mix(static_cast<uint64_t>(o.kind), is_list ? 0 : o.a), o.b);
+    if (is_list) {
+      for (TermId x : std::span<const TermId>{lists_.data() + o.a, o.b}) oh = mix(oh, x);
+    }
+    size_t j = static_cast<size_t>(oh) & (slots - 1);
+    while (bigger[j] != 0) j = (j + 1) & (slots - 1);
+    bigger[j] = old;
+  }
+  slots_.swap(bigger);
+}
+
+void Automaton::make_room() {
+  terms_.reserve(2 * terms_.size());
+  term_states_.reserve(2 * term_states_.size());
+  lists_.reserve(2 * lists_.size());
+  const size_t states = std::max(terms_.size(), 4 * state_terms_.size());
+  state_terms_.reserve(states);
+  forced_.reserve(states);
+  table_.reserve(states * num_classes_);
+  if (terms_.size() * 4 > slots_.size()) rehash(slots_.size() * 4);
 }
 
 TermId Automaton::make(Kind kind, uint32_t a, uint32_t b) { return find_or_add(kind, a, b, {}); }

@@ -85,6 +85,7 @@ Grammar::Grammar(const GrammarSpec& spec, std::shared_ptr<const grammar::TokenVo
     std::shared_ptr<Core> running = core();
     Use use(*running);
     running->masks->prepare(prepare_time);
+    running->automaton.make_room();
   }
 }
 
