@@ -1,6 +1,7 @@
 #include "server/openai_common.h"
 
 #include <algorithm>
+#include <cmath>
 #include <iterator>
 
 #include <fmt/format.h>
@@ -114,6 +115,8 @@ void write_matched_stop(JsonWriter& w, const FinishReason& finish) {
     w.null();
   }
 }
+
+bool has_probability(const TokenLogprob& token) { return token.logprob && std::isfinite(*token.logprob); }
 
 void append_logprobs(std::vector<PositionLogprobs>& to, Output& piece) {
   std::move(piece.logprobs.begin(), piece.logprobs.end(), std::back_inserter(to));
