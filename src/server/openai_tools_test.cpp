@@ -6,6 +6,7 @@
 
 #include <gtest/gtest.h>
 
+#include "grammar/grammar.h"
 #include "server/test_service.h"
 
 namespace sgl {
@@ -237,7 +238,10 @@ TEST(ChatReasoning, GrammarsBeginBehindTheThinking) {
   t->ok(kChat, user(R"("response_format":{"type":"json_object"})"));
   const SamplingParams s = t->engine->last().sampling;
   EXPECT_EQ(s.json_schema, "");
-  EXPECT_LT(s.structural_tag.find("</think>"), s.structural_tag.find(R"("json_schema":{"type")"));
+  const Grammar grammar({GrammarKind::StructuralTag, s.structural_tag, {}}, nullptr);
+  EXPECT_TRUE(grammar.matches("Hm.</think>\n\n{}"));
+  EXPECT_FALSE(grammar.matches("{}")) << "this model thinks first";
+  EXPECT_FALSE(grammar.matches("Hm.</think>\u2028{}")) << "a line separator is no white space of JSON";
 }
 
 TEST(ChatReasoning, AnUnknownParserIsAnErrorAtTheStart) {
