@@ -140,6 +140,21 @@ class Faults(unittest.TestCase):
         cached = sorted(reply["meta_info"]["cached_tokens"] for _, reply in replies)
         self.assertEqual(cached, [0] + [992] * 63)  # 62 whole pages of 16
 
+    def test_turns_of_a_session_are_whole_prompts_whose_beginnings_are_cached(self):
+        post, sampling = self.server.post, {"max_new_tokens": 24, "temperature": 0, "ignore_eos": True}
+        session, last, before = post("/open_session", {"capacity_of_str_len": 10000}), None, 0
+        for text in "Once upon a time", " Then the queen said:", " And so they":
+            turn = post("/generate", {"text": text, "sampling_params": sampling, "return_prompt_token_ids": True,
+                                      "session_params": {"id": session, "rid": last}})
+            last = turn["meta_info"]["id"]
+            self.assertGreaterEqual(turn["meta_info"]["cached_tokens"], before - 16, "all but the last page")
+            prompt = turn["prompt_token_ids"]
+            self.assertEqual(post("/generate", {"input_ids": prompt, "sampling_params": sampling})["output_ids"],
+                             turn["output_ids"])
+            before = len(prompt) + len(turn["output_ids"]) - 1
+        self.assertGreater(before, 3 * 24)
+        post("/close_session", {"session_id": session})
+
     def test_bad_requests_name_the_mistake(self):
         cases = [
             ("/generate", b"{", 400, b""), ("/generate", b'{"text": "\xff"}', 400, b""),

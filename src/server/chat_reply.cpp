@@ -236,6 +236,7 @@ class ChatReply final : public Reply {
       write_token(w, p.token);
       w.key("top_logprobs").begin_array();
       for (const TokenLogprob& t : p.top) {
+        if (!has_probability(t)) continue;
         w.begin_object();
         write_token(w, t);
         w.end_object();

@@ -9,8 +9,10 @@
 
 #include "server/error_body.h"
 #include "server/json_reader.h"
+#include "server/json_writer.h"
 #include "server/observed.h"
 #include "server/request_log.h"
+#include "server/sampling_fields.h"
 
 namespace sgl {
 namespace {
@@ -105,6 +107,25 @@ void handle_configure_logging(Service& service, const HttpRequest& request,
                                                         RequestLog::kLeastLevel, RequestLog::kMostLevel, level));
   }
   service.set_request_log_level(f.boolean("log_requests").value_or(before >= 0) ? level : -1);
+  responder->respond(empty_response(200));
+}
+
+void handle_open_session(Service& service, const HttpRequest& request, const std::shared_ptr<Responder>& responder) {
+  const Json body = optional_body(request);
+  const Fields f(body);
+  refuse_field(f, "streaming",
+               "sessions of one stream are not supported; name the request to go on behind in each turn");
+  read_token_count(f, {"capacity_of_str_len"});
+  std::string id;
+  append_json_string(id, service.sessions()->open(f.string("session_id").value_or("")));
+  responder->respond(json_response(std::move(id)));
+}
+
+void handle_close_session(Service& service, const HttpRequest& request, const std::shared_ptr<Responder>& responder) {
+  const Json body = optional_body(request);
+  const Fields f(body);
+  f.require("session_id", "the id of an open session");
+  service.sessions()->close(*f.string("session_id"));
   responder->respond(empty_response(200));
 }
 

@@ -1,5 +1,5 @@
 #pragma once
-// Routes by which an operator acts on what runs: the cache, aborts, pauses, logs.
+// Routes by which an operator acts on what runs: the cache, aborts, pauses, logs. And clients on their sessions.
 
 #include <memory>
 
@@ -17,6 +17,11 @@ void handle_continue(Service& service, const HttpRequest& request, const std::sh
 /// {"log_requests": bool, "log_requests_level": 0…3}: as the flags of these names.
 void handle_configure_logging(Service& service, const HttpRequest& request,
                               const std::shared_ptr<Responder>& responder);
+/// {"capacity_of_str_len": n, "session_id": id}, both optional: the id of a new session, a JSON string. Sessions take
+/// what memory they need, so that the capacity is of no effect.
+void handle_open_session(Service& service, const HttpRequest& request, const std::shared_ptr<Responder>& responder);
+/// {"session_id": id}
+void handle_close_session(Service& service, const HttpRequest& request, const std::shared_ptr<Responder>& responder);
 /// The Python client posts this after it has concatenated the text itself; it only must not fail.
 void handle_concatenate(Service& service, const HttpRequest& request, const std::shared_ptr<Responder>& responder);
 

@@ -101,6 +101,11 @@ class FakeEngine final : public EngineApi {
     step_time_ = t;
   }
   void set_tokenizer(bool present) { has_tokenizer_ = present; }
+  /// The best tokens at each position from now on, instead of the token there and its successors.
+  void set_best(std::vector<TokenLogprob> best) {
+    std::lock_guard lock(mutex_);
+    best_ = std::move(best);
+  }
   /// Before the engine is given to a service: it embeds, in vectors of `size` numbers.
   void embed(int size, bool cross_encoder = false) {
     info_.is_generation = false;
@@ -383,10 +388,12 @@ class FakeEngine final : public EngineApi {
     return vector;
   }
 
-  static PositionLogprobs scored(const Request& r, int32_t id) {
+  PositionLogprobs scored(const Request& r, int32_t id) const {
     PositionLogprobs p;
     p.token = {-0.25F, id};
-    for (int i = 0; i < r.top_logprobs_num; ++i) p.top.push_back({-0.25F - static_cast<float>(i), id + i});
+    p.top = best_;
+    for (int i = 0; best_.empty() && i < r.top_logprobs_num; ++i)
+      p.top.push_back({-0.25F - static_cast<float>(i), id + i});
     for (int32_t asked : r.token_ids_logprob) p.asked.push_back({-2.0F, asked});
     return p;
   }
@@ -396,6 +403,7 @@ class FakeEngine final : public EngineApi {
   ModelInfo info_;
   EngineOptions options_;
   bool has_tokenizer_ = true;
+  std::vector<TokenLogprob> best_;
   mutable std::mutex mutex_;
   std::condition_variable wake_, changed_;
   std::deque<Sample> samples_;

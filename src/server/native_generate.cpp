@@ -26,6 +26,7 @@ struct Shown {
   int n = 1;
   bool logprobs = false, top_logprobs = false, ids_logprobs = false, logprob_text = false;
   std::optional<std::vector<int32_t>> prompt_token_ids;
+  std::optional<SessionRequest> session;
 };
 
 // ── Answers ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -44,6 +45,7 @@ class GenerateReply final : public Reply {
     Sample& s = samples_[first_sample_[request] + static_cast<size_t>(piece.index)];
     if (!s.dirty && incremental_) s.all = {};
     s.dirty = true;
+    if (auto& session = shown_[request].session) session->add(piece);
     merge(s.all, std::move(piece));
     if (s.all.finish.type != FinishReason::Type::Running) s.end = Clock::now();
   }
@@ -193,7 +195,7 @@ class GenerateReply final : public Reply {
     w.end_array();
   }
 
-  const std::vector<Shown> shown_;  ///< for each request
+  std::vector<Shown> shown_;  ///< for each request
   const bool as_list_, incremental_;
   const Tokenizer* const tokenizer_;
   const Clock::time_point start_ = Clock::now();
@@ -212,7 +214,6 @@ void refuse_unsupported(const Fields& f) {
   }
   refuse_field(f, "input_embeds", "input embeddings are not supported; send text or input_ids");
   refuse_field(f, "lora_path", "LoRA adapters are not supported yet");
-  refuse_field(f, "session_params", "sessions are not supported yet");
   refuse_field(f, "return_hidden_states", "hidden states are not supported yet");
   refuse_field(f, "custom_logit_processor", "custom logit processors are not supported");
   refuse_field(f, "max_thinking_tokens", "a thinking budget is not supported yet");
@@ -241,7 +242,8 @@ std::vector<T> for_each_prompt(const Fields& f, std::string_view key, size_t cou
 
 }  // namespace
 
-Call parse_generate(const Json& body, EngineApi& engine, const ServerOptions& options) {
+Call parse_generate(const Json& body, EngineApi& engine, const ServerOptions& options,
+                    const std::shared_ptr<Sessions>& sessions) {
   const Fields f(body);
   NativePrompts prompts = read_native_prompts(f);
   const size_t count = prompts.list.size();
@@ -270,6 +272,11 @@ Call parse_generate(const Json& body, EngineApi& engine, const ServerOptions& op
     if (s.n != sampling[0].n) refuse("n must be the same for all prompts of a call");
   }
   check_samples(count, sampling[0].n);
+  const std::optional<SessionTurn> turn = read_session_turn(f);
+  if (turn && sessions == nullptr) refuse("session_params: only a server keeps sessions");
+  if (turn && count * static_cast<size_t>(sampling[0].n) > 1) {
+    refuse("session_params goes with one prompt and n = 1: a turn of a session is one request");
+  }
 
   Call call;
   call.dialect = Dialect::Native;
@@ -297,6 +304,12 @@ Call parse_generate(const Json& body, EngineApi& engine, const ServerOptions& op
     s.top_logprobs = r.top_logprobs_num > 0;
     s.ids_logprobs = !r.token_ids_logprob.empty();
     s.logprob_text = logprob_text;
+    if (turn) {
+      const std::optional<int32_t> bos = engine.tokenizer() != nullptr ? engine.tokenizer()->bos_id() : std::nullopt;
+      std::vector<int32_t> whole = sessions->prompt(*turn, engine.tokenize(r), bos);
+      s.session.emplace(sessions, *turn, s.id, whole);
+      r.prompt = std::move(whole);
+    }
     if (prompt_ids) {
       s.prompt_token_ids = engine.tokenize(r);
       r.prompt = *s.prompt_token_ids;

@@ -301,9 +301,9 @@ TEST(Generate, MalformedJsonIsTheFlatShape) {
 
 TEST(Generate, WhatIsNotSupportedYetIsNamed) {
   TestService t;
-  for (const char* field : {R"("image_data":"aGk=")", R"("video_data":["x"])", R"("input_embeds":[[0.5]])",
-                            R"("lora_path":"x")", R"("session_params":{"id":"x"})", R"("return_hidden_states":true)",
-                            R"("custom_logit_processor":"x")", R"("sampling_params":{"beam_width":2})"}) {
+  for (const char* field :
+       {R"("image_data":"aGk=")", R"("video_data":["x"])", R"("input_embeds":[[0.5]])", R"("lora_path":"x")",
+        R"("return_hidden_states":true)", R"("custom_logit_processor":"x")", R"("sampling_params":{"beam_width":2})"}) {
     const std::string message = t.refusal("/generate", std::string(R"({"text":"a",)") + field + "}");
     EXPECT_NE(message.find("support"), std::string::npos) << field << ": " << message;
   }

@@ -134,6 +134,11 @@ TEST(Chat, LogProbabilitiesCarryTokensAndBytes) {
   EXPECT_EQ(answer["choices"][0]["logprobs"]["refusal"], nullptr);
   EXPECT_EQ(t.ok(kChat, user(R"("logprobs":true)"))["choices"][0]["logprobs"]["content"][0]["top_logprobs"],
             Json::array());
+  t.engine->set_best({{-0.125F, 'y'}, {-std::numeric_limits<float>::infinity(), 'z'}});
+  EXPECT_EQ(
+      t.ok(kChat, user(R"("logprobs":true,"top_logprobs":2)"))["choices"][0]["logprobs"]["content"][0]["top_logprobs"],
+      Json::parse(R"([{"token":"y","logprob":-0.125,"bytes":[121]}])"))
+      << "what a grammar forbids has no log-probability to write";
   EXPECT_EQ(t.refusal(kChat, user(R"("top_logprobs":2)")), "top_logprobs needs logprobs to be true");
   EXPECT_EQ(t.refusal(kChat, user(R"("logprobs":true,"top_logprobs":21)")), "top_logprobs must be in [0, 20], got 21");
 }

@@ -1,6 +1,7 @@
 #include "server/openai_common.h"
 
 #include <algorithm>
+#include <cmath>
 #include <iterator>
 
 #include <fmt/format.h>
@@ -32,7 +33,7 @@ void refuse_unsupported_openai(const Fields& f) {
   refuse_field(f, "audio", "audio output is not supported");
   refuse_field(f, "web_search_options", "web search is not supported");
   refuse_field(f, "lora_path", "LoRA adapters are not supported yet");
-  refuse_field(f, "session_params", "sessions are not supported yet");
+  refuse_field(f, "session_params", "sessions are for /generate only");
   refuse_field(f, "return_hidden_states", "hidden states are not supported yet");
   refuse_field(f, "custom_logit_processor", "custom logit processors are not supported");
   if (const Json* choice = f.find("function_call"); choice != nullptr && *choice != "none" && *choice != "auto") {
@@ -114,6 +115,8 @@ void write_matched_stop(JsonWriter& w, const FinishReason& finish) {
     w.null();
   }
 }
+
+bool has_probability(const TokenLogprob& token) { return token.logprob && std::isfinite(*token.logprob); }
 
 void append_logprobs(std::vector<PositionLogprobs>& to, Output& piece) {
   std::move(piece.logprobs.begin(), piece.logprobs.end(), std::back_inserter(to));

@@ -63,6 +63,8 @@ struct SampleCounts {
     cached_tokens = piece.cached_tokens;
   }
 };
+/// False for a token that a grammar forbids: its log-probability is −∞, which OpenAI's types have no number for.
+bool has_probability(const TokenLogprob& token);
 /// Adds the log-probabilities of a piece to those of the choice that are not sent yet.
 void append_logprobs(std::vector<PositionLogprobs>& to, Output& piece);
 /// Sums samples that are prompt-major, `n` for each prompt.

@@ -137,7 +137,7 @@ class CompletionsReply final : public Reply {
       w.null();
     } else {
       w.begin_array();
-      for (const PositionLogprobs& p : c.logprobs) write_top(w, p.top);
+      for (const PositionLogprobs& p : c.logprobs) write_top(w, p);
       w.end_array();
     }
     w.key("text_offset").begin_array();
@@ -156,21 +156,24 @@ class CompletionsReply final : public Reply {
     }
   }
 
-  void write_top(JsonWriter& w, const std::vector<TokenLogprob>& top) const {
-    if (top.empty()) {
+  // The best tokens, and the one that is there if it is none of them.
+  void write_top(JsonWriter& w, const PositionLogprobs& position) const {
+    if (position.top.empty()) {
       w.null();
       return;
     }
     // Two tokens may look alike (parts of characters all show as U+FFFD); a key counts once, for the better one.
     std::set<std::string> keys;
-    w.begin_object();
-    for (const TokenLogprob& t : top) {
+    const auto write = [&](const TokenLogprob& t) {
       std::string key;
       append_json_string(key, token_text(tokenizer_, t.id));
-      if (!keys.insert(key).second) continue;
+      if (!has_probability(t) || !keys.insert(key).second) return;
       w.raw_key(key);
       write_logprob(w, t);
-    }
+    };
+    w.begin_object();
+    for (const TokenLogprob& t : position.top) write(t);
+    write(position.token);
     w.end_object();
   }
 

@@ -88,6 +88,13 @@ TEST(Completions, EchoedLogProbabilitiesScoreThePrompt) {
   EXPECT_EQ(silent["logprobs"]["tokens"], Json::array()) << "what is not echoed is not listed";
 }
 
+TEST(Completions, TheTokenThatIsThereIsListedBesideTheBestAndTheForbiddenOnesAreNot) {
+  TestService t;
+  t.engine->set_best({{-0.125F, 'y'}, {-std::numeric_limits<float>::infinity(), 'z'}});
+  const Json logprobs = t.ok(kPath, R"({"prompt":"a","max_tokens":1,"logprobs":2})")["choices"][0]["logprobs"];
+  EXPECT_EQ(logprobs["top_logprobs"], Json::parse(R"([{"y":-0.125,"H":-0.25}])"));
+}
+
 TEST(Completions, AStreamGivesTheWholeText) {
   TestService t;
   const auto chunks = json_events_of(

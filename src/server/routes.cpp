@@ -45,7 +45,8 @@ struct Route {
 
 void generate(Service& service, const HttpRequest& request, const std::shared_ptr<Responder>& responder) {
   const auto engine = service.require_engine();
-  start_generation(service, request, parse_generate(parse_json(request.body), *engine, service.options()), responder);
+  start_generation(service, request,
+                   parse_generate(parse_json(request.body), *engine, service.options(), service.sessions()), responder);
 }
 
 void chat(Service& service, const HttpRequest& request, const std::shared_ptr<Responder>& responder) {
@@ -86,6 +87,8 @@ constexpr Route kRoutes[] = {
     {"/detokenize", kPost, handle_detokenize, kOpenAi, Lane::Request, true},
     {"/parse_function_call", kPost, handle_parse_function_call, kNative, Lane::Request},
     {"/separate_reasoning", kPost, handle_separate_reasoning, kNative, Lane::Request},
+    {"/open_session", kPost, handle_open_session},
+    {"/close_session", kPost, handle_close_session},
     // Information
     {"/", kGet, handle_root},
     {"/health", kGet, handle_health},

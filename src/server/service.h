@@ -13,6 +13,7 @@
 #include "server/engine_api.h"
 #include "server/metrics.h"
 #include "server/server.h"
+#include "server/sessions.h"
 #include "server/worker_pool.h"
 
 namespace sgl {
@@ -42,6 +43,8 @@ class Service {
   log::Level log_level_http() const { return log_level_http_; }
   /// Null without --enable-metrics. Shared, as the engine's callbacks may outlive the service.
   const std::shared_ptr<metrics::Metrics>& metrics_or_null() const { return metrics_; }
+  /// Shared, as requests may outlive the service.
+  const std::shared_ptr<Sessions>& sessions() const { return sessions_; }
   /// The level of RequestLog, or -1: requests are not logged.
   int request_log_level() const { return request_log_level_; }
   void set_request_log_level(int level) { request_log_level_ = level; }
@@ -66,6 +69,7 @@ class Service {
   const Cors cors_;
   const log::Level log_level_http_;
   const std::shared_ptr<metrics::Metrics> metrics_;
+  const std::shared_ptr<Sessions> sessions_ = std::make_shared<Sessions>();
   std::atomic<int> request_log_level_;
   std::atomic<State> state_{State::Starting};
   mutable std::mutex mutex_;

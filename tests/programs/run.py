@@ -1,6 +1,8 @@
 #!/usr/bin/env python3
 """One list of programs on every backend, and on SGLang's own front end: equal texts, variables and messages.
 
+What is compared, and what of SGLang's own front end is checked by itself, front_end.py lists.
+
 usage: run.py --program build/release/sgl --results build/release/tests/program_results [--venv DIR]
 
 Without --venv the comparisons with SGLang's front end and its chat formats are left out. The environment is made once.
@@ -77,6 +79,15 @@ class Programs(unittest.TestCase):
             self.skipTest("no --venv")
         self.reference = run([front_end_python(ARGS.venv.resolve()), HERE / "reference.py", self.url])
         self.compare(run([ARGS.results, "runtime", self.url, "--templates"]), self.reference, 44)
+
+
+    def test_sglangs_own_front_end_learns_what_it_asks_for(self):
+        if ARGS.venv is None:
+            self.skipTest("no --venv")
+        done = subprocess.run([front_end_python(ARGS.venv.resolve()), HERE / "front_end.py", self.url], text=True,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False,
+                              env=dict(os.environ, no_proxy="127.0.0.1", PYTHONDONTWRITEBYTECODE="1"))
+        self.assertEqual(done.returncode, 0, done.stdout[-4000:])
 
 
 class Formats(unittest.TestCase):
