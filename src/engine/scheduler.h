@@ -6,7 +6,7 @@
 //
 //   submit → inbox → waiting_ ── admit ──► running_ ──► finished
 //                       ▲                     │
-//                       └────── retract ──────┘   when pages run out: the newest goes back, its output kept
+//                       └────── retract ──────┘   when pages run out: the last goes back, its output kept
 
 #include <atomic>
 #include <condition_variable>
@@ -110,6 +110,7 @@ class Scheduler {
   bool take_pages(int n, std::vector<PageId>& out);
   void retract_for_pages();
   void retract(size_t place);
+  bool outranks(const Sequence& a, const Sequence& b) const;
   std::optional<size_t> outranked() const;
   double reserved_tokens() const;
   double initial_ratio() const;
@@ -141,7 +142,7 @@ class Scheduler {
   PageAllocator free_;
   RadixTree tree_;
   std::deque<std::unique_ptr<Sequence>> waiting_;
-  std::vector<std::unique_ptr<Sequence>> running_;  ///< in order of admission
+  std::vector<std::unique_ptr<Sequence>> running_;  ///< by rank, if that counts, then in order of admission
   std::optional<Step> flying_;                      ///< launched, its tokens are not known yet
   double new_token_ratio_;
   bool batch_full_ = false;  ///< the last admission failed for lack of pages; cleared when a sequence leaves
