@@ -20,7 +20,8 @@ bool is_called(std::string_view rid, std::string_view name) {
   return rid.size() == name.size() || rid[name.size()] == '_' || rid[name.size()] == '/';
 }
 
-constexpr int kAborted = 499;  // the HTTP status that says: the client itself ended it
+constexpr int kAborted = 499;        // the HTTP status that says: the client itself ended it
+constexpr int kStepsPerWindow = 40;  // of the measured throughput, where no log line sets its length
 
 FinishReason aborted(const std::string& why, int status) {
   return {.type = FinishReason::Type::Abort, .message = why, .status = status};
@@ -33,8 +34,7 @@ Scheduler::Scheduler(SchedulerConfig config, StepFunctions steps)
       steps_(std::move(steps)),
       free_(static_cast<int32_t>(config_.num_pages)),
       tree_(config_.page_size),
-      new_token_ratio_(initial_ratio()),
-      window_started_(steady_seconds()) {
+      new_token_ratio_(initial_ratio()) {
   publish_stats();
 }
 
@@ -172,6 +172,7 @@ void Scheduler::loop() {
 // While the device computes a step, the next one is planned and launched; then the first one's tokens are taken, and
 // with them the second one's masks and penalties are known before the device needs them.
 bool Scheduler::turn() {
+  const double began = steady_seconds();
   drain_inbox();
   if (standing_still_) {
     publish_stats();
@@ -211,8 +212,9 @@ bool Scheduler::turn() {
   const bool worked = !running_.empty() || !waiting_.empty();
   remove_finished();
   if (running_.empty() && waiting_.empty()) new_token_ratio_ = initial_ratio();
+  if (worked) window_seconds_ += steady_seconds() - began;
+  close_window();
   publish_stats();
-  log_progress();
   return worked;
 }
 
@@ -355,19 +357,24 @@ void Scheduler::publish_stats() {
   idle_.notify_all();
 }
 
-void Scheduler::log_progress() {
-  if (config_.decode_log_interval <= 0 || window_steps_ < config_.decode_log_interval) return;
-  const double t = steady_seconds(), elapsed = std::max(t - window_started_, 1e-9);
-  totals_.gen_throughput = static_cast<double>(window_tokens_) / elapsed;
-  const double used =
-      1.0 - static_cast<double>(free_.free_pages() + tree_.counts().evictable()) / std::max(free_.total(), 1);
-  log::info(
-      "running {}, waiting {}, output {:.1f} tok/s, prefill {:.1f} tok/s, cache hit rate {:.1f} %, KV in use {:.1f} %",
-      running_.size(), waiting_.size(), totals_.gen_throughput, static_cast<double>(window_prefill_) / elapsed,
-      100.0 * static_cast<double>(totals_.cached_tokens) /
-          static_cast<double>(std::max<int64_t>(totals_.prompt_tokens, 1)),
-      100.0 * used);
-  window_started_ = t;
+// Every so many steps: the speed of those steps. Time in which there was nothing to do is no part of it.
+void Scheduler::close_window() {
+  const bool logs = config_.decode_log_interval > 0;
+  if (window_steps_ < (logs ? config_.decode_log_interval : kStepsPerWindow)) return;
+  const double seconds = std::max(window_seconds_, 1e-9);
+  totals_.gen_throughput = static_cast<double>(window_tokens_) / seconds;
+  if (logs) {
+    const double used =
+        1.0 - static_cast<double>(free_.free_pages() + tree_.counts().evictable()) / std::max(free_.total(), 1);
+    log::info(
+        "running {}, waiting {}, output {:.1f} tok/s, prefill {:.1f} tok/s, cache hit rate {:.1f} %, KV in use {:.1f} "
+        "%",
+        running_.size(), waiting_.size(), totals_.gen_throughput, static_cast<double>(window_prefill_) / seconds,
+        100.0 * static_cast<double>(totals_.cached_tokens) /
+            static_cast<double>(std::max<int64_t>(totals_.prompt_tokens, 1)),
+        100.0 * used);
+  }
+  window_seconds_ = 0;
   window_tokens_ = window_prefill_ = window_steps_ = 0;
 }
 

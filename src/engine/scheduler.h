@@ -134,7 +134,7 @@ class Scheduler {
   void fail_running(const std::string& why);
   void remove_finished();
   void publish_stats();
-  void log_progress();
+  void close_window();
 
   SchedulerConfig config_;
   StepFunctions steps_;
@@ -165,7 +165,7 @@ class Scheduler {
   // Scheduler's thread.
   EngineStats totals_;
   bool standing_still_ = false;  ///< what paused_ was at the start of this turn
-  double window_started_ = 0;
+  double window_seconds_ = 0;    ///< of turns with work, since the last report of speed
   int64_t window_tokens_ = 0, window_prefill_ = 0, window_steps_ = 0;
   std::thread thread_;
 };

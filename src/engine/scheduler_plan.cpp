@@ -83,7 +83,8 @@ bool Scheduler::plan_decode(Plan& plan) {
   return true;
 }
 
-// Then prompts that are partly computed, in the same order. Their pages were counted at admission but are taken as they go.
+// Then prompts that are partly computed, in the same order. Their pages were counted at admission but are taken as they
+// go.
 bool Scheduler::plan_prefill(Plan& plan, Budget& budget) {
   for (size_t i = 0; i < running_.size() && budget.tokens > 0; ++i) {
     Sequence& seq = *running_[i];
@@ -92,7 +93,8 @@ bool Scheduler::plan_prefill(Plan& plan, Budget& budget) {
     if (n == 0) continue;
     while (!grow_pages(seq, n)) {
       if (flying_) return false;
-      // A row that this plan computes already stands before `seq`, or decodes: it keeps its pages, unless it must yield.
+      // A row that this plan computes already stands before `seq`, or decodes: it keeps its pages, unless it must
+      // yield.
       Sequence* last = running_.back().get();
       const auto is_last = [&](const Plan::Row& r) { return r.seq == last; };
       if (!outranks(seq, *last) && std::any_of(plan.rows.begin(), plan.rows.end(), is_last)) return true;

@@ -8,6 +8,7 @@
 
 #include <gtest/gtest.h>
 
+#include "base/clock.h"
 #include "engine/runner.h"
 #include "sgl/error.h"
 
@@ -459,6 +460,22 @@ TEST(Scheduler, AFlushIsAnsweredWhateverComesInBetween) {
   h.run_until_idle();
 }
 
+TEST(Scheduler, ThroughputLeavesOutTheTimeWithoutWork) {
+  Harness h({.page_size = 4, .num_pages = 64});
+  double worked = 0;  // seconds, at least those of the scheduler's own count
+  for (int i = 0; i < 2; ++i) {
+    h.submit("a", numbers(5, 100 * i), 20);
+    for (bool more = true; more;) {
+      const double began = steady_seconds();
+      more = h.scheduler.turn();
+      worked += steady_seconds() - began;
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    EXPECT_FALSE(h.scheduler.turn()) << "and a turn for nothing";
+  }
+  EXPECT_GE(h.scheduler.stats().gen_throughput, 40 / worked);
+}
+
 TEST(Scheduler, QueueIsBounded) {
   Harness h({.page_size = 4, .num_pages = 64, .max_queued_requests = 2});
   h.submit("a", numbers(5), 1);
@@ -554,7 +571,8 @@ TEST(Scheduler, RandomTrafficKeepsEveryPageAndEveryToken) {
         std::vector<int32_t> prompt = numbers(1 + pick(60), 100 * pick(3));  // few starts: many shared prefixes
         if (pick(2) == 0) prompt.push_back(kVocab - 1 - pick(3));
         int max_new = std::min(pick(40), longest - static_cast<int>(prompt.size()));
-        Result& r = h.submit("r" + std::to_string(submitted++), prompt, max_new, pick(6) == 0 ? "other" : "", -1, 6 * pick(4));
+        Result& r =
+            h.submit("r" + std::to_string(submitted++), prompt, max_new, pick(6) == 0 ? "other" : "", -1, 6 * pick(4));
         wanted.emplace_back(&r, max_new);
       }
       if (pick(15) == 0) h.scheduler.abort("r" + std::to_string(pick(60)));

@@ -117,7 +117,7 @@ void write_load_metrics(PrometheusWriter& w, const EngineStats& s) {
   w.gauge("kv_available_tokens", "Tokens of the KV pool that are free", number_of(s.free_pages * s.page_size));
   w.gauge("max_running_requests", "Requests that may run at once", s.max_running_requests);
   w.gauge("utilization", "Requests that run as a share of those that may", share(s.running, s.max_running_requests));
-  w.gauge("gen_throughput", "Tokens generated a second over the last log interval; 0 when idle",
+  w.gauge("gen_throughput", "Tokens generated a second of work over the last log interval; 0 when idle",
           s.running == 0 ? 0 : s.gen_throughput);
   w.gauge("cache_hit_rate", "Share of all prompt tokens that came from the prefix cache",
           share(s.cached_tokens, s.prompt_tokens));
