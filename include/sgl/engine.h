@@ -89,6 +89,7 @@ struct EngineStats {
   int64_t steps = 0;
   double gen_throughput = 0;   ///< output tokens/s over the last log interval, the time without work left out
   double new_token_ratio = 0;  ///< share of their longest output that admission holds back for running requests
+  bool pausing = false;        ///< asked to pause; the last step has not ended
   bool paused = false;
   std::string failure{};  ///< why the engine computes nothing any more; empty: it does
 };
@@ -137,6 +138,8 @@ class Engine {
   /// Makes no more steps until resume(); requests that come meanwhile wait. Returns when the last step has ended.
   /// Throws Unavailable after drain().
   void pause(PauseMode mode);
+  /// The same, but returns at once: the last step may take until EngineStats::pausing is false.
+  void begin_pause(PauseMode mode);
   void resume();
 
   /// Empties the prefix cache if nothing runs or waits; waits up to `timeout_s` for that. Returns whether it did.

@@ -382,6 +382,7 @@ bool Engine::must_compile(const SamplingParams& sampling) const { return impl_->
 void Engine::abort(const std::string& rid) { impl_->scheduler_->abort(rid); }
 void Engine::abort_all(const std::string& why, int status) { impl_->scheduler_->abort_all(why, status); }
 void Engine::pause(PauseMode mode) { impl_->scheduler_->pause(mode); }
+void Engine::begin_pause(PauseMode mode) { impl_->scheduler_->pause(mode, /*wait=*/false); }
 void Engine::resume() { impl_->scheduler_->resume(); }
 bool Engine::flush_cache(double timeout_s) { return impl_->scheduler_->flush_cache(timeout_s); }
 bool Engine::drain(double timeout_s) { return impl_->scheduler_->drain(timeout_s); }

@@ -148,6 +148,7 @@ EngineStats Scheduler::stats() const {
   std::lock_guard lock(mutex_);
   EngineStats s = stats_;
   s.waiting = queued_;
+  s.pausing = pause_wanted_.has_value();
   s.paused = paused_;
   return s;
 }

@@ -133,7 +133,9 @@ class Harness {
 
   void pause(PauseMode mode) {
     scheduler.pause(mode, /*wait=*/false);
+    EXPECT_TRUE(scheduler.stats().pausing);
     scheduler.turn();
+    EXPECT_FALSE(scheduler.stats().pausing);
     scheduler.check();
   }
 

@@ -1,6 +1,7 @@
 // What an operator relies on: keys, limits, metrics, pauses, logs, signals. Over real sockets and a fake engine.
 
 #include <csignal>
+#include <deque>
 #include <filesystem>
 #include <fstream>
 #include <future>
@@ -148,6 +149,20 @@ TEST(Operations, PausedGenerationIsAliveButNotReady) {
   EXPECT_EQ(t.engine->paused_by(), PauseMode::Abort) << "as SGLang's default is";
   EXPECT_EQ(t.client().post("/pause_generation", R"({"mode":"nap"})").status, 400);
   t.client().post("/continue_generation", "");
+}
+
+TEST(Operations, PausesThatTakeLongHoldNoWorker) {
+  TestHttpServer t;
+  t.engine->hold_pausing(true);
+  std::deque<TestClient> clients;
+  for (int i = 0; i < 8; ++i) {  // more than there are workers
+    clients.emplace_back(t.http.port());
+    clients.back().send_request("POST", "/pause_generation", R"({"mode":"in_place"})");
+  }
+  ASSERT_TRUE(eventually([&] { return t.engine->paused_by().has_value(); }));
+  for (int i = 0; i < 8; ++i) EXPECT_EQ(t.get("/v1/models").status, 200);
+  t.engine->hold_pausing(false);
+  for (TestClient& client : clients) EXPECT_EQ(client.receive().status, 200);
 }
 
 TEST(Operations, WhatTakesTooLongIsTold) {
