@@ -43,6 +43,7 @@ struct EngineOptions {
   int page_size = 16;                         ///< tokens a KV page
   int max_running_requests = 0;               ///< 0: chosen
   int max_queued_requests = 4096;             ///< beyond: ResourceExhausted
+  double max_queue_wait_s = 0;                ///< expected of a request that comes; beyond: the same; 0: no limit
   int chunked_prefill_size = 0;               ///< tokens a step may compute; −1: prompts are not cut; 0: chosen
   int max_prefill_tokens = 16384;             ///< tokens of prompts that one step computes together
   std::string schedule_policy = "lpm";        ///< lpm, fcfs, dfs-weight, random
@@ -84,6 +85,7 @@ struct EngineStats {
   int64_t cached_pages_locked = 0;                            ///< of them, in use by a running request
   int page_size = 0;
   int max_running_requests = 0;
+  double expected_wait_s = 0;  ///< of a request that comes now, as fast as the queue has moved lately
   int64_t prompt_tokens = 0, cached_tokens = 0, generation_tokens = 0, requests = 0, aborted = 0, retracted = 0;
   int64_t evicted_tokens = 0;  ///< that the prefix cache has given up for others
   int64_t steps = 0;

@@ -115,6 +115,7 @@ class Engine::Impl {
     c.num_pages = kv_->num_pages();
     c.max_running_requests = options_.max_running_requests;
     c.max_queued_requests = options_.max_queued_requests;
+    c.max_queue_wait_s = options_.max_queue_wait_s;
     c.chunked_prefill_size = options_.chunked_prefill_size;
     c.max_prefill_tokens = options_.max_prefill_tokens;
     c.conservativeness = options_.schedule_conservativeness;

@@ -5,6 +5,8 @@
 #include <thread>
 #include <utility>
 
+#include <fmt/format.h>
+
 #include "base/assert.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -70,6 +72,10 @@ void Scheduler::submit(std::vector<std::unique_ptr<Sequence>> sequences, bool un
       throw Error(ErrorKind::Unavailable, "the engine is shutting down and takes no requests");
     if (!unbounded && queued_ + n > config_.max_queued_requests) {
       throw Error(ErrorKind::ResourceExhausted, "The request queue is full.");
+    }
+    if (!unbounded && config_.max_queue_wait_s > 0 && expected_wait() > config_.max_queue_wait_s) {
+      throw Error(ErrorKind::ResourceExhausted,
+                  fmt::format("The request queue is full: the wait would be about {:.1f} s.", expected_wait()));
     }
     for (auto& seq : sequences) {
       seq->arrival = arrivals_++;
@@ -148,6 +154,7 @@ EngineStats Scheduler::stats() const {
   std::lock_guard lock(mutex_);
   EngineStats s = stats_;
   s.waiting = queued_;
+  s.expected_wait_s = expected_wait();
   s.pausing = pause_wanted_.has_value();
   s.paused = paused_;
   return s;
@@ -213,7 +220,9 @@ bool Scheduler::turn() {
   const bool worked = !running_.empty() || !waiting_.empty();
   remove_finished();
   if (running_.empty() && waiting_.empty()) new_token_ratio_ = initial_ratio();
-  if (worked) window_seconds_ += steady_seconds() - began;
+  const double seconds = steady_seconds() - began;
+  if (worked) window_seconds_ += seconds;
+  queue_wait_.turn(seconds, std::exchange(admitted_, 0), !waiting_.empty());
   close_window();
   publish_stats();
   return worked;
@@ -339,6 +348,9 @@ void Scheduler::remove_finished() {
   queued_ -= from_waiting;
 }
 
+// Those that find a free place at once do not make others wait. Requires: the lock.
+double Scheduler::expected_wait() const { return std::max(queued_ - free_places_, 0) * seconds_per_admission_; }
+
 // ── What others see ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 void Scheduler::publish_stats() {
@@ -355,6 +367,8 @@ void Scheduler::publish_stats() {
   stats_.page_size = config_.page_size;
   stats_.max_running_requests = config_.max_running_requests;
   stats_.new_token_ratio = new_token_ratio_;
+  free_places_ = batch_full_ ? 0 : config_.max_running_requests - stats_.running;
+  seconds_per_admission_ = queue_wait_.seconds_per_admission();
   idle_.notify_all();
 }
 

@@ -160,6 +160,7 @@ bool Scheduler::admit(Sequence& seq, const Budget& budget) {
   }
   if (!seq.admitted_before) {
     seq.admitted_before = true;
+    ++admitted_;
     seq.cached_tokens = std::min(matched, seq.prompt_len);
     seq.queue_time_s = steady_seconds() - seq.submitted_at;
     totals_.prompt_tokens += seq.prompt_len;

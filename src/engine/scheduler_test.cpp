@@ -494,6 +494,20 @@ TEST(Scheduler, QueueIsBounded) {
   EXPECT_EQ(h.results.back()->finish.type, FinishReason::Type::Length);
 }
 
+TEST(Scheduler, AQueueThatIsTooSlowTakesNoMoreButFreePlacesDo) {
+  Harness h({.page_size = 4, .num_pages = 64, .max_running_requests = 2, .max_queue_wait_s = 1e-9});
+  for (int i = 0; i < 12; ++i) h.submit("a", numbers(5, 10 * i), 2);  // the pace is not known yet
+  while (h.scheduler.stats().expected_wait_s == 0) h.scheduler.turn();
+  EXPECT_THROW(h.submit("b", numbers(5), 2), Error);
+  h.results.pop_back();
+  h.run_until_idle();
+  EXPECT_EQ(h.scheduler.stats().expected_wait_s, 0) << "nothing is before it";
+  h.submit("c", numbers(5), 2);
+  h.submit("d", numbers(5), 2);
+  h.run_until_idle();
+  for (auto& r : h.results) EXPECT_EQ(r->finish.type, FinishReason::Type::Length);
+}
+
 TEST(Scheduler, AStepThatThrowsFailsItsRequestsAndNothingElse) {
   bool broken = true;
   FakeModel model(4);

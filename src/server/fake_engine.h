@@ -148,6 +148,11 @@ class FakeEngine final : public EngineApi {
   }
 
   void set_max_queued_requests(int n) { options_.max_queued_requests = n; }
+  void set_queue_wait(double expected_s, double most_s) {
+    std::lock_guard lock(mutex_);
+    stats_.expected_wait_s = expected_s;
+    options_.max_queue_wait_s = most_s;
+  }
   /// While on, a pause that begins does not come to its end.
   void hold_pausing(bool on) {
     std::lock_guard lock(mutex_);

@@ -321,6 +321,18 @@ TEST(Operations, AFullQueueAndAServerThatEndsRefuseBeforeThePromptIsLookedAt) {
   EXPECT_EQ(t.client().post("/tokenize", R"({"prompt":"a"})").status, 200);
 }
 
+TEST(Operations, AQueueThatIsTooSlowRefusesToo) {
+  TestHttpServer t;
+  t.engine->set_queue_wait(12.34, 10);
+  const auto refused = t.client().post("/generate", R"({"text":"a"})");
+  EXPECT_EQ(refused.status, 503);
+  EXPECT_EQ(refused.headers.at("retry-after"), "1");
+  EXPECT_NE(refused.body.find("about 12.3 s"), std::string::npos) << refused.body;
+  EXPECT_TRUE(t.engine->submitted().empty());
+  t.engine->set_queue_wait(9, 10);
+  EXPECT_EQ(t.client().post("/generate", R"({"text":"a"})").status, 200);
+}
+
 // ── Signals ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 // A whole server in this process, until its destructor.

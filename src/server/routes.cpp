@@ -208,8 +208,15 @@ std::optional<HttpResponse> refusal_of_work(const Service& service, const Route&
   if (std::find(std::begin(kWork), std::end(kWork), route.handler) == std::end(kWork)) return std::nullopt;
   if (service.state() == Service::State::Draining) return flat_error(503, "the server is shutting down");
   const auto engine = service.engine();
-  if (engine == nullptr || engine->stats().waiting < engine->options().max_queued_requests) return std::nullopt;
-  return flat_error(503, "The request queue is full.");
+  if (engine == nullptr) return std::nullopt;
+  const EngineStats stats = engine->stats();
+  const EngineOptions& options = engine->options();
+  if (stats.waiting >= options.max_queued_requests) return flat_error(503, "The request queue is full.");
+  if (options.max_queue_wait_s > 0 && stats.expected_wait_s > options.max_queue_wait_s) {
+    return flat_error(
+        503, fmt::format("The request queue is full: the wait would be about {:.1f} s.", stats.expected_wait_s));
+  }
+  return std::nullopt;
 }
 
 // Finds the route and runs it. The request may be anybody's.
