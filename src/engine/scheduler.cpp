@@ -10,6 +10,7 @@
 #include "base/assert.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/thread_name.h"
 #include "sgl/error.h"
 
 namespace sgl {
@@ -163,6 +164,7 @@ EngineStats Scheduler::stats() const {
 // ── The loop ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 void Scheduler::loop() {
+  name_thread("sgl-scheduler");
   while (true) {
     {
       std::unique_lock lock(mutex_);

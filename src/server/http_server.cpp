@@ -9,6 +9,7 @@
 #include <fmt/format.h>
 
 #include "base/log.h"
+#include "base/thread_name.h"
 #include "server/http_connection.h"
 #include "sgl/error.h"
 
@@ -33,7 +34,10 @@ class HttpServer::Impl {
     listen();
     hub_->on_closed = [this] { on_closed(); };
     accept();
-    thread_ = std::thread([this] { hub_->io.run(); });
+    thread_ = std::thread([this] {
+      name_thread("sgl-http");
+      hub_->io.run();
+    });
   }
 
   ~Impl() { stop(milliseconds(0)); }

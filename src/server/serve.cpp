@@ -14,6 +14,7 @@
 
 #include "base/log.h"
 #include "base/open_files.h"
+#include "base/thread_name.h"
 #include "server/asio.h"
 #include "server/http_server.h"
 #include "server/json_writer.h"
@@ -41,7 +42,10 @@ class Signals {
   explicit Signals(std::function<void()> on_hangup)
       : on_hangup_(std::move(on_hangup)), signals_(io_, SIGTERM, SIGINT, SIGHUP) {
     wait_for_next();
-    thread_ = std::thread([this] { io_.run(); });
+    thread_ = std::thread([this] {
+      name_thread("sgl-signals");
+      io_.run();
+    });
   }
   ~Signals() {
     io_.stop();
