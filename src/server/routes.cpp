@@ -267,6 +267,10 @@ void dispatch(Service& service, HttpRequest request, const std::shared_ptr<Respo
   enter(service, target, std::move(request), observed);
 }
 
+void count_refused(Service& service, int status) {
+  if (const auto& metrics = service.metrics_or_null()) metrics->http.count("none", "none", status);
+}
+
 std::vector<std::pair<std::string_view, unsigned>> served_routes() {
   std::vector<std::pair<std::string_view, unsigned>> out;
   for (const Route& route : kRoutes) out.emplace_back(route.path, route.methods);

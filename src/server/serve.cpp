@@ -185,9 +185,12 @@ int serve(const ServerOptions& options, const std::function<std::shared_ptr<Engi
   Service service(options);                                    // outlives the HTTP server, whose requests refer to it
   warn_if_open(options, service.keys().counts());
   allow_connections(options.http.max_connections);
-  HttpServer http(options.http, [&service](HttpRequest&& request, const std::shared_ptr<Responder>& responder) {
-    dispatch(service, std::move(request), responder);
-  });
+  HttpServer http(
+      options.http,
+      [&service](HttpRequest&& request, const std::shared_ptr<Responder>& responder) {
+        dispatch(service, std::move(request), responder);
+      },
+      [&service](int status) { count_refused(service, status); });
   Signals signal([&] { reload(service, http); });
   log::info("listening on {}://{}:{}", options.http.tls.on() ? "https" : "http", options.http.host, http.port());
   if (on_listening) on_listening(http.port());
