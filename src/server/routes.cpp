@@ -38,8 +38,9 @@ struct Route {
   unsigned methods;
   Handler handler;
   Dialect dialect = Dialect::Native;
-  Lane lane = Lane::Output;  ///< Output for what is cheap: it must not wait behind prompts
-  bool json_only = false;    ///< 400 unless the body's type is application/json
+  /// Output for what is cheap: it must not wait behind prompts. None: it costs less than the way to a worker and back.
+  std::optional<Lane> lane = Lane::Output;
+  bool json_only = false;  ///< 400 unless the body's type is application/json
   Access access = Access::Normal;
 };
 
@@ -69,6 +70,7 @@ void ask_engine(Service& service, const HttpRequest& request, const std::shared_
 
 constexpr Dialect kNative = Dialect::Native, kOpenAi = Dialect::OpenAi;
 constexpr Access kAdmin = Access::Admin;
+constexpr std::nullopt_t kAtOnce = std::nullopt;
 
 constexpr Route kRoutes[] = {
     // Inference
@@ -88,11 +90,11 @@ constexpr Route kRoutes[] = {
     {"/separate_reasoning", kPost, handle_separate_reasoning, kNative, Lane::Request},
     // Information
     {"/", kGet, handle_root},
-    {"/health", kGet, handle_health},
-    {"/health/live", kGet, handle_live},
-    {"/health/ready", kGet, handle_ready},
-    {"/health_generate", kGet, handle_health},
-    {"/ready", kGet, handle_ready},
+    {"/health", kGet, handle_health, kNative, kAtOnce},
+    {"/health/live", kGet, handle_live, kNative, kAtOnce},
+    {"/health/ready", kGet, handle_ready, kNative, kAtOnce},
+    {"/health_generate", kGet, handle_health, kNative, kAtOnce},
+    {"/ready", kGet, handle_ready, kNative, kAtOnce},
     {"/v1/models", kGet, handle_models, kOpenAi},
     {"/v1/models/*", kGet, handle_model, kOpenAi},
     {"/model_info", kGet, handle_model_info},
@@ -100,7 +102,7 @@ constexpr Route kRoutes[] = {
     {"/server_info", kGet, handle_server_info},
     {"/get_server_info", kGet, handle_server_info},
     {"/v1/loads", kGet, handle_loads},
-    {"/ping", kGet, handle_health},
+    {"/ping", kGet, handle_health, kNative, kAtOnce},
     {"/metrics", kGet, handle_metrics},
     {"/openapi.json", kGet, handle_openapi},
     // Control
@@ -246,8 +248,9 @@ void enter(Service& service, const Target& target, HttpRequest request, const st
         "Bad Request"));
   }
   if (auto refusal = refusal_of_work(service, *route)) return responder->respond(std::move(*refusal));
+  if (!route->lane) return run_route(*route, service, request, responder);
   service.workers()->post(
-      route->lane, [&service, route, r = std::move(request), responder] { run_route(*route, service, r, responder); });
+      *route->lane, [&service, route, r = std::move(request), responder] { run_route(*route, service, r, responder); });
 }
 
 }  // namespace
