@@ -4,14 +4,14 @@
 
 namespace sgl {
 
-void QueueWait::turn(double seconds, int admitted, bool left) {
+void QueueWait::turn(double seconds, int ended, bool full) {
+  if (!full) return;
   since_ += seconds;
-  if (left && admitted > 0) {
-    remembered_ = std::min(remembered_ + admitted, kRemembered);
-    const double share = std::min(1.0, static_cast<double>(admitted) / remembered_);
-    mean_ += (since_ / admitted - mean_) * share;
-  }
-  if (admitted > 0 || !left) since_ = 0;
+  if (ended == 0) return;
+  remembered_ = std::min(remembered_ + ended, kRemembered);
+  const double share = std::min(1.0, static_cast<double>(ended) / remembered_);
+  mean_ += (since_ / ended - mean_) * share;
+  since_ = 0;
 }
 
 }  // namespace sgl

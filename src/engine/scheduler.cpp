@@ -224,7 +224,7 @@ bool Scheduler::turn() {
   if (running_.empty() && waiting_.empty()) new_token_ratio_ = initial_ratio();
   const double seconds = steady_seconds() - began;
   if (worked) window_seconds_ += seconds;
-  queue_wait_.turn(seconds, std::exchange(admitted_, 0), !waiting_.empty());
+  queue_wait_.turn(seconds, std::exchange(ended_, 0), full_);
   close_window();
   publish_stats();
   return worked;
@@ -343,6 +343,7 @@ void Scheduler::remove_finished() {
   std::erase_if(waiting_, ended);
   std::erase_if(running_, ended);
   if (running_.size() != running_before) batch_full_ = false;
+  ended_ += static_cast<int>(running_before - running_.size());
   const int gone = static_cast<int>(before - running_.size() - waiting_.size());
   if (gone == 0) return;
   std::lock_guard lock(mutex_);
@@ -351,7 +352,7 @@ void Scheduler::remove_finished() {
 }
 
 // Those that find a free place at once do not make others wait. Requires: the lock.
-double Scheduler::expected_wait() const { return std::max(queued_ - free_places_, 0) * seconds_per_admission_; }
+double Scheduler::expected_wait() const { return std::max(queued_ - free_places_, 0) * seconds_per_place_; }
 
 // ── What others see ──────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -369,8 +370,8 @@ void Scheduler::publish_stats() {
   stats_.page_size = config_.page_size;
   stats_.max_running_requests = config_.max_running_requests;
   stats_.new_token_ratio = new_token_ratio_;
-  free_places_ = batch_full_ ? 0 : config_.max_running_requests - stats_.running;
-  seconds_per_admission_ = queue_wait_.seconds_per_admission();
+  free_places_ = batch_full_ || !waiting_.empty() ? 0 : config_.max_running_requests - stats_.running;
+  seconds_per_place_ = queue_wait_.seconds_per_place();
   idle_.notify_all();
 }
 

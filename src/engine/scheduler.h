@@ -165,12 +165,13 @@ class Scheduler {
   uint64_t arrivals_ = 0;
   EngineStats stats_;
   int free_places_ = 0;  ///< sequences that could be admitted without waiting, as far as the last turn knows
-  double seconds_per_admission_ = 0;
+  double seconds_per_place_ = 0;
 
   // Scheduler's thread.
   EngineStats totals_;
   QueueWait queue_wait_;
-  int admitted_ = 0;             ///< of this turn, for the first time
+  bool full_ = false;            ///< the last plan could admit no more
+  int ended_ = 0;                ///< running sequences that ended in this turn
   bool standing_still_ = false;  ///< what paused_ was at the start of this turn
   double window_seconds_ = 0;    ///< of turns with work, since the last report of speed
   int64_t window_tokens_ = 0, window_prefill_ = 0, window_steps_ = 0;

@@ -61,6 +61,7 @@ std::optional<Plan> Scheduler::make_plan() {
   }
   if (!plan_prefill(plan, budget)) return std::nullopt;
   admit_waiting(plan, budget);
+  full_ = !waiting_.empty() || static_cast<int>(running_.size()) >= config_.max_running_requests;
   return plan;
 }
 
@@ -160,7 +161,6 @@ bool Scheduler::admit(Sequence& seq, const Budget& budget) {
   }
   if (!seq.admitted_before) {
     seq.admitted_before = true;
-    ++admitted_;
     seq.cached_tokens = std::min(matched, seq.prompt_len);
     seq.queue_time_s = steady_seconds() - seq.submitted_at;
     totals_.prompt_tokens += seq.prompt_len;
