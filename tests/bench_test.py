@@ -184,6 +184,30 @@ class Benchmarks(unittest.TestCase):
         self.assertIn("random, output", texts(svg.read_text()))
         self.assertIn("decode tok/s", done.stdout)
 
+    def test_server_cost_takes_the_time_of_the_servers_threads(self):
+        out = Path(self.folder.name) / "cost.json"
+        done = subprocess.run([sys.executable, str(BENCH / "server_cost"), "--program", ARGS.program, "--streams", "4",
+                               "--requests", "6", "--tokens", "20", "--seconds", "1", "--json", str(out)],
+                              capture_output=True, text=True)
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        document = json.loads(out.read_text())
+        self.assertLessEqual({"sgl-http", "sgl-worker", "sgl-scheduler"}, set(document["us"]))
+        self.assertEqual(document["tokens"], 120)
+        self.assertTrue(6 <= document["events"] <= 6 * 22, document)  # a role, a token, a reason to end
+
+    def test_overload_accounts_for_every_request(self):
+        out = Path(self.folder.name) / "overload.json"
+        done = subprocess.run([sys.executable, str(BENCH / "overload"), "--program", ARGS.program, "--seconds", "3",
+                               "--running", "2", "--input", "4", "--output", "2", "--queue-wait", "0.1", "--json", str(out),
+                               "--", "--max-total-tokens", "4000"], capture_output=True, text=True)
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        document = json.loads(out.read_text())
+        self.assertGreater(document["capacity_s"], 0)
+        for run in document["runs"]:
+            self.assertEqual(run["failed"], 0)
+            self.assertGreater(run["accepted"], 0)
+            self.assertGreater(run["ttft_ms"]["p50"], 0)
+
     def test_growth_plots_what_it_measured(self):
         out, svg = Path(self.folder.name) / "growth.json", Path(self.folder.name) / "growth.svg"
         done = subprocess.run([sys.executable, str(BENCH / "growth"), "--program", ARGS.program, "--contexts", "16,32,99999",

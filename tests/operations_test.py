@@ -8,7 +8,9 @@ import asyncio
 import json
 import os
 import re
+import resource
 import signal
+import socket
 import ssl
 import subprocess
 import sys
@@ -202,6 +204,30 @@ class Https(unittest.TestCase):
             eventually("the renewed certificate is used", renewed)
             server.stop()
 
+    def test_idle_connections_are_cheap(self):
+        with tempfile.TemporaryDirectory() as d:
+            crt, key = make_certificate(d, "cheap")
+            server = start("--ssl-certfile", crt, "--ssl-keyfile", key)
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        def connect():
+            sock = context.wrap_socket(socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE))
+            sock.sendall(b"GET /ready HTTP/1.1\r\nHost: x\r\n\r\n")
+            self.assertTrue(sock.recv(4096).startswith(b"HTTP/1.1 200 "))
+            return sock
+        def resident():
+            with open(f"/proc/{server.process.pid}/statm", encoding="ascii") as file:
+                return int(file.read().split()[1]) * resource.getpagesize()
+        first = [connect() for _ in range(20)]  # what only the first ones need
+        before = resident()
+        socks = [connect() for _ in range(ARGS.connections)]
+        each = (resident() - before) / len(socks)
+        print(f"{len(socks)} idle TLS connections: {each / 1000:.1f} KB each", file=sys.stderr)
+        self.assertLess(each, 60000, "a sanitizer needs some times the usual 15 KB")
+        for sock in first + socks:
+            sock.close()
+        server.stop()
+
 
 class Logs(unittest.TestCase):
     def test_json_lines_have_the_request_and_its_trace(self):
@@ -291,6 +317,7 @@ def main():
     global ARGS
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--program", required=True)
+    parser.add_argument("--connections", type=int, default=800, help="that are idle (default: 800)")
     ARGS, rest = parser.parse_known_args()
     unittest.main(argv=[sys.argv[0], "-v", *rest])
 

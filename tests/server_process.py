@@ -1,6 +1,7 @@
 """A real `sgl serve` for the tests in Python."""
 import atexit
 import json
+import os
 import re
 import signal
 import ssl
@@ -22,10 +23,12 @@ _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}),
 class ServerProcess:
     """Listens on a port that the kernel chooses, so that tests that run at once never race for one. Ready when made."""
 
-    def __init__(self, program, *flags):
+    def __init__(self, program, *flags, environment=None):
+        """`environment`: variables besides this process's own."""
         self.log = tempfile.NamedTemporaryFile("w", prefix="sgl_serve_", suffix=".log")
         self.process = subprocess.Popen([program, "serve", "--port", "0", *flags],
-                                        stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log)
+                                        stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log,
+                                        env={**os.environ, **(environment or {})})
         atexit.register(self.process.kill)  # where a test fails and stops nothing
         self.port = None
         deadline = time.monotonic() + START_SECONDS

@@ -44,6 +44,7 @@ struct EngineOptions {
   int page_size = 16;                         ///< tokens a KV page
   int max_running_requests = 0;               ///< 0: chosen
   int max_queued_requests = 4096;             ///< beyond: ResourceExhausted
+  double max_queue_wait_s = 0;                ///< expected of a request that comes; beyond: the same; 0: no limit
   int chunked_prefill_size = 0;               ///< tokens a step may compute; −1: prompts are not cut; 0: chosen
   int max_prefill_tokens = 16384;             ///< tokens of prompts that one step computes together
   std::string schedule_policy = "lpm";        ///< lpm, fcfs, dfs-weight, random
@@ -85,11 +86,13 @@ struct EngineStats {
   int64_t cached_pages_locked = 0;                            ///< of them, in use by a running request
   int page_size = 0;
   int max_running_requests = 0;
+  double expected_wait_s = 0;  ///< of a request that comes now, as fast as the queue has moved lately
   int64_t prompt_tokens = 0, cached_tokens = 0, generation_tokens = 0, requests = 0, aborted = 0, retracted = 0;
   int64_t evicted_tokens = 0;  ///< that the prefix cache has given up for others
   int64_t steps = 0;
-  double gen_throughput = 0;   ///< output tokens/s over the last log interval
+  double gen_throughput = 0;   ///< output tokens/s over the last log interval, the time without work left out
   double new_token_ratio = 0;  ///< share of their longest output that admission holds back for running requests
+  bool pausing = false;        ///< asked to pause; the last step has not ended
   bool paused = false;
   std::string failure{};  ///< why the engine computes nothing any more; empty: it does
 };
@@ -138,6 +141,8 @@ class Engine {
   /// Makes no more steps until resume(); requests that come meanwhile wait. Returns when the last step has ended.
   /// Throws Unavailable after drain().
   void pause(PauseMode mode);
+  /// The same, but returns at once: the last step may take until EngineStats::pausing is false.
+  void begin_pause(PauseMode mode);
   void resume();
 
   /// Empties the prefix cache if nothing runs or waits; waits up to `timeout_s` for that. Returns whether it did.

@@ -4,6 +4,8 @@
 #include <sched.h>
 #include <thread>
 
+#include "base/thread_name.h"
+
 #if defined(__x86_64__)
 #include <immintrin.h>
 #endif
@@ -75,6 +77,7 @@ void ThreadPool::run(int64_t n, int64_t grain, LoopBody body) {
 }
 
 void ThreadPool::worker_main() {
+  name_thread("sgl-compute");
   uint64_t seen = 0;  // number of the last loop joined
   while (true) {
     uint64_t loop = loop_.load(std::memory_order_acquire);

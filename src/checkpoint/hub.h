@@ -14,6 +14,7 @@ struct HubOptions {
   std::string token;           ///< HF_TOKEN, or the file of `huggingface-cli login`; sent to the endpoint's origin only
   std::string pypi_index_url;  ///< SGL_PYPI_INDEX_URL, PIP_INDEX_URL, pip.conf's index-url, or https://pypi.org/simple
   bool offline = false;        ///< HF_HUB_OFFLINE: make no request
+  bool allow_private = false;  ///< SGL_HUB_ALLOW_PRIVATE: servers on the Internet may lead to private addresses
   std::string revision;        ///< branch, tag or commit of a hub id; empty: what follows its '@', or main
 
   int attempts = 5;                            ///< tries without progress before a transfer fails

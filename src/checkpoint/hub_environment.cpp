@@ -108,6 +108,7 @@ HubOptions HubOptions::from_environment() {
   if (o.endpoint.empty()) o.endpoint = "https://huggingface.co";
   while (o.endpoint.ends_with('/')) o.endpoint.pop_back();
   o.offline = is_true(variable({"HF_HUB_OFFLINE"}));
+  o.allow_private = is_true(variable({"SGL_HUB_ALLOW_PRIVATE"}));
 
   o.token = variable({"HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"});
   std::string token_path = variable({"HF_TOKEN_PATH"});

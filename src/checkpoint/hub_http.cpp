@@ -161,12 +161,14 @@ void remove(const std::string& path) {
 }  // namespace
 
 struct HttpClient::Impl {
-  explicit Impl(const HubOptions& o) : options(o), curl(curl_easy_init(), curl_easy_cleanup) {
+  Impl(const HubOptions& o, IsPublic is_public)
+      : options(o), curl(curl_easy_init(), curl_easy_cleanup), guard(o.allow_private, std::move(is_public)) {
     if (!curl) throw Error(ErrorKind::Internal, "libcurl could not be started");
   }
 
   const HubOptions options;
   std::unique_ptr<CURL, decltype(&curl_easy_cleanup)> curl;
+  AddressGuard guard;
   std::mt19937 random{std::random_device{}()};
 
   void perform(const std::string& url, const std::vector<std::string>& headers, Hop& hop);
@@ -175,7 +177,7 @@ struct HttpClient::Impl {
   bool may_retry(int attempt, const Hop& hop) const;
 };
 
-/// One request to one server. Fills `hop`; throws only what on_body threw.
+/// One request to one server. Fills `hop`; throws what on_body threw, and Unavailable where it must not connect.
 void HttpClient::Impl::perform(const std::string& url, const std::vector<std::string>& headers, Hop& hop) {
   CURL* c = curl.get();
   curl_easy_reset(c);  // keeps the connections
@@ -198,20 +200,29 @@ void HttpClient::Impl::perform(const std::string& url, const std::vector<std::st
   curl_easy_setopt(c, CURLOPT_WRITEFUNCTION, on_data);
   curl_easy_setopt(c, CURLOPT_WRITEDATA, &hop);
   if (const char* path = ca_bundle_from_environment()) curl_easy_setopt(c, CURLOPT_CAINFO, path);
+  guard.watch(c, hub::origin_of(url).starts_with("https:") ? "https" : "http");
 
   hop.result = curl_easy_perform(c);
+  guard.note_reached(c);
   hop.detail = detail[0] != '\0' ? detail.data() : curl_easy_strerror(hop.result);
   char* location = nullptr;
   curl_easy_getinfo(c, CURLINFO_REDIRECT_URL, &location);
   if (location != nullptr) hop.location = location;
   curl_easy_setopt(c, CURLOPT_ERRORBUFFER, nullptr);
   if (hop.refused) std::rethrow_exception(hop.refused);
+  if (hop.result != CURLE_OK && !guard.refused().empty()) {
+    throw Error(ErrorKind::Unavailable,
+                fmt::format("{} is at the private address {}, where a server on the Internet led; refused. Set "
+                            "SGL_HUB_ALLOW_PRIVATE=1 if that is meant",
+                            printable_url(url), guard.refused()));
+  }
 }
 
 /// perform() through redirects; returns the last URL. The token goes with a hop only if its origin is the first one's.
 std::string HttpClient::Impl::follow(std::string url, const std::string& token, const std::vector<std::string>& headers,
                                      Hop& hop) {
   const std::string first = hub::origin_of(url);
+  guard.begin_chain();
   for (int i = 0; i <= kMaxRedirects; ++i) {
     std::string origin = hub::origin_of(url);
     std::vector<std::string> all = headers;
@@ -359,10 +370,10 @@ class PartialFile {
 
 }  // namespace
 
-HttpClient::HttpClient(const HubOptions& options) {
+HttpClient::HttpClient(const HubOptions& options, IsPublic is_public) {
   static std::once_flag once;
   std::call_once(once, [] { curl_global_init(CURL_GLOBAL_DEFAULT); });
-  impl_ = std::make_unique<Impl>(options);
+  impl_ = std::make_unique<Impl>(options, std::move(is_public));
 }
 
 HttpClient::~HttpClient() = default;

@@ -1,8 +1,8 @@
 #pragma once
 // Outgoing HTTP for model downloads: small answers into memory, large ones into files that can be resumed.
 //
-// Redirects are followed here, not by libcurl, since two rules hang on them: the token goes to the origin it was made
-// for and nowhere else, and HTTPS never becomes HTTP.
+// Redirects are followed here, not by libcurl, since rules hang on them: the token goes to the origin it was made for
+// and nowhere else, HTTPS never becomes HTTP, and nothing on the Internet leads to a private address (hub_guard.h).
 
 #include <cstdint>
 #include <functional>
@@ -12,6 +12,7 @@
 #include <string_view>
 
 #include "checkpoint/hub.h"
+#include "checkpoint/hub_guard.h"
 
 namespace sgl::hub {
 
@@ -38,7 +39,8 @@ struct Download {
 /// One connection pool, one transfer at a time. Thread: one.
 class HttpClient {
  public:
-  explicit HttpClient(const HubOptions& options);
+  /// The first server it is asked for is the operator's choice: AddressGuard.
+  explicit HttpClient(const HubOptions& options, IsPublic is_public = sgl::is_public);
   ~HttpClient();
   HttpClient(const HttpClient&) = delete;
   HttpClient& operator=(const HttpClient&) = delete;

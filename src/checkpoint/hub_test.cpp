@@ -309,9 +309,10 @@ class Environment {
 TEST(HubEnvironment, FollowsTheVariablesOfTheEcosystem) {
   TemporaryFolder folder;
   Environment env;
-  for (const char* name : {"HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN",
-                           "HF_TOKEN_PATH", "HF_ENDPOINT", "HF_HUB_OFFLINE", "HF_HOME", "XDG_CACHE_HOME",
-                           "XDG_CONFIG_HOME", "PIP_INDEX_URL", "PIP_CONFIG_FILE", "SGL_PYPI_INDEX_URL", "SGL_CACHE"}) {
+  for (const char* name :
+       {"HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_TOKEN_PATH", "HF_ENDPOINT",
+        "HF_HUB_OFFLINE", "HF_HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "PIP_INDEX_URL", "PIP_CONFIG_FILE",
+        "SGL_PYPI_INDEX_URL", "SGL_CACHE", "SGL_HUB_ALLOW_PRIVATE"}) {
     env.set(name, "");
   }
   env.set("HOME", folder / "home");
@@ -325,8 +326,10 @@ TEST(HubEnvironment, FollowsTheVariablesOfTheEcosystem) {
   EXPECT_EQ(o.token, "hf_from_file");
   EXPECT_EQ(o.pypi_index_url, "https://a/simple");
   EXPECT_FALSE(o.offline);
+  EXPECT_FALSE(o.allow_private);
 
   env.set("HF_HOME", folder / "hf");
+  env.set("SGL_HUB_ALLOW_PRIVATE", "1");
   env.set("HF_TOKEN", " hf_from_variable ");
   env.set("HF_ENDPOINT", "http://mirror:8080//");
   env.set("HF_HUB_OFFLINE", "true");
@@ -336,6 +339,7 @@ TEST(HubEnvironment, FollowsTheVariablesOfTheEcosystem) {
   EXPECT_EQ(o.token, "hf_from_variable");
   EXPECT_EQ(o.endpoint, "http://mirror:8080");
   EXPECT_TRUE(o.offline);
+  EXPECT_TRUE(o.allow_private);
   EXPECT_EQ(o.pypi_index_url, "https://b/simple");
 
   env.set("HF_HUB_CACHE", folder / "cache");

@@ -53,8 +53,9 @@ class TestServer {
  public:
   using Handler = std::function<TestReply(const TestRequest&)>;
 
-  explicit TestServer(Handler handler)
-      : handler_(std::move(handler)), acceptor_(io_, {boost::asio::ip::address_v4::loopback(), 0}) {
+  /// `address`: of the loopback network.
+  explicit TestServer(Handler handler, const std::string& address = "127.0.0.1")
+      : handler_(std::move(handler)), address_(address), acceptor_(io_, {boost::asio::ip::make_address(address), 0}) {
     port_ = acceptor_.local_endpoint().port();
     thread_ = std::thread([this] { accept(); });
   }
@@ -62,12 +63,12 @@ class TestServer {
   ~TestServer() {
     stopping_ = true;
     boost::system::error_code ignored;
-    Socket(io_).connect({boost::asio::ip::address_v4::loopback(), port_}, ignored);  // wakes accept()
+    Socket(io_).connect({boost::asio::ip::make_address(address_), port_}, ignored);  // wakes accept()
     thread_.join();
     for (std::thread& t : connections_) t.join();
   }
 
-  std::string url() const { return fmt::format("http://127.0.0.1:{}", port_); }
+  std::string url() const { return fmt::format("http://{}:{}", address_, port_); }
 
   std::vector<TestRequest> requests() const {
     std::lock_guard lock(mutex_);
@@ -124,6 +125,7 @@ class TestServer {
   }
 
   Handler handler_;
+  const std::string address_;
   boost::asio::io_context io_;
   boost::asio::ip::tcp::acceptor acceptor_;
   unsigned short port_ = 0;

@@ -83,6 +83,9 @@ void add_scheduler_flags(Flags& f, EngineOptions& o) {
             "requests that run at once; 0: chosen (default: 0)");
   f.integer("--max-queued-requests", o.max_queued_requests, 1, kMaxInt,
             "requests that wait; more are refused with 503 (default: 4096)");
+  f.number("--max-queue-wait", o.max_queue_wait_s, 0, 1e6,
+           "seconds that a request may be expected to wait, as fast as the queue has moved lately; else it is refused "
+           "with 503; 0: no limit (default: 0)");
   f.integer("--chunked-prefill-size", o.chunked_prefill_size, -1, kMaxInt,
             "tokens that one step computes; -1: prompts are never cut; 0: 512, on cuda 8192 (default: 0)");
   f.integer("--max-prefill-tokens", o.max_prefill_tokens, 1, kMaxInt,

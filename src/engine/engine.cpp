@@ -130,6 +130,7 @@ class Engine::Impl {
     c.num_pages = kv_->num_pages();
     c.max_running_requests = options_.max_running_requests;
     c.max_queued_requests = options_.max_queued_requests;
+    c.max_queue_wait_s = options_.max_queue_wait_s;
     c.chunked_prefill_size = options_.chunked_prefill_size;
     c.max_prefill_tokens = options_.max_prefill_tokens;
     c.conservativeness = options_.schedule_conservativeness;
@@ -399,6 +400,7 @@ bool Engine::must_compile(const SamplingParams& sampling) const { return impl_->
 void Engine::abort(const std::string& rid) { impl_->scheduler_->abort(rid); }
 void Engine::abort_all(const std::string& why, int status) { impl_->scheduler_->abort_all(why, status); }
 void Engine::pause(PauseMode mode) { impl_->scheduler_->pause(mode); }
+void Engine::begin_pause(PauseMode mode) { impl_->scheduler_->pause(mode, /*wait=*/false); }
 void Engine::resume() { impl_->scheduler_->resume(); }
 bool Engine::flush_cache(double timeout_s) { return impl_->scheduler_->flush_cache(timeout_s); }
 bool Engine::drain(double timeout_s) { return impl_->scheduler_->drain(timeout_s); }

@@ -5,9 +5,12 @@
 #include <thread>
 #include <utility>
 
+#include <fmt/format.h>
+
 #include "base/assert.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/thread_name.h"
 #include "sgl/error.h"
 
 namespace sgl {
@@ -20,7 +23,8 @@ bool is_called(std::string_view rid, std::string_view name) {
   return rid.size() == name.size() || rid[name.size()] == '_' || rid[name.size()] == '/';
 }
 
-constexpr int kAborted = 499;  // the HTTP status that says: the client itself ended it
+constexpr int kAborted = 499;        // the HTTP status that says: the client itself ended it
+constexpr int kStepsPerWindow = 40;  // of the measured throughput, where no log line sets its length
 
 FinishReason aborted(const std::string& why, int status) {
   return {.type = FinishReason::Type::Abort, .message = why, .status = status};
@@ -33,8 +37,7 @@ Scheduler::Scheduler(SchedulerConfig config, StepFunctions steps)
       steps_(std::move(steps)),
       free_(static_cast<int32_t>(config_.num_pages)),
       tree_(config_.page_size),
-      new_token_ratio_(initial_ratio()),
-      window_started_(steady_seconds()) {
+      new_token_ratio_(initial_ratio()) {
   publish_stats();
 }
 
@@ -70,6 +73,10 @@ void Scheduler::submit(std::vector<std::unique_ptr<Sequence>> sequences, bool un
       throw Error(ErrorKind::Unavailable, "the engine is shutting down and takes no requests");
     if (!unbounded && queued_ + n > config_.max_queued_requests) {
       throw Error(ErrorKind::ResourceExhausted, "The request queue is full.");
+    }
+    if (!unbounded && config_.max_queue_wait_s > 0 && expected_wait() > config_.max_queue_wait_s) {
+      throw Error(ErrorKind::ResourceExhausted,
+                  fmt::format("The request queue is full: the wait would be about {:.1f} s.", expected_wait()));
     }
     for (auto& seq : sequences) {
       seq->arrival = arrivals_++;
@@ -148,6 +155,8 @@ EngineStats Scheduler::stats() const {
   std::lock_guard lock(mutex_);
   EngineStats s = stats_;
   s.waiting = queued_;
+  s.expected_wait_s = expected_wait();
+  s.pausing = pause_wanted_.has_value();
   s.paused = paused_;
   return s;
 }
@@ -155,6 +164,7 @@ EngineStats Scheduler::stats() const {
 // ── The loop ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 void Scheduler::loop() {
+  name_thread("sgl-scheduler");
   while (true) {
     {
       std::unique_lock lock(mutex_);
@@ -172,6 +182,7 @@ void Scheduler::loop() {
 // While the device computes a step, the next one is planned and launched; then the first one's tokens are taken, and
 // with them the second one's masks and penalties are known before the device needs them.
 bool Scheduler::turn() {
+  const double began = steady_seconds();
   drain_inbox();
   if (standing_still_) {
     publish_stats();
@@ -211,8 +222,11 @@ bool Scheduler::turn() {
   const bool worked = !running_.empty() || !waiting_.empty();
   remove_finished();
   if (running_.empty() && waiting_.empty()) new_token_ratio_ = initial_ratio();
+  const double seconds = steady_seconds() - began;
+  if (worked) window_seconds_ += seconds;
+  queue_wait_.turn(seconds, std::exchange(ended_, 0), full_);
+  close_window();
   publish_stats();
-  log_progress();
   return worked;
 }
 
@@ -329,12 +343,16 @@ void Scheduler::remove_finished() {
   std::erase_if(waiting_, ended);
   std::erase_if(running_, ended);
   if (running_.size() != running_before) batch_full_ = false;
+  ended_ += static_cast<int>(running_before - running_.size());
   const int gone = static_cast<int>(before - running_.size() - waiting_.size());
   if (gone == 0) return;
   std::lock_guard lock(mutex_);
   in_flight_ -= gone;
   queued_ -= from_waiting;
 }
+
+// Those that find a free place at once do not make others wait. Requires: the lock.
+double Scheduler::expected_wait() const { return std::max(queued_ - free_places_, 0) * seconds_per_place_; }
 
 // ── What others see ──────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -352,22 +370,29 @@ void Scheduler::publish_stats() {
   stats_.page_size = config_.page_size;
   stats_.max_running_requests = config_.max_running_requests;
   stats_.new_token_ratio = new_token_ratio_;
+  free_places_ = batch_full_ || !waiting_.empty() ? 0 : config_.max_running_requests - stats_.running;
+  seconds_per_place_ = queue_wait_.seconds_per_place();
   idle_.notify_all();
 }
 
-void Scheduler::log_progress() {
-  if (config_.decode_log_interval <= 0 || window_steps_ < config_.decode_log_interval) return;
-  const double t = steady_seconds(), elapsed = std::max(t - window_started_, 1e-9);
-  totals_.gen_throughput = static_cast<double>(window_tokens_) / elapsed;
-  const double used =
-      1.0 - static_cast<double>(free_.free_pages() + tree_.counts().evictable()) / std::max(free_.total(), 1);
-  log::info(
-      "running {}, waiting {}, output {:.1f} tok/s, prefill {:.1f} tok/s, cache hit rate {:.1f} %, KV in use {:.1f} %",
-      running_.size(), waiting_.size(), totals_.gen_throughput, static_cast<double>(window_prefill_) / elapsed,
-      100.0 * static_cast<double>(totals_.cached_tokens) /
-          static_cast<double>(std::max<int64_t>(totals_.prompt_tokens, 1)),
-      100.0 * used);
-  window_started_ = t;
+// Every so many steps: the speed of those steps. Time in which there was nothing to do is no part of it.
+void Scheduler::close_window() {
+  const bool logs = config_.decode_log_interval > 0;
+  if (window_steps_ < (logs ? config_.decode_log_interval : kStepsPerWindow)) return;
+  const double seconds = std::max(window_seconds_, 1e-9);
+  totals_.gen_throughput = static_cast<double>(window_tokens_) / seconds;
+  if (logs) {
+    const double used =
+        1.0 - static_cast<double>(free_.free_pages() + tree_.counts().evictable()) / std::max(free_.total(), 1);
+    log::info(
+        "running {}, waiting {}, output {:.1f} tok/s, prefill {:.1f} tok/s, cache hit rate {:.1f} %, KV in use {:.1f} "
+        "%",
+        running_.size(), waiting_.size(), totals_.gen_throughput, static_cast<double>(window_prefill_) / seconds,
+        100.0 * static_cast<double>(totals_.cached_tokens) /
+            static_cast<double>(std::max<int64_t>(totals_.prompt_tokens, 1)),
+        100.0 * used);
+  }
+  window_seconds_ = 0;
   window_tokens_ = window_prefill_ = window_steps_ = 0;
 }
 

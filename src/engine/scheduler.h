@@ -6,7 +6,7 @@
 //
 //   submit → inbox → waiting_ ── admit ──► running_ ──► finished
 //                       ▲                     │
-//                       └────── retract ──────┘   when pages run out: the newest goes back, its output kept
+//                       └────── retract ──────┘   when pages run out: the last goes back, its output kept
 
 #include <atomic>
 #include <condition_variable>
@@ -26,6 +26,7 @@
 #include "cache/radix_tree.h"
 #include "engine/plan.h"
 #include "engine/policy.h"
+#include "engine/queue_wait.h"
 #include "engine/runner.h"
 #include "sgl/engine.h"
 
@@ -37,6 +38,7 @@ struct SchedulerConfig {
   int64_t num_pages = 0;
   int max_running_requests = 64;
   int max_queued_requests = 4096;
+  double max_queue_wait_s = 0;     ///< 0: no limit
   int chunked_prefill_size = 512;  ///< tokens a step may compute; ≤ 0: prompts are not cut
   int max_prefill_tokens = 16384;  ///< tokens of prompts in a step; a longer prompt that is not cut has one for itself
   double conservativeness = 1.0;
@@ -59,8 +61,8 @@ class Scheduler {
 
   void start();
 
-  /// Takes all of `sequences` or, throwing ResourceExhausted (queue full, unless `unbounded`), Unavailable (draining)
-  /// or DeviceLost (a step threw it: then all requests have failed), none.
+  /// Takes all of `sequences` or, throwing ResourceExhausted (queue full or too slow, unless `unbounded`), Unavailable
+  /// (draining) or DeviceLost (a step threw it: then all requests have failed), none.
   void submit(std::vector<std::unique_ptr<Sequence>> sequences, bool unbounded = false);
   void abort(std::string rid_prefix);                  ///< as Engine::abort
   void abort_all(const std::string& why, int status);  ///< as Engine::abort_all
@@ -110,6 +112,7 @@ class Scheduler {
   bool take_pages(int n, std::vector<PageId>& out);
   void retract_for_pages();
   void retract(size_t place);
+  bool outranks(const Sequence& a, const Sequence& b) const;
   std::optional<size_t> outranked() const;
   double reserved_tokens() const;
   double initial_ratio() const;
@@ -132,8 +135,9 @@ class Scheduler {
   void end_with(Sequence& seq, FinishReason finish, Output&& out);
   void fail_running(const std::string& why);
   void remove_finished();
+  double expected_wait() const;
   void publish_stats();
-  void log_progress();
+  void close_window();
 
   SchedulerConfig config_;
   StepFunctions steps_;
@@ -141,7 +145,7 @@ class Scheduler {
   PageAllocator free_;
   RadixTree tree_;
   std::deque<std::unique_ptr<Sequence>> waiting_;
-  std::vector<std::unique_ptr<Sequence>> running_;  ///< in order of admission
+  std::vector<std::unique_ptr<Sequence>> running_;  ///< by rank, if that counts, then in order of admission
   std::optional<Step> flying_;                      ///< launched, its tokens are not known yet
   double new_token_ratio_;
   bool batch_full_ = false;  ///< the last admission failed for lack of pages; cleared when a sequence leaves
@@ -160,11 +164,16 @@ class Scheduler {
   int queued_ = 0;     ///< of them, not admitted yet
   uint64_t arrivals_ = 0;
   EngineStats stats_;
+  int free_places_ = 0;  ///< sequences that could be admitted without waiting, as far as the last turn knows
+  double seconds_per_place_ = 0;
 
   // Scheduler's thread.
   EngineStats totals_;
+  QueueWait queue_wait_;
+  bool full_ = false;            ///< the last plan could admit no more
+  int ended_ = 0;                ///< running sequences that ended in this turn
   bool standing_still_ = false;  ///< what paused_ was at the start of this turn
-  double window_started_ = 0;
+  double window_seconds_ = 0;    ///< of turns with work, since the last report of speed
   int64_t window_tokens_ = 0, window_prefill_ = 0, window_steps_ = 0;
   std::thread thread_;
 };

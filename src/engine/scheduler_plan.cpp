@@ -44,6 +44,8 @@ void Scheduler::lower_ratio() {
 std::optional<Plan> Scheduler::make_plan() {
   Plan plan;
   if (config_.priority_scheduling) {
+    std::stable_sort(running_.begin(), running_.end(),
+                     [this](const auto& a, const auto& b) { return outranks(*a, *b); });
     if (const auto victim = outranked()) {
       if (flying_) return std::nullopt;
       retract(*victim);
@@ -59,10 +61,12 @@ std::optional<Plan> Scheduler::make_plan() {
   }
   if (!plan_prefill(plan, budget)) return std::nullopt;
   admit_waiting(plan, budget);
+  full_ = !waiting_.empty() || static_cast<int>(running_.size()) >= config_.max_running_requests;
   return plan;
 }
 
-// Decode rows first: each needs at most one new page. The oldest are served first, so the oldest always gets on.
+// Decode rows first: each needs at most one new page. The first in running_ are served first, so the first one always
+// gets on.
 bool Scheduler::plan_decode(Plan& plan) {
   for (size_t i = 0; i < running_.size(); ++i) {
     Sequence& seq = *running_[i];
@@ -71,16 +75,17 @@ bool Scheduler::plan_decode(Plan& plan) {
     if (seq.remaining() <= 0 && seq.output_len() + 1 >= seq.max_new_tokens) continue;
     while (!grow_pages(seq, 1)) {
       if (flying_) return false;
-      Sequence* newest = running_.back().get();
+      Sequence* last = running_.back().get();
       retract_for_pages();
-      if (newest == &seq) return true;
+      if (last == &seq) return true;
     }
     add_row(plan, seq, 1);
   }
   return true;
 }
 
-// Then prompts that are partly computed, oldest first. Their pages were counted at admission but are taken as they go.
+// Then prompts that are partly computed, in the same order. Their pages were counted at admission but are taken as they
+// go.
 bool Scheduler::plan_prefill(Plan& plan, Budget& budget) {
   for (size_t i = 0; i < running_.size() && budget.tokens > 0; ++i) {
     Sequence& seq = *running_[i];
@@ -89,13 +94,14 @@ bool Scheduler::plan_prefill(Plan& plan, Budget& budget) {
     if (n == 0) continue;
     while (!grow_pages(seq, n)) {
       if (flying_) return false;
-      // Never take pages from a row that this plan already computes: those stand before `seq` or decode.
-      Sequence* newest = running_.back().get();
-      const bool planned =
-          std::any_of(plan.rows.begin(), plan.rows.end(), [&](const Plan::Row& r) { return r.seq == newest; });
-      if (planned) return true;
+      // A row that this plan computes already stands before `seq`, or decodes: it keeps its pages, unless it must
+      // yield.
+      Sequence* last = running_.back().get();
+      const auto is_last = [&](const Plan::Row& r) { return r.seq == last; };
+      if (!outranks(seq, *last) && std::any_of(plan.rows.begin(), plan.rows.end(), is_last)) return true;
+      std::erase_if(plan.rows, is_last);
       retract_for_pages();
-      if (newest == &seq) return true;
+      if (last == &seq) return true;
     }
     add_prefill(plan, seq, n, budget);
   }
@@ -112,7 +118,7 @@ void Scheduler::admit_waiting(Plan& plan, Budget& budget) {
   order_waiting(waiting_, config_.use_radix_cache ? config_.policy : Policy::Fcfs, tree_, rng_);
   if (config_.priority_scheduling) {
     std::stable_sort(waiting_.begin(), waiting_.end(),
-                     [](const auto& a, const auto& b) { return a->priority > b->priority; });
+                     [this](const auto& a, const auto& b) { return outranks(*a, *b); });
   }
   std::deque<std::unique_ptr<Sequence>> rest;
   while (!waiting_.empty() && budget.tokens > 0 && static_cast<int>(running_.size()) < config_.max_running_requests) {
@@ -228,7 +234,7 @@ bool Scheduler::take_pages(int n, std::vector<PageId>& out) {
   return free_.allocate(n, out);
 }
 
-// Pages are short: the newest running sequence goes, and fewer are admitted from now on.
+// Pages are short: the last running sequence goes, and fewer are admitted from now on.
 void Scheduler::retract_for_pages() {
   retract(running_.size() - 1);
   double decoded = 0, allowed = 0;
@@ -253,6 +259,10 @@ void Scheduler::retract(size_t place) {
   ++seq->num_retractions;
   ++totals_.retracted;
   waiting_.push_front(std::move(seq));
+}
+
+bool Scheduler::outranks(const Sequence& a, const Sequence& b) const {
+  return config_.priority_scheduling && a.priority > b.priority;
 }
 
 // When there is no room, the most important waiting sequence may take the place of the least important running one (of

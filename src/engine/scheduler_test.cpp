@@ -8,6 +8,7 @@
 
 #include <gtest/gtest.h>
 
+#include "base/clock.h"
 #include "engine/runner.h"
 #include "sgl/error.h"
 
@@ -132,7 +133,9 @@ class Harness {
 
   void pause(PauseMode mode) {
     scheduler.pause(mode, /*wait=*/false);
+    EXPECT_TRUE(scheduler.stats().pausing);
     scheduler.turn();
+    EXPECT_FALSE(scheduler.stats().pausing);
     scheduler.check();
   }
 
@@ -406,6 +409,26 @@ TEST(Scheduler, ALargerPriorityComesFirstAndTakesTheLowestOnesPlaceAlsoWhileASte
   }
 }
 
+TEST(Scheduler, WhenPagesRunOutTheLowestPriorityGoesThenTheLatest) {
+  for (const bool ranked : {true, false}) {
+    SCOPED_TRACE(ranked);
+    // Each ends with 15 of the 36 pages: two of them fit.
+    Harness h({.page_size = 4, .num_pages = 36, .conservativeness = 0.01, .priority_scheduling = ranked});
+    const auto submit = [&](int start, int priority) -> const Result& {
+      return h.submit("r" + std::to_string(start), numbers(20, start), 40, "", -1, priority);
+    };
+    const Result& low = submit(0, 1);
+    const Result& first = submit(100, 5);
+    const Result& second = submit(200, 5);
+    h.run_until_idle();
+    EXPECT_EQ(low.retractions > 0, ranked);
+    EXPECT_EQ(first.retractions, 0);
+    EXPECT_EQ(second.retractions > 0, !ranked);
+    for (auto& r : h.results) EXPECT_EQ(r->ids, expected_output(r->prompt, 40));
+    EXPECT_EQ(h.model.corrupt, 0);
+  }
+}
+
 TEST(Scheduler, PrioritiesDoNotCountUnlessAskedFor) {
   Harness h({.page_size = 4, .num_pages = 64, .max_running_requests = 1});
   h.submit("a", numbers(20), 3);
@@ -439,6 +462,22 @@ TEST(Scheduler, AFlushIsAnsweredWhateverComesInBetween) {
   h.run_until_idle();
 }
 
+TEST(Scheduler, ThroughputLeavesOutTheTimeWithoutWork) {
+  Harness h({.page_size = 4, .num_pages = 64});
+  double worked = 0;  // seconds, at least those of the scheduler's own count
+  for (int i = 0; i < 2; ++i) {
+    h.submit("a", numbers(5, 100 * i), 20);
+    for (bool more = true; more;) {
+      const double began = steady_seconds();
+      more = h.scheduler.turn();
+      worked += steady_seconds() - began;
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    EXPECT_FALSE(h.scheduler.turn()) << "and a turn for nothing";
+  }
+  EXPECT_GE(h.scheduler.stats().gen_throughput, 40 / worked);
+}
+
 TEST(Scheduler, QueueIsBounded) {
   Harness h({.page_size = 4, .num_pages = 64, .max_queued_requests = 2});
   h.submit("a", numbers(5), 1);
@@ -453,6 +492,20 @@ TEST(Scheduler, QueueIsBounded) {
   h.submit("d", numbers(5), 1);
   h.run_until_idle();
   EXPECT_EQ(h.results.back()->finish.type, FinishReason::Type::Length);
+}
+
+TEST(Scheduler, AQueueThatIsTooSlowTakesNoMoreButFreePlacesDo) {
+  Harness h({.page_size = 4, .num_pages = 64, .max_running_requests = 2, .max_queue_wait_s = 1e-9});
+  for (int i = 0; i < 12; ++i) h.submit("a", numbers(5, 10 * i), 2);  // the pace is not known yet
+  while (h.scheduler.stats().expected_wait_s == 0) h.scheduler.turn();
+  EXPECT_THROW(h.submit("b", numbers(5), 2), Error);
+  h.results.pop_back();
+  h.run_until_idle();
+  EXPECT_EQ(h.scheduler.stats().expected_wait_s, 0) << "nothing is before it";
+  h.submit("c", numbers(5), 2);
+  h.submit("d", numbers(5), 2);
+  h.run_until_idle();
+  for (auto& r : h.results) EXPECT_EQ(r->finish.type, FinishReason::Type::Length);
 }
 
 TEST(Scheduler, AStepThatThrowsFailsItsRequestsAndNothingElse) {
@@ -523,6 +576,7 @@ TEST(Scheduler, RandomTrafficKeepsEveryPageAndEveryToken) {
     config.chunked_prefill_size = pick(4) == 0 ? -1 : 5 + pick(60);
     config.conservativeness = 0.1 + 0.3 * pick(5);
     config.use_radix_cache = pick(5) != 0;
+    config.priority_scheduling = pick(3) == 0;
     Harness h(config);
     h.model.ahead = pick(3) != 0;
     const int longest = static_cast<int>(config.num_pages) * config.page_size - 1;
@@ -533,7 +587,8 @@ TEST(Scheduler, RandomTrafficKeepsEveryPageAndEveryToken) {
         std::vector<int32_t> prompt = numbers(1 + pick(60), 100 * pick(3));  // few starts: many shared prefixes
         if (pick(2) == 0) prompt.push_back(kVocab - 1 - pick(3));
         int max_new = std::min(pick(40), longest - static_cast<int>(prompt.size()));
-        Result& r = h.submit("r" + std::to_string(submitted++), prompt, max_new, pick(6) == 0 ? "other" : "");
+        Result& r =
+            h.submit("r" + std::to_string(submitted++), prompt, max_new, pick(6) == 0 ? "other" : "", -1, 6 * pick(4));
         wanted.emplace_back(&r, max_new);
       }
       if (pick(15) == 0) h.scheduler.abort("r" + std::to_string(pick(60)));

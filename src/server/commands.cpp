@@ -20,7 +20,7 @@ namespace {
 using std::chrono::milliseconds;
 using Clock = std::chrono::steady_clock;
 
-constexpr milliseconds kFlushPoll{20};
+constexpr milliseconds kFlushPoll{20}, kPausePoll{5};
 
 // Tries now and then until the engine is idle. Engine::flush_cache can wait too, but would hold a worker meanwhile.
 void try_flush(Service& service, Clock::time_point deadline, const std::shared_ptr<Responder>& responder) {
@@ -37,6 +37,22 @@ void try_flush(Service& service, Clock::time_point deadline, const std::shared_p
                                 [&service, deadline, responder] { try_flush(service, deadline, responder); });
 }
 
+HttpResponse done(std::string_view message) {
+  return json_response(fmt::format(R"({{"message":"{}","status":"ok"}})", message));
+}
+
+// Answers when the step that was under way has ended. Looks now and then: Engine::pause would hold a worker meanwhile,
+// and a few of them all.
+void await_pause(Service& service, const RequestTag& tag, const std::shared_ptr<Responder>& responder) {
+  const auto engine = service.engine();
+  if (engine == nullptr) return responder->respond(flat_error(503, "the server is shutting down"));
+  if (!engine->stats().pausing) {
+    log::write(log::Level::info, "generation is paused", fields_of(tag));
+    return responder->respond(done("Generation paused."));
+  }
+  service.workers()->post_after(kPausePoll, [&service, tag, responder] { await_pause(service, tag, responder); });
+}
+
 Json optional_body(const HttpRequest& request) {
   return request.body.empty() ? Json::object() : parse_json(request.body);
 }
@@ -46,10 +62,6 @@ PauseMode pause_mode(const std::string& name) {
   if (name == "retract") return PauseMode::Retract;
   if (name == "in_place") return PauseMode::InPlace;
   throw Error(ErrorKind::InvalidArgument, fmt::format("mode must be abort, retract or in_place, got {}", quote(name)));
-}
-
-HttpResponse done(std::string_view message) {
-  return json_response(fmt::format(R"({{"message":"{}","status":"ok"}})", message));
 }
 
 }  // namespace
@@ -84,9 +96,8 @@ void handle_pause(Service& service, const HttpRequest& request, const std::share
   const auto engine = service.require_engine();
   const Json body = optional_body(request);
   const PauseMode mode = pause_mode(Fields(body).string("mode").value_or("abort"));
-  engine->pause(mode);
-  log::write(log::Level::info, "generation is paused", fields_of(request.tag));
-  responder->respond(done("Generation paused."));
+  engine->begin_pause(mode);
+  await_pause(service, request.tag, responder);
 }
 
 void handle_continue(Service& service, const HttpRequest& request, const std::shared_ptr<Responder>& responder) {

@@ -19,7 +19,7 @@ class EngineAdapter final : public EngineApi {
   bool must_compile(const SamplingParams& sampling) const override { return engine_.must_compile(sampling); }
   void abort(const std::string& rid_prefix) override { engine_.abort(rid_prefix); }
   void abort_all(const std::string& why, int status) override { engine_.abort_all(why, status); }
-  void pause(PauseMode mode) override { engine_.pause(mode); }
+  void begin_pause(PauseMode mode) override { engine_.begin_pause(mode); }
   void resume() override { engine_.resume(); }
   bool flush_cache(double timeout_s) override { return engine_.flush_cache(timeout_s); }
   bool drain(double timeout_s) override { return engine_.drain(timeout_s); }

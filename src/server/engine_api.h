@@ -22,7 +22,7 @@ class EngineApi {
   virtual bool must_compile(const SamplingParams& sampling) const = 0;
   virtual void abort(const std::string& rid_prefix) = 0;
   virtual void abort_all(const std::string& why, int status) = 0;
-  virtual void pause(PauseMode mode) = 0;
+  virtual void begin_pause(PauseMode mode) = 0;
   virtual void resume() = 0;
   virtual bool flush_cache(double timeout_s) = 0;
   virtual bool drain(double timeout_s) = 0;

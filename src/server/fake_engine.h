@@ -153,6 +153,17 @@ class FakeEngine final : public EngineApi {
   }
 
   void set_max_queued_requests(int n) { options_.max_queued_requests = n; }
+  void set_queue_wait(double expected_s, double most_s) {
+    std::lock_guard lock(mutex_);
+    stats_.expected_wait_s = expected_s;
+    options_.max_queue_wait_s = most_s;
+  }
+  /// While on, a pause that begins does not come to its end.
+  void hold_pausing(bool on) {
+    std::lock_guard lock(mutex_);
+    stats_.pausing = on;
+    stats_.paused = !on && paused_by_.has_value();
+  }
   void set_must_compile(bool must) { must_compile_ = must; }
   /// While on, submit() takes as long as a grammar that compiles for ever.
   void hold_compiling(bool on) {
@@ -201,11 +212,11 @@ class FakeEngine final : public EngineApi {
   void abort_all(const std::string& why, int status) override {
     if (running() > 0) fail_with(status, why);
   }
-  void pause(PauseMode mode) override {
+  void begin_pause(PauseMode mode) override {
     if (mode == PauseMode::Abort) abort_all("generation was paused", 499);
     hold(true);
     std::lock_guard lock(mutex_);
-    stats_.paused = true;
+    stats_.paused = !stats_.pausing;
     paused_by_ = mode;
   }
   void resume() override {

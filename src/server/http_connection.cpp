@@ -216,6 +216,7 @@ void Connection::refuse(int status, const std::string& message) {
   refused_ = true;
   forget_body();
   log::debug("a request that is not one is refused with status {}: {}", status, message);
+  if (hub_->on_refused) hub_->on_refused(status);
   in_.clear();
   ++exchange_;
   head_only_ = false;

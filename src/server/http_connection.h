@@ -25,7 +25,8 @@ class Connection;
 
 /// What all connections of a server share. Thread: the I/O thread's, but for post().
 struct ConnectionHub {
-  ConnectionHub(const HttpOptions& o, HttpServer::Handler h) : options(o), handler(std::move(h)) {}
+  ConnectionHub(const HttpOptions& o, HttpServer::Handler h, HttpServer::OnRefused r)
+      : options(o), handler(std::move(h)), on_refused(std::move(r)) {}
 
   /// Runs `job` on the I/O thread; drops it when that has ended. Any thread.
   template <typename Job>
@@ -39,6 +40,7 @@ struct ConnectionHub {
 
   const HttpOptions options;
   const HttpServer::Handler handler;
+  const HttpServer::OnRefused on_refused;  ///< may be null
   boost::asio::io_context io{1};
   std::mutex post_mutex;
   bool closed = false;              ///< guarded by post_mutex: nothing may be left in `io`, since it would never run

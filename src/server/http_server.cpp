@@ -9,6 +9,7 @@
 #include <fmt/format.h>
 
 #include "base/log.h"
+#include "base/thread_name.h"
 #include "server/http_connection.h"
 #include "sgl/error.h"
 
@@ -20,8 +21,8 @@ using std::chrono::milliseconds;
 
 class HttpServer::Impl {
  public:
-  Impl(const HttpOptions& options, Handler handler)
-      : hub_(std::make_shared<ConnectionHub>(options, std::move(handler))),
+  Impl(const HttpOptions& options, Handler handler, OnRefused on_refused)
+      : hub_(std::make_shared<ConnectionHub>(options, std::move(handler), std::move(on_refused))),
         acceptor_(hub_->io),
         accept_retry_(hub_->io),
         sweeper_(hub_->io) {
@@ -33,7 +34,10 @@ class HttpServer::Impl {
     listen();
     hub_->on_closed = [this] { on_closed(); };
     accept();
-    thread_ = std::thread([this] { hub_->io.run(); });
+    thread_ = std::thread([this] {
+      name_thread("sgl-http");
+      hub_->io.run();
+    });
   }
 
   ~Impl() { stop(milliseconds(0)); }
@@ -181,8 +185,8 @@ void HttpServer::Impl::on_closed() {
   empty_ = nullptr;
 }
 
-HttpServer::HttpServer(const HttpOptions& options, Handler handler)
-    : impl_(std::make_unique<Impl>(options, std::move(handler))) {}
+HttpServer::HttpServer(const HttpOptions& options, Handler handler, OnRefused on_refused)
+    : impl_(std::make_unique<Impl>(options, std::move(handler), std::move(on_refused))) {}
 HttpServer::~HttpServer() = default;
 int HttpServer::port() const { return impl_->port(); }
 void HttpServer::reload_certificate() { impl_->reload_certificate(); }

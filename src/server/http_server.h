@@ -45,9 +45,12 @@ class HttpServer {
  public:
   /// Called on the I/O thread for each request: must not block or throw.
   using Handler = std::function<void(HttpRequest&&, std::shared_ptr<Responder>)>;
+  /// Called on the I/O thread for input that is refused with `status` before it is a request: bad bytes, what is too
+  /// long or too slow. Must not block or throw.
+  using OnRefused = std::function<void(int status)>;
 
   /// Throws Error when it cannot listen: the address is taken, unknown or not allowed, or the certificate is not fit.
-  HttpServer(const HttpOptions& options, Handler handler);
+  HttpServer(const HttpOptions& options, Handler handler, OnRefused on_refused = nullptr);
   ~HttpServer();
   HttpServer(const HttpServer&) = delete;
   HttpServer& operator=(const HttpServer&) = delete;

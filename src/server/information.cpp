@@ -50,6 +50,7 @@ void write_flags(JsonWriter& w, const Service& service, const EngineOptions& o) 
   optional_field(w, "max_total_tokens", o.max_total_tokens);
   w.field("mem_fraction_static", o.mem_fraction_static).field("page_size", o.page_size);
   w.field("max_running_requests", o.max_running_requests).field("max_queued_requests", o.max_queued_requests);
+  w.field("max_queue_wait", o.max_queue_wait_s);
   w.field("chunked_prefill_size", o.chunked_prefill_size).field("max_prefill_tokens", o.max_prefill_tokens);
   w.field("schedule_policy", o.schedule_policy);
   w.field("schedule_conservativeness", o.schedule_conservativeness);

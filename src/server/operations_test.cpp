@@ -1,6 +1,7 @@
 // What an operator relies on: keys, limits, metrics, pauses, logs, signals. Over real sockets and a fake engine.
 
 #include <csignal>
+#include <deque>
 #include <filesystem>
 #include <fstream>
 #include <future>
@@ -112,6 +113,33 @@ TEST(Operations, MetricsCountWhatClientsGot) {
       << "made-up paths and methods must not make series";
 }
 
+TEST(Operations, WhatIsNoRequestIsCounted) {
+  ServerOptions options;
+  options.enable_metrics = true;
+  options.http.max_header_bytes = 1024;
+  options.http.max_url_bytes = 64;
+  options.http.max_body_bytes = 100;
+  options.http.header_timeout = milliseconds(20);
+  TestHttpServer t(options);
+  const std::string begin = "GET / HTTP/1.1\r\n";
+  const std::vector<std::pair<int, std::string>> refused = {
+      {400, "no HTTP\r\n\r\n"},
+      {408, begin},
+      {413, "POST / HTTP/1.1\r\nContent-Length: 101\r\n\r\n"},
+      {414, "GET /" + std::string(64, 'a') + " HTTP/1.1\r\n\r\n"},
+      {417, begin + "Expect: wonders\r\n\r\n"},
+      {431, begin + "X: " + std::string(1024, 'a')},
+      {505, "GET / HTTP/3.0\r\n\r\n"},
+  };
+  for (const auto& [status, bytes] : refused) {
+    TestClient client = t.client();
+    client.send(bytes);
+    EXPECT_EQ(client.receive().status, status);
+    const std::string line = "endpoint=\"none\",method=\"none\",status_code=\"" + std::to_string(status) + "\"} 1\n";
+    EXPECT_NE(t.get("/metrics").body.find(line), std::string::npos) << status;
+  }
+}
+
 TEST(Operations, AClientThatLeavesIsCountedAndItsRequestAborted) {
   ServerOptions options;
   options.enable_metrics = true;
@@ -148,6 +176,20 @@ TEST(Operations, PausedGenerationIsAliveButNotReady) {
   EXPECT_EQ(t.engine->paused_by(), PauseMode::Abort) << "as SGLang's default is";
   EXPECT_EQ(t.client().post("/pause_generation", R"({"mode":"nap"})").status, 400);
   t.client().post("/continue_generation", "");
+}
+
+TEST(Operations, PausesThatTakeLongHoldNoWorker) {
+  TestHttpServer t;
+  t.engine->hold_pausing(true);
+  std::deque<TestClient> clients;
+  for (int i = 0; i < 8; ++i) {  // more than there are workers
+    clients.emplace_back(t.http.port());
+    clients.back().send_request("POST", "/pause_generation", R"({"mode":"in_place"})");
+  }
+  ASSERT_TRUE(eventually([&] { return t.engine->paused_by().has_value(); }));
+  for (int i = 0; i < 8; ++i) EXPECT_EQ(t.get("/v1/models").status, 200);
+  t.engine->hold_pausing(false);
+  for (TestClient& client : clients) EXPECT_EQ(client.receive().status, 200);
 }
 
 TEST(Operations, WhatTakesTooLongIsTold) {
@@ -304,6 +346,18 @@ TEST(Operations, AFullQueueAndAServerThatEndsRefuseBeforeThePromptIsLookedAt) {
     EXPECT_NE(full.body.find("queue is full"), std::string::npos) << full.body;
   }
   EXPECT_EQ(t.client().post("/tokenize", R"({"prompt":"a"})").status, 200);
+}
+
+TEST(Operations, AQueueThatIsTooSlowRefusesToo) {
+  TestHttpServer t;
+  t.engine->set_queue_wait(12.34, 10);
+  const auto refused = t.client().post("/generate", R"({"text":"a"})");
+  EXPECT_EQ(refused.status, 503);
+  EXPECT_EQ(refused.headers.at("retry-after"), "1");
+  EXPECT_NE(refused.body.find("about 12.3 s"), std::string::npos) << refused.body;
+  EXPECT_TRUE(t.engine->submitted().empty());
+  t.engine->set_queue_wait(9, 10);
+  EXPECT_EQ(t.client().post("/generate", R"({"text":"a"})").status, 200);
 }
 
 // ── Signals ──────────────────────────────────────────────────────────────────────────────────────────────────────────

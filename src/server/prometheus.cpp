@@ -107,6 +107,8 @@ void write_load_metrics(PrometheusWriter& w, const EngineStats& s) {
   const auto number_of = [](int64_t n) { return static_cast<double>(n); };
   w.gauge("num_running_reqs", "Requests that run", s.running);
   w.gauge("num_queue_reqs", "Requests that wait", s.waiting);
+  w.gauge("expected_queue_time_seconds", "How long a request that comes now would wait, as the queue has moved lately",
+          s.expected_wait_s);
   w.gauge("num_grammar_queue_reqs", "Requests that wait for a grammar: none, they are compiled before the queue", 0);
   w.gauge("num_used_tokens", "Tokens of the KV pool that running requests hold", number_of(used_tokens(s)));
   w.gauge("token_usage", "The same as a share of the pool", share(used_tokens(s), pool_tokens(s)));
@@ -117,7 +119,7 @@ void write_load_metrics(PrometheusWriter& w, const EngineStats& s) {
   w.gauge("kv_available_tokens", "Tokens of the KV pool that are free", number_of(s.free_pages * s.page_size));
   w.gauge("max_running_requests", "Requests that may run at once", s.max_running_requests);
   w.gauge("utilization", "Requests that run as a share of those that may", share(s.running, s.max_running_requests));
-  w.gauge("gen_throughput", "Tokens generated a second over the last log interval; 0 when idle",
+  w.gauge("gen_throughput", "Tokens generated a second of work over the last log interval; 0 when idle",
           s.running == 0 ? 0 : s.gen_throughput);
   w.gauge("cache_hit_rate", "Share of all prompt tokens that came from the prefix cache",
           share(s.cached_tokens, s.prompt_tokens));

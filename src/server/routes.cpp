@@ -38,8 +38,9 @@ struct Route {
   unsigned methods;
   Handler handler;
   Dialect dialect = Dialect::Native;
-  Lane lane = Lane::Output;  ///< Output for what is cheap: it must not wait behind prompts
-  bool json_only = false;    ///< 400 unless the body's type is application/json
+  /// Output for what is cheap: it must not wait behind prompts. None: it costs less than the way to a worker and back.
+  std::optional<Lane> lane = Lane::Output;
+  bool json_only = false;  ///< 400 unless the body's type is application/json
   Access access = Access::Normal;
 };
 
@@ -70,6 +71,7 @@ void ask_engine(Service& service, const HttpRequest& request, const std::shared_
 
 constexpr Dialect kNative = Dialect::Native, kOpenAi = Dialect::OpenAi;
 constexpr Access kAdmin = Access::Admin;
+constexpr std::nullopt_t kAtOnce = std::nullopt;
 
 constexpr Route kRoutes[] = {
     // Inference
@@ -91,11 +93,11 @@ constexpr Route kRoutes[] = {
     {"/close_session", kPost, handle_close_session},
     // Information
     {"/", kGet, handle_root},
-    {"/health", kGet, handle_health},
-    {"/health/live", kGet, handle_live},
-    {"/health/ready", kGet, handle_ready},
-    {"/health_generate", kGet, handle_health},
-    {"/ready", kGet, handle_ready},
+    {"/health", kGet, handle_health, kNative, kAtOnce},
+    {"/health/live", kGet, handle_live, kNative, kAtOnce},
+    {"/health/ready", kGet, handle_ready, kNative, kAtOnce},
+    {"/health_generate", kGet, handle_health, kNative, kAtOnce},
+    {"/ready", kGet, handle_ready, kNative, kAtOnce},
     {"/v1/models", kGet, handle_models, kOpenAi},
     {"/v1/models/*", kGet, handle_model, kOpenAi},
     {"/model_info", kGet, handle_model_info},
@@ -103,7 +105,7 @@ constexpr Route kRoutes[] = {
     {"/server_info", kGet, handle_server_info},
     {"/get_server_info", kGet, handle_server_info},
     {"/v1/loads", kGet, handle_loads},
-    {"/ping", kGet, handle_health},
+    {"/ping", kGet, handle_health, kNative, kAtOnce},
     {"/metrics", kGet, handle_metrics},
     {"/openapi.json", kGet, handle_openapi},
     // Control
@@ -211,8 +213,15 @@ std::optional<HttpResponse> refusal_of_work(const Service& service, const Route&
   if (std::find(std::begin(kWork), std::end(kWork), route.handler) == std::end(kWork)) return std::nullopt;
   if (service.state() == Service::State::Draining) return flat_error(503, "the server is shutting down");
   const auto engine = service.engine();
-  if (engine == nullptr || engine->stats().waiting < engine->options().max_queued_requests) return std::nullopt;
-  return flat_error(503, "The request queue is full.");
+  if (engine == nullptr) return std::nullopt;
+  const EngineStats stats = engine->stats();
+  const EngineOptions& options = engine->options();
+  if (stats.waiting >= options.max_queued_requests) return flat_error(503, "The request queue is full.");
+  if (options.max_queue_wait_s > 0 && stats.expected_wait_s > options.max_queue_wait_s) {
+    return flat_error(
+        503, fmt::format("The request queue is full: the wait would be about {:.1f} s.", stats.expected_wait_s));
+  }
+  return std::nullopt;
 }
 
 // Finds the route and runs it. The request may be anybody's.
@@ -242,8 +251,9 @@ void enter(Service& service, const Target& target, HttpRequest request, const st
         "Bad Request"));
   }
   if (auto refusal = refusal_of_work(service, *route)) return responder->respond(std::move(*refusal));
+  if (!route->lane) return run_route(*route, service, request, responder);
   service.workers()->post(
-      route->lane, [&service, route, r = std::move(request), responder] { run_route(*route, service, r, responder); });
+      *route->lane, [&service, route, r = std::move(request), responder] { run_route(*route, service, r, responder); });
 }
 
 }  // namespace
@@ -261,6 +271,10 @@ void dispatch(Service& service, HttpRequest request, const std::shared_ptr<Respo
     }
   }
   enter(service, target, std::move(request), observed);
+}
+
+void count_refused(Service& service, int status) {
+  if (const auto& metrics = service.metrics_or_null()) metrics->http.count("none", "none", status);
 }
 
 std::vector<std::pair<std::string_view, unsigned>> served_routes() {

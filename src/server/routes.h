@@ -16,6 +16,9 @@ namespace sgl {
 /// Requires: `service` outlives its workers' jobs.
 void dispatch(Service& service, HttpRequest request, const std::shared_ptr<Responder>& responder);
 
+/// Counts input that was refused with `status` before it was a request: it has no route and no method.
+void count_refused(Service& service, int status);
+
 /// The paths that are served, with their methods (kGet | …); those that go on have a '*' at their end.
 std::vector<std::pair<std::string_view, unsigned>> served_routes();
 

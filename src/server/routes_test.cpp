@@ -4,6 +4,7 @@
 #include "server/routes.h"
 
 #include <csignal>
+#include <deque>
 #include <future>
 #include <map>
 #include <memory>
@@ -34,6 +35,34 @@ TEST(Routes, RootHealthAndReadyAnswer) {
   }
   EXPECT_TRUE(t.engine->last().rid.starts_with("HEALTH_CHECK"));
   EXPECT_EQ(t.engine->last().sampling.max_new_tokens, 1);
+}
+
+// A proof holds for a second.
+size_t most_probes(std::chrono::steady_clock::time_point since) {
+  return 1 + static_cast<size_t>(std::chrono::duration<double>(std::chrono::steady_clock::now() - since).count());
+}
+
+TEST(Routes, WhoeverAsksForHealthOftenCostsAStepASecond) {
+  TestHttpServer t;
+  const auto began = std::chrono::steady_clock::now();
+  for (int i = 0; i < 100; ++i) EXPECT_EQ(t.get("/health").status, 200);
+  EXPECT_LE(t.engine->submitted().size(), most_probes(began));
+  t.engine->fail("the device is gone");
+  EXPECT_EQ(t.get("/health").status, 503) << "whatever was proved before";
+}
+
+TEST(Routes, WhoeverAsksForHealthAtTheSameTimeIsAnsweredByOneProbe) {
+  TestHttpServer t;
+  t.engine->hold_compiling(true);  // the probe cannot be submitted
+  std::deque<TestClient> clients;
+  for (int i = 0; i < 20; ++i) {
+    clients.emplace_back(t.http.port());
+    clients.back().send_request("GET", "/health");
+  }
+  const auto began = std::chrono::steady_clock::now();
+  t.engine->hold_compiling(false);
+  for (TestClient& client : clients) EXPECT_EQ(client.receive().status, 200);
+  EXPECT_LE(t.engine->submitted().size(), most_probes(began));
 }
 
 TEST(Routes, HealthIs503WhileStartingAndDraining) {

@@ -14,6 +14,7 @@
 
 #include "base/log.h"
 #include "base/open_files.h"
+#include "base/thread_name.h"
 #include "server/asio.h"
 #include "server/http_server.h"
 #include "server/json_writer.h"
@@ -41,7 +42,10 @@ class Signals {
   explicit Signals(std::function<void()> on_hangup)
       : on_hangup_(std::move(on_hangup)), signals_(io_, SIGTERM, SIGINT, SIGHUP) {
     wait_for_next();
-    thread_ = std::thread([this] { io_.run(); });
+    thread_ = std::thread([this] {
+      name_thread("sgl-signals");
+      io_.run();
+    });
   }
   ~Signals() {
     io_.stop();
@@ -181,9 +185,12 @@ int serve(const ServerOptions& options, const std::function<std::shared_ptr<Engi
   Service service(options);                                    // outlives the HTTP server, whose requests refer to it
   warn_if_open(options, service.keys().counts());
   allow_connections(options.http.max_connections);
-  HttpServer http(options.http, [&service](HttpRequest&& request, const std::shared_ptr<Responder>& responder) {
-    dispatch(service, std::move(request), responder);
-  });
+  HttpServer http(
+      options.http,
+      [&service](HttpRequest&& request, const std::shared_ptr<Responder>& responder) {
+        dispatch(service, std::move(request), responder);
+      },
+      [&service](int status) { count_refused(service, status); });
   Signals signal([&] { reload(service, http); });
   log::info("listening on {}://{}:{}", options.http.tls.on() ? "https" : "http", options.http.host, http.port());
   if (on_listening) on_listening(http.port());

@@ -16,7 +16,8 @@ Service::Service(const ServerOptions& options)
       log_level_http_(log::parse_level(options.log_level_http)),
       metrics_(options.enable_metrics ? std::make_shared<metrics::Metrics>() : nullptr),
       request_log_level_(options.log_requests ? options.log_requests_level : -1),
-      workers_(std::make_shared<WorkerPool>(options.workers)) {}
+      workers_(std::make_shared<WorkerPool>(options.workers)),
+      health_(std::make_shared<HealthCheck>(workers_)) {}
 
 Service::~Service() { workers_->stop(); }
 

@@ -11,6 +11,7 @@
 #include "server/access.h"
 #include "server/chat_formats.h"
 #include "server/engine_api.h"
+#include "server/health.h"
 #include "server/metrics.h"
 #include "server/server.h"
 #include "server/sessions.h"
@@ -60,6 +61,7 @@ class Service {
 
   /// Shared with what the engine may still hold when the service has gone; then its jobs are dropped.
   const std::shared_ptr<WorkerPool>& workers() const { return workers_; }
+  HealthCheck& health() { return *health_; }
   int64_t started_at() const { return started_at_; }  ///< seconds since 1970
 
  private:
@@ -76,6 +78,7 @@ class Service {
   std::shared_ptr<EngineApi> engine_;
   ChatFormats chat_formats_;
   const std::shared_ptr<WorkerPool> workers_;
+  const std::shared_ptr<HealthCheck> health_;
 };
 
 int64_t unix_time();  ///< seconds since 1970

@@ -20,8 +20,10 @@ constexpr const char* kEndlessStream =
 struct TestHttpServer : TestService {
   explicit TestHttpServer(const ServerOptions& options = {}, std::string reply = "Hello, wörld!")
       : TestService(options, std::move(reply)),
-        http(at_any_port(options.http),
-             [this](HttpRequest&& r, const std::shared_ptr<Responder>& to) { dispatch(service, std::move(r), to); }) {}
+        http(
+            at_any_port(options.http),
+            [this](HttpRequest&& r, const std::shared_ptr<Responder>& to) { dispatch(service, std::move(r), to); },
+            [this](int status) { count_refused(service, status); }) {}
   static HttpOptions at_any_port(HttpOptions o) {
     o.port = 0;
     return o;

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/thread_name.h"
+
 namespace sgl {
 
 WorkerPool::WorkerPool(int threads) : most_requests_(std::max(threads, 2) - 1) {
@@ -56,6 +58,7 @@ void WorkerPool::stop() {
 }
 
 void WorkerPool::run() {
+  name_thread("sgl-worker");
   std::unique_lock lock(mutex_);
   Job job;
   Lane lane = Lane::Output;
