@@ -120,6 +120,7 @@ std::optional<OutputConstraint::Jump> OutputConstraint::spell(std::span<const in
 ConstraintCompiler::ConstraintCompiler(const Tokenizer* tokenizer, std::vector<int32_t> eos_ids,
                                        const EngineOptions& options)
     : tokenizer_(tokenizer), eos_ids_(std::move(eos_ids)), jump_forward_(!options.disable_jump_forward) {
+  json_.plain_integers = true;
   json_.compact = !options.constrained_json_any_whitespace;
   if (!json_.compact) json_.max_whitespace = static_cast<uint32_t>(options.constrained_json_max_whitespace);
 }

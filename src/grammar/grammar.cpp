@@ -215,9 +215,10 @@ void GrammarMatcher::rollback(size_t steps) {
 }
 
 static std::string cache_key(const GrammarSpec& spec) {
-  return fmt::format("{}{}{}{}{}:", static_cast<int>(spec.kind), spec.options.compact ? 'c' : 'w',
+  return fmt::format("{}{}{}{}{}{}:", static_cast<int>(spec.kind), spec.options.compact ? 'c' : 'w',
                      spec.options.max_whitespace ? std::to_string(*spec.options.max_whitespace) : "",
-                     spec.options.closed_objects ? 'x' : 'o', spec.options.search ? 's' : 'm') +
+                     spec.options.closed_objects ? 'x' : 'o', spec.options.search ? 's' : 'm',
+                     spec.options.plain_integers ? 'p' : 'a') +
          spec.text;
 }
 
@@ -225,9 +226,10 @@ GrammarCompiler::GrammarCompiler(std::shared_ptr<const grammar::TokenVocabulary>
     : vocabulary_(std::move(vocabulary)), cache_bytes_(cache_bytes) {
   if (vocabulary_ == nullptr) return;
   for (std::string_view schema : {R"({"type":["string","integer"]})", "true"}) {
-    for (bool compact : {true, false}) {
+    for (auto [compact, plain] : {std::pair(true, true), {true, false}, {false, false}}) {
       GrammarSpec spec{GrammarKind::JsonSchema, std::string(schema), {}};
       spec.options.compact = compact;
+      spec.options.plain_integers = plain;
       Grammar common(spec, vocabulary_, kCommonTime);  // the masks stay with the vocabulary
     }
   }

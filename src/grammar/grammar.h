@@ -46,6 +46,9 @@ struct GrammarOptions {
   bool search = false;
   /// Objects whose schema has `properties` and does not speak of additional ones have no others.
   bool closed_objects = false;
+  /// Integers are written as digits alone; false: any spelling that JSON has, 12.0 and 1.2e1, too. For generation: a
+  /// model that may write zeros without end sometimes does.
+  bool plain_integers = false;
 
   bool operator==(const GrammarOptions&) const = default;
 };

@@ -271,6 +271,7 @@ TermId SchemaCompiler::constant(const JsonValue& value) {
       Decimal d = to_decimal(value.text);
       NumberRange only;
       only.low = only.high = Bound{d, false};
+      only.integer = only.digits_only = options_.plain_integers && d.fraction.empty();
       return number_term(automaton_, only);
     }
     case Type::Array: {
@@ -306,6 +307,7 @@ TermId SchemaCompiler::build_number(const Facts& facts, bool integer, bool no_in
   if (integer && no_integer) return kNone;
   NumberRange range;
   range.integer = integer;
+  range.digits_only = options_.plain_integers;
   std::vector<TermId> multiples, excluded;
   bool exponents = true;  // the excluded terms hold all their numbers that are written with an exponent
   auto exactly = [&](const Decimal& d) {

@@ -99,6 +99,23 @@ TEST(JsonSchema, LargeObjectsAndRepeatedNamesAreReadInNoTime) {
 }
 
 // A number in all its spellings: never one that the schema does not allow, and each that programs write.
+TEST(JsonSchema, PlainIntegersAreDigitsAlone) {
+  auto plain = [](const std::string& schema, const std::string& text) {
+    return Grammar({GrammarKind::JsonSchema, schema, {.plain_integers = true}}, nullptr).matches(text);
+  };
+  for (const char* schema :
+       {R"({"type":"integer"})", R"({"type":"integer","minimum":-20,"maximum":2000})", R"({"enum":[12,-3,0]})",
+        R"({"type":"integer","multipleOf":3})", R"({"type":"integer","not":{"const":7}})"}) {
+    for (const char* text : {"12", "-3", "0"}) EXPECT_TRUE(plain(schema, text)) << schema << " " << text;
+    for (const char* text : {"12.0", "12.", "1.2e1", "12e0", "1e1", "0.0", "-3.00"}) {
+      EXPECT_FALSE(plain(schema, text)) << schema << " " << text;
+    }
+  }
+  EXPECT_TRUE(plain(R"({"type":"number"})", "12.0"));
+  EXPECT_TRUE(plain(R"({"enum":[1.5]})", "1.50"));
+  EXPECT_TRUE(plain("true", "[1.0,1e1]"));
+}
+
 TEST(JsonSchema, SpellingsOfNumbersAreNeitherLooserNorNarrower) {
   constexpr int64_t kOne = 100'000'000;  // values are counted in units of 10^-8
   struct Case {

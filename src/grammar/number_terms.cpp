@@ -314,7 +314,8 @@ TermId number_term(Automaton& a, const NumberRange& range) {
       }
       if (rounded.low && rounded.high && compare(rounded.low->value, rounded.high->value) > 0) return;
     }
-    options.push_back(a.cat(sign, builder.plain(rounded, range.integer, false)));
+    options.push_back(a.cat(sign, builder.plain(rounded, range.integer, range.digits_only)));
+    if (range.integer && range.digits_only) return;
     if (!bounded) {
       TermId fraction = a.optional(a.cat(a.literal("."), a.repeat(a.byte_range('0', '9'), 1, kUnbounded)));
       TermId whole = a.alt({a.literal("0"), a.cat(a.byte_range('1', '9'), a.star(a.byte_range('0', '9')))});

@@ -16,6 +16,7 @@ struct Bound {
 struct NumberRange {
   std::optional<Bound> low, high;
   bool integer = false;
+  bool digits_only = false;  ///< of an integer: no point and no exponent
 
   /// Narrows the range.
   void at_least(const Bound& bound);
@@ -23,7 +24,7 @@ struct NumberRange {
 };
 
 /// Numbers in the range: every spelling without an exponent (1.0 is an integer); with one, any spelling if there are no
-/// bounds, else those with one digit before the point, as programs write them (1.5e+300).
+/// bounds, else those with one digit before the point, as programs write them (1.5e+300). With digits_only, digits.
 TermId number_term(Automaton& a, const NumberRange& range);
 
 /// Multiples of `divisor` (> 0): every spelling without an exponent; with one, those with one digit before the point,
