@@ -24,12 +24,9 @@ namespace {
 constexpr int kRows = kPrefillRows, kTile = 128;  // positions in a tile
 constexpr int kBox = 16;                          // positions that a copy brings
 constexpr int kStages = 2;                        // of q, of tiles of keys and of values, in shared memory
-constexpr int kThreads = 3 * kWarpgroup, kMultiplying = 2 * kWarpgroup, kQLoaders = kWarpgroup - 2 * kWarp;
+constexpr int kThreads = 3 * kWarpgroup;
 constexpr int kColumnBytes = kTile * kSwizzledRowBytes;  // of a tile's column of 64
-constexpr int kBoxBytes = kBox * kSwizzledRowBytes;
-static_assert(kRows == kTile);  // so q and keys lie alike
-
-constexpr int kBoth = 1;  // the barrier of the warpgroups that multiply
+static_assert(kRows == kTile);                           // so q and keys lie alike
 
 // What a block computes in a turn: rows from `row` on for one KV head, and the tiles that they see.
 struct Work {
@@ -47,6 +44,10 @@ struct Shared {
 };
 
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
+
+constexpr int kMultiplying = 2 * kWarpgroup, kQLoaders = kWarpgroup - 2 * kWarp;  // threads
+constexpr int kBoxBytes = kBox * kSwizzledRowBytes;
+constexpr int kBoth = 1;  // the barrier of the warpgroups that multiply
 
 // The work of a block in its n-th turn: item and KV head. The longest come first, and every other round goes backwards,
 // so that all blocks get about as much. −1: none.
