@@ -237,9 +237,9 @@ TEST(Golden, StatesOfEncodersOnCuda) {
     GTEST_SKIP() << e.what();
   }
   const Variant setups[] = {
-      {"cuda, float32", {.device = "cuda", .activations = DType::F32}, DType::F32, 1e-4},
-      {"cuda, float16", {.device = "cuda", .activations = DType::F16}, DType::F16, 2e-2},
-      {"cuda, bfloat16", {.device = "cuda", .activations = DType::BF16}, DType::BF16, 1.2e-1},
+      {"cuda, float32", {.device = "cuda", .activations = DType::F32}, DType::F32, 2e-5},
+      {"cuda, float16", {.device = "cuda", .activations = DType::F16}, DType::F16, 8e-3},
+      {"cuda, bfloat16", {.device = "cuda", .activations = DType::BF16}, DType::BF16, 8e-2},
   };
   compare_states(setups);
 }

@@ -5,6 +5,8 @@
 // still several rows for the tensor cores.
 //
 // Prefill: warps with 16 or 32 rows each walk over the positions in tiles that they share, two in shared memory.
+// Shared prefixes (cascade attention): of sequences with one token each that begin alike, the rows of all are prefilled
+// over parts of what they share; the results are parts of each sequence.
 // Decode: 4 warps have the same 16 rows, and every fourth 16 positions each; they need no barrier before the end. Parts
 // of a long sequence are computed by several blocks; the last one that is done combines them by the sums of their
 // exponents. Blocks are many and short, not one for each processor: some processors read faster than others.
@@ -18,86 +20,18 @@
 namespace sgl::cuda {
 namespace {
 
-template <typename T>
-struct Params {
-  T* out;
-  const T* q;
-  const T* k;
-  const T* v;
-  int64_t out_stride, q_stride;
-  const int32_t* pages;
-  const AttentionItem* items;
-  float* partial;
-  float* partial_sums;
-  unsigned* counters;
-  int partial_rows;
-  int kv_heads, group, page_shift, window;
-  bool causal;
-  Scores scores;
-};
-
-template <typename T>
-Params<T> params_of(const AttentionCall& c) {
-  Params<T> p;
-  p.out = pointer<T>(c.out);
-  p.q = pointer<T>(c.q);
-  p.k = reinterpret_cast<const T*>(c.kv.k);
-  p.v = reinterpret_cast<const T*>(c.kv.v);
-  p.out_stride = c.out.row_stride;
-  p.q_stride = c.q.row_stride;
-  p.pages = c.pages;
-  p.items = c.items;
-  p.partial = c.partial;
-  p.partial_sums = c.partial + int64_t{c.num_slots} * c.kv.num_kv_heads * c.partial_rows * c.kv.head_dim;
-  p.counters = c.counters;
-  p.partial_rows = c.partial_rows;
-  p.kv_heads = c.kv.num_kv_heads;
-  p.group = c.options.num_heads / c.kv.num_kv_heads;
-  p.page_shift = 0;
-  while (1 << p.page_shift < c.kv.page_size) ++p.page_shift;
-  p.window = c.options.window;
-  p.causal = c.options.causal;
-  const float cap = c.options.softcap;
-  p.scores = {.scale = cap > 0 ? c.options.scale / cap : c.options.scale * kLog2E, .softcap = cap * kLog2E};
-  return p;
-}
-
-// Row r of a sequence: its token, in the batch and by position, and the column of its head.
-struct Row {
-  int token, position, head;
-};
-template <typename T>
-__device__ Row row_of(const Params<T>& p, const BatchSeq& seq, int kv_head, int r) {
-  const int token = r / p.group;
-  return {seq.q_begin + token, seq.kv_len - seq.q_len + token, kv_head * p.group + r % p.group};
-}
-
-// What rows first + lane/4 + 8 · i see.
-template <int kTiles, typename T>
-__device__ Visible<kTiles> visible_of(const Params<T>& p, const BatchSeq& seq, int first) {
-  Visible<kTiles> see;
-  const int rows = seq.q_len * p.group;
-#pragma unroll
-  for (int i = 0; i < 2 * kTiles; ++i) {
-    const int r = first + static_cast<int>(threadIdx.x) % 32 / 4 + 8 * i;
-    const int end = r >= rows ? 0 : p.causal ? seq.kv_len - seq.q_len + r / p.group + 1 : seq.kv_len;
-    see.hi[i] = end;
-    see.lo[i] = p.window > 0 ? max(end - p.window, 0) : 0;
-  }
-  see.summarize();
-  return see;
-}
-
-// Begins copies of kRows rows of q, from row `first` of the sequence on, by `threads` threads.
+// Begins copies of kRows rows of q, from row `first` of the sequence on, by `threads` threads; if `shared`, of all
+// sequences that it stands for.
 template <typename T, int D, int kRows>
-__device__ void fetch_q(T* to, const Params<T>& p, const BatchSeq& seq, int kv_head, int first, int thread,
-                        int threads) {
+__device__ void fetch_q(T* to, const AttentionParams<T>& p, const BatchSeq& seq, int kv_head, int first, int thread,
+                        int threads, bool shared) {
   constexpr int kPieces = D / 8;
   const int rows = seq.q_len * p.group;
   for (int i = thread; i < kRows * kPieces; i += threads) {
     const int r = i / kPieces, piece = i % kPieces;
     const bool valid = first + r < rows;
-    const Row row = row_of(p, seq, kv_head, valid ? first + r : 0);
+    AttentionRow row = row_of(p, seq, kv_head, valid ? first + r : 0);
+    if (shared) row.token = p.tokens[row.token];
     copy_16_bytes(to + r * kTileStride<D> + piece * 8, p.q + row.token * p.q_stride + int64_t{row.head} * D + piece * 8,
                   valid);
   }
@@ -106,7 +40,8 @@ __device__ void fetch_q(T* to, const Params<T>& p, const BatchSeq& seq, int kv_h
 // Begins copies of keys and values at positions [first, first + N); beyond kv_len they become zero, since 0 · NaN is
 // not. The page numbers are all on their way before the first is needed.
 template <typename T, int D, int N, int kThreads>
-__device__ void fetch_kv(T* k, T* v, const Params<T>& p, const BatchSeq& seq, int kv_head, int first, int thread) {
+__device__ void fetch_kv(T* k, T* v, const AttentionParams<T>& p, const BatchSeq& seq, int kv_head, int first,
+                         int thread) {
   constexpr int kPieces = D / 8, kOwn = N * kPieces / kThreads;
   static_assert(N * kPieces % kThreads == 0);
   const int page_mask = (1 << p.page_shift) - 1, last = seq.kv_len - 1;
@@ -139,7 +74,7 @@ template <int D>
 constexpr int kPrefillBytes = (kPrefillRows + 4 * kPrefillTile<D>)*kTileStride<D> * 2;
 
 template <typename T, int D>
-__global__ void __launch_bounds__(kPrefillThreads<D>, D > 128 ? 1 : 2) prefill_kernel(const Params<T> p) {
+__global__ void __launch_bounds__(kPrefillThreads<D>, D > 128 ? 1 : 2) prefill_kernel(const AttentionParams<T> p) {
   enter();
   constexpr int N = kPrefillTile<D>, kStride = kTileStride<D>, kTiles = kPrefillTiles<D>, kThreads = kPrefillThreads<D>;
   extern __shared__ __align__(16) unsigned char memory[];
@@ -150,14 +85,15 @@ __global__ void __launch_bounds__(kPrefillThreads<D>, D > 128 ? 1 : 2) prefill_k
   const BatchSeq seq = item.seq;
   const int head = static_cast<int>(blockIdx.y), thread = static_cast<int>(threadIdx.x), lane = thread % 32;
   const int first_row = item.row + thread / 32 * (16 * kTiles);
-  const Visible<kTiles> see = visible_of<kTiles>(p, seq, first_row);
+  const bool shared = item.slot >= 0, causal = p.causal && !shared;
+  const Visible<kTiles> see = visible_of<kTiles>(p, seq, first_row, causal);
 
   const int last_row = min(item.row + kPrefillRows, seq.q_len * p.group) - 1;
-  const int end = p.causal ? row_of(p, seq, head, last_row).position + 1 : seq.kv_len;
-  int begin = 0;
+  const int end = causal ? row_of(p, seq, head, last_row).position + 1 : item.kv_end;
+  int begin = item.kv_begin;
   if (p.window > 0) begin = max(row_of(p, seq, head, item.row).position + 1 - p.window, 0) / N * N;
 
-  fetch_q<T, D, kPrefillRows>(q, p, seq, head, item.row, thread, kThreads);
+  fetch_q<T, D, kPrefillRows>(q, p, seq, head, item.row, thread, kThreads, shared);
   fetch_kv<T, D, N, kThreads>(k, v, p, seq, head, begin, thread);
   commit_copies();
   // Of this warp's rows, as a lane gives their addresses to load_matrices().
@@ -184,9 +120,20 @@ __global__ void __launch_bounds__(kPrefillThreads<D>, D > 128 ? 1 : 2) prefill_k
   for (int i = 0; i < 2 * kTiles; ++i) {
     const int r = first_row + lane / 4 + 8 * i;
     if (r > last_row) continue;
-    const Row row = row_of(p, seq, head, r);
+    const AttentionRow row = row_of(p, seq, head, r);
     T* to = p.out + row.token * p.out_stride + int64_t{row.head} * D + lane % 4 * 2;
     const float inv = 1.0F / state.sum[i];
+    if (shared) {
+      const int64_t slot = item.slot + int64_t{r / p.group} * item.splits;
+      const int64_t at = (slot * p.kv_heads + head) * p.partial_rows + r % p.group;
+      if (lane % 4 == 0) p.partial_sums[at] = state.largest[i] + log2f(state.sum[i]);
+#pragma unroll
+      for (int d = 0; d < D / 8; ++d) {
+        *reinterpret_cast<float2*>(p.partial + at * D + d * 8 + lane % 4 * 2) =
+            make_float2(state.out[i / 2][d][i % 2 * 2] * inv, state.out[i / 2][d][i % 2 * 2 + 1] * inv);
+      }
+      continue;
+    }
 #pragma unroll
     for (int d = 0; d < D / 8; ++d) {
       *reinterpret_cast<uint32_t*>(to + d * 8) =
@@ -219,7 +166,7 @@ __device__ void store_four(T* to, const float4& x, float factor) {
 // positions. The parts that a thread needs first are on their way while the weights, [splits, rows] in shared memory,
 // are found.
 template <typename T, int D>
-__device__ void combine(const Params<T>& p, const AttentionItem& item, int head, int rows, float* weights) {
+__device__ void combine(const AttentionParams<T>& p, const AttentionItem& item, int head, int rows, float* weights) {
   constexpr int kEarly = 8;
   __shared__ float factor[kDecodeRows];
   const int thread = static_cast<int>(threadIdx.x), lane = thread % kWarp;
@@ -263,13 +210,13 @@ __device__ void combine(const Params<T>& p, const AttentionItem& item, int head,
     }
 #pragma unroll 8
     for (; split < item.splits; ++split) add_weighted(x, weights[split * rows + r], load(split, i));
-    const Row row = row_of(p, item.seq, head, item.row + r);
+    const AttentionRow row = row_of(p, item.seq, head, item.row + r);
     store_four(p.out + row.token * p.out_stride + int64_t{row.head} * D + i % (D / 4) * 4, x, factor[r]);
   }
 }
 
 template <typename T, int D>
-__global__ void __launch_bounds__(kDecodeThreads, D > 128 ? 1 : 3) decode_kernel(const Params<T> p) {
+__global__ void __launch_bounds__(kDecodeThreads, D > 128 ? 1 : 3) decode_kernel(const AttentionParams<T> p) {
   let_next_start();
   constexpr int N = kDecodeTile, kStride = kTileStride<D>;
   extern __shared__ __align__(16) unsigned char memory[];
@@ -279,7 +226,7 @@ __global__ void __launch_bounds__(kDecodeThreads, D > 128 ? 1 : 3) decode_kernel
   const int warp = thread / kWarp, lane = thread % kWarp;
   T* tiles =
       reinterpret_cast<T*>(memory) + warp * kDecodeStages * kDecodeStage<D>;  // of this warp: [stage][k, v][N] rows
-  const Visible<1> see = visible_of<1>(p, seq, item.row);
+  const Visible<1> see = visible_of<1>(p, seq, item.row, p.causal);
   const int end = min(item.kv_end, see.any_to), begin = max(item.kv_begin, see.any_from / N * N) + warp * N;
   constexpr int kStep = kDecodeWarps * N;
   auto fetch = [&](int first, int stage) {
@@ -307,7 +254,7 @@ __global__ void __launch_bounds__(kDecodeThreads, D > 128 ? 1 : 3) decode_kernel
 #pragma unroll
   for (int i = 0; i < 2; ++i) {
     const int r = lane / 4 + 8 * i;
-    const Row row = row_of(p, seq, head, item.row + min(r, rows - 1));
+    const AttentionRow row = row_of(p, seq, head, item.row + min(r, rows - 1));
     const T* from = p.q + row.token * p.q_stride + int64_t{row.head} * D + lane % 4 * 2;
 #pragma unroll
     for (int d = 0; d < D / 16; ++d) {
@@ -369,7 +316,7 @@ __global__ void __launch_bounds__(kDecodeThreads, D > 128 ? 1 : 3) decode_kernel
     }
     const float factor = total > 0 ? 1.0F / total : 0.0F;
     if (item.slot < 0) {
-      const Row row = row_of(p, seq, head, item.row + r);
+      const AttentionRow row = row_of(p, seq, head, item.row + r);
       store_four(p.out + row.token * p.out_stride + int64_t{row.head} * D + d, x, factor);
     } else {
       const int64_t at = (int64_t{item.slot} * p.kv_heads + head) * p.partial_rows + r;
@@ -385,7 +332,7 @@ __global__ void __launch_bounds__(kDecodeThreads, D > 128 ? 1 : 3) decode_kernel
   __syncthreads();
   if (thread == 0) {
     // Goes back to 0 when the last one has counted.
-    const auto others = static_cast<unsigned>(item.splits - 1);
+    const auto others = static_cast<unsigned>(item.splits - item.shared_splits - 1);
     last = atomicInc(p.counters + int64_t{item.first_slot} * p.kv_heads + head, others) == others;
   }
   __syncthreads();
@@ -482,36 +429,56 @@ bool attention_on_tensor_cores(const Tensor& out, const Tensor& q, const KvView&
          (kv.page_size & (kv.page_size - 1)) == 0;
 }
 
-void attention_prefill(cudaStream_t stream, const AttentionCall& call) {
-  if (call.num_items == 0) return;
-  with_kernel(call.kv, [&](auto type, auto head) {
-    using T = typename decltype(type)::type;
-    constexpr int kBytes = kPrefillBytes<head.value>;
-    auto* kernel = prefill_kernel<T, head.value>;
-    static const cudaError_t allowed =  // the device says at the launch if not
-        cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kBytes);
-    static_cast<void>(allowed);
-    launch(stream, grid_of(call), kPrefillThreads<head.value>, kBytes, kernel, params_of<T>(call));
-  });
-}
-
 namespace {
 
-// How many blocks of the decode kernel the device runs at once.
+// How many blocks of a kernel the device runs at once, with so much shared memory, which it gets.
+template <typename T>
+int blocks_at_once(void (*kernel)(AttentionParams<T>), int threads, int bytes) {
+  int device = 0, processors = 0, each = 0;
+  cudaGetDevice(&device);
+  cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device);
+  cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);  // the launch says if not
+  cudaOccupancyMaxActiveBlocksPerMultiprocessor(&each, kernel, threads, static_cast<size_t>(bytes));
+  return processors * (each > 0 ? each : 1);
+}
+
 template <typename T, int D>
-int decode_blocks_of() {
-  static const int blocks = [] {
-    int device = 0, processors = 0, each = 0;
-    cudaGetDevice(&device);
-    cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device);
-    cudaFuncSetAttribute(decode_kernel<T, D>, cudaFuncAttributeMaxDynamicSharedMemorySize, kDecodeBytes<D>);
-    cudaOccupancyMaxActiveBlocksPerMultiprocessor(&each, decode_kernel<T, D>, kDecodeThreads, kDecodeBytes<D>);
-    return processors * (each > 0 ? each : 1);
-  }();
+int prefill_blocks_of() {
+  static const int blocks = blocks_at_once<T>(prefill_kernel<T, D>, kPrefillThreads<D>, kPrefillBytes<D>);
   return blocks;
 }
 
+template <typename T, int D>
+int decode_blocks_of() {
+  static const int blocks = blocks_at_once<T>(decode_kernel<T, D>, kDecodeThreads, kDecodeBytes<D>);
+  return blocks;
+}
+
+void launch_prefill(cudaStream_t stream, const AttentionCall& call) {
+  with_kernel(call.kv, [&](auto type, auto head) {
+    using T = typename decltype(type)::type;
+    prefill_blocks_of<T, head.value>();  // lets it have its shared memory
+    launch(stream, grid_of(call), kPrefillThreads<head.value>, kPrefillBytes<head.value>, prefill_kernel<T, head.value>,
+           params_of<T>(call));
+  });
+}
+
 }  // namespace
+
+void attention_prefill(cudaStream_t stream, const AttentionCall& call) {
+  if (call.num_items > 0 && !attention_prefill_on_hopper(stream, call)) launch_prefill(stream, call);
+}
+
+void attention_shared(cudaStream_t stream, const AttentionCall& call) {
+  if (call.num_items > 0) launch_prefill(stream, call);
+}
+
+int shared_blocks(const KvView& kv) {
+  int blocks = 1;
+  with_kernel(kv,
+              [&](auto type, auto head) { blocks = prefill_blocks_of<typename decltype(type)::type, head.value>(); });
+  return blocks;
+}
 
 int decode_blocks(const KvView& kv) {
   int blocks = 1;

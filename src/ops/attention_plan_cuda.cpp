@@ -6,6 +6,7 @@
 
 #include "ops/backend_cuda.h"
 #include "ops/ref_backend.h"
+#include "ops/shared_prefix.h"
 #include "sgl/error.h"
 
 namespace sgl {
@@ -15,12 +16,36 @@ namespace {
 // else large ones, which need less combining.
 constexpr int kSmallestPart = 64, kLargestPart = 1024;
 constexpr int kTile = 64;  // positions that a block takes at once
+// Bytes of keys and values that need not be read when sequences share a prefix, so that a kernel more pays.
+constexpr int64_t kWorthSharing = int64_t{8} << 20;
+constexpr int kMostEqualParts = cuda::kMostParts / 2;  // of what is shared, and of a sequence's own
 
-int part_size(const std::vector<BatchSeq>& seqs, int kv_heads, int blocks) {
+// About equal parts of so many positions, of whole tiles and at most `most` each.
+struct Parts {
+  int size, count;
+
+  Parts(int positions, int most) {
+    const int about = std::clamp((positions + most - 1) / most, 1, kMostEqualParts);
+    size = ((positions + about - 1) / about + kTile - 1) / kTile * kTile;
+    count = (positions + size - 1) / size;
+  }
+};
+
+// A sequence with few rows.
+struct Decoded {
+  BatchSeq seq;
+  int rows;
+  int kv_begin = 0;                       ///< what comes before is shared
+  int first_slot = -1, shared_parts = 0;  ///< of what is shared
+
+  Parts parts(int most) const { return {seq.kv_len - kv_begin, most}; }
+};
+
+int part_size(const std::vector<Decoded>& seqs, int kv_heads, int blocks) {
   int size = kSmallestPart;
   for (; size < kLargestPart; size *= 2) {
     int64_t parts = 0;
-    for (const BatchSeq& s : seqs) parts += (s.kv_len + size - 1) / size;
+    for (const Decoded& d : seqs) parts += (d.seq.kv_len - d.kv_begin + size - 1) / size;
     if (parts * kv_heads <= blocks) break;
   }
   return size;
@@ -71,42 +96,88 @@ void CudaBackend::plan_slots(int page_size) {
   step_.slots_page_size = page_size;
 }
 
-void CudaBackend::plan_attention(const KvView& kv, int group) {
-  if (step_.group == group) return;
-  std::vector<cuda::AttentionItem> prefill, decode;
-  int slots = 0, partial_rows = 0;
-  const int most = part_size(step_.batch->seqs, kv.num_kv_heads, cuda::decode_blocks(kv));
-  for (const BatchSeq& s : step_.batch->seqs) {
+const CudaBackend::AttentionPlan& CudaBackend::plan_attention(const KvView& kv, int group, bool whole) {
+  AttentionPlan& plan = whole ? step_.whole : step_.windowed;
+  if (plan.group == group && plan.page_size == kv.page_size) return plan;
+  plan = {};
+  plan.group = group;
+  plan.page_size = kv.page_size;
+  const PagedBatch& batch = *step_.batch;
+  std::vector<cuda::AttentionItem> prefill, shared, decode;
+  std::vector<Decoded> few;
+  std::vector<size_t> number_of(batch.seqs.size());  // of a sequence among the few
+  for (size_t i = 0; i < batch.seqs.size(); ++i) {
+    const BatchSeq& s = batch.seqs[i];
     const int rows = s.q_len * group;
-    if (rows > cuda::kDecodeRows) {
+    number_of[i] = few.size();
+    if (rows <= cuda::kDecodeRows) {
+      few.push_back({s, rows});
+    } else {
       for (int row = 0; row < rows; row += cuda::kPrefillRows) prefill.push_back({s, row, 0, s.kv_len});
+    }
+  }
+
+  std::vector<SharedPrefix> prefixes;
+  if (whole && group <= cuda::kDecodeRows) {
+    prefixes = find_shared_prefixes(batch, kv.page_size, kWorthSharing / (2 * kv.page_bytes()));
+  }
+  for (const SharedPrefix& prefix : prefixes) {
+    for (const int32_t i : prefix.seqs) few[number_of[static_cast<size_t>(i)]].kv_begin = prefix.pages * kv.page_size;
+  }
+  const int most = part_size(few, kv.num_kv_heads, cuda::decode_blocks(kv));
+
+  // Slots: of each sequence of a prefix as many, for the shared parts and then its own.
+  std::vector<int32_t> shared_tokens;
+  for (const SharedPrefix& prefix : prefixes) {
+    const int count = static_cast<int>(prefix.seqs.size()), rows = count * group, length = prefix.pages * kv.page_size;
+    const int blocks = (rows + cuda::kPrefillRows - 1) / cuda::kPrefillRows * kv.num_kv_heads;
+    const Parts parts(length, std::max(length / std::max(cuda::shared_blocks(kv) / blocks, 1), kSmallestPart));
+    int own = 1;
+    for (const int32_t i : prefix.seqs) own = std::max(own, few[number_of[static_cast<size_t>(i)]].parts(most).count);
+    const int slots_each = parts.count + own;
+    BatchSeq all{static_cast<int32_t>(shared_tokens.size()), count, length,
+                 batch.seqs[static_cast<size_t>(prefix.seqs[0])].page_begin};
+    for (int row = 0; row < rows; row += cuda::kPrefillRows) {
+      for (int part = 0; part < parts.count; ++part) {
+        const int begin = part * parts.size;
+        shared.push_back(
+            {all, row, begin, std::min(begin + parts.size, length), plan.num_slots + part, plan.num_slots, slots_each});
+      }
+    }
+    for (const int32_t i : prefix.seqs) {
+      Decoded& d = few[number_of[static_cast<size_t>(i)]];
+      d.first_slot = plan.num_slots;
+      d.shared_parts = parts.count;
+      plan.num_slots += slots_each;
+      shared_tokens.push_back(d.seq.q_begin);
+    }
+  }
+  for (const Decoded& d : few) {
+    const Parts parts = d.parts(most);
+    if (parts.count == 1 && d.shared_parts == 0) {
+      decode.push_back({d.seq, 0, 0, d.seq.kv_len});
       continue;
     }
-    // About equal parts, of whole tiles.
-    const int parts = std::min((s.kv_len + most - 1) / most, cuda::kMostParts);
-    const int size = ((s.kv_len + parts - 1) / parts + kTile - 1) / kTile * kTile;
-    const int splits = (s.kv_len + size - 1) / size;
-    if (splits == 1) {
-      decode.push_back({s, 0, 0, s.kv_len});
-      continue;
+    const int first_slot = d.shared_parts > 0 ? d.first_slot : plan.num_slots;
+    if (d.shared_parts == 0) plan.num_slots += parts.count;
+    for (int part = 0; part < parts.count; ++part) {
+      const int begin = d.kv_begin + part * parts.size;
+      decode.push_back({d.seq, 0, begin, std::min(begin + parts.size, d.seq.kv_len), first_slot + d.shared_parts + part,
+                        first_slot, d.shared_parts + parts.count, d.shared_parts});
     }
-    for (int split = 0; split < splits; ++split) {
-      const int begin = split * size;
-      decode.push_back({s, 0, begin, std::min(begin + size, s.kv_len), slots + split, slots, splits});
-    }
-    slots += splits;
-    partial_rows = std::max(partial_rows, rows);
+    plan.partial_rows = std::max(plan.partial_rows, d.rows);
   }
   // The longest first: blocks start in this order, and the short ones fill the gaps at the end.
   auto length = [&](const cuda::AttentionItem& item) { return item.seq.kv_len - item.seq.q_len + item.row / group; };
   std::stable_sort(prefill.begin(), prefill.end(), [&](const auto& a, const auto& b) { return length(a) > length(b); });
-  step_.group = group;
-  step_.prefill = staging().put(prefill);
-  step_.decode = staging().put(decode);
-  step_.num_prefill = static_cast<int>(prefill.size());
-  step_.num_decode = static_cast<int>(decode.size());
-  step_.num_slots = slots;
-  step_.partial_rows = partial_rows;
+  plan.prefill = staging().put(prefill);
+  plan.shared = staging().put(shared);
+  plan.decode = staging().put(decode);
+  plan.shared_tokens = staging().put(shared_tokens);
+  plan.num_prefill = static_cast<int>(prefill.size());
+  plan.num_shared = static_cast<int>(shared.size());
+  plan.num_decode = static_cast<int>(decode.size());
+  return plan;
 }
 
 void CudaBackend::attention(Tensor out, Tensor q, const KvView& kv, const PagedBatch& batch,
@@ -144,18 +215,17 @@ void CudaBackend::attention(Tensor out, Tensor q, const KvView& kv, const PagedB
     return;
   }
 
-  plan_attention(kv, options.num_heads / kv.num_kv_heads);
+  const int group = options.num_heads / kv.num_kv_heads;
+  const AttentionPlan& plan = plan_attention(kv, group, options.window == 0);
   usual_kv_ = kv;
-  usual_group_ = options.num_heads / kv.num_kv_heads;
+  (options.window == 0 ? usual_whole_ : usual_windowed_) = group;
   staging().flush();
-  call.items = step_.prefill;
-  call.num_items = step_.num_prefill;
+  call.items = plan.prefill;
+  call.num_items = plan.num_prefill;
   cuda::attention_prefill(stream_, call);
 
-  call.items = step_.decode;
-  call.num_items = step_.num_decode;
-  call.num_slots = step_.num_slots;
-  call.partial_rows = step_.partial_rows;
+  call.num_slots = plan.num_slots;
+  call.partial_rows = plan.partial_rows;
   const int64_t parts = int64_t{call.num_slots} * kv.num_kv_heads;
   const auto floats = static_cast<size_t>(parts * call.partial_rows * (kv.head_dim + 1));
   call.partial = reinterpret_cast<float*>(scratch(partial_, floats * sizeof(float)));
@@ -164,6 +234,12 @@ void CudaBackend::attention(Tensor out, Tensor q, const KvView& kv, const PagedB
   if (counters_.bytes() != counters) {
     cuda::check(cudaMemsetAsync(counters_.data(), 0, counters_.bytes(), stream_), "attention");
   }
+  call.items = plan.shared;
+  call.num_items = plan.num_shared;
+  call.tokens = plan.shared_tokens;
+  cuda::attention_shared(stream_, call);
+  call.items = plan.decode;
+  call.num_items = plan.num_decode;
   cuda::attention_decode(stream_, call);
   cuda::launched("attention", q);
 }

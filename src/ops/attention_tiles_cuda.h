@@ -14,6 +14,7 @@
 #include <cuda_runtime.h>
 
 #include "ops/device_cuda.h"
+#include "ops/kernels_cuda.h"
 
 namespace sgl::cuda {
 
@@ -67,7 +68,9 @@ struct Scores {
   float softcap;  ///< times log2(e); 0: none
 
   /// cap · tanh(x)
-  __device__ float capped(float dot) const { return softcap * (1.0F - 2.0F / (__expf(2.0F * dot * scale) + 1.0F)); }
+  __device__ float capped(float dot) const {
+    return softcap * (1.0F - __fdividef(2.0F, __expf(2.0F * dot * scale) + 1.0F));
+  }
 };
 
 /// 2 to the x, to two units in the last place; 0 for −∞.
@@ -243,5 +246,78 @@ struct RowState {
     }
   }
 };
+
+/// An AttentionCall for a kernel.
+template <typename T>
+struct AttentionParams {
+  T* out;
+  const T* q;
+  const T* k;
+  const T* v;
+  int64_t out_stride, q_stride;
+  const int32_t* pages;
+  const int32_t* tokens;
+  const AttentionItem* items;
+  float* partial;
+  float* partial_sums;
+  unsigned* counters;
+  int partial_rows;
+  int kv_heads, group, page_shift, window;
+  bool causal;
+  Scores scores;
+};
+
+template <typename T>
+AttentionParams<T> params_of(const AttentionCall& c) {
+  AttentionParams<T> p;
+  p.out = pointer<T>(c.out);
+  p.q = pointer<T>(c.q);
+  p.k = reinterpret_cast<const T*>(c.kv.k);
+  p.v = reinterpret_cast<const T*>(c.kv.v);
+  p.out_stride = c.out.row_stride;
+  p.q_stride = c.q.row_stride;
+  p.pages = c.pages;
+  p.tokens = c.tokens;
+  p.items = c.items;
+  p.partial = c.partial;
+  p.partial_sums = c.partial + int64_t{c.num_slots} * c.kv.num_kv_heads * c.partial_rows * c.kv.head_dim;
+  p.counters = c.counters;
+  p.partial_rows = c.partial_rows;
+  p.kv_heads = c.kv.num_kv_heads;
+  p.group = c.options.num_heads / c.kv.num_kv_heads;
+  p.page_shift = 0;
+  while (1 << p.page_shift < c.kv.page_size) ++p.page_shift;
+  p.window = c.options.window;
+  p.causal = c.options.causal;
+  const float cap = c.options.softcap;
+  p.scores = {.scale = cap > 0 ? c.options.scale / cap : c.options.scale * kLog2E, .softcap = cap * kLog2E};
+  return p;
+}
+
+/// Row r of a sequence: its token, in the batch and by position, and the column of its head.
+struct AttentionRow {
+  int token, position, head;
+};
+template <typename T>
+__device__ AttentionRow row_of(const AttentionParams<T>& p, const BatchSeq& seq, int kv_head, int r) {
+  const int token = r / p.group;
+  return {seq.q_begin + token, seq.kv_len - seq.q_len + token, kv_head * p.group + r % p.group};
+}
+
+/// What rows first + lane/4 + 8 · i see: tokens of sequences, or, if not `causal`, all.
+template <int kTiles, typename T>
+__device__ Visible<kTiles> visible_of(const AttentionParams<T>& p, const BatchSeq& seq, int first, bool causal) {
+  Visible<kTiles> see;
+  const int rows = seq.q_len * p.group;
+#pragma unroll
+  for (int i = 0; i < 2 * kTiles; ++i) {
+    const int r = first + static_cast<int>(threadIdx.x) % 32 / 4 + 8 * i;
+    const int end = r >= rows ? 0 : causal ? seq.kv_len - seq.q_len + r / p.group + 1 : seq.kv_len;
+    see.hi[i] = end;
+    see.lo[i] = p.window > 0 ? max(end - p.window, 0) : 0;
+  }
+  see.summarize();
+  return see;
+}
 
 }  // namespace sgl::cuda

@@ -117,7 +117,8 @@ void CudaBackend::begin(const PagedBatch& batch) {
   step_.token_ids = staging().put(batch.token_ids);
   step_.positions = staging().put(batch.positions);
   if (usual_kv_.page_size > 0) plan_slots(usual_kv_.page_size);
-  if (usual_group_ > 0) plan_attention(usual_kv_, usual_group_);
+  if (usual_windowed_ > 0) plan_attention(usual_kv_, usual_windowed_, false);
+  if (usual_whole_ > 0) plan_attention(usual_kv_, usual_whole_, true);
   staging().flush();
 }
 

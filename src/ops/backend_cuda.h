@@ -78,6 +78,14 @@ class CudaBackend : public Backend {
    private:
     cudaStream_t stream_ = nullptr;
   };
+  // Which blocks compute a step's attention, on the device. It depends on how many query heads a KV head has, and on
+  // whether all is seen of a sequence, so that what sequences share can be computed for all of them.
+  struct AttentionPlan {
+    int group = 0, page_size = 0;  ///< 0: not planned
+    const cuda::AttentionItem *prefill = nullptr, *shared = nullptr, *decode = nullptr;
+    const int32_t* shared_tokens = nullptr;
+    int num_prefill = 0, num_shared = 0, num_decode = 0, num_slots = 0, partial_rows = 0;
+  };
   // The step's batch on the device. What depends on an op's options is made when the first layer asks for it.
   struct Step {
     const PagedBatch* batch = nullptr;
@@ -87,9 +95,7 @@ class CudaBackend : public Backend {
     const int32_t* tokens = nullptr;                           ///< [n, 2]: sequence and position
     const int32_t *token_ids = nullptr, *positions = nullptr;  ///< of the batch
     int slots_page_size = 0;
-    int group = 0;  ///< query heads a KV head; what follows is made for it
-    const cuda::AttentionItem *prefill = nullptr, *decode = nullptr;
-    int num_prefill = 0, num_decode = 0, num_slots = 0, partial_rows = 0;
+    AttentionPlan windowed, whole;
   };
 
   void require(const char* op, const PagedBatch& batch) const;
@@ -99,7 +105,7 @@ class CudaBackend : public Backend {
                       std::span<const int32_t> which);
   const int32_t* slots_of(const KvView& kv, const PagedBatch& batch);
   void plan_slots(int page_size);
-  void plan_attention(const KvView& kv, int group);
+  const AttentionPlan& plan_attention(const KvView& kv, int group, bool whole);
   /// x, in type_ and aligned: itself or a copy in x_.
   Tensor input(Tensor x);
   /// Where the values lie on the device: the batch's own do already.
@@ -126,8 +132,8 @@ class CudaBackend : public Backend {
   /// What the last step's attention was planned for: the next one's is likely the same, and is planned at its begin, so
   /// that all of a step's tables go to the device in one copy.
   KvView usual_kv_;
-  int usual_group_ = 0;
-  std::vector<float> inv_freq_[2];  ///< of the rotary tables, which are the same in every step
+  int usual_windowed_ = 0, usual_whole_ = 0;  ///< the groups; 0: no such layers
+  std::vector<float> inv_freq_[2];            ///< of the rotary tables, which are the same in every step
   Buffer sent_inv_freq_[2];
   Buffer x_, y_;               ///< linear's rounded input and its result
   Buffer x_codes_, w_;         ///< its quantized input, and rows of quantized weights as numbers

@@ -575,11 +575,16 @@ TEST_P(OpsOnCuda, RopeWithStoreEqualsRopeThenStore) {
 // Sequences with all their keys and values, and a cache on random pages with NaN wherever nothing was stored.
 class CudaAttention {
  public:
-  CudaAttention(const AttentionCase& c, DType q_type) : c_(c), q_type_(q_type), random_(kSeed) {
+  /// The first `shared` positions of all are the same, on the same pages; whole pages.
+  CudaAttention(const AttentionCase& c, DType q_type, int shared = 0)
+      : c_(c), q_type_(q_type), shared_(shared), random_(kSeed) {
     for (auto [n, all] : c.seqs) {
       q_.push_back(rounded(random_matrix(random_, all, int64_t{c.heads} * c.head_dim), q_type));
       k_.push_back(rounded(random_matrix(random_, all, int64_t{c.kv_heads} * c.head_dim), q_type));
       v_.push_back(rounded(random_matrix(random_, all, int64_t{c.kv_heads} * c.head_dim), q_type));
+      for (auto* m : {&k_, &v_}) {
+        std::copy_n(m->front().tensor.f32(), shared * m->front().tensor.cols(), m->back().tensor.f32());
+      }
     }
   }
 
@@ -599,6 +604,7 @@ class CudaAttention {
     std::shuffle(order.begin(), order.end(), random);
     size_t next = 0;
     for (size_t i = 0; i < pages.size(); ++i) {
+      pages[i].assign(pages[0].begin(), pages[0].begin() + (i == 0 ? 0 : shared_ / c_.page_size));
       while (static_cast<int>(pages[i].size()) * c_.page_size < c_.seqs[i].second) pages[i].push_back(order[next++]);
     }
     const auto bytes = static_cast<size_t>(kv.page_bytes() * kv.num_pages);
@@ -671,6 +677,7 @@ class CudaAttention {
  private:
   AttentionCase c_;
   DType q_type_;
+  int shared_;
   std::mt19937 random_;
   std::vector<Matrix> q_, k_, v_;
 };
@@ -699,6 +706,51 @@ TEST_P(OpsOnCuda, AttentionEqualsReference) {
       expect_near(got, want, t == DType::F32 || t != kv ? 1e-5F : 1.5F * rounding(t), t);
       if (HasFatalFailure()) return;
     }
+  }
+}
+
+// Ends of pages, tiles and blocks of rows; long contexts before few new tokens; windows that end at a tile's edge or
+// skip tiles; odd groups; more blocks than the device runs at once.
+TEST_P(OpsOnCuda, PrefillOfAwkwardSizesEqualsReference) {
+  const DType t = GetParam();
+  if (t == DType::F32) return;  // by the plain kernel, which knows no tiles
+  std::vector<AttentionCase> cases;
+  for (int head_dim : {64, 128}) {
+    cases.push_back({8, 2, head_dim, {{32, 32}, {33, 128}, {31, 129}, {64, 256}, {65, 255}, {5, 2049}}, 16, t});
+    cases.push_back({4, 2, head_dim, {{19, 147}, {40, 4129}}, 32, t});
+    cases.push_back({7, 1, head_dim, {{19, 147}, {100, 300}}, 16, t});
+    cases.push_back({3, 3, head_dim, {{128, 128}, {129, 129}, {127, 600}, {17, 17}}, 16, t});
+    cases.push_back({4, 2, head_dim, {{200, 900}, {64, 192}}, 16, t, 128});
+    cases.push_back({4, 1, head_dim, {{256, 256}, {100, 711}}, 128, t, 129, 15.0F});
+    cases.push_back({2, 2, head_dim, {{300, 300}}, 16, t, 1});
+    cases.push_back({16, 16, head_dim, {{1160, 1160}}, 16, t, 40});
+    cases.push_back({4, 2, head_dim, {{300, 300}, {257, 257}, {130, 130}, {16, 16}}, 16, t, 0, 0.0F, false});
+  }
+  for (const AttentionCase& c : cases) {
+    SCOPED_TRACE(to_string(c));
+    CudaAttention sequences(c, t);
+    expect_near(sequences.run(*cuda_, t, 1), sequences.run(ref_, DType::F32, 2), 1.5F * rounding(t), t);
+    if (HasFatalFailure()) return;
+  }
+}
+
+// Many sequences, with one new token each or some more, whose keys and values are read once for all.
+TEST_P(OpsOnCuda, AttentionOverSharedPrefixesEqualsReference) {
+  const DType t = GetParam();
+  struct Case {
+    AttentionCase c;
+    int seqs, shared;
+  };
+  for (Case x : {Case{{32, 8, 128, {}, 16, t}, 9, 272}, Case{{16, 4, 64, {}, 32, t}, 40, 224},
+                 Case{{4, 2, 256, {}, 16, t, 0, 30.0F}, 12, 400}, Case{{8, 8, 128, {}, 64, t}, 5, 832},
+                 Case{{32, 8, 128, {}, 16, t, 300}, 9, 272}}) {
+    for (int i = 0; i < x.seqs; ++i) x.c.seqs.emplace_back(i % 4 == 3 ? 3 : 1, x.shared + 4 + i * 37 % 150);
+    x.c.seqs.emplace_back(30, x.shared + 30);
+    SCOPED_TRACE(to_string(x.c));
+    CudaAttention sequences(x.c, t, x.shared);
+    expect_near(sequences.run(*cuda_, t, 1), sequences.run(ref_, DType::F32, 2),
+                t == DType::F32 ? 1e-5F : 1.5F * rounding(t), t);
+    if (HasFatalFailure()) return;
   }
 }
 

@@ -184,6 +184,7 @@ std::optional<cublasLtMatmulAlgo_t> DenseProducts::choose(const Plan& plan, cons
   if (operands.add) {
     other = allocate_device(static_cast<size_t>(row_bytes(s.y_type, s.n * s.y_stride)));
     timed.y.data = other.data();
+    cuda::check(cudaMemsetAsync(other.data(), 0, other.bytes(), stream_), "timing of products");
   }
   int best = 0;
   float least = INFINITY;

@@ -97,12 +97,16 @@ void gemv_gated(cudaStream_t stream, Tensor out, Tensor x, const QuantizedMatrix
 
 /// What one block of an attention kernel computes for a KV head: rows [row, row + as many as a tile has) of a sequence,
 /// counted as token · group + head in group, over positions [kv_begin, kv_end) or what they see of them.
+///
+/// Of attention_shared(), `seq` stands for sequences that begin alike and have a token each: all of these see the
+/// kv_len positions that are shared, token i of q_len is tokens[q_begin + i], and its result goes to slot + i · splits.
 struct AttentionItem {
   BatchSeq seq;
   int32_t row;
   int32_t kv_begin, kv_end;
   int32_t slot = -1;                    ///< where the part's result goes; −1: it is the whole, and goes to `out`
   int32_t first_slot = -1, splits = 1;  ///< of all parts of these rows: slots [first_slot, first_slot + splits)
+  int32_t shared_splits = 0;            ///< of them, the first ones, which attention_shared() has computed
 };
 
 struct AttentionCall {
@@ -110,6 +114,7 @@ struct AttentionCall {
   KvView kv;
   const BatchSeq* seqs;  ///< this and the following on the device
   const int32_t* pages;
+  const int32_t* tokens;  ///< of attention_shared()
   const AttentionItem* items;
   int num_items;
   unsigned* counters;  ///< [slot][kv head], all 0, and 0 again afterwards
@@ -128,6 +133,14 @@ constexpr int kMostParts = 512;    ///< of a sequence there
 bool attention_on_tensor_cores(const Tensor& out, const Tensor& q, const KvView& kv);
 /// Many rows a sequence: blocks of rows that walk over all positions they see.
 void attention_prefill(cudaStream_t stream, const AttentionCall& call);
+/// The same by Hopper's own instructions: heads of 64 and 128, pages of 16 tokens and more. False where it cannot run:
+/// then nothing was launched.
+bool attention_prefill_on_hopper(cudaStream_t stream, const AttentionCall& call);
+/// Parts of what sequences share, for all of them at once, before attention_decode() combines them with the others. No
+/// window.
+void attention_shared(cudaStream_t stream, const AttentionCall& call);
+/// How many of its blocks the device runs at once.
+int shared_blocks(const KvView& kv);
 /// Few rows a sequence (at most kDecodeRows with the heads of a group): parts of sequences, combined by the last.
 void attention_decode(cudaStream_t stream, const AttentionCall& call);
 /// How many of its blocks the device runs at once: with fewer parts, times KV heads, some of it is idle.

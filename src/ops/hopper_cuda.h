@@ -1,0 +1,147 @@
+#pragma once
+// Hopper's own instructions (sm_90a), as the PTX manual has them: barriers in shared memory that count bytes, tensor
+// copies to swizzled tiles, and products of a warpgroup (128 threads) from shared memory (wgmma). For .cu files.
+//
+// A tile lies in shared memory as columns of 64 16-bit numbers: its rows are 128 bytes, one after the other, and their
+// eight pieces of 16 bytes change places by the row's number (the 128-byte swizzle), so that eight rows of a column are
+// on different banks. Tiles begin at multiples of 1,024 bytes.
+
+#include <cstdint>
+#include <cuda.h>
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+
+#include "ops/device_cuda.h"
+
+namespace sgl::cuda {
+
+constexpr int kWarpgroup = 128;
+constexpr int kSwizzledColumns = 64;    ///< elements in a row of a tile's column
+constexpr int kSwizzledRowBytes = 128;  ///< the same in bytes
+
+/// A barrier that threads and copies arrive at. Phase n is over when `count` threads and all bytes that they announced
+/// have arrived.
+struct Barrier {
+  uint64_t state;
+
+  __device__ void init(int count) {
+    asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(shared_address(&state)), "r"(count) : "memory");
+  }
+  __device__ void arrive() {
+    asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(shared_address(&state)) : "memory");
+  }
+  __device__ void arrive_and_expect(int bytes) {
+    asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(shared_address(&state)), "r"(bytes)
+                 : "memory");
+  }
+  /// Until the phase with this parity, of its number from 0 on, is over. One before the first counts as over.
+  __device__ void wait(int parity) {
+    asm volatile(
+        "{\n"
+        ".reg .pred done;\n"
+        "again:\n"
+        "mbarrier.try_wait.parity.shared::cta.b64 done, [%0], %1;\n"
+        "@!done bra again;\n"
+        "}\n" ::"r"(shared_address(&state)),
+        "r"(parity)
+        : "memory");
+  }
+};
+
+/// After init() of barriers: copies see them, too.
+__device__ inline void fence_barriers() { asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory"); }
+/// What this thread wrote to shared memory is there for wgmma and for copies that follow.
+__device__ inline void fence_shared_writes() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
+
+/// Begins the copy of a box of a matrix, from column x and row y on; its bytes arrive at the barrier.
+__device__ inline void copy_box(void* to, const CUtensorMap& matrix, int x, int y, Barrier& barrier) {
+  asm volatile(
+      "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {%2, %3}], [%4];" ::"r"(
+          shared_address(to)),
+      "l"(&matrix), "r"(x), "r"(y), "r"(shared_address(&barrier.state))
+      : "memory");
+}
+
+/// A barrier of some threads of a block, by number; 0 is __syncthreads().
+template <int kThreads>
+__device__ inline void sync_some(int barrier) {
+  asm volatile("bar.sync %0, %1;" ::"r"(barrier), "n"(kThreads) : "memory");
+}
+
+/// Registers of a thread go from warpgroup to warpgroup: all of a warpgroup's threads call one of these.
+template <int kRegisters>
+__device__ inline void give_registers() {
+  asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(kRegisters));
+}
+template <int kRegisters>
+__device__ inline void take_registers() {
+  asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(kRegisters));
+}
+
+/// A tile in shared memory as wgmma takes it. For an operand whose rows are summed over (values), `column_bytes` lie
+/// from one column of 64 to the next.
+__device__ inline uint64_t describe_tile(const void* tile, int column_bytes = 16) {
+  return (uint64_t{1} << 62) | (uint64_t{8 * kSwizzledRowBytes / 16} << 32) |
+         (static_cast<uint64_t>(column_bytes / 16) << 16) | ((shared_address(tile) & 0x3ffffU) >> 4);
+}
+
+/// Before the first product, and when registers that products read or add to were written.
+__device__ inline void begin_products() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
+/// The products since the last commit are a group.
+__device__ inline void commit_products() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
+/// Until at most kOpen groups are computed still. Results are touched afterwards: the compiler does not know that they
+/// come late.
+template <int kOpen>
+__device__ inline void wait_for_products() {
+  asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(kOpen) : "memory");
+}
+template <int N>
+__device__ inline void touch(float (&x)[N]) {
+#pragma unroll
+  for (float& each : x) asm volatile("" : "+f"(each)::"memory");
+}
+
+// The registers of 64 rows by 64 or 128 columns of float32 in a warpgroup: a thread has two of every eight columns, in
+// two rows, as mma.sync gives them.
+#define SGL_EIGHT(c, i)                                                                                       \
+  "+f"(c[i]), "+f"(c[i + 1]), "+f"(c[i + 2]), "+f"(c[i + 3]), "+f"(c[i + 4]), "+f"(c[i + 5]), "+f"(c[i + 6]), \
+      "+f"(c[i + 7])
+#define SGL_32(c, i) SGL_EIGHT(c, i), SGL_EIGHT(c, i + 8), SGL_EIGHT(c, i + 16), SGL_EIGHT(c, i + 24)
+#define SGL_FIRST_32                                                                                               \
+  "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, %20, %21, %22, %23, " \
+  "%24, %25, %26, %27, %28, %29, %30, %31"
+#define SGL_NEXT_32                                                                                                \
+  "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, %48, %49, %50, %51, %52, %53, " \
+  "%54, "                                                                                                          \
+  "%55, %56, %57, %58, %59, %60, %61, %62, %63"
+
+// The three products of attention for one type: scores = q · kᵀ (added to if `add`), and results += p · v with p in
+// registers, for heads of 128 and of 64.
+#define SGL_PRODUCTS(T, NAME)                                                                                      \
+  __device__ inline void multiply_tiles(float(&c)[64], uint64_t a, uint64_t b, bool add, T) {                      \
+    asm volatile("{\n.reg .pred add;\nsetp.ne.b32 add, %66, 0;\nwgmma.mma_async.sync.aligned.m64n128k16.f32." NAME \
+                 "." NAME " {" SGL_FIRST_32 ", " SGL_NEXT_32 "}, %64, %65, add, 1, 1, 0, 0;\n}\n"                  \
+                 : SGL_32(c, 0), SGL_32(c, 32)                                                                     \
+                 : "l"(a), "l"(b), "r"(static_cast<int>(add)));                                                    \
+  }                                                                                                                \
+  __device__ inline void multiply_rows(float(&c)[64], const uint32_t* a, uint64_t b, T) {                          \
+    asm volatile("wgmma.mma_async.sync.aligned.m64n128k16.f32." NAME "." NAME " {" SGL_FIRST_32 ", " SGL_NEXT_32   \
+                 "}, {%64, %65, %66, %67}, %68, 1, 1, 1, 1;\n"                                                     \
+                 : SGL_32(c, 0), SGL_32(c, 32)                                                                     \
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));                                            \
+  }                                                                                                                \
+  __device__ inline void multiply_rows(float(&c)[32], const uint32_t* a, uint64_t b, T) {                          \
+    asm volatile("wgmma.mma_async.sync.aligned.m64n64k16.f32." NAME "." NAME " {" SGL_FIRST_32                     \
+                 "}, {%32, %33, %34, %35}, %36, 1, 1, 1, 1;\n"                                                     \
+                 : SGL_32(c, 0)                                                                                    \
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));                                            \
+  }
+SGL_PRODUCTS(__nv_bfloat16, "bf16")
+SGL_PRODUCTS(__half, "f16")
+#undef SGL_PRODUCTS
+#undef SGL_NEXT_32
+#undef SGL_FIRST_32
+#undef SGL_32
+#undef SGL_EIGHT
+
+}  // namespace sgl::cuda
