@@ -20,8 +20,8 @@ struct CallbackScope {
   CallbackScope& operator=(const CallbackScope&) = delete;
 };
 
-/// What must end before a process leaves: threads that end backends, and cancelled calls that still own one. Statics
-/// that these work with would go under them otherwise.
+/// What must end before a process leaves: threads that end backends, and calls, which own the program and with it its
+/// backend until their last callback is over. Statics that these work with would go under them otherwise.
 class Endings {
  public:
   /// Backends call it when they are made: it then waits before anything is destroyed that had been there by then.

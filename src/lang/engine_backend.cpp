@@ -67,16 +67,11 @@ void add_meta(Meta& meta, const Output& piece) {
   if (const auto* id = std::get_if<int32_t>(&piece.finish.matched)) meta.matched = std::to_string(*id);
 }
 
-/// Aborts the requests of a call when its program gives up. They come back within a step of the model, and until then
-/// own the program and this backend: the process must not leave before.
+/// Aborts the requests of a call when its program gives up. They come back within a step of the model.
 struct Abort {
   std::shared_ptr<Engine> engine;
   std::string rid;
-  std::shared_ptr<void>* stay;  ///< of the call
-  void operator()() const {
-    *stay = Endings::all().hold();
-    engine->abort(rid);
-  }
+  void operator()() const { engine->abort(rid); }
 };
 using AbortOnStop = std::optional<std::stop_callback<Abort>>;
 
@@ -158,7 +153,7 @@ void EngineBackend::generate(GenerateCall call, GenerateSink sink) {
     GenerateSink sink;
     Outcome<Generated> out;
     int left;
-    std::shared_ptr<void> stay;
+    std::shared_ptr<void> stay = Endings::all().hold();
     AbortOnStop abort;  // set after the request is in: registered before the worker sees its end
     std::mutex mutex;
   };
@@ -199,7 +194,7 @@ void EngineBackend::generate(GenerateCall call, GenerateSink sink) {
   engine_->submit(std::move(request), [worker = worker_, on_piece](Output&& piece) {
     worker->post([on_piece, piece = std::move(piece)] { on_piece(piece); });
   });
-  job->abort.emplace(call.stop, Abort{engine_, rid, &job->stay});
+  job->abort.emplace(call.stop, Abort{engine_, rid});
 }
 
 void EngineBackend::score_ids(std::vector<std::vector<int32_t>> ids, size_t start, const std::stop_token& stop,
@@ -208,7 +203,7 @@ void EngineBackend::score_ids(std::vector<std::vector<int32_t>> ids, size_t star
     std::function<void(Outcome<std::vector<std::vector<double>>>&&)> done;
     Outcome<std::vector<std::vector<double>>> out;
     size_t left;
-    std::shared_ptr<void> stay;
+    std::shared_ptr<void> stay = Endings::all().hold();
     AbortOnStop abort;
     std::mutex mutex;
   };
@@ -256,11 +251,12 @@ void EngineBackend::score_ids(std::vector<std::vector<int32_t>> ids, size_t star
       job->out.error = error;
       job->left -= unsent;
       if (job->left > 0) return;
+      const std::shared_ptr<void> stay = std::move(job->stay);
       const auto last = std::move(job->done);
       last(std::move(job->out));
     });
   }
-  job->abort.emplace(stop, Abort{engine_, rid, &job->stay});
+  job->abort.emplace(stop, Abort{engine_, rid});
 }
 
 void EngineBackend::score(ScoreCall call, ScoreSink sink) {

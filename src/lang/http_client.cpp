@@ -50,6 +50,7 @@ struct Transfer {
   Transfer(const Transfer&) = delete;
   Transfer& operator=(const Transfer&) = delete;
 
+  std::shared_ptr<void> stay = Endings::all().hold();  // goes last: after the program that the sink owns
   HttpCall call;
   HttpSink sink;
   int attempt = 0;
@@ -333,6 +334,7 @@ void HttpClient::Impl::end(std::unique_ptr<Transfer> t, std::optional<Error> err
 }
 
 HttpClient::HttpClient(ApiOptions options) {
+  Endings::all();
   static std::once_flag once;
   std::call_once(once, [] { curl_global_init(CURL_GLOBAL_DEFAULT); });
   impl_ = std::make_shared<Impl>(std::move(options));
