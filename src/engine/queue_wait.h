@@ -1,7 +1,12 @@
 #pragma once
 // How long whoever comes now has to wait: those before it, times the pace at which places have become free lately.
 
+#include <string>
+
 namespace sgl {
+
+/// What a request is told that would wait longer than `limit` seconds.
+std::string queue_too_slow(double expected, double limit);
 
 /// Thread: one at a time.
 class QueueWait {
@@ -10,7 +15,7 @@ class QueueWait {
   /// which could have admitted no more, say how fast the queue moves: before that, whoever came was admitted.
   void turn(double seconds, int ended, bool full);
 
-  /// Mean time between the last kRemembered ends; 0: it was never full yet.
+  /// Mean time between about the last kRemembered ends; 0: it was never full yet.
   double seconds_per_place() const { return mean_; }
 
  private:

@@ -75,8 +75,7 @@ void Scheduler::submit(std::vector<std::unique_ptr<Sequence>> sequences, bool un
       throw Error(ErrorKind::ResourceExhausted, "The request queue is full.");
     }
     if (!unbounded && config_.max_queue_wait_s > 0 && expected_wait() > config_.max_queue_wait_s) {
-      throw Error(ErrorKind::ResourceExhausted,
-                  fmt::format("The request queue is full: the wait would be about {:.1f} s.", expected_wait()));
+      throw Error(ErrorKind::ResourceExhausted, queue_too_slow(expected_wait(), config_.max_queue_wait_s));
     }
     for (auto& seq : sequences) {
       seq->arrival = arrivals_++;
@@ -185,6 +184,7 @@ bool Scheduler::turn() {
   const double began = steady_seconds();
   drain_inbox();
   if (standing_still_) {
+    ended_ = 0;  // what a pause has ended says nothing of the pace
     publish_stats();
     return false;
   }
@@ -351,8 +351,10 @@ void Scheduler::remove_finished() {
   queued_ -= from_waiting;
 }
 
-// Those that find a free place at once do not make others wait. Requires: the lock.
-double Scheduler::expected_wait() const { return std::max(queued_ - free_places_, 0) * seconds_per_place_; }
+// Those that find a free place do not make others wait. Requires: the lock.
+double Scheduler::expected_wait() const {
+  return std::max(queued_ + retracted_ - free_places_, 0) * seconds_per_place_;
+}
 
 // ── What others see ──────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -370,7 +372,9 @@ void Scheduler::publish_stats() {
   stats_.page_size = config_.page_size;
   stats_.max_running_requests = config_.max_running_requests;
   stats_.new_token_ratio = new_token_ratio_;
-  free_places_ = batch_full_ || !waiting_.empty() ? 0 : config_.max_running_requests - stats_.running;
+  free_places_ = full_ ? 0 : config_.max_running_requests - stats_.running;
+  retracted_ = static_cast<int>(
+      std::count_if(waiting_.begin(), waiting_.end(), [](const auto& seq) { return seq->admitted_before; }));
   seconds_per_place_ = queue_wait_.seconds_per_place();
   idle_.notify_all();
 }

@@ -164,6 +164,7 @@ class Scheduler {
   int queued_ = 0;     ///< of them, not admitted yet
   uint64_t arrivals_ = 0;
   EngineStats stats_;
+  int retracted_ = 0;  ///< of those that wait, admitted once and not counted in queued_, as far as the last turn knows
   int free_places_ = 0;  ///< sequences that could be admitted without waiting, as far as the last turn knows
   double seconds_per_place_ = 0;
 

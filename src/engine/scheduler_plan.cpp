@@ -61,7 +61,7 @@ std::optional<Plan> Scheduler::make_plan() {
   }
   if (!plan_prefill(plan, budget)) return std::nullopt;
   admit_waiting(plan, budget);
-  full_ = !waiting_.empty() || static_cast<int>(running_.size()) >= config_.max_running_requests;
+  full_ = batch_full_ || static_cast<int>(running_.size()) >= config_.max_running_requests;
   return plan;
 }
 
