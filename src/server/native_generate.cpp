@@ -306,6 +306,9 @@ Call parse_generate(const Json& body, EngineApi& engine, const ServerOptions& op
     s.logprob_text = logprob_text;
     if (turn) {
       const std::optional<int32_t> bos = engine.tokenizer() != nullptr ? engine.tokenizer()->bos_id() : std::nullopt;
+      if (s.id.size() > Sessions::kLongestId) {
+        refuse(fmt::format("rid has {} bytes; in a session at most {} are taken", s.id.size(), Sessions::kLongestId));
+      }
       std::vector<int32_t> whole = sessions->prompt(*turn, engine.tokenize(r), bos);
       s.session.emplace(sessions, *turn, s.id, whole);
       r.prompt = std::move(whole);

@@ -29,6 +29,9 @@ std::optional<SessionTurn> read_session_turn(const Fields& fields) {
 }
 
 std::string Sessions::open(const std::string& id) {
+  if (id.size() > kLongestId) {
+    refuse(fmt::format("session_id has {} bytes; at most {} are taken", id.size(), kLongestId));
+  }
   std::string opened = id.empty() ? random_hex(32) : id;
   std::lock_guard lock(mutex_);
   if (!sessions_.try_emplace(opened).second) refuse(fmt::format("session {} is open already", quote(opened)));
@@ -39,14 +42,13 @@ std::string Sessions::open(const std::string& id) {
 
 void Sessions::close(const std::string& id) {
   std::lock_guard lock(mutex_);
-  for (const Ended& e : use(id).requests) tokens_ -= e.tokens();
-  sessions_.erase(id);
+  use(id);
+  close_session(sessions_.find(id));
 }
 
 std::vector<int32_t> Sessions::prompt(const SessionTurn& turn, std::vector<int32_t> own, std::optional<int32_t> bos) {
   std::lock_guard lock(mutex_);
   Session& session = use(turn.session);
-  if (turn.replace && turn.behind.empty()) forget_behind(session, "");
   if (turn.behind.empty()) return own;
   const auto found = std::find_if(session.requests.begin(), session.requests.end(),
                                   [&](const Ended& e) { return e.rid == turn.behind; });
@@ -58,9 +60,8 @@ std::vector<int32_t> Sessions::prompt(const SessionTurn& turn, std::vector<int32
   const auto length = static_cast<int64_t>(prompt.size());
   if (turn.offset > 0) prompt.resize(static_cast<size_t>(std::min(turn.offset, length)));
   if (turn.offset < 0) prompt.resize(static_cast<size_t>(std::max(turn.offset + length, int64_t{0})));
-  const bool begins = !own.empty() && own.front() == bos;
+  const bool begins = !prompt.empty() && !own.empty() && own.front() == bos;
   prompt.insert(prompt.end(), own.begin() + (begins ? 1 : 0), own.end());
-  if (turn.replace) forget_behind(session, turn.behind);
   return prompt;
 }
 
@@ -69,10 +70,13 @@ void Sessions::keep(const SessionTurn& turn, const std::string& rid, std::vector
   std::lock_guard lock(mutex_);
   const auto session = sessions_.find(turn.session);
   if (session == sessions_.end()) return;
+  session->second.last_use = ++uses_;
   std::vector<Ended>& requests = session->second.requests;
+  if (turn.replace) forget_behind(session->second, turn.behind);
   forget(session->second, [&](const Ended& e) { return e.rid == rid; });
   requests.push_back({.rid = rid, .behind = turn.behind, .prompt = std::move(prompt), .output = std::move(output)});
   tokens_ += requests.back().tokens();
+  ++requests_;
   make_room();
 }
 
@@ -87,7 +91,7 @@ template <typename Predicate>
 void Sessions::forget(Session& session, Predicate predicate) {
   std::erase_if(session.requests, [&](const Ended& e) {
     const bool yes = predicate(e);
-    if (yes) tokens_ -= e.tokens();
+    if (yes) tokens_ -= e.tokens(), --requests_;
     return yes;
   });
 }
@@ -98,13 +102,18 @@ void Sessions::forget_behind(Session& session, const std::string& rid) {
 }
 
 void Sessions::make_room() {
-  while (!sessions_.empty() && (tokens_ > most_tokens_ || sessions_.size() > most_sessions_)) {
+  while (!sessions_.empty() &&
+         (tokens_ > most_tokens_ || sessions_.size() > most_sessions_ || requests_ > kMostRequests)) {
     const auto oldest = std::min_element(sessions_.begin(), sessions_.end(), [](const auto& a, const auto& b) {
       return a.second.last_use < b.second.last_use;
     });
-    for (const Ended& e : oldest->second.requests) tokens_ -= e.tokens();
-    sessions_.erase(oldest);
+    close_session(oldest);
   }
+}
+
+void Sessions::close_session(std::map<std::string, Session>::iterator session) {
+  forget(session->second, [](const Ended&) { return true; });
+  sessions_.erase(session);
 }
 
 void SessionRequest::add(const Output& piece) {

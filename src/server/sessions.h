@@ -23,10 +23,11 @@ namespace sgl {
 
 /// What a request says of its session: SGLang's session_params.
 struct SessionTurn {
-  std::string session;                ///< its id
-  std::string behind{};               ///< the request to go on behind, by its rid; empty: none
-  int64_t offset = 0;                 ///< not 0: behind its first `offset` tokens only; negative: without its last ones
-  bool replace = false;               ///< forget the requests that went on behind `behind`; without one, all requests
+  std::string session;   ///< its id
+  std::string behind{};  ///< the request to go on behind, by its rid; empty: none
+  int64_t offset = 0;    ///< not 0: behind its first `offset` tokens only; negative: without its last ones
+  /// When this one has ended, forget the requests that went on behind `behind`; without one, all requests.
+  bool replace = false;
   bool drop_previous_output = false;  ///< go on behind the prompt of `behind`
 };
 
@@ -37,13 +38,15 @@ std::optional<SessionTurn> read_session_turn(const Fields& fields);
 class Sessions {
  public:
   static constexpr size_t kMostTokens = size_t{1} << 26;  ///< 256 MiB
-  static constexpr size_t kMostSessions = 65536;
+  static constexpr size_t kMostSessions = 65536, kMostRequests = 262144;
+  static constexpr size_t kLongestId = 256;  ///< bytes
 
-  /// Beyond so many tokens or sessions, the session that was used longest ago is closed.
+  /// Beyond so many tokens, sessions, or kMostRequests requests, the session that was used longest ago is closed.
   explicit Sessions(size_t most_tokens = kMostTokens, size_t most_sessions = kMostSessions)
       : most_tokens_(most_tokens), most_sessions_(most_sessions) {}
 
-  /// Opens a session and returns its id: `id`, or a random one if it is empty. Throws InvalidArgument if it is taken.
+  /// Opens a session and returns its id: `id`, or a random one if it is empty. Throws InvalidArgument if it is taken or
+  /// longer than kLongestId.
   std::string open(const std::string& id);
   /// Throws InvalidArgument if no session of that id is open.
   void close(const std::string& id);
@@ -52,8 +55,8 @@ class Sessions {
   /// from the beginning of `own` where something stands before it. Throws InvalidArgument if the session is not open or
   /// the request that the turn names has not ended in it.
   std::vector<int32_t> prompt(const SessionTurn& turn, std::vector<int32_t> own, std::optional<int32_t> bos);
-  /// A request has ended: others may go on behind it. One of the same rid is forgotten. A session that was closed
-  /// meanwhile keeps nothing.
+  /// A request has ended: others may go on behind it. One of the same rid is forgotten, and, with `replace`, those that
+  /// it replaces. A session that was closed meanwhile keeps nothing.
   void keep(const SessionTurn& turn, const std::string& rid, std::vector<int32_t> prompt, std::vector<int32_t> output);
 
  private:
@@ -69,6 +72,7 @@ class Sessions {
 
   /// Finds an open session, which counts as a use of it. Throws InvalidArgument.
   Session& use(const std::string& id);
+  void close_session(std::map<std::string, Session>::iterator session);
   /// Forgets the requests that say yes.
   template <typename Predicate>
   void forget(Session& session, Predicate predicate);
@@ -79,7 +83,7 @@ class Sessions {
   std::mutex mutex_;
   std::map<std::string, Session> sessions_;
   uint64_t uses_ = 0;
-  size_t tokens_ = 0;  ///< of all sessions
+  size_t tokens_ = 0, requests_ = 0;  ///< of all sessions
 };
 
 /// A request of a session while it runs: follows its pieces, and keeps it when it has ended. One that is aborted, or

@@ -57,6 +57,8 @@ TEST(Sessions, WhatStandsBeforeCanBeCut) {
   EXPECT_EQ(prompt(-1, true), (Ids{1, 2, 9}));
   EXPECT_EQ(prompt(100, false), (Ids{1, 2, 3, 4, 5, 9}));
   EXPECT_EQ(prompt(std::numeric_limits<int64_t>::min(), false), Ids{9});
+  EXPECT_EQ(s.prompt({.session = "s", .behind = "a", .offset = -5}, {kBos, 9}, kBos), (Ids{kBos, 9}))
+      << "nothing stands before it";
 }
 
 TEST(Sessions, ReplacingForgetsWhatWentOnThere) {
@@ -66,7 +68,10 @@ TEST(Sessions, ReplacingForgetsWhatWentOnThere) {
   ask(s, {.session = "s", .behind = "a"}, "b", {2}, {});
   ask(s, {.session = "s", .behind = "b"}, "c", {3}, {});
   ask(s, {.session = "s"}, "other", {4}, {});
-  EXPECT_EQ(ask(s, {.session = "s", .behind = "a", .replace = true}, "d", {5}, {}), (Ids{1, 5}));
+  const SessionTurn replacing = {.session = "s", .behind = "a", .replace = true};
+  EXPECT_EQ(s.prompt(replacing, {5}, kBos), (Ids{1, 5}));
+  EXPECT_EQ(refusal(s, {.session = "s", .behind = "c"}), "nothing") << "a turn that is refused later replaces nothing";
+  EXPECT_EQ(ask(s, replacing, "d", {5}, {}), (Ids{1, 5}));
   for (const char* gone : {"b", "c"}) {
     EXPECT_EQ(refusal(s, {.session = "s", .behind = gone}),
               std::string("session \"s\" has no request \"") + gone + "\" that has ended");
@@ -76,6 +81,12 @@ TEST(Sessions, ReplacingForgetsWhatWentOnThere) {
   for (const char* gone : {"a", "d", "other"})
     EXPECT_NE(refusal(s, {.session = "s", .behind = gone}), "nothing") << gone;
   EXPECT_EQ(refusal(s, {.session = "s", .behind = "e"}), "nothing");
+}
+
+TEST(Sessions, IdsAreShort) {
+  Sessions s;
+  s.open(std::string(Sessions::kLongestId, 'x'));
+  EXPECT_THROW(s.open(std::string(Sessions::kLongestId + 1, 'x')), Error);
 }
 
 TEST(Sessions, BeyondTheMostTokensOrSessionsTheOneUsedLongestAgoIsClosed) {
