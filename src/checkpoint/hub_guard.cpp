@@ -3,12 +3,13 @@
 #include <algorithm>
 #include <cstdlib>
 #include <memory>
+#include <string_view>
 #include <vector>
 
 namespace sgl::hub {
 namespace {
 
-constexpr int kDefaultProxyPort = 1080;  // libcurl's
+constexpr int kDefaultProxyPort = 1080, kDefaultHttpsProxyPort = 443;  // libcurl's
 
 // What libcurl looks for, in this order; HTTP_PROXY is not among it, as web servers set that to what clients say.
 std::string proxy_from_environment(const std::string& scheme) {
@@ -33,6 +34,11 @@ void AddressGuard::watch(CURL* curl, const std::string& scheme) {
       curl_url_set(url.get(), CURLUPART_URL, proxy.c_str(), CURLU_GUESS_SCHEME | CURLU_NON_SUPPORT_SCHEME) ==
           CURLUE_OK) {
     char* text = nullptr;
+    if (curl_url_get(url.get(), CURLUPART_SCHEME, &text, 0) == CURLUE_OK && std::string_view(text) == "https") {
+      proxy_port_ = kDefaultHttpsProxyPort;
+    }
+    curl_free(text);
+    text = nullptr;
     if (curl_url_get(url.get(), CURLUPART_HOST, &text, 0) == CURLUE_OK) proxy_host_ = text;
     curl_free(text);
     text = nullptr;

@@ -3,8 +3,8 @@
 // to a name that resolves to 127.0.0.1, must not have this machine ask there.
 //
 // The first server that a client asks is the operator's choice (HF_ENDPOINT, the package index), wherever it is. If it
-// is at a private address, as a mirror is, so may be those it leads to. From a public address no way leads to a private
-// one.
+// is at a private address, as a mirror is, so may be those it leads to and those that the pages name which it leads to.
+// No redirect leads from a public address to a private one.
 
 #include <functional>
 #include <optional>
