@@ -136,7 +136,8 @@ class Automaton {
   /// The state of this automaton that `state` of `other`, a copy from before, stands for.
   StateId import(const Automaton& other, StateId state);
   /// Takes memory for as many terms again and for a state of each term, so that while a text is matched no table is
-  /// copied to a larger one, which takes as long as many masks. What is not used of it costs addresses only.
+  /// copied to a larger one, which takes as long as many masks. What is not used of it costs addresses only, but for
+  /// the hash table of terms.
   void make_room();
   /// Bytes of memory held, about.
   size_t memory() const;

@@ -169,13 +169,14 @@ void Automaton::rehash(size_t slots) {
 }
 
 void Automaton::make_room() {
+  constexpr size_t kMostRoom = size_t{1} << 24;  // entries of the table: 64 MiB of addresses
   terms_.reserve(2 * terms_.size());
   term_states_.reserve(2 * term_states_.size());
   lists_.reserve(2 * lists_.size());
   const size_t states = std::max(terms_.size(), 4 * state_terms_.size());
   state_terms_.reserve(states);
   forced_.reserve(states);
-  table_.reserve(states * num_classes_);
+  if (states * num_classes_ <= kMostRoom) table_.reserve(states * num_classes_);
   if (terms_.size() * 4 > slots_.size()) rehash(slots_.size() * 4);
 }
 

@@ -19,7 +19,9 @@ using grammar::StateId;
 
 struct Grammar::Core {
   Core(const Automaton& base, const grammar::TokenVocabulary* vocabulary) : automaton(base) {
-    if (vocabulary != nullptr) masks = std::make_unique<grammar::TokenMasks>(automaton, *vocabulary);
+    if (vocabulary == nullptr) return;
+    automaton.make_room();
+    masks = std::make_unique<grammar::TokenMasks>(automaton, *vocabulary);
   }
 
   std::mutex mutex;
@@ -85,7 +87,6 @@ Grammar::Grammar(const GrammarSpec& spec, std::shared_ptr<const grammar::TokenVo
     std::shared_ptr<Core> running = core();
     Use use(*running);
     running->masks->prepare(prepare_time);
-    running->automaton.make_room();
   }
 }
 

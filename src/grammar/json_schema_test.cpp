@@ -98,7 +98,6 @@ TEST(JsonSchema, LargeObjectsAndRepeatedNamesAreReadInNoTime) {
   EXPECT_FALSE(matches(schema, text + "}"));
 }
 
-// A number in all its spellings: never one that the schema does not allow, and each that programs write.
 TEST(JsonSchema, PlainIntegersAreDigitsAlone) {
   auto plain = [](const std::string& schema, const std::string& text) {
     return Grammar({GrammarKind::JsonSchema, schema, {.plain_integers = true}}, nullptr).matches(text);
@@ -116,6 +115,7 @@ TEST(JsonSchema, PlainIntegersAreDigitsAlone) {
   EXPECT_TRUE(plain("true", "[1.0,1e1]"));
 }
 
+// A number in all its spellings: never one that the schema does not allow, and each that programs write.
 TEST(JsonSchema, SpellingsOfNumbersAreNeitherLooserNorNarrower) {
   constexpr int64_t kOne = 100'000'000;  // values are counted in units of 10^-8
   struct Case {
