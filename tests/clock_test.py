@@ -160,12 +160,14 @@ class Clock(unittest.TestCase):
         for jump in (5 * HOUR, -5 * HOUR):
             for limit, endless in ((1, True), (600, False)):
                 with self.subTest(jump=jump, limit=limit):
-                    body = ENDLESS if endless else {**ENDLESS, "sampling_params": {"max_new_tokens": 100}}
+                    body = ENDLESS if endless else {**ENDLESS, "sampling_params": {"max_new_tokens": 100, "ignore_eos": True}}
                     self.clock.set(0)
-                    threading.Timer(0.2, self.clock.set, [jump]).start()
+                    timer = threading.Timer(0.2, self.clock.set, [jump])
+                    timer.start()
                     began = time.monotonic()
                     self.assertEqual(self.status("/generate", body, {"X-Request-Timeout": str(limit)}), 504 if endless else 200)
                     took = time.monotonic() - began
+                    timer.join()
                     self.assertTrue((limit if endless else 0) <= took < PATIENCE, took)
 
     def test_connections_have_theirs(self):
@@ -191,10 +193,12 @@ class Clock(unittest.TestCase):
                 self.assertFalse(busy.done())
             for jump in (5 * HOUR, -5 * HOUR):
                 self.clock.set(0)
-                threading.Timer(0.2, self.clock.set, [jump]).start()
+                timer = threading.Timer(0.2, self.clock.set, [jump])
+                timer.start()
                 began = time.monotonic()
                 self.assertEqual(self.status("/flush_cache?timeout=1", {}), 400)
                 self.assertTrue(1 <= time.monotonic() - began < PATIENCE)
+                timer.join()
             self.server.post("/abort_request", {"abort_all": True})
             busy.result()
 

@@ -163,9 +163,9 @@ def resident(pid):
 
 
 def near(samples, at, width):
-    """Mean of the last `width` seconds before `at`."""
+    """Mean of the last `width` seconds before `at`, or, in a run too short for that, what is nearest."""
     of = [bytes_ for t, bytes_ in samples if at - width <= t <= at]
-    return sum(of) / len(of)
+    return sum(of) / len(of) if of else min(samples, key=lambda sample: abs(sample[0] - at))[1]
 
 
 def check_idle(server):
