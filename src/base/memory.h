@@ -14,7 +14,8 @@ enum class Numa : uint8_t {
   Interleave,  ///< in turns on all nodes: every thread reads at the speed of all nodes together
 };
 
-/// For this process's mappings of 4 MiB and more from now on; Local at first. Thread-safe.
+/// For this process's mappings of 4 MiB and more from now on, whoever makes them; Local at first. A setting of the
+/// process, as memory is its resource: of several engines the last one that was made decides. Thread-safe.
 void set_numa(Numa numa);
 
 /// The numbers of the memory nodes that this process may use; empty where the system does not say.

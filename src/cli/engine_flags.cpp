@@ -56,10 +56,9 @@ void add_compute_flags(Flags& f, EngineOptions& o) {
          "model's of these two, else bfloat16 (default: auto)");
   f.text(
       "--kv-cache-dtype", o.kv_cache_dtype, "TYPE",
-      "numbers in the KV cache: auto, float32, float16, bfloat16 or, on cpu, int8 in blocks of 32, which takes half "
-      "the "
-      "memory of 16 bits (default: auto, that is float16, and float32 with --dtype float32; on cuda the type that it "
-      "computes in)");
+      "numbers in the KV cache: auto, float32, float16, bfloat16 or, on cpu, int8 in blocks of 32, half the memory of "
+      "16 bits (default: auto, that is float16, and float32 with --dtype float32; on cuda the type that it computes "
+      "in)");
   f.choice("--quantization", o.quantization, {"fp8", "int4"},
            "on cuda: quantize weights when they are loaded, to 8-bit floating point numbers or to 4 bits in groups of "
            "128 (default: leave them)");

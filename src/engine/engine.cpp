@@ -52,12 +52,16 @@ KvGeometry kv_geometry(const EngineOptions& o, const ModelConfig& c, DType autom
             o.page_size));
   }
   const DType dtype = parse_kv_dtype(o.kv_cache_dtype, automatic);
-  if (dtype == DType::Q8_0 && (o.device == "cuda" || c.head_dim % 32 != 0)) {
+  if (dtype == DType::Q8_0 && o.device == "cuda") {
+    throw Error(ErrorKind::InvalidArgument,
+                "--kv-cache-dtype int8 is not there on --device cuda; take auto, float16 or bfloat16");
+  }
+  if (dtype == DType::Q8_0 && c.head_dim % 32 != 0) {
     throw Error(
         ErrorKind::InvalidArgument,
-        fmt::format("--kv-cache-dtype int8 needs --device cpu and attention heads of a multiple of 32 elements; the "
-                    "device is {} and this model's heads have {}",
-                    o.device, c.head_dim));
+        fmt::format("--kv-cache-dtype int8 needs attention heads of a multiple of 32 elements, and this model's "
+                    "have {}; take auto",
+                    c.head_dim));
   }
   return {.num_layers = c.encoder ? 1 : c.num_layers,  // nn/encoder.h
           .num_kv_heads = c.num_kv_heads,

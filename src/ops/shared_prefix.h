@@ -1,6 +1,7 @@
 #pragma once
 // Which sequences of a step begin with the same pages: attention can read these once for all of them (cascade
-// attention, Ye et al. 2024).
+// attention, Ye et al. 2024). Prefixes of any length, for a device where bits may depend on the batch; shared_splits.h
+// is for one where they may not.
 
 #include <cstdint>
 #include <vector>

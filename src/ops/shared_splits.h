@@ -1,6 +1,7 @@
 #pragma once
 // Which sequences of a step share whole splits of their context, so that attention reads those keys and values once for
-// all of them (cf. Juravsky et al. 2024, "Hydragen"; Ye et al. 2025, "FlashInfer", section on shared prefixes).
+// all of them with the same bits as for one (shared_prefix.h is for devices that do not promise that; cf. Juravsky et
+// al. 2024, "Hydragen"; Ye et al. 2025, "FlashInfer", section on shared prefixes).
 
 #include <cstdint>
 #include <span>
