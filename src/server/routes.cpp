@@ -10,7 +10,6 @@
 #include <fmt/format.h>
 
 #include "base/log.h"
-#include "engine/queue_wait.h"
 #include "server/commands.h"
 #include "server/error_body.h"
 #include "server/generation.h"
@@ -219,7 +218,10 @@ std::optional<HttpResponse> refusal_of_work(const Service& service, const Route&
   const EngineOptions& options = engine->options();
   if (stats.waiting >= options.max_queued_requests) return flat_error(503, "The request queue is full.");
   if (options.max_queue_wait_s > 0 && stats.expected_wait_s > options.max_queue_wait_s) {
-    return flat_error(503, queue_too_slow(stats.expected_wait_s, options.max_queue_wait_s));
+    return flat_error(503,
+                      fmt::format("a request that comes now would wait about {:.1f} s, and --max-queue-wait is {} s; "
+                                  "try again later",
+                                  stats.expected_wait_s, options.max_queue_wait_s));
   }
   return std::nullopt;
 }
