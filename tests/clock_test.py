@@ -22,7 +22,6 @@ import tempfile
 import threading
 import time
 import unittest
-import urllib.error
 from pathlib import Path
 
 from server_process import ServerProcess
@@ -118,14 +117,9 @@ class Clock(unittest.TestCase):
             if "throughput" in name or "expected" in name:
                 self.assertTrue(0 <= float(value) < 1e7, f"{name} {value}")
 
-    def status(self, path, body=None, headers=None):
-        try:
-            with self.server.open(path, body and json.dumps(body).encode(), headers) as reply:
-                reply.read()
-                return reply.status
-        except urllib.error.HTTPError as error:
-            with error:
-                return error.code
+    def generate(self, body, limit):
+        """The status of a request that may take `limit` seconds."""
+        return self.server.status("/generate", json.dumps(body).encode(), {"X-Request-Timeout": str(limit)})
 
     def now(self):
         """What the server takes for the time."""
@@ -165,7 +159,7 @@ class Clock(unittest.TestCase):
                     timer = threading.Timer(0.2, self.clock.set, [jump])
                     timer.start()
                     began = time.monotonic()
-                    self.assertEqual(self.status("/generate", body, {"X-Request-Timeout": str(limit)}), 504 if endless else 200)
+                    self.assertEqual(self.generate(body, limit), 504 if endless else 200)
                     took = time.monotonic() - began
                     timer.join()
                     self.assertTrue((limit if endless else 0) <= took < PATIENCE, took)
@@ -188,7 +182,7 @@ class Clock(unittest.TestCase):
 
     def test_whoever_waits_for_a_flush_waits_as_long_as_asked(self):
         with concurrent.futures.ThreadPoolExecutor(1) as pool:
-            busy = pool.submit(self.status, "/generate", ENDLESS, {"X-Request-Timeout": "600"})
+            busy = pool.submit(self.generate, ENDLESS, 600)
             while json.loads(self.server.get("/server_info"))["internal_states"][0]["num_running_reqs"] == 0:
                 self.assertFalse(busy.done())
             for jump in (5 * HOUR, -5 * HOUR):
@@ -196,7 +190,7 @@ class Clock(unittest.TestCase):
                 timer = threading.Timer(0.2, self.clock.set, [jump])
                 timer.start()
                 began = time.monotonic()
-                self.assertEqual(self.status("/flush_cache?timeout=1", {}), 400)
+                self.assertEqual(self.server.status("/flush_cache?timeout=1", b""), 400)
                 self.assertTrue(1 <= time.monotonic() - began < PATIENCE)
                 timer.join()
             self.server.post("/abort_request", {"abort_all": True})

@@ -41,16 +41,6 @@ def eventually(what, condition):
         time.sleep(0.02)
 
 
-def status(server, path, body=None, headers=None):
-    try:
-        with server.open(path, body, headers) as reply:
-            reply.read()
-            return reply.status
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code
-
-
 def bearer(key):
     return {"Authorization": f"Bearer {key}"}
 
@@ -91,7 +81,7 @@ class Metrics(unittest.TestCase):
             meta = server.post("/generate", {"text": f"Say {i}:", "sampling_params": {"max_new_tokens": 5 + i, "ignore_eos": True}})["meta_info"]
             prompt_tokens += meta["prompt_tokens"]
             completion_tokens += meta["completion_tokens"]
-        self.assertEqual(status(server, "/generate", b"{}"), 400)
+        self.assertEqual(server.status("/generate", b"{}"), 400)
 
         def metrics():
             return parse_metrics(server.get("/metrics").decode())
@@ -138,22 +128,22 @@ class Keys(unittest.TestCase):
             write(admins, "admin-secret\n")
             server = start("--api-key-file", keys, "--admin-api-key-file", admins, "--api-key", "given")
             for key in ("alpha", "beta", "given"):
-                self.assertEqual(status(server, "/v1/models", headers=bearer(key)), 200, key)
+                self.assertEqual(server.status("/v1/models", headers=bearer(key)), 200, key)
             for headers in ({}, bearer("gamma"), bearer("admin-secret"), {"Authorization": "alpha"}):
-                self.assertEqual(status(server, "/v1/models", headers=headers), 401, headers)
-            self.assertEqual(status(server, "/flush_cache", b"", bearer("alpha")), 403)
-            self.assertEqual(status(server, "/flush_cache?timeout=5", b"", bearer("admin-secret")), 200)
+                self.assertEqual(server.status("/v1/models", headers=headers), 401, headers)
+            self.assertEqual(server.status("/flush_cache", b"", bearer("alpha")), 403)
+            self.assertEqual(server.status("/flush_cache?timeout=5", b"", bearer("admin-secret")), 200)
             for path in ("/health", "/health/live", "/ready"):
-                self.assertEqual(status(server, path), 200, path)
+                self.assertEqual(server.status(path), 200, path)
             write(keys, "gamma\n")
             server.process.send_signal(signal.SIGHUP)
-            eventually("the new key opens", lambda: status(server, "/v1/models", headers=bearer("gamma")) == 200)
-            self.assertEqual(status(server, "/v1/models", headers=bearer("alpha")), 401)
-            self.assertEqual(status(server, "/v1/models", headers=bearer("given")), 200)
+            eventually("the new key opens", lambda: server.status("/v1/models", headers=bearer("gamma")) == 200)
+            self.assertEqual(server.status("/v1/models", headers=bearer("alpha")), 401)
+            self.assertEqual(server.status("/v1/models", headers=bearer("given")), 200)
             os.remove(keys)
             server.process.send_signal(signal.SIGHUP)
             eventually("the mistake is logged", lambda: "keys stay as they were" in server.output())
-            self.assertEqual(status(server, "/v1/models", headers=bearer("gamma")), 200)
+            self.assertEqual(server.status("/v1/models", headers=bearer("gamma")), 200)
             with server.open("/server_info", headers=bearer("given")) as reply:
                 info = reply.read().decode()
             for secret in ("given", "gamma", "admin-secret"):
@@ -267,11 +257,13 @@ class Control(unittest.TestCase):
             while (await asyncio.to_thread(state))["num_running_reqs"] == 0:
                 assert not answer.done(), "it was over before it was seen to run"
             await asyncio.to_thread(server.post, "/pause_generation", {"mode": mode})
-            steps = (await asyncio.to_thread(state))["steps_total"]
-            self.assertEqual(await asyncio.to_thread(status, server, "/ready"), 503)
-            self.assertEqual(await asyncio.to_thread(status, server, "/health"), 200)
-            self.assertEqual((await asyncio.to_thread(state))["steps_total"], steps, "a step while paused")
-            await asyncio.to_thread(server.post, "/continue_generation", {})
+            try:
+                steps = (await asyncio.to_thread(state))["steps_total"]
+                self.assertEqual(await asyncio.to_thread(server.status, "/ready"), 503)
+                self.assertEqual(await asyncio.to_thread(server.status, "/health"), 200)
+                self.assertEqual((await asyncio.to_thread(state))["steps_total"], steps, "a step while paused")
+            finally:  # what fails above must not leave the answer waiting
+                await asyncio.to_thread(server.post, "/continue_generation", {})
             return (await answer)["output_ids"]
         for mode in ("in_place", "retract"):
             self.assertEqual(asyncio.run(run(mode)), expected, mode)

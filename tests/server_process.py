@@ -64,6 +64,16 @@ class ServerProcess:
         request = urllib.request.Request(self.url + path, body, {"Content-Type": "application/json", **(headers or {})})
         return _OPENER.open(request, timeout=CALL_SECONDS)
 
+    def status(self, path, body=None, headers=None):
+        """The status of the reply, whatever it is."""
+        try:
+            with self.open(path, body, headers) as reply:
+                reply.read()
+                return reply.status
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code
+
     def get(self, path):
         with self.open(path) as reply:
             return reply.read()

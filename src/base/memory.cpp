@@ -4,6 +4,7 @@
 #include <atomic>
 #include <cerrno>
 #include <charconv>
+#include <climits>
 #include <cstring>
 #include <fstream>
 #include <linux/mempolicy.h>
@@ -12,7 +13,6 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include <climits>
 #include <fmt/format.h>
 
 #include "sgl/error.h"
@@ -28,22 +28,27 @@ std::atomic<Numa> g_numa{Numa::Local};
 void interleave(void* p, size_t bytes) {
   constexpr int kBits = sizeof(unsigned long) * CHAR_BIT;
   unsigned long mask[kMostNodes / kBits] = {};
-  for (int node : memory_nodes()) {
-    if (node < kMostNodes) mask[node / kBits] |= 1UL << (node % kBits);
-  }
+  for (int node : memory_nodes()) mask[node / kBits] |= 1UL << (node % kBits);
   ::syscall(SYS_mbind, p, bytes, MPOL_INTERLEAVE, mask, static_cast<unsigned long>(kMostNodes), 0U);
+}
+
+// The first word of a "Name:  word …" line; empty if there is none.
+std::string word_of_line(const char* file, const std::string& name) {
+  std::ifstream in(file);
+  std::string key, word;
+  while (in >> key) {
+    if (key == name + ":" && in >> word) return word;
+    in.ignore(1 << 16, '\n');
+  }
+  return {};
 }
 
 // Value in bytes of a "Name:  123 kB" line; 0 if absent.
 int64_t kilobytes_line(const char* file, const std::string& name) {
-  std::ifstream in(file);
-  std::string key;
+  const std::string word = word_of_line(file, name);
   int64_t value = 0;
-  while (in >> key) {
-    if (key == name + ":" && in >> value) return value * 1024;
-    in.ignore(1 << 16, '\n');
-  }
-  return 0;
+  std::from_chars(word.data(), word.data() + word.size(), value);
+  return value * 1024;
 }
 
 // A control group file that holds one number, or "max"; −1 if absent or without limit.
@@ -78,13 +83,7 @@ std::vector<int> parse_number_list(std::string_view list) {
 }
 
 std::vector<int> memory_nodes() {
-  std::ifstream in("/proc/self/status");
-  std::string key, value;
-  while (in >> key) {
-    if (key == "Mems_allowed_list:" && in >> value) return parse_number_list(value);
-    in.ignore(1 << 16, '\n');
-  }
-  return {};
+  return parse_number_list(word_of_line("/proc/self/status", "Mems_allowed_list"));
 }
 
 void* map_memory(size_t bytes) {

@@ -2,15 +2,7 @@
 
 #include <algorithm>
 
-#include <fmt/format.h>
-
 namespace sgl {
-
-std::string queue_too_slow(double expected, double limit) {
-  return fmt::format(
-      "a request that comes now would wait about {:.1f} s, and --max-queue-wait is {} s; try again later", expected,
-      limit);
-}
 
 void QueueWait::turn(double seconds, int ended, bool full) {
   if (!full) return;

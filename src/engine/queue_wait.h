@@ -1,12 +1,7 @@
 #pragma once
 // How long whoever comes now has to wait: those before it, times the pace at which places have become free lately.
 
-#include <string>
-
 namespace sgl {
-
-/// What a request is told that would wait longer than `limit` seconds.
-std::string queue_too_slow(double expected, double limit);
 
 /// Thread: one at a time.
 class QueueWait {

@@ -75,7 +75,10 @@ void Scheduler::submit(std::vector<std::unique_ptr<Sequence>> sequences, bool un
       throw Error(ErrorKind::ResourceExhausted, "The request queue is full.");
     }
     if (!unbounded && config_.max_queue_wait_s > 0 && expected_wait() > config_.max_queue_wait_s) {
-      throw Error(ErrorKind::ResourceExhausted, queue_too_slow(expected_wait(), config_.max_queue_wait_s));
+      throw Error(ErrorKind::ResourceExhausted,
+                  fmt::format("a request that comes now would wait about {:.1f} s, and --max-queue-wait is {} s; "
+                              "try again later",
+                              expected_wait(), config_.max_queue_wait_s));
     }
     for (auto& seq : sequences) {
       seq->arrival = arrivals_++;
