@@ -17,8 +17,11 @@
 
 #include <array>
 #include <bitset>
+#include <compare>
 #include <cstdint>
+#include <functional>
 #include <limits>
+#include <map>
 #include <memory>
 #include <span>
 #include <string>
@@ -41,6 +44,19 @@ constexpr TermId kEpsilon = 1;  ///< matches the empty text
 constexpr StateId kDead = 0;
 constexpr uint64_t kUnbounded = std::numeric_limits<uint64_t>::max();
 
+class Automaton;
+
+/// The rest of an array, from its first item to the bracket that closes it, whose items must have different values.
+struct UniqueItems {
+  TermId item;        ///< what an item may be; not nullable
+  TermId spelled;     ///< and must be, too: regular
+  TermId space;       ///< between tokens
+  uint64_t min, max;  ///< items; at least 1
+  bool endless;       ///< there are values without end: another one is always left
+  /// All texts that have the value of `item`, a whole item. Called while an automaton runs, a copy of this one or not.
+  std::function<TermId(Automaton&, std::string_view item)> equal;
+};
+
 /// Terms, rules and the states made of them. First rules are built, then finish() is called, then it runs.
 /// Thread: one at a time (running adds terms and transitions); copies are independent.
 class Automaton {
@@ -56,11 +72,11 @@ class Automaton {
     And,     ///< all of items(); no rule inside calls itself
     Not,     ///< what a does not match
     Frame,   ///< a, then b: as Cat, but what a does is remembered for a alone
+    Fresh,   ///< the rest of a UniqueItems. a: the rest of the present item, kNone before it; b: index of what came
   };
   struct Term {
     Kind kind;
     bool nullable;  ///< matches the empty text
-    bool has_bool;  ///< holds an And or a Not outside of rules
     uint32_t a, b;
     uint64_t stable;  ///< the same for equal terms of any automaton; 0: the term calls a rule without a stable name
   };
@@ -83,6 +99,7 @@ class Automaton {
   TermId both(const std::vector<TermId>& items);
   TermId negate(TermId a);
   TermId any_bytes();
+  TermId unique_items(UniqueItems array);
 
   /// A rule to be defined later. `framed`: its states and masks are shared by all its calls; else a call is as its
   /// body. `stable`: a name that means the same rule in any automaton, 0 if there is none.
@@ -99,7 +116,8 @@ class Automaton {
   size_t num_terms() const { return terms_.size(); }
 
   /// Ends building: finds what is nullable, refuses left recursion, prunes what derives nothing.
-  /// Throws Unsupported for left recursion, calls nested too deep, an And too large to be decided, a used up budget.
+  /// Throws Unsupported for left recursion, calls nested too deep, an And too large to be decided, a used up budget,
+  /// and InvalidArgument for unique items of which there are fewer than must be.
   void finish(TermId root);
 
   // ---- Running ----
@@ -131,6 +149,11 @@ class Automaton {
   std::span<const TermId> items(TermId id) const { return {lists_.data() + terms_[id].a, terms_[id].b}; }
   const ByteSet& byte_set(TermId id) const { return sets_[terms_[id].a]; }
   std::pair<uint64_t, uint64_t> bounds(TermId id) const { return bounds_[terms_[id].b]; }
+  TermId frame(TermId a, TermId rest);
+  /// What a Fresh still needs for its present item, and what came before: an index for after_item().
+  std::pair<TermId, uint32_t> present_item(TermId fresh);
+  /// The Fresh whose present item goes on with `text`, and then `rest`; kEpsilon: the item is over.
+  TermId after_item(uint32_t came, std::string_view text, TermId rest);
   /// A term that allows the same next `n` bytes, with counters cut down so that many states share it.
   TermId clamp(TermId id, uint64_t n);
   /// The state of this automaton that `state` of `other`, a copy from before, stands for.
@@ -168,11 +191,11 @@ class Automaton {
   bool compute_nullable(const Term& t) const;
   uint64_t stable_hash(const Term& t) const;
   uint32_t set_index(const ByteSet& set);
+  void add_set_classes(const ByteSet& set);
   uint32_t bounds_index(uint64_t min, uint64_t max);
   void merge_bytes(std::vector<TermId>& items);
   void merge_items(std::vector<TermId>& items, int depth);
   TermId alt_at(const std::vector<TermId>& items, int depth);
-  TermId frame(TermId a, TermId rest);
   TermId join_frames(TermId b, TermId rest);
   void flatten(TermId id, std::vector<TermId>& out) const;
 
@@ -185,6 +208,23 @@ class Automaton {
   void left_calls(TermId body, std::vector<RuleId>& out);
   void prune(TermId& root);
   TermId rebuild(TermId id, const std::vector<char>& alive, std::unordered_map<TermId, TermId>& memo);
+
+  // unique_items.cpp
+  struct Came {
+    uint32_t array;  // of unique_arrays_
+    TermId seen;     // the texts that no further item may have
+    uint64_t count;  // items that are over; above what matters, no more are counted
+    uint32_t text;   // of the present item so far, or of the last one while the next has not begun; of texts_
+    auto operator<=>(const Came&) const = default;
+  };
+  TermId fresh(TermId rest_of_item, const Came& came);
+  TermId next_item(Came& came);
+  TermId after_items(const Came& came);
+  uint32_t longer_text(uint32_t text, uint8_t byte);
+  std::string text_of(uint32_t text) const;
+  std::string some_text(TermId id);
+  void check_unique_items();
+  TermId import_fresh(const Automaton& other, TermId id, std::unordered_map<TermId, TermId>& memo);
 
   StateId compute_next(StateId state, unsigned byte_class);
   void count_readings(size_t made);
@@ -204,6 +244,11 @@ class Automaton {
   std::vector<std::pair<uint64_t, uint64_t>> bounds_;
   std::unordered_map<uint64_t, std::vector<uint32_t>> bounds_ids_;
   std::vector<Rule> rules_;
+  std::vector<UniqueItems> unique_arrays_;
+  std::vector<Came> came_;
+  std::map<Came, uint32_t> came_ids_;
+  std::vector<std::pair<uint32_t, uint8_t>> texts_;  // (one byte shorter, the last byte); 0 is empty
+  std::unordered_map<uint64_t, uint32_t> text_ids_;
   StepBudget budget_;
 
   bool finished_ = false;
@@ -211,10 +256,11 @@ class Automaton {
   StateId start_ = kDead;
   unsigned num_classes_ = 1;
   std::array<uint8_t, 256> class_of_{};
-  std::vector<uint32_t> table_;       // state · num_classes + class → state, or kUnknown
-  std::vector<TermId> state_terms_;   // state → term
-  std::vector<StateId> term_states_;  // term → state, kUnknown if none
-  std::vector<int16_t> forced_;       // state → forced byte; −2: not asked yet
+  std::array<uint8_t, 256> byte_of_{};  // class → one of its bytes
+  std::vector<uint32_t> table_;         // state · num_classes + class → state, or kUnknown
+  std::vector<TermId> state_terms_;     // state → term
+  std::vector<StateId> term_states_;    // term → state, kUnknown if none
+  std::vector<int16_t> forced_;         // state → forced byte; −2: not asked yet
   std::unordered_map<TermId, bool> live_;
   std::unordered_map<uint64_t, TermId> clamped_;
 };

@@ -31,8 +31,8 @@ constexpr uint64_t kTermSteps = 4;  // what a new term costs: terms are memory a
 }  // namespace
 
 Automaton::Automaton(StepBudget budget) : slots_(64, 0), budget_(budget) {
-  terms_.push_back({Kind::None, false, false, 0, 0, 0x11});
-  terms_.push_back({Kind::Epsilon, true, false, 0, 0, 0x22});
+  terms_.push_back({Kind::None, false, 0, 0, 0x11});
+  terms_.push_back({Kind::Epsilon, true, 0, 0, 0x22});
 }
 
 bool Automaton::compute_nullable(const Term& t) const {
@@ -42,6 +42,7 @@ bool Automaton::compute_nullable(const Term& t) const {
   switch (t.kind) {
     case Kind::None:
     case Kind::Bytes:
+    case Kind::Fresh:
       return false;
     case Kind::Epsilon:
       return true;
@@ -109,6 +110,8 @@ uint64_t Automaton::stable_hash(const Term& t) const {
       if (rules_[t.a].stable == 0) return 0;
       result = mix(h, rules_[t.a].stable);
       break;
+    case Kind::Fresh:
+      return 0;
   }
   return result == 0 ? 1 : result;
 }
@@ -131,17 +134,13 @@ TermId Automaton::find_or_add(Kind kind, uint32_t a, uint32_t b, std::span<const
     throw Error(ErrorKind::Unsupported, "the grammar needs more than 16 million states; make it simpler");
   }
   budget_.spend(kTermSteps + list.size());
-  Term t{kind, false, false, a, b, 0};
+  Term t{kind, false, a, b, 0};
   if (!list.empty()) {
     t.a = static_cast<uint32_t>(lists_.size());
     lists_.insert(lists_.end(), list.begin(), list.end());
   }
   t.nullable = compute_nullable(t);
   t.stable = stable_hash(t);
-  if (kind == Kind::And || kind == Kind::Not) t.has_bool = true;
-  if (kind == Kind::Cat || kind == Kind::Frame) t.has_bool = terms_[a].has_bool || terms_[b].has_bool;
-  if (kind == Kind::Repeat) t.has_bool = terms_[a].has_bool;
-  for (TermId id : list) t.has_bool |= terms_[id].has_bool;
   auto id = static_cast<TermId>(terms_.size());
   terms_.push_back(t);
   if (finished_) term_states_.push_back(kUnknown);
@@ -188,7 +187,10 @@ TermId Automaton::make_list(Kind kind, std::vector<TermId>& items) {
 
 uint32_t Automaton::set_index(const ByteSet& set) {
   auto [at, added] = set_ids_.try_emplace(set, static_cast<uint32_t>(sets_.size()));
-  if (added) sets_.push_back(set);
+  if (added) {
+    sets_.push_back(set);
+    if (finished_) add_set_classes(set);  // only where every byte is a class of its own, see unique_items()
+  }
   return at->second;
 }
 
@@ -361,7 +363,8 @@ TermId Automaton::alt_at(const std::vector<TermId>& items, int depth) {
   return make_list(Kind::Alt, flat);
 }
 
-// Single bytes among alternatives become one set. Only while building: a running automaton makes no new sets.
+// Single bytes among alternatives become one set. Only while building: a running automaton makes no new sets, but for
+// unique items.
 void Automaton::merge_bytes(std::vector<TermId>& items) {
   ByteSet all;
   size_t count = 0;
@@ -546,6 +549,8 @@ std::string Automaton::describe(TermId id, int depth) const {
       return "!(" + describe(t.a, depth - 1) + ")";
     case Kind::Ref:
       return rules_[t.a].name;
+    case Kind::Fresh:
+      return fmt::format("unique({})", describe(t.a, depth - 1));
     case Kind::Repeat: {
       auto [min, max] = bounds(id);
       return fmt::format("({}){{{},{}}}", describe(t.a, depth - 1), min,

@@ -34,6 +34,9 @@ std::vector<char> Automaton::least_fixed_point(Holds holds) const {
       case Kind::Ref:
         f(rules_[t.a].body);
         break;
+      case Kind::Fresh:
+        f(unique_arrays_[came_[t.b].array].item);
+        break;
       default:
         break;
     }
@@ -104,14 +107,19 @@ void Automaton::make_classes() {
     for (size_t i = 0; i < sets_.size(); ++i) in[i] = sets_[i][byte];
     auto [at, added] = seen.try_emplace(std::move(in), static_cast<uint8_t>(seen.size()));
     class_of_[byte] = at->second;
+    byte_of_[at->second] = static_cast<uint8_t>(byte);
   }
   num_classes_ = static_cast<unsigned>(seen.size());
-  set_classes_.assign(sets_.size(), {});
-  for (size_t i = 0; i < sets_.size(); ++i) {
-    for (unsigned byte = 0; byte < 256; ++byte) {
-      if (sets_[i][byte]) set_classes_[i].set(class_of_[byte]);
-    }
+  set_classes_.clear();
+  for (const ByteSet& set : sets_) add_set_classes(set);
+}
+
+void Automaton::add_set_classes(const ByteSet& set) {
+  ByteSet classes;
+  for (unsigned byte = 0; byte < 256; ++byte) {
+    if (set[byte]) classes.set(class_of_[byte]);
   }
+  set_classes_.push_back(classes);
 }
 
 // The rules that `body` may call before it has read a byte.
@@ -140,6 +148,9 @@ void Automaton::left_calls(TermId body, std::vector<RuleId>& out) {
         break;
       case Kind::Ref:
         out.push_back(t.a);
+        break;
+      case Kind::Fresh:
+        open.push_back(unique_arrays_[came_[t.b].array].item);
         break;
       default:
         break;
@@ -225,6 +236,9 @@ TermId Automaton::rebuild(TermId id, const std::vector<char>& alive, std::unorde
     case Kind::Ref:
       result = alive[t.a] ? id : kNone;
       break;
+    case Kind::Fresh:
+      result = rebuild(unique_arrays_[came_[t.b].array].item, alive, memo) == kNone ? kNone : id;
+      break;
     case Kind::And:
     case Kind::Not:
       result = is_live(id) ? id : kNone;
@@ -260,6 +274,8 @@ void Automaton::prune(TermId& root) {
         return bounds_[t.b].first == 0 || known[t.a] != 0;
       case Kind::Ref:
         return known[rules_[t.a].body] != 0;
+      case Kind::Fresh:
+        return known[unique_arrays_[came_[t.b].array].item] != 0;
       case Kind::And:
       case Kind::Not: {
         auto found = live_.find(id);
@@ -276,6 +292,7 @@ void Automaton::prune(TermId& root) {
     rules_[r].body = rule_alive[r] ? rebuild(rules_[r].body, rule_alive, memo) : kNone;
   }
   root = rebuild(root, rule_alive, memo);
+  for (UniqueItems& array : unique_arrays_) array.item = rebuild(array.item, rule_alive, memo);
 }
 
 void Automaton::finish(TermId root) {
@@ -286,6 +303,7 @@ void Automaton::finish(TermId root) {
   term_states_.assign(terms_.size(), kUnknown);
   state_of(kNone);
   prune(root);
+  check_unique_items();
   budget_.lift();
   start_ = state_of(root);
 }
@@ -303,8 +321,10 @@ StateId Automaton::import(const Automaton& other, StateId state) {
     bool is_list = t.kind == Kind::Alt || t.kind == Kind::And;
     bool one = t.kind == Kind::Repeat || t.kind == Kind::Not;
     bool two = t.kind == Kind::Cat || t.kind == Kind::Frame;
-    if (!ready && (is_list || one || two)) {
+    bool fresh = t.kind == Kind::Fresh;
+    if (!ready && (is_list || one || two || fresh)) {
       stack.emplace_back(id, true);
+      if (fresh) stack.emplace_back(other.came_[t.b].seen, false);
       if (is_list) {
         for (TermId item : other.items(id)) stack.emplace_back(item, false);
       } else {
@@ -314,7 +334,9 @@ StateId Automaton::import(const Automaton& other, StateId state) {
       continue;
     }
     TermId result = id;  // kNone, kEpsilon
-    if (is_list) {
+    if (fresh) {
+      result = import_fresh(other, id, memo);
+    } else if (is_list) {
       std::vector<TermId> list;
       for (TermId item : other.items(id)) list.push_back(memo[item]);
       std::sort(list.begin(), list.end());
@@ -325,8 +347,10 @@ StateId Automaton::import(const Automaton& other, StateId state) {
       result = make(t.kind, memo[t.a], bounds_index(other.bounds(id).first, other.bounds(id).second));
     } else if (t.kind == Kind::Not) {
       result = make(t.kind, memo[t.a], 0);
-    } else if (t.kind == Kind::Bytes || t.kind == Kind::Ref) {
-      result = make(t.kind, t.a, 0);  // sets and rules are not added to by running
+    } else if (t.kind == Kind::Bytes) {
+      result = bytes(other.byte_set(id));
+    } else if (t.kind == Kind::Ref) {
+      result = make(t.kind, t.a, 0);  // rules are not added to by running
     }
     memo[id] = result;
   }

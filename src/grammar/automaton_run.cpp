@@ -48,7 +48,8 @@ void Automaton::find_missing(TermId id, unsigned c, std::vector<StateId>& missin
     if (table_[size_t{state} * num_classes_ + c] == kUnknown) missing.push_back(state);
   };
   for (size_t steps = 0; !open.empty() && steps < kMostSteps; ++steps) {
-    const Term t = terms_[open.back()];
+    const TermId term = open.back();
+    const Term t = terms_[term];
     open.pop_back();
     switch (t.kind) {
       case Kind::Cat:
@@ -71,6 +72,9 @@ void Automaton::find_missing(TermId id, unsigned c, std::vector<StateId>& missin
         } else {
           open.push_back(rules_[t.a].body);
         }
+        break;
+      case Kind::Fresh:
+        need(present_item(term).first);
         break;
       default:
         break;
@@ -176,6 +180,15 @@ TermId Automaton::derive(TermId id, unsigned c) {
         push_frames(state_terms_[next_class(state_of(t.a), c)], cat(t.b, rest), out);
         if (terms_[t.a].nullable) open.push_back({t.b, rest});
         break;
+      case Kind::Fresh: {
+        auto [item, came] = present_item(term);
+        if (TermId d = state_terms_[next_class(state_of(item), c)]; d != kNone) {
+          const char byte = static_cast<char>(byte_of_[c]);
+          out.push_back(cat(after_item(came, {&byte, 1}, d), rest));
+        }
+        if (terms_[item].nullable) open.push_back({after_items(came_[came]), rest});
+        break;
+      }
     }
   }
   budget_.spend(steps);
@@ -275,7 +288,8 @@ bool Automaton::must_end(StateId state) {
 
 size_t Automaton::memory() const {
   return terms_.size() * (sizeof(Term) + 12) + lists_.size() * 4 + slots_.size() * 4 + table_.size() * 4 +
-         state_terms_.size() * 8 + (live_.size() + clamped_.size()) * 48;
+         state_terms_.size() * 8 + (live_.size() + clamped_.size() + texts_.size()) * 48 +
+         came_.size() * (2 * sizeof(Came) + 48);
 }
 
 }  // namespace sgl::grammar

@@ -5,7 +5,10 @@
 
 #include <fmt/format.h>
 
+#include <sgl/error.h>
+
 #include "grammar/json_schema.h"
+#include "grammar/json_values.h"
 
 namespace sgl::grammar {
 namespace {
@@ -150,14 +153,36 @@ std::optional<std::vector<const JsonValue*>> SchemaCompiler::finite_values(const
   return out;
 }
 
-// Different items out of a short list: a rule for each set of those that came already.
+// Whether there are texts without end; false where it is not easily seen.
+bool SchemaCompiler::is_endless(TermId term) const {
+  std::vector<TermId> open = {term};
+  while (!open.empty()) {
+    const Automaton::Term& t = automaton_.term(open.back());
+    const TermId id = open.back();
+    open.pop_back();
+    switch (t.kind) {
+      case Automaton::Kind::Repeat:
+        if (automaton_.bounds(id).second == kUnbounded) return true;
+        open.push_back(t.a);
+        break;
+      case Automaton::Kind::Cat:
+        open.push_back(t.a);
+        open.push_back(t.b);
+        break;
+      case Automaton::Kind::Alt:
+        open.insert(open.end(), automaton_.items(id).begin(), automaton_.items(id).end());
+        break;
+      default:
+        break;
+    }
+  }
+  return false;
+}
+
+// Items of which no two have one value. Few that are listed: a rule for each set of those that came already.
 TermId SchemaCompiler::unique_term(const JsonValue& schema, const Demand& items, uint64_t min, uint64_t max) {
   std::optional<std::vector<const JsonValue*>> values = items.empty() ? std::nullopt : finite_values(items);
-  if (!values || values->size() > kMostUnique) {
-    refuse(schema, "uniqueItems",
-           fmt::format("it is decided for items out of a list of at most {} values; leave it out, or give maxItems 1",
-                       kMostUnique));
-  }
+  if (!values || values->size() > kMostUnique) return any_unique_term(schema, items, min, max);
   size_t n = values->size();
   std::vector<TermId> terms;
   for (const JsonValue* v : *values) terms.push_back(automaton_.cat(constant(*v), space_));
@@ -174,6 +199,39 @@ TermId SchemaCompiler::unique_term(const JsonValue& schema, const Demand& items,
     automaton_.define(rules[set], count >= min ? automaton_.alt({mark("]"), more}) : more);
   }
   return automaton_.cat({mark("["), space_, automaton_.call(rules[0])});
+}
+
+TermId SchemaCompiler::any_unique_term(const JsonValue& schema, const Demand& items, uint64_t min, uint64_t max) {
+  UniqueItems array{value_of(items), automaton_.any_bytes(), space_, std::max<uint64_t>(min, 1), max, false, {}};
+  bool fractions = false;
+  for (const Facts& facts : expand(items)) {
+    bool integer = false, no_integer = false;
+    const unsigned types = types_of(facts, integer, no_integer);
+    fractions |= (types & kNumber) != 0 && !(integer && options_.plain_integers);
+    // Of strings, the lengths of texts say whether there are values without end; numbers have zeros.
+    array.endless |= (types & kString) != 0 && !listed_values(facts) && is_endless(string_content(facts));
+  }
+  if (!array.endless && min > kMostCounted) {
+    refuse(schema, "uniqueItems",
+           fmt::format("beside minItems above {} the items must be strings of any length", kMostCounted));
+  }
+  if (fractions) {
+    // Only numbers in spellings in which equal ones are known to be equal.
+    ByteSet number;
+    for (char c : std::string_view("-0123456789")) number.set(static_cast<unsigned char>(c));
+    array.spelled = automaton_.alt(
+        {complete_spellings(automaton_, true), automaton_.cat(automaton_.bytes(~number), automaton_.any_bytes())});
+  }
+  array.equal = [space = space_](Automaton& automaton, std::string_view item) {
+    CharTerms chars(automaton);
+    try {
+      return value_term(chars, parse_json_text(item), space);
+    } catch (const Error&) {  // half a surrogate pair, or a number of thousands of digits: equal to itself
+      return automaton.literal(item);
+    }
+  };
+  TermId some = automaton_.unique_items(std::move(array));
+  return automaton_.cat({mark("["), space_, min == 0 ? automaton_.alt({mark("]"), some}) : some});
 }
 
 TermId SchemaCompiler::array_term(const std::vector<TermId>& first, TermId item, uint64_t min, uint64_t max) {

@@ -42,6 +42,42 @@ TEST(JsonSchema, LengthBoundsCountCharactersAndNotRepetitions) {
   for (size_t n = 0; n < 6; ++n) EXPECT_EQ(matches(single, '"' + std::string(n, 'a') + '"'), n == 2 || n == 3) << n;
 }
 
+TEST(JsonSchema, UniqueItemsDifferInValue) {
+  GrammarOptions spaced;
+  spaced.compact = false;
+  const Grammar any({GrammarKind::JsonSchema, R"({"type":"array","uniqueItems":true})", spaced}, nullptr);
+  for (const char* text : {"[]", "[1]", "[1,2]", R"(["a","b","ab","ba"])", R"([1,"1",true,null,[1],{"a":1}])",
+                           "[[1,2],[2,1]]", R"([{"a":1,"b":2},{"a":2,"b":1},{"a":1}])", "[ 1 , 10 , 100 ]"}) {
+    EXPECT_TRUE(any.matches(text)) << text;
+  }
+  for (const char* text : {"[1,1]", "[1,2,1]", "[1,1.0]", "[10,1e1]", R"(["a","b","a"])", "[null,null]", "[[1],[1]]",
+                           "[[1,{}],[1,{ }]]", R"([{"a":1,"b":2},{"b":2,"a":1}])",
+                           R"([{"a":{"c":1,"d":"x","e":[]},"b":2},3,{"b":2.0,"a":{"e":[],"d":"\u0078","c":1}}])"}) {
+    EXPECT_FALSE(any.matches(text)) << text;
+  }
+  EXPECT_FALSE(any.matches(R"(["x","\u0078"])"));
+  EXPECT_FALSE(any.matches(R"(["\ud83d\ude00","😀"])"));
+  const std::string words =
+      R"({"type":"array","items":{"type":"string","pattern":"^[ab]{1,2}$"},"uniqueItems":true,"minItems":6})";
+  EXPECT_TRUE(matches(words, R"(["a","b","aa","ab","ba","bb"])"));
+  EXPECT_FALSE(matches(words, R"(["a","b","aa","ab","ba"])"));
+  EXPECT_FALSE(matches(words, R"(["a","b","aa","ab","ba","a"])"));
+  EXPECT_FALSE(matches(words, R"(["a","b","aa","ab","ba","bb","a"])"));
+  EXPECT_TRUE(holds(
+      refusal(R"({"type":"array","items":{"type":"string","pattern":"^[ab]{1,2}$"},"uniqueItems":true,"minItems":7})"),
+      "no more than 6"));
+  const std::string nested =
+      R"({"$defs":{"n":{"type":"array","items":{"$ref":"#/$defs/n"},"uniqueItems":true}},"$ref":"#/$defs/n"})";
+  EXPECT_TRUE(matches(nested, "[[],[[]],[[[]]]]"));
+  EXPECT_FALSE(matches(nested, "[[],[[],[]]]"));
+  EXPECT_FALSE(matches(nested, "[[[]],[],[[]]]"));
+  const std::string some =
+      R"({"type":"array","items":{"type":"integer","minimum":0,"maximum":30},"uniqueItems":true,"maxItems":3})";
+  EXPECT_TRUE(matches(some, "[30,3,0]"));
+  EXPECT_FALSE(matches(some, "[30,3,3.0]"));
+  EXPECT_FALSE(matches(some, "[30,3,0,1]"));
+}
+
 TEST(JsonSchema, LongNamesAreRefusedWhereOthersMayStandBesideThem) {
   const std::string name(30000, 'a');
   EXPECT_TRUE(holds(refusal(R"({"properties":{")" + name + R"(":{}}})"), "properties at #/properties"));

@@ -12,7 +12,12 @@ namespace {
 
 constexpr size_t kMostRests = 3000;      // tokens that a term can end in, to make a trie of
 constexpr size_t kMostPrepared = 20000;  // states
-enum : unsigned { kShortMask, kShortExits, kLongMask, kLongExits };
+// What is asked of a state: tokens up to kShort characters or longer ones; with exits, and with exits as they are.
+enum : unsigned { kMask = 0, kExits = 1, kOpenExits = 2, kLong = 4 };
+
+bool follows_item(uint8_t byte) {
+  return byte == ',' || byte == ']' || byte == ' ' || byte == '\t' || byte == '\n' || byte == '\r';
+}
 
 // Limits an automaton's readings as long as it lives, and takes those made from `readings`.
 class WithinLimit {
@@ -144,7 +149,7 @@ void TokenMasks::write(const PartialMask& mask, std::span<uint32_t> to) const {
 
 template <typename Make>
 TokenMasks::MaskPtr TokenMasks::cached(StateId state, unsigned what, Make make) {
-  MaskPtr& known = partial_[uint64_t{state} << 2 | what];
+  MaskPtr& known = partial_[uint64_t{state} << 3 | what];
   if (known != nullptr) return known;
   uint64_t stable = automaton_.term(automaton_.term_of(state)).stable;
   uint64_t key = stable * 0x9E3779B97F4A7C15 + what;
@@ -152,50 +157,93 @@ TokenMasks::MaskPtr TokenMasks::cached(StateId state, unsigned what, Make make) 
   if (known != nullptr) return known;
   auto made = std::make_shared<PartialMask>();
   make(*made);
-  collect_rests(*made);
+  if ((what & kOpenExits) == 0) collect_rests(*made);
   compress(*made);
   if (stable != 0) {
     vocabulary_.keep_mask(key, made);
   } else {
     bytes_ += made->memory();
   }
-  return partial_[uint64_t{state} << 2 | what] = std::move(made);
+  return partial_[uint64_t{state} << 3 | what] = std::move(made);
 }
 
-TokenMasks::MaskPtr TokenMasks::short_mask(StateId state, bool with_exits) {
-  return cached(state, with_exits ? kShortExits : kShortMask, [&](PartialMask& mask) {
+TokenMasks::MaskPtr TokenMasks::short_mask(StateId state, unsigned exits) {
+  return cached(state, exits, [&](PartialMask& mask) {
     PlainTake plain = takes_.plain(state);
     if (plain.length == 0) plain.length = takes_.plain_length(state);
     mask.plain = std::min(plain.length, TokenVocabulary::kShort);
     if (plain.length < TokenVocabulary::kShort && !plain.no_longer) {
-      walk_all(TokenVocabulary::kPlain, state, plain.length, mask, with_exits);
+      walk_all(TokenVocabulary::kPlain, state, plain.length, mask, exits != kMask);
     }
-    walk_all(TokenVocabulary::kOther, state, 0, mask, with_exits);
+    walk_all(TokenVocabulary::kOther, state, 0, mask, exits != kMask);
   });
 }
 
-TokenMasks::MaskPtr TokenMasks::long_mask(StateId state, bool with_exits) {
-  return cached(state, with_exits ? kLongExits : kLongMask, [&](PartialMask& mask) {
+TokenMasks::MaskPtr TokenMasks::long_mask(StateId state, unsigned exits) {
+  return cached(state, kLong | exits, [&](PartialMask& mask) {
     PlainTake plain = takes_.plain(state);
     std::span<const int32_t> known = vocabulary_.long_plain(plain.length);
     mask.ids.assign(known.begin(), known.end());
     bool all = known.size() == vocabulary_.long_plain(SIZE_MAX).size();
-    if (!all && !plain.no_longer) walk_all(TokenVocabulary::kLongPlain, state, plain.length, mask, with_exits);
-    walk_all(TokenVocabulary::kLongOther, state, 0, mask, with_exits);
+    if (!all && !plain.no_longer) walk_all(TokenVocabulary::kLongPlain, state, plain.length, mask, exits != kMask);
+    walk_all(TokenVocabulary::kLongOther, state, 0, mask, exits != kMask);
   });
 }
 
-TokenMasks::MaskPtr TokenMasks::compute(StateId state) {
-  auto whole = std::make_shared<PartialMask>();
-  auto add = [&](const PartialMask& part) {
-    whole->plain = std::max(whole->plain, part.plain);
-    whole->ids.insert(whole->ids.end(), part.ids.begin(), part.ids.end());
-    if (whole->words.empty()) {
-      whole->words = part.words;
-    } else {
-      for (size_t w = 0; w < part.words.size(); ++w) whole->words[w] |= part.words[w];
+void TokenMasks::add(const PartialMask& part, PartialMask& whole) {
+  whole.plain = std::max(whole.plain, part.plain);
+  whole.ids.insert(whole.ids.end(), part.ids.begin(), part.ids.end());
+  if (whole.words.empty()) {
+    whole.words = part.words;
+  } else {
+    for (size_t w = 0; w < part.words.size(); ++w) whole.words[w] |= part.words[w];
+  }
+}
+
+// The terms below are alternatives or stacks of their own.
+bool TokenMasks::is_split(TermId id) const {
+  const Automaton::Term& t = automaton_.term(id);
+  if (t.kind != Automaton::Kind::Alt) return false;
+  std::span<const TermId> items = automaton_.items(id);
+  return std::any_of(items.begin(), items.end(), [&](TermId i) {
+    return automaton_.term(i).kind == Automaton::Kind::Frame || automaton_.term(i).kind == Automaton::Kind::Fresh;
+  });
+}
+
+// The tokens of an array whose items must differ, and then `rest`. What its present item takes is made as for any item;
+// where a token goes on behind the item, the item's text counts. `open`: what else may come.
+void TokenMasks::add_item(TermId fresh, TermId rest, PartialMask& whole, std::vector<TermId>& open) {
+  auto [item, came] = automaton_.present_item(fresh);
+  std::vector<TermId> tops = {item};
+  if (is_split(item)) tops.assign(automaton_.items(item).begin(), automaton_.items(item).end());
+  for (TermId top : tops) {
+    TermId below = kEpsilon;
+    if (automaton_.term(top).kind == Automaton::Kind::Frame) {
+      below = automaton_.term(top).b;
+      top = automaton_.term(top).a;
     }
-  };
+    if (automaton_.term(top).nullable) open.push_back(automaton_.frame(automaton_.after_item(came, {}, below), rest));
+    const StateId near = automaton_.state_of(automaton_.clamp(top, TokenVocabulary::kShort));
+    for (const MaskPtr& part : {short_mask(near, kOpenExits), long_mask(automaton_.state_of(top), kOpenExits)}) {
+      add(*part, whole);
+      for (PartialMask::Exit exit : part->exits) {
+        const bool ends = below == kEpsilon || automaton_.term(below).nullable;
+        if (!(ends && follows_item(exit.byte)) && automaton_.next(automaton_.state_of(below), exit.byte) == kDead)
+          continue;
+        const TokenTrie& trie = vocabulary_.trie(exit.trie);
+        const TokenTrie::Node& node = trie.node(exit.node);
+        const std::string_view text =
+            std::string_view(vocabulary_.bytes(trie.tokens_below(exit.node).front())).substr(0, node.depth - 1U);
+        const StateId after = automaton_.state_of(automaton_.frame(automaton_.after_item(came, text, below), rest));
+        walk(trie, exit.node, node.end, after, 0, whole.ids, nullptr);
+      }
+    }
+  }
+}
+
+TokenMasks::MaskPtr TokenMasks::compute(StateId state) {
+  using Kind = Automaton::Kind;
+  auto whole = std::make_shared<PartialMask>();
   // The stacks of the state; where the top of one may be over, what lies below it as well.
   std::vector<TermId> open = {automaton_.term_of(state)};
   std::unordered_set<TermId> seen;
@@ -203,24 +251,31 @@ TokenMasks::MaskPtr TokenMasks::compute(StateId state) {
     TermId id = open.back();
     open.pop_back();
     if (!seen.insert(id).second) continue;
+    if (is_split(id)) {
+      open.insert(open.end(), automaton_.items(id).begin(), automaton_.items(id).end());
+      continue;
+    }
     const Automaton::Term t = automaton_.term(id);
     TermId top = id, rest = kEpsilon;
-    if (t.kind == Automaton::Kind::Alt) {
-      std::span<const TermId> items = automaton_.items(id);
-      if (std::any_of(items.begin(), items.end(),
-                      [&](TermId i) { return automaton_.term(i).kind == Automaton::Kind::Frame; })) {
-        open.insert(open.end(), items.begin(), items.end());
-        continue;
-      }
-    } else if (t.kind == Automaton::Kind::Frame) {
+    if (t.kind == Kind::Frame) {
       top = t.a;
       rest = t.b;
       if (automaton_.term(top).nullable) open.push_back(rest);
+      if (is_split(top)) {
+        const std::vector<TermId> tops(automaton_.items(top).begin(), automaton_.items(top).end());
+        for (TermId each : tops) open.push_back(automaton_.frame(each, rest));
+        continue;
+      }
+    }
+    if (automaton_.term(top).kind == Kind::Fresh) {
+      add_item(top, rest, *whole, open);
+      continue;
     }
     bool exits = rest != kEpsilon;
     StateId near = automaton_.state_of(automaton_.clamp(top, TokenVocabulary::kShort));
-    for (const MaskPtr& part : {short_mask(near, exits), long_mask(automaton_.state_of(top), exits)}) {
-      add(*part);
+    for (const MaskPtr& part :
+         {short_mask(near, exits ? kExits : kMask), long_mask(automaton_.state_of(top), exits ? kExits : kMask)}) {
+      add(*part, *whole);
       if (part->exits.empty() && !part->rests) continue;
       StateId below = automaton_.state_of(rest);
       if (part->rests) walk(*part->rests, 0, part->rests->size(), below, 0, whole->ids, nullptr);
@@ -263,18 +318,15 @@ void TokenMasks::prepare(std::chrono::steady_clock::duration budget) {
       add(t.b, exits);
       continue;
     }
-    if (t.kind == Kind::Alt) {
-      std::vector<TermId> items(automaton_.items(id).begin(), automaton_.items(id).end());
-      bool any = false;
-      for (TermId item : items) any |= automaton_.term(item).kind == Kind::Frame;
-      if (any) {
-        for (TermId item : items) add(item, exits);
-        continue;
-      }
+    if (is_split(id)) {
+      const std::vector<TermId> items(automaton_.items(id).begin(), automaton_.items(id).end());
+      for (TermId item : items) add(item, exits);
+      continue;
     }
+    if (t.kind == Kind::Fresh) continue;  // its states are as many as texts
     StateId state = automaton_.state_of(id);
-    short_mask(automaton_.state_of(automaton_.clamp(id, TokenVocabulary::kShort)), exits);
-    long_mask(state, exits);
+    short_mask(automaton_.state_of(automaton_.clamp(id, TokenVocabulary::kShort)), exits ? kExits : kMask);
+    long_mask(state, exits ? kExits : kMask);
     for (unsigned c = 0; c < automaton_.num_classes(); ++c) {
       StateId next = automaton_.next_class(state, c);
       if (next != kDead) add(automaton_.term_of(next), exits);

@@ -39,9 +39,9 @@ class TokenMasks {
 
  private:
   using MaskPtr = std::shared_ptr<const PartialMask>;
-  using Key = uint64_t;  // state · 4 + what was asked
-  MaskPtr short_mask(StateId state, bool with_exits);
-  MaskPtr long_mask(StateId state, bool with_exits);
+  using Key = uint64_t;  // state · 8 + what was asked
+  MaskPtr short_mask(StateId state, unsigned exits);
+  MaskPtr long_mask(StateId state, unsigned exits);
   template <typename Make>
   MaskPtr cached(StateId state, unsigned what, Make make);
   /// Walks nodes [from, to) of a trie, `state` standing before them, and adds the tokens that it takes to `ids`. Plain
@@ -52,6 +52,9 @@ class TokenMasks {
   void add_exits(uint32_t dead, size_t depth, size_t start, std::vector<uint32_t>& exits);
   void walk_all(uint32_t which, StateId state, size_t done, PartialMask& mask, bool with_exits);
   void collect_rests(PartialMask& mask) const;
+  static void add(const PartialMask& part, PartialMask& whole);
+  bool is_split(TermId id) const;
+  void add_item(TermId fresh, TermId rest, PartialMask& whole, std::vector<TermId>& open);
   MaskPtr compute(StateId state);
   void compress(PartialMask& mask) const;
   void write(const PartialMask& mask, std::span<uint32_t> to) const;

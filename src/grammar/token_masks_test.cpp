@@ -50,9 +50,19 @@ TEST(TokenMasks, AreWhatEveryTokenTriedGives) {
     specs.push_back(
         {GrammarKind::Ebnf, "root ::= \"\\\"\" item (\"-\" item)*\nitem ::= [a-z7]{1," + n + "} | root \".\"", {}});
   }
+  for (const char* items :
+       {R"({"type":"string"})", R"({"type":"string","pattern":"^[a7-]*Z?$"})", R"({"type":"integer"})",
+        R"({"type":"object","properties":{"a":{"type":"string"}},"required":["a"]})", "{}"}) {
+    for (bool is_compact : {true, false}) {
+      specs.push_back(
+          {GrammarKind::JsonSchema, R"({"type":"array","uniqueItems":true,"items":)" + std::string(items) + "}", {}});
+      specs.back().options.compact = is_compact;
+    }
+  }
   for (const GrammarSpec& spec : specs) {
     auto compiled = std::make_shared<const Grammar>(spec, vocabulary);
-    for (const char* text : {"\"", "\"a", "\"aaa", "\"\xE2\x82\xAC", "\"aa\xE2", "[\"", "[\"aa"}) {
+    for (const char* text : {"\"", "\"a", "\"aaa", "\"\xE2\x82\xAC", "\"aa\xE2", "[\"", "[\"aa", "[\"aa\",",
+                             "[\"aa\",\"a", "[77,7", "[{\"a\":\"aa\"},{\"a\":\"a"}) {
       GrammarMatcher matcher(compiled);
       if (!matcher.accept_text(text)) continue;
       std::vector<uint32_t> mask(vocabulary->mask_words());

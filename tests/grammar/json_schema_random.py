@@ -95,7 +95,7 @@ def schema(rng, depth):
                 s["minContains"] = rng.randrange(3)
             if pick() < .3:
                 s["maxContains"] = rng.randrange(1, 3)
-        if pick() < .15:
+        if pick() < .3 and "prefixItems" not in s and "contains" not in s:
             s["uniqueItems"] = True
         return s
     if kind == 13:
