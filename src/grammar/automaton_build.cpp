@@ -195,7 +195,7 @@ uint32_t Automaton::set_index(const ByteSet& set) {
 }
 
 uint32_t Automaton::bounds_index(uint64_t min, uint64_t max) {
-  std::vector<uint32_t>& bucket = bounds_ids_[mix(min, max)];
+  std::vector<uint32_t>& bucket = bounds_ids_[mix(mix(1, min), max)];  // mix(n, n) is 0
   for (uint32_t i : bucket) {
     if (bounds_[i] == std::pair(min, max)) return i;
   }
