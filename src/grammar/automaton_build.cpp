@@ -474,10 +474,14 @@ void Automaton::merge_items(std::vector<TermId>& items, int depth) {
   items.erase(std::unique(items.begin(), items.end()), items.end());
 }
 
-// Within n bytes a counter above n cannot run out, so all such are one; none is counted down inside of an And or a Not,
-// where that could change what is dead. Recursion is as deep as alternatives are nested, see rebuild().
+// Within n bytes a counter above n cannot run out, so all such are one; inside of an And, where that could change what
+// is dead, loosen() says when. Recursion is as deep as alternatives are nested, see rebuild().
 TermId Automaton::clamp(TermId id, uint64_t n) {
   const Term t = terms_[id];
+  if (t.kind == Kind::And) {
+    const TermId loose = loosen(id, n).term;
+    return loose == id ? id : clamp(loose, n);
+  }
   if (t.kind != Kind::Cat && t.kind != Kind::Repeat && t.kind != Kind::Alt) return id;
   uint64_t key = uint64_t{id} << 8 | (n & 0xFF);
   if (auto known = clamped_.find(key); known != clamped_.end()) return known->second;
