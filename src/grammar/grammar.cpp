@@ -241,28 +241,44 @@ bool GrammarCompiler::knows(const GrammarSpec& spec) const {
   return known_.contains(cache_key(spec));
 }
 
+size_t GrammarCompiler::Entry::memory() const {
+  return key.size() +
+         (grammar != nullptr ? grammar->memory() : sizeof(Error) + std::string_view(refusal->what()).size());
+}
+
 std::shared_ptr<const Grammar> GrammarCompiler::compile(const GrammarSpec& spec) {
-  const std::string key = cache_key(spec);
+  const auto result_of = [](const Entry& entry) {
+    if (entry.refusal) throw Error(*entry.refusal);
+    return entry.grammar;
+  };
+  Entry made{cache_key(spec), nullptr, std::nullopt};
   {
     std::lock_guard lock(mutex_);
-    if (auto at = known_.find(key); at != known_.end()) {
+    if (auto at = known_.find(made.key); at != known_.end()) {
       recent_.splice(recent_.begin(), recent_, at->second);
-      return at->second->second;
+      return result_of(*at->second);
     }
   }
-  auto made = std::make_shared<const Grammar>(spec, vocabulary_);  // outside of the lock: others go on
-  if (made->matches_nothing()) {
-    throw Error(ErrorKind::InvalidArgument, "the grammar matches no text at all: its parts contradict each other");
+  try {
+    made.grammar = std::make_shared<const Grammar>(spec, vocabulary_);  // outside of the lock: others go on
+    if (made.grammar->matches_nothing()) {
+      made.grammar = nullptr;
+      made.refusal.emplace(ErrorKind::InvalidArgument,
+                           "the grammar matches no text at all: its parts contradict each other");
+    }
+  } catch (const Error& e) {
+    if (e.kind() != ErrorKind::InvalidArgument && e.kind() != ErrorKind::Unsupported) throw;
+    made.refusal.emplace(e);  // the same spec is refused again, and finding out can take a second
   }
   std::lock_guard lock(mutex_);
-  if (auto at = known_.find(key); at != known_.end()) return at->second->second;
-  recent_.emplace_front(key, made);
-  known_[key] = recent_.begin();
+  if (auto at = known_.find(made.key); at != known_.end()) return result_of(*at->second);
+  recent_.push_front(made);
+  known_[made.key] = recent_.begin();
   size_t held = 0;
   for (auto at = recent_.begin(); at != recent_.end();) {
-    held += at->first.size() + at->second->memory();
+    held += at->memory();
     if (held > cache_bytes_ && at != recent_.begin()) {
-      known_.erase(at->first);
+      known_.erase(at->key);
       at = recent_.erase(at);
     } else {
       ++at;

@@ -23,6 +23,8 @@
 #include <unordered_map>
 #include <vector>
 
+#include <sgl/error.h>
+
 #include "grammar/automaton.h"
 #include "grammar/token_masks.h"
 #include "grammar/token_vocabulary.h"
@@ -160,15 +162,20 @@ class GrammarCompiler {
                            size_t cache_bytes = size_t{512} << 20);
 
   /// The grammar of this spec, from the cache if it is there. Errors: see Grammar, and InvalidArgument for a grammar
-  /// that matches nothing. They are not cached.
+  /// that matches nothing. Both come from the cache as well.
   std::shared_ptr<const Grammar> compile(const GrammarSpec& spec);
-  /// Whether compile() would find it in the cache.
+  /// Whether compile() would find it in the cache, or that it is refused.
   bool knows(const GrammarSpec& spec) const;
   size_t size() const;
   void clear();
 
  private:
-  using Entry = std::pair<std::string, std::shared_ptr<const Grammar>>;
+  struct Entry {
+    std::string key;
+    std::shared_ptr<const Grammar> grammar;
+    std::optional<Error> refusal;  // set where there is no grammar
+    size_t memory() const;
+  };
   std::shared_ptr<const grammar::TokenVocabulary> vocabulary_;
   size_t cache_bytes_;
   mutable std::mutex mutex_;
