@@ -203,6 +203,7 @@ class Automaton {
   void merge_bytes(std::vector<TermId>& items);
   void merge_items(std::vector<TermId>& items, int depth);
   TermId alt_at(const std::vector<TermId>& items, int depth);
+  TermId alt_of(std::vector<TermId>& flat);
   TermId join_frames(TermId b, TermId rest);
   void flatten(TermId id, std::vector<TermId>& out) const;
 
@@ -277,6 +278,7 @@ class Automaton {
   std::vector<StateId> term_states_;    // term → state, kUnknown if none
   std::vector<int16_t> forced_;         // state → forced byte; −2: not asked yet
   std::unordered_map<TermId, bool> live_;
+  std::unordered_map<TermId, TermId> merged_;  // large lists of alternatives → the merged ones
   std::unordered_map<uint64_t, TermId> clamped_;
   std::unordered_map<uint64_t, Loose> loosened_;
   std::unordered_map<uint64_t, bool> part_of_;

@@ -26,6 +26,7 @@ uint64_t add_bounds(uint64_t a, uint64_t b) { return a > kUnbounded - b ? kUnbou
 uint64_t times(uint64_t a, uint64_t b) { return a != 0 && b > kUnbounded / a ? kUnbounded : a * b; }
 
 constexpr int kDeepestMerge = 48;
+constexpr size_t kManyItems = 16;   // what became of so many alternatives is remembered
 constexpr uint64_t kTermSteps = 4;  // what a new term costs: terms are memory as well as time
 
 }  // namespace
@@ -352,7 +353,18 @@ TermId Automaton::alt_at(const std::vector<TermId>& items, int depth) {
   std::sort(flat.begin(), flat.end());
   flat.erase(std::unique(flat.begin(), flat.end()), flat.end());
   if (flat.size() > 1 && !finished_) merge_bytes(flat);
+  // The stacks of an ambiguous recursion are nested alternatives, of which the next byte changes the top alone.
+  const bool is_large = finished_ && flat.size() >= kManyItems && flat.size() <= kMostItems;
+  const TermId unmerged = is_large ? make_list(Kind::Alt, flat) : kNone;
+  if (auto known = merged_.find(unmerged); known != merged_.end()) return known->second;
   if (flat.size() > 1 && depth < kDeepestMerge) merge_items(flat, depth);
+  const TermId result = alt_of(flat);
+  if (is_large) merged_[unmerged] = result;
+  return result;
+}
+
+// Of alternatives that are merged.
+TermId Automaton::alt_of(std::vector<TermId>& flat) {
   if (flat.empty()) return kNone;
   if (flat.size() == 1) return flat[0];
   if (flat.size() > kMostItems && finished_) {
