@@ -50,7 +50,26 @@ class Use {
 
 namespace {
 constexpr std::chrono::milliseconds kCommonTime{30};
-}
+
+/// Limits an automaton's readings as long as it lives to those that are left of `readings`.
+class WithinReadings {
+ public:
+  WithinReadings(Automaton& automaton, uint64_t& readings) : automaton_(automaton), readings_(readings) {
+    automaton_.limit_readings(readings_);
+  }
+  ~WithinReadings() {
+    readings_ = automaton_.readings_left();
+    automaton_.limit_readings(grammar::kUnbounded);
+  }
+  WithinReadings(const WithinReadings&) = delete;
+  WithinReadings& operator=(const WithinReadings&) = delete;
+
+ private:
+  Automaton& automaton_;
+  uint64_t& readings_;
+};
+
+}  // namespace
 
 grammar::TermId grammar::compile_regex(CharTerms& chars, std::string_view pattern, bool search) {
   const RegexNode regex = parse_regex(pattern, RegexDialect::Python);
@@ -135,8 +154,10 @@ void GrammarMatcher::refresh() const {
 
 bool GrammarMatcher::accept_bytes(std::string_view bytes) {
   Use use(*core_);
+  WithinReadings limit(core_->automaton, readings_);
   StateId state = state_;
   for (char c : bytes) {
+    core_->automaton.limit_readings(more_readings(core_->automaton.readings_left()));
     state = core_->automaton.next(state, static_cast<uint8_t>(c));
     if (state == grammar::kDead) return false;
   }
@@ -175,8 +196,9 @@ void GrammarMatcher::fill_mask(std::span<uint32_t> mask) const {
   }
   refresh();
   Use use(*core_);
-  readings_ = std::min(readings_ + kReadingsPerMask, kMostReadings);
-  core_->masks->fill(state_, mask, readings_);
+  readings_ = more_readings(readings_);
+  WithinReadings limit(core_->automaton, readings_);
+  core_->masks->fill(state_, mask);
 }
 
 std::string GrammarMatcher::jump_forward() const {
@@ -184,6 +206,8 @@ std::string GrammarMatcher::jump_forward() const {
   if (ended_) return text;
   refresh();
   Use use(*core_);
+  readings_ = more_readings(readings_);
+  WithinReadings limit(core_->automaton, readings_);
   StateId state = state_;
   while (text.size() < kLongestJump) {
     int byte = core_->automaton.forced_byte(state);
@@ -204,6 +228,8 @@ bool GrammarMatcher::must_end() const {
   if (ended_) return true;
   refresh();
   Use use(*core_);
+  readings_ = more_readings(readings_);
+  WithinReadings limit(core_->automaton, readings_);
   return core_->automaton.must_end(state_);
 }
 
@@ -284,7 +310,7 @@ std::shared_ptr<const Grammar> GrammarCompiler::compile(const GrammarSpec& spec)
       ++at;
     }
   }
-  return made;
+  return result_of(made);
 }
 
 size_t GrammarCompiler::size() const {
