@@ -201,6 +201,9 @@ int grammar(const std::vector<std::string>& arguments, World& world) {
   auto start = Clock::now();
   try {
     compiled = compiler ? compiler->compile(spec) : std::make_shared<const Grammar>(spec, vocabulary);
+    if (compiled->matches_nothing() && g.accepts.empty()) {  // which --accepts answers: it rejects each text
+      throw Error(ErrorKind::InvalidArgument, "the grammar matches no text at all: its parts contradict each other");
+    }
   } catch (const Error& e) {
     throw UsageError(e.what());  // status 2: the grammar is what the command line gave
   }

@@ -43,6 +43,16 @@ TEST(GrammarCommand, WhatCannotBeCompiledGivesStatusTwoAndOneLine) {
   EXPECT_EQ(missing.run({"grammar", "--ebnf", "/nonexistent/file"}), 2);
 }
 
+TEST(GrammarCommand, AGrammarThatMatchesNothingGivesStatusTwoButAcceptsRejectsAllTexts) {
+  std::string schema = write_file("nothing.json", R"({"type":"string","minLength":2,"maxLength":1})");
+  TestWorld w;
+  EXPECT_EQ(w.run({"grammar", "--json-schema", schema}), 2);
+  EXPECT_NE(w.err.str().find("matches no text at all"), std::string::npos) << w.err.str();
+  TestWorld texts("\"1\"\n");
+  EXPECT_EQ(texts.run({"grammar", "--json-schema", schema, "--accepts", "-"}), 0) << texts.err.str();
+  EXPECT_EQ(texts.out.str(), "reject\n");
+}
+
 TEST(GrammarCommand, MasksAndTimesComeForEachToken) {
   std::string tokenizer = std::string(SGL_SOURCE_DIR) + "/tests/tokenizers/small/llama3";
   TestWorld masks("\"ab\"\n");

@@ -156,6 +156,13 @@ class Automaton {
   TermId after_item(uint32_t came, std::string_view text, TermId rest);
   /// A term that allows the same next `n` bytes, with counters cut down so that many states share it.
   TermId clamp(TermId id, uint64_t n);
+  /// The same for an And, and for how many bytes it holds, at least `n`: its counters have no end. The term itself
+  /// where there is no such one, where an end is near, and where finding out takes too long. `n` is less than 256.
+  struct Loose {
+    TermId term;
+    uint64_t bytes;
+  };
+  Loose loosen(TermId id, uint64_t n);
   /// The state of this automaton that `state` of `other`, a copy from before, stands for.
   StateId import(const Automaton& other, StateId state);
   /// Takes memory for as many terms again and for a state of each term, so that while a text is matched no table is
@@ -196,6 +203,7 @@ class Automaton {
   void merge_bytes(std::vector<TermId>& items);
   void merge_items(std::vector<TermId>& items, int depth);
   TermId alt_at(const std::vector<TermId>& items, int depth);
+  TermId alt_of(std::vector<TermId>& flat);
   TermId join_frames(TermId b, TermId rest);
   void flatten(TermId id, std::vector<TermId>& out) const;
 
@@ -204,6 +212,7 @@ class Automaton {
   std::vector<char> least_fixed_point(Holds holds) const;
   void find_nullable();
   void make_classes();
+  std::vector<bool> reached_rules(TermId root);
   void check_left_recursion(TermId root);
   void left_calls(TermId body, std::vector<RuleId>& out);
   void prune(TermId& root);
@@ -225,6 +234,13 @@ class Automaton {
   std::string some_text(TermId id);
   void check_unique_items();
   TermId import_fresh(const Automaton& other, TermId id, std::unordered_map<TermId, TermId>& memo);
+
+  // automaton_loosen.cpp
+  template <typename Search>
+  bool within_search_limits(Search search);
+  TermId without_end(TermId id, uint64_t& max);
+  bool is_part_of(TermId a, TermId b);
+  uint64_t longest_completion(TermId id);
 
   StateId compute_next(StateId state, unsigned byte_class);
   void count_readings(size_t made);
@@ -262,7 +278,12 @@ class Automaton {
   std::vector<StateId> term_states_;    // term → state, kUnknown if none
   std::vector<int16_t> forced_;         // state → forced byte; −2: not asked yet
   std::unordered_map<TermId, bool> live_;
+  std::unordered_map<TermId, TermId> merged_;  // large lists of alternatives → the merged ones
   std::unordered_map<uint64_t, TermId> clamped_;
+  std::unordered_map<uint64_t, Loose> loosened_;
+  std::unordered_map<uint64_t, bool> part_of_;
+  std::unordered_map<TermId, uint64_t> completions_;
+  uint64_t searches_left_ = 40000;  // derivatives that loosen() may look at, some 10 ms in all
 };
 
 }  // namespace sgl::grammar

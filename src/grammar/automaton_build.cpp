@@ -26,6 +26,7 @@ uint64_t add_bounds(uint64_t a, uint64_t b) { return a > kUnbounded - b ? kUnbou
 uint64_t times(uint64_t a, uint64_t b) { return a != 0 && b > kUnbounded / a ? kUnbounded : a * b; }
 
 constexpr int kDeepestMerge = 48;
+constexpr size_t kManyItems = 16;   // what became of so many alternatives is remembered
 constexpr uint64_t kTermSteps = 4;  // what a new term costs: terms are memory as well as time
 
 }  // namespace
@@ -195,7 +196,7 @@ uint32_t Automaton::set_index(const ByteSet& set) {
 }
 
 uint32_t Automaton::bounds_index(uint64_t min, uint64_t max) {
-  std::vector<uint32_t>& bucket = bounds_ids_[mix(min, max)];
+  std::vector<uint32_t>& bucket = bounds_ids_[mix(mix(1, min), max)];  // mix(n, n) is 0
   for (uint32_t i : bucket) {
     if (bounds_[i] == std::pair(min, max)) return i;
   }
@@ -352,7 +353,18 @@ TermId Automaton::alt_at(const std::vector<TermId>& items, int depth) {
   std::sort(flat.begin(), flat.end());
   flat.erase(std::unique(flat.begin(), flat.end()), flat.end());
   if (flat.size() > 1 && !finished_) merge_bytes(flat);
+  // The stacks of an ambiguous recursion are nested alternatives, of which the next byte changes the top alone.
+  const bool is_large = finished_ && flat.size() >= kManyItems && flat.size() <= kMostItems;
+  const TermId unmerged = is_large ? make_list(Kind::Alt, flat) : kNone;
+  if (auto known = merged_.find(unmerged); known != merged_.end()) return known->second;
   if (flat.size() > 1 && depth < kDeepestMerge) merge_items(flat, depth);
+  const TermId result = alt_of(flat);
+  if (is_large) merged_[unmerged] = result;
+  return result;
+}
+
+// Of alternatives that are merged.
+TermId Automaton::alt_of(std::vector<TermId>& flat) {
   if (flat.empty()) return kNone;
   if (flat.size() == 1) return flat[0];
   if (flat.size() > kMostItems && finished_) {
@@ -474,10 +486,14 @@ void Automaton::merge_items(std::vector<TermId>& items, int depth) {
   items.erase(std::unique(items.begin(), items.end()), items.end());
 }
 
-// Within n bytes a counter above n cannot run out, so all such are one; none is counted down inside of an And or a Not,
-// where that could change what is dead. Recursion is as deep as alternatives are nested, see rebuild().
+// Within n bytes a counter above n cannot run out, so all such are one; inside of an And, where that could change what
+// is dead, loosen() says when. Recursion is as deep as alternatives are nested, see rebuild().
 TermId Automaton::clamp(TermId id, uint64_t n) {
   const Term t = terms_[id];
+  if (t.kind == Kind::And) {
+    const TermId loose = loosen(id, n).term;
+    return loose == id ? id : clamp(loose, n);
+  }
   if (t.kind != Kind::Cat && t.kind != Kind::Repeat && t.kind != Kind::Alt) return id;
   uint64_t key = uint64_t{id} << 8 | (n & 0xFF);
   if (auto known = clamped_.find(key); known != clamped_.end()) return known->second;

@@ -160,15 +160,46 @@ void Automaton::left_calls(TermId body, std::vector<RuleId>& out) {
   out.erase(std::unique(out.begin(), out.end()), out.end());
 }
 
+// The rules that a text can lead to.
+std::vector<bool> Automaton::reached_rules(TermId root) {
+  std::vector<bool> rules(rules_.size()), seen(terms_.size());
+  std::vector<TermId> open = {root};
+  while (!open.empty()) {
+    const TermId id = open.back();
+    open.pop_back();
+    if (seen[id]) continue;
+    seen[id] = true;
+    const Term& t = terms_[id];
+    if (t.kind == Kind::Ref) {
+      rules[t.a] = true;
+      open.push_back(rules_[t.a].body);
+    } else if (t.kind == Kind::Fresh) {
+      open.push_back(unique_arrays_[came_[t.b].array].item);
+    } else if (t.kind == Kind::Alt || t.kind == Kind::And) {
+      open.insert(open.end(), items(id).begin(), items(id).end());
+    } else if (t.kind != Kind::Bytes) {
+      open.push_back(t.a);
+      if (t.kind == Kind::Cat || t.kind == Kind::Frame) open.push_back(t.b);
+    }
+  }
+  return rules;
+}
+
 void Automaton::check_left_recursion(TermId root) {
   enum class Mark : uint8_t { New, Open, Done };
   std::vector<Mark> marks(rules_.size(), Mark::New);
   std::vector<int> heights(rules_.size(), 1);
   std::vector<std::vector<RuleId>> calls(rules_.size());
   std::vector<std::pair<RuleId, size_t>> stack;  // rule, how many of its calls were followed
-  std::vector<RuleId> roots;
+  const std::vector<bool> reached = reached_rules(root);
+  std::vector<RuleId> roots, cut;
   left_calls(root, roots);
-  for (RuleId r = 0; r < rules_.size(); ++r) roots.push_back(r);
+  for (RuleId r = 0; r < rules_.size(); ++r) {
+    if (reached[r]) roots.push_back(r);
+  }
+  for (RuleId r = 0; r < rules_.size(); ++r) {
+    if (!reached[r]) roots.push_back(r);
+  }
   for (RuleId r : roots) {
     if (marks[r] != Mark::New) continue;
     stack.emplace_back(r, 0);
@@ -181,7 +212,7 @@ void Automaton::check_left_recursion(TermId root) {
       if (at == calls[rule].size()) {
         for (RuleId q : calls[rule]) heights[rule] = std::max(heights[rule], heights[q] + 1);
         marks[rule] = Mark::Done;
-        if (heights[rule] > kDeepest) {
+        if (heights[rule] > kDeepest && reached[rule]) {
           throw Error(ErrorKind::Unsupported,
                       fmt::format("rule '{}' calls more than {} rules deep before its first character; nest less deep",
                                   rules_[rule].name, kDeepest));
@@ -190,7 +221,9 @@ void Automaton::check_left_recursion(TermId root) {
         continue;
       }
       RuleId q = calls[rule][at++];
-      if (marks[q] == Mark::Open) {
+      if (marks[q] == Mark::Open && !reached[q]) {
+        cut.push_back(q);  // no text meets it
+      } else if (marks[q] == Mark::Open) {
         throw Error(ErrorKind::Unsupported,
                     fmt::format("rule '{}' is left-recursive: it calls itself before its first character; write the "
                                 "repetition as x* or to the right",
@@ -199,6 +232,7 @@ void Automaton::check_left_recursion(TermId root) {
       if (marks[q] == Mark::New) stack.emplace_back(q, 0);
     }
   }
+  for (RuleId r : cut) rules_[r].body = kNone;
 }
 
 TermId Automaton::rebuild(TermId id, const std::vector<char>& alive, std::unordered_map<TermId, TermId>& memo) {

@@ -1,6 +1,7 @@
 // Running: derivatives, computed once for each (state, byte class) and remembered in a table.
 
 #include <algorithm>
+#include <unordered_set>
 
 #include <fmt/format.h>
 
@@ -15,6 +16,12 @@ uint64_t less_one(uint64_t n) { return n == kUnbounded || n == 0 ? n : n - 1; }
 
 constexpr size_t kMostSearched = 10000;  // states looked at to decide whether an And matches anything
 constexpr size_t kMostSteps = 400000;    // terms looked at for one derivative
+constexpr size_t kFewSteps = 64;         // after these, what was looked at is remembered: tails of stacks are shared
+constexpr size_t kStepsOfAReading = 8;   // where there are many, they cost time, too
+
+[[noreturn]] void refuse_steps() {
+  throw Error(ErrorKind::Unsupported, "the grammar is too ambiguous: one byte takes too many steps; make it simpler");
+}
 
 }  // namespace
 
@@ -47,10 +54,13 @@ void Automaton::find_missing(TermId id, unsigned c, std::vector<StateId>& missin
     StateId state = state_of(body);
     if (table_[size_t{state} * num_classes_ + c] == kUnknown) missing.push_back(state);
   };
-  for (size_t steps = 0; !open.empty() && steps < kMostSteps; ++steps) {
+  std::unordered_set<TermId> seen;
+  for (size_t steps = 0; !open.empty(); ++steps) {
     const TermId term = open.back();
     const Term t = terms_[term];
     open.pop_back();
+    if (steps > kMostSteps) refuse_steps();
+    if (steps > kFewSteps && !seen.insert(term).second) continue;
     switch (t.kind) {
       case Kind::Cat:
         open.push_back(t.a);
@@ -136,15 +146,14 @@ void Automaton::push_frames(TermId derived, TermId rest, std::vector<TermId>& ou
 
 TermId Automaton::derive(TermId id, unsigned c) {
   std::vector<Pair> open = {{id, kEpsilon}};
+  std::unordered_set<uint64_t> seen;
   std::vector<TermId> out;
   size_t steps = 0;
   while (!open.empty()) {
     auto [term, rest] = open.back();
     open.pop_back();
-    if (++steps > kMostSteps) {
-      throw Error(ErrorKind::Unsupported,
-                  "the grammar is too ambiguous: one byte takes too many steps; make it simpler");
-    }
+    if (++steps > kMostSteps) refuse_steps();
+    if (steps > kFewSteps && !seen.insert(uint64_t{term} << 32 | rest).second) continue;
     const Term t = terms_[term];
     switch (t.kind) {
       case Kind::None:
@@ -194,7 +203,7 @@ TermId Automaton::derive(TermId id, unsigned c) {
   budget_.spend(steps);
   if (out.empty()) return kNone;
   if (out.size() == 1) return out[0];
-  count_readings(out.size());
+  count_readings(std::max(out.size(), steps / kStepsOfAReading));
   return alt(out);
 }
 
@@ -288,7 +297,10 @@ bool Automaton::must_end(StateId state) {
 
 size_t Automaton::memory() const {
   return terms_.size() * (sizeof(Term) + 12) + lists_.size() * 4 + slots_.size() * 4 + table_.size() * 4 +
-         state_terms_.size() * 8 + (live_.size() + clamped_.size() + texts_.size()) * 48 +
+         state_terms_.size() * 8 +
+         (live_.size() + clamped_.size() + loosened_.size() + merged_.size() + part_of_.size() + completions_.size() +
+          texts_.size()) *
+             48 +
          came_.size() * (2 * sizeof(Came) + 48);
 }
 

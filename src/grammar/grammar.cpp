@@ -50,7 +50,26 @@ class Use {
 
 namespace {
 constexpr std::chrono::milliseconds kCommonTime{30};
-}
+
+/// Limits an automaton's readings as long as it lives to those that are left of `readings`.
+class WithinReadings {
+ public:
+  WithinReadings(Automaton& automaton, uint64_t& readings) : automaton_(automaton), readings_(readings) {
+    automaton_.limit_readings(readings_);
+  }
+  ~WithinReadings() {
+    readings_ = automaton_.readings_left();
+    automaton_.limit_readings(grammar::kUnbounded);
+  }
+  WithinReadings(const WithinReadings&) = delete;
+  WithinReadings& operator=(const WithinReadings&) = delete;
+
+ private:
+  Automaton& automaton_;
+  uint64_t& readings_;
+};
+
+}  // namespace
 
 grammar::TermId grammar::compile_regex(CharTerms& chars, std::string_view pattern, bool search) {
   const RegexNode regex = parse_regex(pattern, RegexDialect::Python);
@@ -135,8 +154,10 @@ void GrammarMatcher::refresh() const {
 
 bool GrammarMatcher::accept_bytes(std::string_view bytes) {
   Use use(*core_);
+  WithinReadings limit(core_->automaton, readings_);
   StateId state = state_;
   for (char c : bytes) {
+    core_->automaton.limit_readings(more_readings(core_->automaton.readings_left()));
     state = core_->automaton.next(state, static_cast<uint8_t>(c));
     if (state == grammar::kDead) return false;
   }
@@ -175,8 +196,9 @@ void GrammarMatcher::fill_mask(std::span<uint32_t> mask) const {
   }
   refresh();
   Use use(*core_);
-  readings_ = std::min(readings_ + kReadingsPerMask, kMostReadings);
-  core_->masks->fill(state_, mask, readings_);
+  readings_ = more_readings(readings_);
+  WithinReadings limit(core_->automaton, readings_);
+  core_->masks->fill(state_, mask);
 }
 
 std::string GrammarMatcher::jump_forward() const {
@@ -184,6 +206,8 @@ std::string GrammarMatcher::jump_forward() const {
   if (ended_) return text;
   refresh();
   Use use(*core_);
+  readings_ = more_readings(readings_);
+  WithinReadings limit(core_->automaton, readings_);
   StateId state = state_;
   while (text.size() < kLongestJump) {
     int byte = core_->automaton.forced_byte(state);
@@ -204,6 +228,8 @@ bool GrammarMatcher::must_end() const {
   if (ended_) return true;
   refresh();
   Use use(*core_);
+  readings_ = more_readings(readings_);
+  WithinReadings limit(core_->automaton, readings_);
   return core_->automaton.must_end(state_);
 }
 
@@ -241,34 +267,50 @@ bool GrammarCompiler::knows(const GrammarSpec& spec) const {
   return known_.contains(cache_key(spec));
 }
 
+size_t GrammarCompiler::Entry::memory() const {
+  return key.size() +
+         (grammar != nullptr ? grammar->memory() : sizeof(Error) + std::string_view(refusal->what()).size());
+}
+
 std::shared_ptr<const Grammar> GrammarCompiler::compile(const GrammarSpec& spec) {
-  const std::string key = cache_key(spec);
+  const auto result_of = [](const Entry& entry) {
+    if (entry.refusal) throw Error(*entry.refusal);
+    return entry.grammar;
+  };
+  Entry made{cache_key(spec), nullptr, std::nullopt};
   {
     std::lock_guard lock(mutex_);
-    if (auto at = known_.find(key); at != known_.end()) {
+    if (auto at = known_.find(made.key); at != known_.end()) {
       recent_.splice(recent_.begin(), recent_, at->second);
-      return at->second->second;
+      return result_of(*at->second);
     }
   }
-  auto made = std::make_shared<const Grammar>(spec, vocabulary_);  // outside of the lock: others go on
-  if (made->matches_nothing()) {
-    throw Error(ErrorKind::InvalidArgument, "the grammar matches no text at all: its parts contradict each other");
+  try {
+    made.grammar = std::make_shared<const Grammar>(spec, vocabulary_);  // outside of the lock: others go on
+    if (made.grammar->matches_nothing()) {
+      made.grammar = nullptr;
+      made.refusal.emplace(ErrorKind::InvalidArgument,
+                           "the grammar matches no text at all: its parts contradict each other");
+    }
+  } catch (const Error& e) {
+    if (e.kind() != ErrorKind::InvalidArgument && e.kind() != ErrorKind::Unsupported) throw;
+    made.refusal.emplace(e);  // the same spec is refused again, and finding out can take a second
   }
   std::lock_guard lock(mutex_);
-  if (auto at = known_.find(key); at != known_.end()) return at->second->second;
-  recent_.emplace_front(key, made);
-  known_[key] = recent_.begin();
+  if (auto at = known_.find(made.key); at != known_.end()) return result_of(*at->second);
+  recent_.push_front(made);
+  known_[made.key] = recent_.begin();
   size_t held = 0;
   for (auto at = recent_.begin(); at != recent_.end();) {
-    held += at->first.size() + at->second->memory();
+    held += at->memory();
     if (held > cache_bytes_ && at != recent_.begin()) {
-      known_.erase(at->first);
+      known_.erase(at->key);
       at = recent_.erase(at);
     } else {
       ++at;
     }
   }
-  return made;
+  return result_of(made);
 }
 
 size_t GrammarCompiler::size() const {

@@ -10,6 +10,7 @@
 // Everything is lazy: compiling builds terms only, states and masks come to be when a text first reaches them, and are
 // shared by all matchers of the grammar.
 
+#include <algorithm>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -22,6 +23,8 @@
 #include <string_view>
 #include <unordered_map>
 #include <vector>
+
+#include <sgl/error.h>
 
 #include "grammar/automaton.h"
 #include "grammar/token_masks.h"
@@ -130,12 +133,13 @@ class GrammarMatcher {
   static constexpr size_t kLongestJump = 1024;
 
  private:
-  // Readings (grammar::Automaton::limit_readings) that masks may make, some 170 ns each: at first, and what each mask
-  // adds, so that a text costs others that run beside it 40 ms once and then 0.3 ms a token. JSON schemas and common
-  // patterns make up to some hundreds a mask, 1,500 at a place with as many names, 8,000 where several multipleOf are
-  // alternatives of a oneOf; only the first mask in a state makes them.
+  // Readings (grammar::Automaton::limit_readings) that a text may make, some 170 ns each: at first, and what each mask,
+  // each byte that is taken and each question adds, so that a text costs others that run beside it 40 ms once and then
+  // 0.3 ms a step. JSON schemas and common patterns make up to some hundreds a mask, 1,500 at a place with as many
+  // names, 8,000 where several multipleOf are alternatives of a oneOf; only the first mask in a state makes them.
   static constexpr uint64_t kMostReadings = 250000;
-  static constexpr uint64_t kReadingsPerMask = 2000;
+  static constexpr uint64_t kReadingsPerStep = 2000;
+  static uint64_t more_readings(uint64_t left) { return std::min(left + kReadingsPerStep, kMostReadings); }
 
   void refresh() const;
   void remember() {
@@ -160,15 +164,20 @@ class GrammarCompiler {
                            size_t cache_bytes = size_t{512} << 20);
 
   /// The grammar of this spec, from the cache if it is there. Errors: see Grammar, and InvalidArgument for a grammar
-  /// that matches nothing. They are not cached.
+  /// that matches nothing. Both come from the cache as well.
   std::shared_ptr<const Grammar> compile(const GrammarSpec& spec);
-  /// Whether compile() would find it in the cache.
+  /// Whether compile() would find it in the cache, or that it is refused.
   bool knows(const GrammarSpec& spec) const;
   size_t size() const;
   void clear();
 
  private:
-  using Entry = std::pair<std::string, std::shared_ptr<const Grammar>>;
+  struct Entry {
+    std::string key;
+    std::shared_ptr<const Grammar> grammar;
+    std::optional<Error> refusal;  // set where there is no grammar
+    size_t memory() const;
+  };
   std::shared_ptr<const grammar::TokenVocabulary> vocabulary_;
   size_t cache_bytes_;
   mutable std::mutex mutex_;

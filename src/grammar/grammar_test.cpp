@@ -3,6 +3,7 @@
 #include <atomic>
 #include <fstream>
 #include <memory>
+#include <set>
 #include <string>
 #include <thread>
 #include <vector>
@@ -70,6 +71,32 @@ TEST(Grammar, CountersCostNothing) {
   EXPECT_FALSE(regex("(a|aa){2500,5000}", many.substr(0, 2499)));
 }
 
+TEST(Grammar, AnEndThatIsFarIsNoneBesideAPatternToo) {
+  // How many different masks of short tokens the states of a string have, character by character.
+  auto masks = [](const std::string& rest, const std::string& text) {
+    grammar::Automaton a =
+        Grammar({GrammarKind::JsonSchema, R"({"type":"string",)" + rest + "}", {}}, nullptr).automaton();
+    std::set<grammar::TermId> seen;
+    grammar::StateId state = a.start();
+    for (char c : "\"" + text) {
+      state = a.next(state, static_cast<uint8_t>(c));
+      EXPECT_NE(state, grammar::kDead) << rest;
+      seen.insert(a.clamp(a.term_of(state), 16));
+    }
+    return seen.size();
+  };
+  const std::string text(200, 'a');
+  EXPECT_EQ(masks(R"("pattern":"^[a-z]+(-[a-z]+)*$","maxLength":250)", text), 2U);
+  EXPECT_EQ(masks(R"("pattern":"^.*\\S.*$","maxLength":250)", text), 2U);
+  EXPECT_EQ(masks(R"("pattern":"answer","maxLength":250)", text), 2U);
+  EXPECT_EQ(masks(R"("pattern":"^[a-zA-Z_][a-zA-Z0-9_]*$","minLength":3,"maxLength":250)", text), 4U);
+  EXPECT_EQ(masks(R"("not":{"pattern":"^b"},"maxLength":250)", text), 2U);
+  EXPECT_LT(masks(R"("format":"email","maxLength":254)", "ann." + text.substr(0, 40) + "@a.a.a." + text.substr(0, 50)),
+            130U);  // parts of an address have lengths of their own
+  // Where the end is near, each character is a state.
+  EXPECT_GT(masks(R"("pattern":"^[a-z]+(-[a-z]+)*$","maxLength":200)", text), 15U);
+}
+
 TEST(Grammar, AlternativesFarApartAreDeterminisedLazily) {
   std::string text(500, 'b');
   text[479] = 'a';
@@ -108,6 +135,18 @@ TEST(Grammar, LettersFoldAsInPythonsRe) {
   EXPECT_TRUE(regex("(?ai)k", "K"));
 }
 
+TEST(Grammar, QuantifiersStandBehindWhatPythonLetsThem) {
+  EXPECT_TRUE(regex("a(?#c)*", "aaa"));
+  EXPECT_TRUE(regex("(?x)a (?#c) {2} # two", "aa"));
+  EXPECT_FALSE(regex("a(?#c)?b", "aab"));
+  EXPECT_TRUE(regex("(?:$)*a", "a"));
+  EXPECT_TRUE(regex("(?:^)+a(?:$)?", "a"));
+  EXPECT_TRUE(regex("{}{a}{1,a{,", "{}{a}{1,a{,"));
+  for (const char* bad : {"{1}", "a|{1}", "({,3})", "$*", "^{2}", "\\A?", "(?#c)*", "a*(?#c)*"}) {
+    EXPECT_NE(error_of({GrammarKind::Regex, bad, {}}), "") << bad;
+  }
+}
+
 TEST(Grammar, RegexErrorsArePythons) {
   for (const char* bad : {"a(?i)b", "a|(?i)b", "(?P<a>x)(?P<a>y)", "(?P<1>x)", "(?i-i:a)", "(?-i)a", "(?au)a", "(?)"}) {
     EXPECT_NE(error_of({GrammarKind::Regex, bad, {}}), "") << bad;
@@ -142,7 +181,17 @@ TEST(Grammar, AmbiguityIsASetOfStacks) {
   EXPECT_FALSE(ebnf(palindrome, "abab"));
 }
 
+TEST(Grammar, AmbiguousRecursionSharesTheTailsOfItsStacks) {
+  const std::string text(120, 'a');
+  for (const char* source : {"root ::= \"a\" root*", "root ::= \"a\" | \"a\" root | \"a\" root root",
+                             "root ::= \"a\" (root \",\"?)* \"b\"?"}) {
+    EXPECT_TRUE(ebnf(source, text)) << source;
+    EXPECT_FALSE(ebnf(source, text + "c")) << source;
+  }
+}
+
 TEST(Grammar, LeftRecursionIsRefusedByName) {
+  EXPECT_TRUE(ebnf("root ::= \"a\"\nlist ::= list \",\" | \"x\"\nother ::= list other", "a")) << "it is not used";
   EXPECT_NE(error_of({GrammarKind::Ebnf, "root ::= list\nlist ::= list \",\" \"x\" | \"x\"\n", {}})
                 .find("'list' is left-recursive"),
             std::string::npos);
@@ -340,6 +389,10 @@ TEST(Grammar, StructuralTagsRefuseWhatTheyDoNotKnowWithItsPlace) {
   EXPECT_NE(error_of({GrammarKind::StructuralTag, R"({"structures":[],"triggers":[],"at_least_one":true})", {}})
                 .find("#/at_least_one"),
             std::string::npos);
+  const std::string never = error(
+      R"({"type":"triggered_tags","triggers":["<f"],"tags":[{"begin":"<f>","content":{"type":"any_text"},"end":"."},)"
+      R"({"begin":"<g>","content":{"type":"any_text"},"end":"."}]})");
+  EXPECT_NE(never.find("'<g>'"), std::string::npos) << never;
 }
 
 TEST(GrammarMatcher, ForcedTextIsWholeCharacters) {
@@ -439,6 +492,32 @@ TEST(GrammarCompiler, KeepsGrammarsByTextInBoundedMemory) {
   EXPECT_LT(compiler.size(), 200U);
   EXPECT_THROW(compiler.compile({GrammarKind::JsonSchema, "false", {}}), Error);
   EXPECT_THROW(compiler.compile({GrammarKind::Regex, std::string(Grammar::kLongestText + 1, 'a'), {}}), Error);
+}
+
+TEST(GrammarCompiler, KeepsRefusalsInTheSameBounds) {
+  GrammarCompiler compiler(test_vocabulary(), size_t{64} << 10);
+  auto refusal = [&](const GrammarSpec& spec) {
+    try {
+      compiler.compile(spec);
+    } catch (const Error& e) {
+      return std::pair(e.kind(), std::string(e.what()));
+    }
+    return std::pair(ErrorKind::Internal, std::string("no error"));
+  };
+  const GrammarSpec malformed{GrammarKind::Regex, "(a", {}}, lookahead{GrammarKind::Regex, "(?=a)", {}},
+      nothing{GrammarKind::JsonSchema, "false", {}};
+  for (const auto& [spec, kind] : {std::pair(malformed, ErrorKind::InvalidArgument),
+                                   {lookahead, ErrorKind::Unsupported},
+                                   {nothing, ErrorKind::InvalidArgument}}) {
+    EXPECT_FALSE(compiler.knows(spec)) << spec.text;
+    const auto first = refusal(spec);
+    EXPECT_EQ(first.first, kind) << spec.text;
+    EXPECT_TRUE(compiler.knows(spec)) << spec.text;
+    EXPECT_EQ(refusal(spec), first) << spec.text;
+  }
+  for (int i = 0; i < 1000; ++i) refusal({GrammarKind::Regex, "(a" + std::string(100, 'b') + std::to_string(i), {}});
+  EXPECT_LT(compiler.size(), 700U);
+  EXPECT_FALSE(compiler.knows(malformed));
 }
 
 TEST(GrammarCompiler, ManyThreadsShareAGrammar) {

@@ -79,9 +79,11 @@ class Parser {
     RegexNode cat;
     while (!at_end() && peek() != '|' && peek() != ')') {
       if (flags_.verbose && skip_verbose()) continue;
+      const bool in_group = peek() == '(';
       std::optional<RegexNode> item = atom(depth);
       if (item) first_ = false;
-      if (item) cat.children.push_back(quantified(std::move(*item)));
+      const bool is_anchor = item && !in_group && (item->kind == Kind::Start || item->kind == Kind::End);
+      if (item) cat.children.push_back(quantified(std::move(*item), is_anchor));
     }
     if (cat.children.size() == 1) return std::move(cat.children[0]);
     return cat;
@@ -149,7 +151,7 @@ class Parser {
     if (!python_ && (c == ']' || c == '}')) {
       // ECMAScript without flag u takes them as themselves, and so do many schemas.
     }
-    if (!python_ && c == '{') {
+    if (c == '{') {
       uint64_t min, max;
       size_t start = at_;
       if (counts(min, max)) fail("nothing to repeat");
@@ -162,9 +164,7 @@ class Parser {
   std::optional<RegexNode> group(int depth) {
     ++at_;
     if (take(U"?:")) {
-    } else if (take(U"?#")) {
-      while (!at_end() && peek() != ')') ++at_;
-      if (!take(U')')) fail("a comment without its end");
+    } else if (skip_comment()) {
       return std::nullopt;
     } else if (peek() == '?' && (peek(1) == '=' || peek(1) == '!')) {
       refuse("a lookahead");
@@ -282,11 +282,25 @@ class Parser {
     return true;
   }
 
-  RegexNode quantified(RegexNode item) {
+  // A comment, whose parenthesis was read.
+  bool skip_comment() {
+    if (!take(U"?#")) return false;
+    while (!at_end() && peek() != ')') ++at_;
+    if (!take(U')')) fail("a comment without its end");
+    return true;
+  }
+
+  // Comments between an item and its quantifier are none to Python.
+  bool skip_group_comment() {
+    if (!python_ || peek() != '(' || peek(1) != '?' || peek(2) != '#') return false;
+    ++at_;
+    return skip_comment();
+  }
+
+  // `is_anchor`: by itself, which cannot be repeated as a group can.
+  RegexNode quantified(RegexNode item, bool is_anchor) {
     uint64_t min = 0, max = 0;
-    if (flags_.verbose) {
-      while (!at_end() && skip_verbose()) {
-      }
+    while (!at_end() && (skip_group_comment() || (flags_.verbose && skip_verbose()))) {
     }
     if (take(U'*')) {
       max = kUnbounded;
@@ -298,7 +312,7 @@ class Parser {
     } else if (!counts(min, max)) {
       return item;
     }
-    if (item.kind == Kind::Start || item.kind == Kind::End) fail("nothing to repeat");
+    if (is_anchor) fail("nothing to repeat");
     if (peek() == '+' && python_) refuse("a possessive quantifier");
     take(U'?');  // lazy or greedy, the texts are the same
     if (peek() == '*' || peek() == '+' || peek() == '?') fail("multiple repeat");

@@ -224,7 +224,13 @@ class TagCompiler {
     RuleId again = a_.new_rule("free text", false);
     Stops stops = excluded(format);
     format.list("triggers");  // there must be one
-    for (const std::string& trigger : format.strings("triggers")) {
+    const std::vector<std::string> triggers = format.strings("triggers");
+    for (const Tag& tag : tags) {
+      const bool starts = std::any_of(triggers.begin(), triggers.end(),
+                                      [&](const std::string& trigger) { return tag.begin.starts_with(trigger); });
+      if (!starts) format.fail(fmt::format("no trigger starts the tag '{}', which then could never come", tag.begin));
+    }
+    for (const std::string& trigger : triggers) {
       std::vector<TermId> options;
       for (const Tag& tag : tags) {
         if (!tag.begin.starts_with(trigger)) continue;

@@ -130,6 +130,14 @@ Take TextTakes::of_term(TermId id, int& budget) {
     }
     case Automaton::Kind::Ref:
       return of_term(automaton_.body(t.a), budget);
+    case Automaton::Kind::And: {
+      const auto [loose, bytes] = automaton_.loosen(id, TokenVocabulary::kShort);
+      if (loose == id) return {};
+      Take take = of_term(loose, budget);
+      const uint64_t most = bytes / ((take.kinds & kWideChars) != 0 ? 4 : 1);  // characters have up to 4 bytes
+      take.chars = static_cast<uint32_t>(std::min<uint64_t>(take.chars, most));
+      return take;
+    }
     default:
       return {};
   }

@@ -19,22 +19,6 @@ bool follows_item(uint8_t byte) {
   return byte == ',' || byte == ']' || byte == ' ' || byte == '\t' || byte == '\n' || byte == '\r';
 }
 
-// Limits an automaton's readings as long as it lives, and takes those made from `readings`.
-class WithinLimit {
- public:
-  WithinLimit(Automaton& automaton, uint64_t& readings) : automaton_(automaton), readings_(readings) {
-    automaton_.limit_readings(readings_);
-  }
-  ~WithinLimit() {
-    readings_ = automaton_.readings_left();
-    automaton_.limit_readings(kUnbounded);
-  }
-
- private:
-  Automaton& automaton_;
-  uint64_t& readings_;
-};
-
 }  // namespace
 
 TokenMasks::TokenMasks(Automaton& automaton, const TokenVocabulary& vocabulary)
@@ -334,7 +318,7 @@ void TokenMasks::prepare(std::chrono::steady_clock::duration budget) {
   }
 }
 
-void TokenMasks::fill(StateId state, std::span<uint32_t> mask, uint64_t& readings) {
+void TokenMasks::fill(StateId state, std::span<uint32_t> mask) {
   if (auto at = kept_.find(state); at != kept_.end()) {
     recent_.splice(recent_.begin(), recent_, at->second);
     return write(*at->second->second, mask);
@@ -343,10 +327,7 @@ void TokenMasks::fill(StateId state, std::span<uint32_t> mask, uint64_t& reading
     std::fill(mask.begin(), mask.end(), 0);
     return;
   }
-  MaskPtr made = [&] {
-    WithinLimit limit(automaton_, readings);
-    return compute(state);
-  }();
+  MaskPtr made = compute(state);
   write(*made, mask);
   kept_bytes_ += made->memory() + 64;
   recent_.emplace_front(state, std::move(made));

@@ -24,10 +24,9 @@ class TokenMasks {
   TokenMasks(Automaton& automaton, const TokenVocabulary& vocabulary);
 
   /// Sets the bits of the tokens allowed in `state`, EOS among them where the text may end, and clears all others.
-  /// Requires: at least vocabulary.mask_words() words; further ones are cleared. The automaton's
-  /// readings (Automaton::limit_readings) that this takes are taken from `readings`; throws Unsupported where they
-  /// would be more.
-  void fill(StateId state, std::span<uint32_t> mask, uint64_t& readings);
+  /// Requires: at least vocabulary.mask_words() words; further ones are cleared. Throws Unsupported beyond the
+  /// automaton's limit_readings().
+  void fill(StateId state, std::span<uint32_t> mask);
 
   /// Makes the parts of masks that do not depend on the stack, for states of all rules, those near their starts first,
   /// until all are made or the time is up.

@@ -44,6 +44,14 @@ TEST(TokenMasks, AreWhatEveryTokenTriedGives) {
     specs.push_back({GrammarKind::JsonSchema,
                      R"({"type":"array","items":{"type":"string","minLength":2,"maxLength":)" + n + "}}",
                      {}});
+    // Intersections: a pattern beside a length.
+    for (const char* other :
+         {R"("pattern":"7")", R"("pattern":"^[aZ7]*$")", R"("pattern":"^(a-|aZé)*$")", R"("pattern":"^.*[a7]$")",
+          R"("pattern":"^[^-]{2,17}(-.*)?$")", R"("format":"email")", R"("not":{"pattern":"77"})",
+          R"("pattern":"^(a{4}Z)*$","minLength":2)", R"("pattern":"^a{1,400}-?$","not":{"const":"aaa"})"}) {
+      specs.push_back(
+          {GrammarKind::JsonSchema, R"({"type":"string",)" + std::string(other) + R"(,"maxLength":)" + n + "}", {}});
+    }
     specs.push_back({GrammarKind::Regex, "\"[^\"]{0," + n + "}é*", {}});  // what follows goes on as the counter does
     specs.push_back({GrammarKind::Regex, "\"(é|[^é\"]|éa){0," + n + "}\"", {}});  // more than a character at a time
     specs.push_back({GrammarKind::Regex, "\"[a-zA-Z -]{1," + n + "}[^a]+", {}});
@@ -61,11 +69,12 @@ TEST(TokenMasks, AreWhatEveryTokenTriedGives) {
   }
   for (const GrammarSpec& spec : specs) {
     auto compiled = std::make_shared<const Grammar>(spec, vocabulary);
-    for (const char* text : {"\"", "\"a", "\"aaa", "\"\xE2\x82\xAC", "\"aa\xE2", "[\"", "[\"aa", "[\"aa\",",
-                             "[\"aa\",\"a", "[77,7", "[{\"a\":\"aa\"},{\"a\":\"a"}) {
+    for (const char* text :
+         {"\"", "\"a", "\"aaa", "\"aaaaaaaaaaaa", "\"a@a", "\"a-a-a-", "\"7", "\"\xE2\x82\xAC", "\"aa\xE2", "[\"",
+          "[\"aa", "[\"aa\",", "[\"aa\",\"a", "[77,7", "[{\"a\":\"aa\"},{\"a\":\"a"}) {
       GrammarMatcher matcher(compiled);
-      if (!matcher.accept_text(text)) continue;
       std::vector<uint32_t> mask(vocabulary->mask_words());
+      if (!matcher.accept_text(text)) continue;
       matcher.fill_mask(mask);
       for (int32_t id = 0; id < vocabulary->size(); ++id) {
         bool expected = matcher.clone().accept(id);
