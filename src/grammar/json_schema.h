@@ -124,6 +124,7 @@ class SchemaCompiler {
   unsigned named_types(const JsonValue& schema, const JsonValue& type, bool& integer);
   std::optional<std::vector<const JsonValue*>> listed_values(const Facts& facts);
   TermId constant(const JsonValue& value);
+  TermId written_integers();
   TermId build_number(const Facts& facts, bool integer, bool no_integer);
   TermId build_string(const Facts& facts);
   TermId string_content(const Facts& facts);
@@ -182,6 +183,7 @@ class SchemaCompiler {
   std::map<std::pair<const JsonValue*, const JsonValue*>, bool> disjoint_;  // answers of surely_disjoint()
   const JsonValue* values_from_ = nullptr;  // the enum that the values being checked come from: no need to look there
   bool ref_stands_alone_ = false;           // drafts up to 7: what stands beside a $ref is ignored
+  bool old_draft_ = false;                  // 3 and 4: `id` for $id; 1.0 is no integer
   int depth_ = 0, emptiness_budget_ = 0, disjoint_nesting_ = 0;
 };
 

@@ -88,9 +88,9 @@ const JsonValue* member_if(const JsonValue& schema, std::string_view name, JsonV
 void SchemaCompiler::index(const JsonValue& value, Where where, bool is_schema) {
   const std::string& outer = *where.base;
   if (is_schema && value.is(Type::Object)) {
-    for (std::string_view key : {"$id", "id"}) {
-      const JsonValue* id = member_if(value, key, Type::String);
-      if (id == nullptr || (key == "id" && id->text.starts_with('#'))) continue;
+    const JsonValue* id = member_if(value, old_draft_ ? "id" : "$id", Type::String);
+    const bool anchors = id != nullptr && id->text.starts_with('#');  // as drafts up to 7 write an anchor
+    if (id != nullptr && !anchors) {
       where.base = new_base(join_uri(outer, id->text));
       by_uri_.try_emplace(strip_fragment(*where.base), &value);
     }
@@ -99,7 +99,7 @@ void SchemaCompiler::index(const JsonValue& value, Where where, bool is_schema) 
         by_uri_.try_emplace(*new_base(where.base->substr(0, where.base->find('#')) + "#" + anchor->text), &value);
       }
     }
-    if (const JsonValue* id = member_if(value, "id", Type::String); id != nullptr && id->text.starts_with('#')) {
+    if (anchors) {
       by_uri_.try_emplace(*new_base(where.base->substr(0, where.base->find('#')) + id->text), &value);
     }
   }

@@ -78,6 +78,60 @@ TEST(JsonSchema, UniqueItemsDifferInValue) {
   EXPECT_FALSE(matches(some, "[30,3,0,1]"));
 }
 
+TEST(JsonSchema, IdentifiersAreThoseOfTheDraft) {
+  const std::string named = R"("properties":{"q":{"type":"string"},"a":{"id":"x","$id":"y","properties":{
+      "q":{"type":"integer"},"b":{"$ref":"#/properties/q"}}}}})";
+  EXPECT_TRUE(matches("{" + named, R"({"a":{"b":1}})"));
+  EXPECT_FALSE(matches("{" + named, R"({"a":{"b":"s"}})"));
+  const std::string plain = R"({"properties":{"q":{"type":"string"},"a":{"id":"x","properties":{
+      "q":{"type":"integer"},"b":{"$ref":"#/properties/q"}}}}})";
+  EXPECT_TRUE(matches(plain, R"({"a":{"b":"s"}})"));
+  EXPECT_FALSE(matches(plain, R"({"a":{"b":1}})"));
+  const std::string old =
+      R"({"$schema":"http://json-schema.org/draft-04/schema#","id":"http://x/root.json","properties":{
+      "a":{"$ref":"item.json"},"b":{"$ref":"#mark"}},"definitions":{"i":{"id":"item.json","type":"null"},
+      "m":{"id":"#mark","type":"boolean"},"z":{"$id":"other.json","properties":{"c":{"$ref":"#mark"}}}}})";
+  EXPECT_TRUE(matches(old, R"({"a":null,"b":true})"));
+  EXPECT_FALSE(matches(old, R"({"a":1})"));
+  EXPECT_FALSE(matches(old, R"({"b":1})"));
+}
+
+TEST(JsonSchema, TheTextSaysWhatAnIntegerIsInOldDrafts) {
+  GrammarOptions spaced;
+  spaced.compact = false;
+  spaced.plain_integers = false;
+  auto takes = [&](const std::string& draft, const std::string& keywords, const std::string& text) {
+    const std::string schema = R"({"$schema":"http://json-schema.org/)" + draft + R"(/schema#",)" + keywords + "}";
+    return Grammar({GrammarKind::JsonSchema, schema, spaced}, nullptr).matches(text);
+  };
+  for (const char* text : {"5.0", "5e0", "50e-1"}) {
+    EXPECT_FALSE(takes("draft-04", R"("type":"integer")", text)) << text;
+    EXPECT_FALSE(takes("draft-03", R"("type":"integer","minimum":1)", text)) << text;
+    EXPECT_FALSE(takes("draft-04", R"("type":"integer","enum":[5.0])", text)) << text;
+  }
+  EXPECT_TRUE(takes("draft-04", R"("type":"integer")", "5"));
+  EXPECT_TRUE(takes("draft-04", R"("type":"integer","enum":[5.0])", "5"));
+  EXPECT_TRUE(takes("draft-04", R"("type":"number")", "5.0"));
+  EXPECT_TRUE(takes("draft-04", R"("type":"number","not":{"type":"integer"})", "5.0"));
+  EXPECT_FALSE(takes("draft-04", R"("type":"number","not":{"type":"integer"})", "5"));
+  EXPECT_TRUE(takes("draft-06", R"("type":"integer")", "5.0"));
+  EXPECT_FALSE(takes("draft-06", R"("type":"number","not":{"type":"integer"})", "5.0"));
+}
+
+TEST(JsonSchema, DialectsThatCannotSwitchKeywordsOffAreTaken) {
+  auto of = [](const std::string& uri) { return R"({"$schema":")" + uri + R"(","type":"null"})"; };
+  for (const char* uri : {"http://iglucentral.com/schemas/com.snowplowanalytics.self-desc/schema/jsonschema/1-0-0#",
+                          "https://json.schemastore.org/package", "https://mirror.example/draft-07/schema",
+                          "https://json-schema.org/draft/2020-12/schema"}) {
+    EXPECT_TRUE(matches(of(uri), "null")) << uri;
+    EXPECT_FALSE(matches(of(uri), "1")) << uri;
+  }
+  EXPECT_TRUE(holds(refusal(of("http://localhost:1234/draft2020-12/metaschema-no-validation.json")), "$schema at #"));
+  const std::string beside = R"({"$schema":"https://mirror.example/draft-07/schema","properties":{"a":{
+      "$ref":"#/definitions/s","minLength":2}},"definitions":{"s":{"type":"string"}}})";
+  EXPECT_TRUE(matches(beside, R"({"a":""})"));
+}
+
 TEST(JsonSchema, LongNamesAreRefusedWhereOthersMayStandBesideThem) {
   const std::string name(30000, 'a');
   EXPECT_TRUE(holds(refusal(R"({"properties":{")" + name + R"(":{}}})"), "properties at #/properties"));
