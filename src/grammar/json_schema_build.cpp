@@ -173,12 +173,15 @@ unsigned SchemaCompiler::types_of(const Facts& facts, bool& integer, bool& no_in
         break;
       }
       case Fact::Kind::Present:
+      case Fact::Kind::Limited:
+      case Fact::Kind::Other:
         types &= kObject;
         break;
       case Fact::Kind::Absent:
         if (fact.index == 1) types &= kObject;
         break;
       case Fact::Kind::Longer:
+      case Fact::Kind::Count:
         types &= kArray;
         break;
     }

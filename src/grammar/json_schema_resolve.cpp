@@ -1,5 +1,7 @@
 // Where things are in a schema document: $id, $anchor, JSON pointers, and the places that messages name.
 
+#include <algorithm>
+
 #include <fmt/format.h>
 
 #include <sgl/error.h>
@@ -102,6 +104,12 @@ void SchemaCompiler::index(const JsonValue& value, Where where, bool is_schema) 
     if (anchors) {
       by_uri_.try_emplace(*new_base(where.base->substr(0, where.base->find('#')) + id->text), &value);
     }
+  }
+  if (const JsonValue* rest = is_schema ? value.find("unevaluatedProperties") : nullptr; rest != nullptr) {
+    evaluates_ |= std::any_of(value.members.begin(), value.members.end(), [](const auto& m) {
+      return m.name == "$ref" || m.name == "allOf" || m.name == "anyOf" || m.name == "oneOf" || m.name == "if" ||
+             m.name == "dependentSchemas";
+    });
   }
   where_[&value] = where;
   for (size_t i = 0; i < value.items.size(); ++i) index(value.items[i], {&value, {}, i, where.base}, is_schema);
