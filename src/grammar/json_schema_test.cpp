@@ -271,6 +271,18 @@ TEST(JsonSchema, UnevaluatedMembersAreThoseOfNoSchemaThatHolds) {
       matches(R"({"enum":[{"d":1}],"$ref":"#/$defs/b",)" + base + R"("unevaluatedProperties":false})", R"({"d":1})"));
 }
 
+TEST(JsonSchema, ReferencesMayHaveDotSegments) {
+  const std::string schema = R"({"$id":"http://x/a/root.json","properties":{"p":{"$ref":"./item.json"},
+      "q":{"$ref":"../a/./item.json"},"r":{"$ref":"../../../top.json#/x/../y"}},"$defs":{"i":{"$id":"item.json",
+      "type":"null"},"t":{"$id":"/top.json","x":{"..":{"y":{"type":"boolean"}}}}}})";
+  EXPECT_TRUE(matches(schema, R"({"p":null,"q":null,"r":true})"));
+  for (const char* text : {R"({"p":1})", R"({"q":1})", R"({"r":1})"}) EXPECT_FALSE(matches(schema, text)) << text;
+}
+
+TEST(JsonSchema, AByteOrderMarkBeforeTheTextIsNoPartOfIt) {
+  EXPECT_TRUE(matches("\xEF\xBB\xBF{\"type\":\"null\"}", "null"));
+}
+
 TEST(JsonSchema, LongNamesAreRefusedWhereOthersMayStandBesideThem) {
   const std::string name(30000, 'a');
   EXPECT_TRUE(holds(refusal(R"({"properties":{")" + name + R"(":{}}})"), "properties at #/properties"));
