@@ -115,6 +115,8 @@ class SchemaCompiler {
   void expand_holding(const JsonValue& schema, Branch& branch, Choices& choices);
   bool expand_failing(const JsonValue& schema, Branch& branch, Choices& choices);
   void note_evaluated(Branch& branch);
+
+  // json_schema_disjoint.cpp
   /// True only if no instance satisfies the demand; looks a few levels deep.
   bool surely_empty(const Demand& demand, int depth);
   bool surely_empty(const Facts& facts, int depth);
