@@ -39,13 +39,18 @@ struct Fact {
     All,      ///< all keywords of `schema` that do not choose hold
     Not,      ///< the keyword `name` of `schema` does not
     Present,  ///< it is an object with the member `name`, which satisfies `demand`
-    Absent,   ///< if it is an object, it has no member `name`
+    Limited,  ///< it is an object, and if it has the member `name`, this satisfies `demand`
+    Absent,   ///< if it is an object, it has no member `name`; with `index` 1 it is one
+    Other,    ///< it is an object with a member that `properties` of `schema` does not name
     Longer,   ///< it is an array with an item at `index`, which satisfies `demand`
+    Count,    ///< it is an array of which `index` to `most` items satisfy `demand`, a single literal
   } kind;
   const JsonValue* schema = nullptr;
   std::string name;
-  Demand demand;
+  Demand demand;  ///< of All with unevaluatedProperties: the schemas whose keywords evaluated members
   size_t index = 0;
+  uint64_t most = kUnbounded;
+  auto operator<=>(const Fact&) const = default;
 };
 using Facts = std::vector<Fact>;
 
@@ -92,17 +97,31 @@ class SchemaCompiler {
 
   // json_schema_expand.cpp
   std::vector<Facts> expand(const Demand& demand);
-  struct Branch {
+  struct Branch;
+  struct Option {  // of a choice
     std::vector<Literal> open;
-    std::vector<Literal> seen;
     Facts facts;
   };
+  struct Choices;
+  bool is_known(const Option& option, const Branch& branch, const Choices& choices);
+  std::vector<Option> subsets(const std::vector<JsonValue>& schemas);
+  bool settle(Branch& branch, Choices& choices);
+  void add_fact(Branch& branch, Fact fact, Choices& choices);
+  Fact simplified(Fact fact, const Facts& facts);
+  Demand known_of(const Facts& facts, const std::string& name);
+  std::set<std::string> required_names(const Facts& facts) const;
+  bool contradictory(const Facts& facts);
   [[noreturn]] void refuse_cases(const JsonValue& schema, std::string_view keyword) const;
-  void expand_holding(const JsonValue& schema, Branch branch, std::vector<Branch>& open);
-  void expand_failing(const JsonValue& schema, Branch branch, std::vector<Branch>& open);
+  void expand_holding(const JsonValue& schema, Branch& branch, Choices& choices);
+  bool expand_failing(const JsonValue& schema, Branch& branch, Choices& choices);
+  void note_evaluated(Branch& branch);
+
+  // json_schema_disjoint.cpp
   /// True only if no instance satisfies the demand; looks a few levels deep.
   bool surely_empty(const Demand& demand, int depth);
   bool surely_empty(const Facts& facts, int depth);
+  bool bounds_exclude_all(const Facts& facts, unsigned types);
+  bool array_needs_item(const Facts& facts);
   bool surely_disjoint(const JsonValue& a, const JsonValue& b);
   struct Outline;
   void outline(const JsonValue& schema, Outline& out, int depth);
@@ -124,6 +143,7 @@ class SchemaCompiler {
   unsigned named_types(const JsonValue& schema, const JsonValue& type, bool& integer);
   std::optional<std::vector<const JsonValue*>> listed_values(const Facts& facts);
   TermId constant(const JsonValue& value);
+  TermId written_integers();
   TermId build_number(const Facts& facts, bool integer, bool no_integer);
   TermId build_string(const Facts& facts);
   TermId string_content(const Facts& facts);
@@ -144,14 +164,17 @@ class SchemaCompiler {
   bool is_endless(TermId term) const;
   TermId unique_term(const JsonValue& schema, const Demand& items, uint64_t min, uint64_t max);
   TermId any_unique_term(const JsonValue& schema, const Demand& items, uint64_t min, uint64_t max);
-  TermId contains_term(const Facts& facts, TermId item, const Demand& items, uint64_t min, uint64_t max);
+  struct Wanted;
+  TermId contains_term(const Wanted& wanted, const Demand& items, uint64_t min, uint64_t max);
+  Demand item_demand(const Facts& facts, size_t index);
   TermId build_object(const Facts& facts);
   struct Members;
   TermId object_term(const Members& members);
   TermId interleaved_object_term(const Members& members);
   TermId other_member(const Facts& facts, const std::vector<std::string>& names);
   Demand member_demand(const Facts& facts, const std::string& name);
-  const JsonValue* other_members_of(const JsonValue& schema);
+  const JsonValue* other_members_of(const Fact& fact);
+  bool evaluates(const Fact& fact, const std::string& name);
   const JsonValue* other_items_of(const JsonValue& schema, size_t& prefix);
   bool name_matches(const JsonValue& schema, const std::string& pattern, const std::string& name);
   bool text_matches(const std::string& pattern, bool search, const std::string& text);
@@ -182,6 +205,9 @@ class SchemaCompiler {
   std::map<std::pair<const JsonValue*, const JsonValue*>, bool> disjoint_;  // answers of surely_disjoint()
   const JsonValue* values_from_ = nullptr;  // the enum that the values being checked come from: no need to look there
   bool ref_stands_alone_ = false;           // drafts up to 7: what stands beside a $ref is ignored
+  bool evaluates_ = false;                  // unevaluatedProperties may depend on which alternatives hold
+  std::set<const JsonValue*> unclear_;      // anyOf of which several alternatives may hold unseen
+  bool old_draft_ = false;                  // 3 and 4: `id` for $id; 1.0 is no integer
   int depth_ = 0, emptiness_budget_ = 0, disjoint_nesting_ = 0;
 };
 

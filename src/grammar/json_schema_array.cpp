@@ -27,6 +27,14 @@ const JsonValue* named_schema(const Facts& facts) {
 
 }  // namespace
 
+// Of an array's items `low` to `high` satisfy the literal. `schema` and `keyword` are for messages.
+struct SchemaCompiler::Wanted {
+  Literal literal;
+  uint64_t low, high;
+  const JsonValue* schema;
+  std::string_view keyword;
+};
+
 // The schema of the items after the first `prefix` ones, or null if they are free. Drafts differ in the names.
 const JsonValue* SchemaCompiler::other_items_of(const JsonValue& schema, size_t& prefix) {
   prefix = 0;
@@ -50,14 +58,26 @@ const JsonValue* SchemaCompiler::other_items_of(const JsonValue& schema, size_t&
 TermId SchemaCompiler::build_array(const Facts& facts) {
   uint64_t min = 0, max = kUnbounded;
   size_t first = 0;
-  Demand rest;
-  bool contains = false;
+  Demand rest, every;  // of the items after the first ones, and of all
+  std::optional<Wanted> contains;
+  auto want = [&](const Wanted& wanted) {
+    if (wanted.high == 0) {
+      every.push_back({wanted.literal.schema, !wanted.literal.holds});
+    } else if (wanted.low > 0 || wanted.high != kUnbounded) {
+      if (contains) {
+        refuse(*wanted.schema, wanted.keyword, "more than one count of items at one place is not supported");
+      }
+      contains = wanted;
+    }
+  };
+  bool none = false;
   const JsonValue* unique = nullptr;
   for (const Fact& fact : facts) {
     if (fact.kind == Fact::Kind::Longer) {
       first = std::max(first, fact.index + 1);
       min = std::max<uint64_t>(min, fact.index + 1);
     }
+    if (fact.kind == Fact::Kind::Count) want({fact.demand[0], fact.index, fact.most, fact.schema, fact.name});
     if (fact.kind == Fact::Kind::Not) {
       const JsonValue* value = fact.schema->find(fact.name);
       if (fact.name == "minItems") {
@@ -83,14 +103,24 @@ TermId SchemaCompiler::build_array(const Facts& facts) {
     first = std::max(first, prefix);
     if (const JsonValue* n = s.find("minItems")) min = std::max(min, count(s, "minItems", *n));
     if (const JsonValue* n = s.find("maxItems")) max = std::min(max, count(s, "maxItems", *n));
-    contains |= s.find("contains") != nullptr;
+    if (const JsonValue* wanted = s.find("contains")) {
+      const JsonValue *low = s.find("minContains"), *high = s.find("maxContains");
+      const uint64_t least = low != nullptr ? count(s, "minContains", *low) : 1;
+      const uint64_t most = high != nullptr ? count(s, "maxContains", *high) : kUnbounded;
+      none |= least > most;
+      want({{wanted, true}, least, most, &s, "contains"});
+    }
     if (const JsonValue* u = s.find("uniqueItems"); u != nullptr && u->is(Type::Boolean) && u->boolean) unique = &s;
     if (const JsonValue* u = s.find("unevaluatedItems");
         u != nullptr && s.find("items") != nullptr && !(u->is(Type::Boolean) && u->boolean)) {
       if (s.find("items")->is(Type::Array)) refuse(s, "unevaluatedItems", "it stands beside a list of items");
     }
   }
-  if (min > max) return kNone;
+  if (none || min > max) return kNone;
+  if (first == 0) {
+    rest.insert(rest.end(), every.begin(), every.end());
+    every.clear();
+  }
   if (first > kMostFirstItems) {
     refuse(*named_schema(facts), "prefixItems", fmt::format("more than {} different items", kMostFirstItems));
   }
@@ -100,30 +130,38 @@ TermId SchemaCompiler::build_array(const Facts& facts) {
   }
   std::vector<TermId> heads;
   for (size_t i = 0; i < first && i < max; ++i) {
-    Demand demand;
-    for (const Fact& fact : facts) {
-      if (fact.kind == Fact::Kind::Longer && fact.index == i) {
-        demand.insert(demand.end(), fact.demand.begin(), fact.demand.end());
-      }
-      if (fact.kind != Fact::Kind::All) continue;
-      size_t prefix = 0;
-      const JsonValue* others = other_items_of(*fact.schema, prefix);
-      const JsonValue* list = member_if(*fact.schema, "prefixItems", Type::Array);
-      if (list == nullptr) list = member_if(*fact.schema, "items", Type::Array);
-      if (i < prefix) {
-        demand.push_back({&list->items[i], true});
-      } else if (others != nullptr) {
-        demand.push_back({others, true});
-      }
-    }
+    Demand demand = item_demand(facts, i);
+    demand.insert(demand.end(), every.begin(), every.end());
     heads.push_back(value_of(std::move(demand)));
   }
+  rest.insert(rest.end(), every.begin(), every.end());
   if (contains) {
-    if (first > 0) refuse(*named_schema(facts), "contains", "beside prefixItems it is not supported");
-    return contains_term(facts, kNone, rest, min, max);
+    if (first > 0) refuse(*contains->schema, contains->keyword, "beside prefixItems it is not supported");
+    return contains_term(*contains, rest, min, max);
   }
   TermId item = max > heads.size() ? value_of(rest) : kNone;
   return array_term(heads, item, min, max);
+}
+
+// What the item at the index must satisfy, but for what is said of all items in other ways.
+Demand SchemaCompiler::item_demand(const Facts& facts, size_t index) {
+  Demand demand;
+  for (const Fact& fact : facts) {
+    if (fact.kind == Fact::Kind::Longer && fact.index == index) {
+      demand.insert(demand.end(), fact.demand.begin(), fact.demand.end());
+    }
+    if (fact.kind != Fact::Kind::All) continue;
+    size_t prefix = 0;
+    const JsonValue* others = other_items_of(*fact.schema, prefix);
+    const JsonValue* list = member_if(*fact.schema, "prefixItems", Type::Array);
+    if (list == nullptr) list = member_if(*fact.schema, "items", Type::Array);
+    if (index < prefix) {
+      demand.push_back({&list->items[index], true});
+    } else if (others != nullptr) {
+      demand.push_back({others, true});
+    }
+  }
+  return demand;
 }
 
 // The values that satisfy the demand, if they are listed by enum and const; true, false and null count as listed.
@@ -254,32 +292,21 @@ TermId SchemaCompiler::array_term(const std::vector<TermId>& first, TermId item,
 }
 
 // At least `low` items that match, and at most `high`: others may come before, between and after.
-TermId SchemaCompiler::contains_term(const Facts& facts, TermId, const Demand& items, uint64_t min, uint64_t max) {
-  const JsonValue* schema = nullptr;
-  for (const Fact& fact : facts) {
-    if (fact.kind != Fact::Kind::All || fact.schema->find("contains") == nullptr) continue;
-    if (schema != nullptr) refuse(*fact.schema, "contains", "more than one of them at one place is not supported");
-    schema = fact.schema;
-  }
-  const JsonValue& wanted = *schema->find("contains");
-  const JsonValue *low_value = schema->find("minContains"), *high_value = schema->find("maxContains");
-  uint64_t low = low_value != nullptr ? count(*schema, "minContains", *low_value) : 1;
-  uint64_t high = high_value != nullptr ? count(*schema, "maxContains", *high_value) : kUnbounded;
-  if (low > high) return kNone;
+TermId SchemaCompiler::contains_term(const Wanted& wanted, const Demand& items, uint64_t min, uint64_t max) {
+  const auto [literal, low, high, schema, keyword] = wanted;
   Demand matching = items, others = items;
-  matching.push_back({&wanted, true});
+  matching.push_back(literal);
   TermId match = value_of(matching);
   TermId other;
   if (high == kUnbounded) {
     other = value_of(items);  // it does not matter if these match as well
   } else {
-    others.push_back({&wanted, false});
+    others.push_back({literal.schema, !literal.holds});
     other = value_of(others);
   }
-  if (low == 0 && high == kUnbounded) return array_term({}, other, min, max);
   bool counted = max != kUnbounded || min > low;
   if (counted && ((max != kUnbounded && max > kMostCounted) || min > kMostCounted || low > kMostCounted)) {
-    refuse(*schema, "contains",
+    refuse(*schema, keyword,
            fmt::format("beside minItems or maxItems it is supported for up to {} items", kMostCounted));
   }
   // rule (items so far, of them matching), both up to where more make no difference.

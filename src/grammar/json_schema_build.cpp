@@ -40,12 +40,13 @@ SchemaCompiler::SchemaCompiler(CharTerms& chars, const JsonValue& root, const Gr
 TermId SchemaCompiler::compile() {
   by_uri_[""] = &root_;
   if (const JsonValue* draft = member_if(root_, "$schema", Type::String)) {
-    for (std::string_view old : {"draft-03", "draft-04", "draft-06", "draft-07"}) {
-      ref_stands_alone_ |= draft->text.find(old) != std::string::npos;
-    }
-    // A dialect of its own may switch keywords off, and what it says lies elsewhere.
-    if (draft->text.find("://") != std::string::npos && draft->text.find("json-schema.org") == std::string::npos) {
-      refuse(root_, "$schema", fmt::format("the dialect '{}' is not known here", draft->text));
+    auto says = [&](std::string_view part) { return draft->text.find(part) != std::string::npos; };
+    old_draft_ = says("draft-03") || says("draft-04");
+    ref_stands_alone_ = old_draft_ || says("draft-06") || says("draft-07");
+    // Dialects of the drafts with vocabularies may switch keywords off, and what they say lies elsewhere.
+    if (!says("json-schema.org") && says("://") && (says("2019-09") || says("2020-12"))) {
+      refuse(root_, "$schema",
+             fmt::format("the dialect '{}' is not known here; it may switch keywords off", draft->text));
     }
   }
   index(root_, {nullptr, {}, 0, new_base("")}, true);
@@ -172,12 +173,15 @@ unsigned SchemaCompiler::types_of(const Facts& facts, bool& integer, bool& no_in
         break;
       }
       case Fact::Kind::Present:
+      case Fact::Kind::Limited:
+      case Fact::Kind::Other:
         types &= kObject;
         break;
       case Fact::Kind::Absent:
         if (fact.index == 1) types &= kObject;
         break;
       case Fact::Kind::Longer:
+      case Fact::Kind::Count:
         types &= kArray;
         break;
     }
@@ -214,7 +218,14 @@ TermId SchemaCompiler::build(const Facts& facts) {
                          : nullptr;
       bool fits = valid(*value, facts);
       values_from_ = nullptr;
-      if (fits) options.push_back(constant(*value));
+      if (!fits) continue;
+      bool integer = false, no_integer = false;
+      TermId term = constant(*value);
+      if (old_draft_ && value->is(Type::Number) && types_of(facts, integer, no_integer) != 0) {
+        if (integer) term = automaton_.both({term, written_integers()});
+        if (no_integer) term = automaton_.both({term, automaton_.negate(written_integers())});
+      }
+      options.push_back(term);
     }
     return automaton_.alt(options);
   }
@@ -292,6 +303,14 @@ TermId SchemaCompiler::constant(const JsonValue& value) {
   return kNone;
 }
 
+// Numbers that are integers: by value, and in drafts 3 and 4 by their text.
+TermId SchemaCompiler::written_integers() {
+  NumberRange whole;
+  whole.integer = true;
+  whole.digits_only = old_draft_;
+  return number_term(automaton_, whole);
+}
+
 uint64_t SchemaCompiler::count(const JsonValue& schema, std::string_view keyword, const JsonValue& value) {
   uint64_t n = 0;
   if (!to_count(value, n)) malformed(schema, keyword, "a whole number, 0 or more");
@@ -307,7 +326,7 @@ TermId SchemaCompiler::build_number(const Facts& facts, bool integer, bool no_in
   if (integer && no_integer) return kNone;
   NumberRange range;
   range.integer = integer;
-  range.digits_only = options_.plain_integers;
+  range.digits_only = options_.plain_integers || old_draft_;
   std::vector<TermId> multiples, excluded;
   bool exponents = true;  // the excluded terms hold all their numbers that are written with an exponent
   auto exactly = [&](const Decimal& d) {
@@ -361,9 +380,7 @@ TermId SchemaCompiler::build_number(const Facts& facts, bool integer, bool no_in
     }
   }
   if (no_integer) {
-    NumberRange whole;
-    whole.integer = true;
-    excluded.push_back(number_term(automaton_, whole));
+    excluded.push_back(written_integers());
   }
   std::vector<TermId> all = multiples;
   all.push_back(number_term(automaton_, range));

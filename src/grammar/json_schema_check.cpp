@@ -158,7 +158,8 @@ bool SchemaCompiler::violates(const JsonValue& value, const JsonValue& schema, s
     if (k == "maxProperties") return value.members.size() > count(schema, k, arg);
     if (k == "required")
       return !all(arg.items, [&](const JsonValue& name) { return value.find(name.text) != nullptr; });
-    if (k == "properties" || k == "patternProperties" || k == "additionalProperties" || k == "propertyNames") {
+    if (k == "properties" || k == "patternProperties" || k == "additionalProperties" || k == "propertyNames" ||
+        k == "unevaluatedProperties") {
       Facts facts = {{Fact::Kind::All, &schema, {}, {}, 0}};
       return !all(value.members, [&](const auto& member) {
         Demand demand = member_demand(facts, member.name);
@@ -208,6 +209,14 @@ bool SchemaCompiler::valid(const JsonValue& value, const Facts& facts) {
                {"allOf", "anyOf", "oneOf", "not", "if", "dependentRequired", "dependentSchemas", "dependencies"}) {
             if (m.name == choosing) return false;
           }
+          if (m.name == "unevaluatedProperties" && value.is(Type::Object)) {
+            const Facts only = {fact};
+            return std::any_of(value.members.begin(), value.members.end(), [&](const auto& member) {
+              const Demand demand = member_demand(only, member.name);
+              return std::any_of(demand.begin(), demand.end(),
+                                 [&](const Literal& l) { return !valid(member.value, l); });
+            });
+          }
           return &m.value != values_from_ && violates(value, *fact.schema, m.name, m.value, 0);
         });
       case Fact::Kind::Not:
@@ -215,6 +224,20 @@ bool SchemaCompiler::valid(const JsonValue& value, const Facts& facts) {
       case Fact::Kind::Present: {
         const JsonValue* member = value.find(fact.name);
         return value.is(Type::Object) && member != nullptr && holds(*member);
+      }
+      case Fact::Kind::Limited: {
+        const JsonValue* member = value.find(fact.name);
+        return value.is(Type::Object) && (member == nullptr || holds(*member));
+      }
+      case Fact::Kind::Other: {
+        const JsonValue* named = member_if(*fact.schema, "properties", Type::Object);
+        return value.is(Type::Object) && std::any_of(value.members.begin(), value.members.end(), [&](const auto& m) {
+                 return named == nullptr || named->find(m.name) == nullptr;
+               });
+      }
+      case Fact::Kind::Count: {
+        auto n = static_cast<uint64_t>(std::count_if(value.items.begin(), value.items.end(), holds));
+        return value.is(Type::Array) && n >= fact.index && n <= fact.most;
       }
       case Fact::Kind::Absent:
         return value.is(Type::Object) ? value.find(fact.name) == nullptr : fact.index == 0;

@@ -1,6 +1,7 @@
 // Objects: members in the order in which the schema names them, others anywhere in between.
 
 #include <algorithm>
+#include <map>
 #include <set>
 
 #include <fmt/format.h>
@@ -17,6 +18,7 @@ constexpr uint64_t kMostCounted = 20000;  // rules made to count members
 constexpr size_t kLongestName = 1000;     // bytes, where all other names are allowed: a level of their trie each
 constexpr size_t kMostOptional = 3900;    // members in a row that may be left out: each calls the rule of the next
 constexpr size_t kMostInterleaved = 600;  // states of an object whose members come in several orders
+constexpr size_t kMostChains = 12;
 
 const JsonValue& never() {
   static const JsonValue kFalse = [] {
@@ -32,16 +34,68 @@ bool is_false(const Demand& demand) {
                      [](const Literal& l) { return l.schema->is(Type::Boolean) && l.schema->boolean != l.holds; });
 }
 
+// The members that schemas list, as chains: a name is in the chain of the first that lists it. With `apart`, names that
+// several list are chains of their own where these would put them out of the order of one that comes first for once.
+std::vector<std::vector<std::string>> chains_of(const std::vector<std::vector<std::string>>& lists, bool apart) {
+  std::map<std::string_view, size_t> times;
+  for (const auto& list : lists) {
+    for (const std::string& name : list) ++times[name];
+  }
+  std::set<std::string_view> alone;
+  auto first_of = [&](size_t leader) {
+    std::vector<std::vector<std::string_view>> chains;
+    std::set<std::string_view> known;
+    for (size_t i = 0; i <= lists.size(); ++i) {
+      const size_t at = i == 0 ? leader : i - 1;
+      if (at == lists.size() || (i > 0 && at == leader)) continue;
+      chains.emplace_back();
+      for (const std::string& name : lists[at]) {
+        if (!alone.contains(name) && known.insert(name).second) chains.back().push_back(name);
+      }
+    }
+    return chains;
+  };
+  const auto usual = first_of(lists.size());
+  for (size_t leader = 0; apart && leader < lists.size() && leader < kMostChains; ++leader) {
+    const auto& list = lists[leader];
+    // One that only says more about others' members has no order of its own.
+    auto own = [&](const std::string& name) { return times[name] == 1; };
+    if (std::all_of(list.begin(), list.end(), own) || std::none_of(list.begin(), list.end(), own)) continue;
+    std::map<std::string_view, size_t> places;
+    for (const auto& chain : first_of(leader)) {
+      for (std::string_view name : chain) places.try_emplace(name, places.size());
+    }
+    for (const auto& chain : usual) {
+      std::vector<size_t> least(chain.size() + 1, SIZE_MAX);  // of the places from a member on
+      for (size_t i = chain.size(); i-- > 0;) least[i] = std::min(least[i + 1], places[chain[i]]);
+      size_t most = 0;
+      for (size_t i = 0; i < chain.size(); ++i) {
+        const size_t place = places[chain[i]];
+        if (times[chain[i]] > 1 && (most > place || least[i + 1] < place)) alone.insert(chain[i]);
+        most = std::max(most, place);
+      }
+    }
+  }
+  std::vector<std::vector<std::string>> out;
+  for (const auto& chain : first_of(lists.size())) {
+    if (!chain.empty()) out.emplace_back(chain.begin(), chain.end());
+  }
+  for (std::string_view name : alone) out.push_back({std::string(name)});
+  return out;
+}
+
 }  // namespace
 
 struct SchemaCompiler::Members {
   struct Member {
     TermId term;  // name and value, with the space after it
     bool required;
+    bool counts = false;  // it is one that must be there if `one_of_others`
   };
   // Members of one chain come in its order, those of several chains in any.
   std::vector<std::vector<Member>> chains;
-  TermId other = kNone;  // any other member
+  TermId other = kNone;        // any other member
+  bool one_of_others = false;  // there must be one of these, or of those that count as such
   uint64_t min = 0, max = kUnbounded;
   const Facts* facts = nullptr;  // for messages
 };
@@ -63,19 +117,37 @@ const JsonValue& SchemaCompiler::schema_with(const Facts& facts, std::string_vie
   return !facts.empty() && facts.front().schema != nullptr ? *facts.front().schema : root_;
 }
 
-// The schema of members that `properties` and patternProperties do not name; null: they are free.
-const JsonValue* SchemaCompiler::other_members_of(const JsonValue& schema) {
+// The schema of members that `properties` and patternProperties do not name; null: they are free. It is that of
+// members which were not evaluated if there is no additionalProperties.
+const JsonValue* SchemaCompiler::other_members_of(const Fact& fact) {
+  const JsonValue& schema = *fact.schema;
   const JsonValue* other = schema.find("additionalProperties");
   const JsonValue* rest = schema.find("unevaluatedProperties");
   if (rest != nullptr && other == nullptr && !(rest->is(Type::Boolean) && rest->boolean)) {
-    for (std::string_view k : {"$ref", "allOf", "anyOf", "oneOf", "if", "not", "dependentSchemas"}) {
-      if (schema.find(k) != nullptr)
+    for (std::string_view k : {"$ref", "allOf", "anyOf", "oneOf", "if", "dependentSchemas"}) {
+      if (fact.demand.empty() && schema.find(k) != nullptr)
         refuse(schema, "unevaluatedProperties", fmt::format("it depends on {} beside it", k));
     }
-    other = rest;
+    bool all_evaluated = std::any_of(fact.demand.begin(), fact.demand.end(), [&](const Literal& l) {
+      return l.schema->find("additionalProperties") != nullptr ||
+             (l.schema != &schema && l.schema->find("unevaluatedProperties") != nullptr);
+    });
+    other = all_evaluated ? nullptr : rest;
   }
   if (other == nullptr && options_.closed_objects && schema.find("properties") != nullptr) return &never();
   return other;
+}
+
+// Whether unevaluatedProperties of the fact does not speak of the member, since a schema beside it does.
+bool SchemaCompiler::evaluates(const Fact& fact, const std::string& name) {
+  if (fact.schema->find("additionalProperties") != nullptr) return false;
+  return std::any_of(fact.demand.begin(), fact.demand.end(), [&](const Literal& l) {
+    const JsonValue* properties = member_if(*l.schema, "properties", Type::Object);
+    if (properties != nullptr && properties->find(name) != nullptr) return true;
+    const JsonValue* patterns = member_if(*l.schema, "patternProperties", Type::Object);
+    return patterns != nullptr && std::any_of(patterns->members.begin(), patterns->members.end(),
+                                              [&](const auto& m) { return name_matches(*l.schema, m.name, name); });
+  });
 }
 
 // What the value of the member `name` must satisfy, if there is one.
@@ -83,7 +155,7 @@ Demand SchemaCompiler::member_demand(const Facts& facts, const std::string& name
   Demand demand;
   automaton_.budget().spend(facts.size() + 1);
   for (const Fact& fact : facts) {
-    if (fact.kind == Fact::Kind::Present && fact.name == name) {
+    if ((fact.kind == Fact::Kind::Present || fact.kind == Fact::Kind::Limited) && fact.name == name) {
       demand.insert(demand.end(), fact.demand.begin(), fact.demand.end());
     }
     if (fact.kind == Fact::Kind::Absent && fact.name == name) demand.push_back({&never(), true});
@@ -103,7 +175,9 @@ Demand SchemaCompiler::member_demand(const Facts& facts, const std::string& name
         named = true;
       }
     }
-    if (const JsonValue* other = other_members_of(s); other != nullptr && !named) demand.push_back({other, true});
+    if (const JsonValue* other = other_members_of(fact); other != nullptr && !named && !evaluates(fact, name)) {
+      demand.push_back({other, true});
+    }
     if (const JsonValue* names = s.find("propertyNames")) {
       JsonValue text;
       text.type = Type::String;
@@ -117,10 +191,17 @@ Demand SchemaCompiler::member_demand(const Facts& facts, const std::string& name
 TermId SchemaCompiler::build_object(const Facts& facts) {
   Members members;
   std::string_view min_keyword = "minProperties";
-  std::vector<std::vector<std::string>> chains;
-  std::set<std::string> known, required;
+  std::vector<std::vector<std::string>> lists;
+  std::set<std::string> known;
+  const std::set<std::string> required = required_names(facts);
+  const Fact* others = nullptr;  // that there must be
   for (const Fact& fact : facts) {
-    if (fact.kind == Fact::Kind::Present) required.insert(fact.name);
+    if (fact.kind == Fact::Kind::Other) {
+      if (others != nullptr) {
+        refuse(*fact.schema, fact.name, "under not, if or oneOf it is not supported twice at one place");
+      }
+      others = &fact;
+    }
     if (fact.kind == Fact::Kind::Not) {
       const JsonValue* value = fact.schema->find(fact.name);
       if (fact.name == "minProperties") {
@@ -142,15 +223,15 @@ TermId SchemaCompiler::build_object(const Facts& facts) {
     const JsonValue& s = *fact.schema;
     if (const JsonValue* properties = s.find("properties")) {
       if (!properties->is(Type::Object)) malformed(s, "properties", "an object");
-      chains.emplace_back();
+      lists.emplace_back();
       for (const auto& [name, sub] : properties->members) {
-        if (known.insert(name).second) chains.back().push_back(name);
+        lists.back().push_back(name);
+        known.insert(name);
       }
     }
     if (const JsonValue* list = member_if(s, "required", Type::Array)) {
       for (const JsonValue& name : list->items) {
         if (!name.is(Type::String)) malformed(s, "required", "a list of strings");
-        required.insert(name.text);
       }
     }
     if (const JsonValue* n = s.find("minProperties"))
@@ -160,10 +241,20 @@ TermId SchemaCompiler::build_object(const Facts& facts) {
   }
   // Names that are not among `properties` have no order: each is a chain of its own.
   auto name_alone = [&](const std::string& name) {
-    if (known.insert(name).second) chains.push_back({name});
+    if (known.insert(name).second) lists.push_back({name});
   };
+  const JsonValue* no_others =
+      others != nullptr ? member_if(*others->schema, "properties", Type::Object) : nullptr;  // those that do not count
+  if (no_others != nullptr) {
+    lists.emplace_back();
+    for (const auto& [name, sub] : no_others->members) {
+      if (known.insert(name).second) lists.back().push_back(name);
+    }
+  }
   for (const Fact& fact : facts) {
-    if (fact.kind == Fact::Kind::Present || fact.kind == Fact::Kind::Absent) name_alone(fact.name);
+    if (fact.kind == Fact::Kind::Present || fact.kind == Fact::Kind::Limited || fact.kind == Fact::Kind::Absent) {
+      name_alone(fact.name);
+    }
     const JsonValue* list = fact.kind == Fact::Kind::All ? member_if(*fact.schema, "required", Type::Array) : nullptr;
     for (size_t i = 0; list != nullptr && i < list->items.size(); ++i) name_alone(list->items[i].text);
   }
@@ -182,6 +273,15 @@ TermId SchemaCompiler::build_object(const Facts& facts) {
       }
     }
   }
+  auto states_of = [&](const auto& of) {
+    size_t product = 1;
+    for (const auto& chain : of) product = std::min(product * (chain.size() + 1), kMostInterleaved + 1);
+    if (members.min != 0 || members.max != kUnbounded)
+      product *= 1 + std::min<uint64_t>(members.max != kUnbounded ? members.max : members.min, 100);
+    return others != nullptr ? 2 * product : product;
+  };
+  std::vector<std::vector<std::string>> chains = chains_of(lists, true);
+  if (states_of(chains) > kMostInterleaved || chains.size() > kMostChains) chains = chains_of(lists, false);
   std::vector<std::string> names;
   uint64_t needed = 0, listed = 0;
   for (const std::vector<std::string>& chain : chains) {
@@ -195,7 +295,8 @@ TermId SchemaCompiler::build_object(const Facts& facts) {
         continue;
       }
       TermId key = automaton_.cat({mark("\""), chars_.text(name, spelling_), mark("\""), space_, mark(":"), space_});
-      list.push_back({automaton_.cat({key, value_of(std::move(demand)), space_}), is_required});
+      bool counts = others != nullptr && (no_others == nullptr || no_others->find(name) == nullptr);
+      list.push_back({automaton_.cat({key, value_of(std::move(demand)), space_}), is_required, counts});
       needed += is_required ? 1 : 0;
       ++listed;
     }
@@ -203,6 +304,17 @@ TermId SchemaCompiler::build_object(const Facts& facts) {
   }
   members.other = names_listed ? kNone : other_member(facts, names);
 
+  if (others != nullptr) {
+    bool all_count = true, needed_counts = false;
+    for (const auto& chain : members.chains) {
+      for (const Members::Member& m : chain) {
+        all_count &= m.counts;
+        needed_counts |= m.counts && m.required;
+      }
+    }
+    if (all_count) members.min = std::max<uint64_t>(members.min, 1);
+    members.one_of_others = !all_count && !needed_counts;
+  }
   if (members.max < needed) return kNone;
   if (members.min <= needed) members.min = 0;
   if (members.other != kNone && members.min > needed + 1) {
@@ -216,12 +328,7 @@ TermId SchemaCompiler::build_object(const Facts& facts) {
   if (members.min > members.max) return kNone;
   bool counted = members.min != 0 || members.max != kUnbounded;
   // The states are the places in all chains together; where these are too many, chains are put one after the other.
-  auto too_many = [&] {
-    size_t product = 1;
-    for (const auto& chain : members.chains) product *= chain.size() + 1;
-    if (counted) product *= 1 + std::min<uint64_t>(members.max != kUnbounded ? members.max : members.min, 100);
-    return product > kMostInterleaved || members.chains.size() > 12;
-  };
+  auto too_many = [&] { return states_of(members.chains) > kMostInterleaved || members.chains.size() > kMostChains; };
   while (members.chains.size() > 1 && too_many()) {
     auto& last = members.chains.back();
     auto& before = members.chains[members.chains.size() - 2];
@@ -230,7 +337,8 @@ TermId SchemaCompiler::build_object(const Facts& facts) {
   }
   if (members.chains.empty()) members.chains.emplace_back();
   members.facts = &facts;
-  return !counted && members.chains.size() == 1 ? object_term(members) : interleaved_object_term(members);
+  return !counted && !members.one_of_others && members.chains.size() == 1 ? object_term(members)
+                                                                          : interleaved_object_term(members);
 }
 
 // A member whose name is none of `names`. Each set of patternProperties that a name can match is a case of its own.
@@ -255,12 +363,13 @@ TermId SchemaCompiler::other_member(const Facts& facts, const std::vector<std::s
       if (fact.kind != Fact::Kind::All) continue;
       bool named = false;
       for (size_t i = 0; i < patterns.size(); ++i) {
-        if (patterns[i].first != fact.schema || (set >> i & 1) == 0) continue;
-        named = true;
-        demand.push_back({&patterns[i].second->value, true});
+        if ((set >> i & 1) == 0) continue;
+        if (patterns[i].first == fact.schema) demand.push_back({&patterns[i].second->value, true});
+        named |= patterns[i].first == fact.schema || (fact.schema->find("additionalProperties") == nullptr &&
+                                                      std::find(fact.demand.begin(), fact.demand.end(),
+                                                                Literal{patterns[i].first, true}) != fact.demand.end());
       }
-      if (const JsonValue* other = other_members_of(*fact.schema); other != nullptr && !named)
-        demand.push_back({other, true});
+      if (const JsonValue* other = other_members_of(fact); other != nullptr && !named) demand.push_back({other, true});
     }
     if (is_false(demand)) continue;
     for (size_t i = 0; i < patterns.size(); ++i) {
@@ -391,6 +500,8 @@ TermId SchemaCompiler::interleaved_object_term(const Members& m) {
     std::string_view keyword = m.max != kUnbounded ? "maxProperties" : "minProperties";
     refuse(schema_with(*m.facts, keyword), keyword, "with so many members the count needs too many states");
   }
+  const size_t places = states;
+  if (m.one_of_others) states *= 2;  // in the second half one has come
   std::vector<std::vector<RuleId>> rest(states);
   for (auto& row : rest) {
     for (uint64_t c = 0; c <= cap; ++c) row.push_back(automaton_.new_rule("rest of an object", false));
@@ -399,19 +510,21 @@ TermId SchemaCompiler::interleaved_object_term(const Members& m) {
     for (uint64_t c = 0; c <= cap; ++c) {
       uint64_t after = std::min(c + 1, cap);
       std::vector<TermId> ways;
-      bool may_end = c >= std::min(m.min, cap);
+      bool may_end = c >= std::min(m.min, cap) && (!m.one_of_others || state >= places);
+      const size_t found = m.one_of_others && state < places ? places : 0;  // from here to the second half
       for (size_t k = 0; k < m.chains.size(); ++k) {
         const auto& chain = m.chains[k];
-        size_t at = state / strides[k] % (chain.size() + 1);
+        size_t at = state % places / strides[k] % (chain.size() + 1);
         for (size_t j = at; j < chain.size(); ++j) {
-          ways.push_back(
-              automaton_.cat(chain[j].term, automaton_.call(rest[state + (j + 1 - at) * strides[k]][after])));
+          ways.push_back(automaton_.cat(
+              chain[j].term,
+              automaton_.call(rest[state + (j + 1 - at) * strides[k] + (chain[j].counts ? found : 0)][after])));
           if (!chain[j].required) continue;
           may_end = false;
           break;
         }
       }
-      if (m.other != kNone) ways.push_back(automaton_.cat(m.other, automaton_.call(rest[state][after])));
+      if (m.other != kNone) ways.push_back(automaton_.cat(m.other, automaton_.call(rest[state + found][after])));
       TermId more = c < m.max ? automaton_.alt(ways) : kNone;
       more = automaton_.cat(c == 0 ? kEpsilon : comma, more);
       automaton_.define(rest[state][c], may_end ? automaton_.alt({close, more}) : more);

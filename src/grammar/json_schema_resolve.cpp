@@ -1,5 +1,7 @@
 // Where things are in a schema document: $id, $anchor, JSON pointers, and the places that messages name.
 
+#include <algorithm>
+
 #include <fmt/format.h>
 
 #include <sgl/error.h>
@@ -43,8 +45,29 @@ std::string decode_percent(std::string_view text) {
   return out;
 }
 
-// RFC 3986, section 5.2, for references without "..".
-std::string join_uri(const std::string& base, const std::string& reference) {
+// RFC 3986, section 5.2.4: without the segments "." and "..".
+std::string without_dots(const std::string& uri) {
+  size_t end = std::min(uri.find_first_of("?#"), uri.size());
+  size_t authority = uri.find("//");
+  size_t path = uri.find('/', authority == std::string::npos || authority > end ? 0 : authority + 2);
+  if (path >= end || uri.find("/.") == std::string::npos) return uri;
+  std::string out = uri.substr(0, path);
+  for (size_t at = path; at < end;) {
+    size_t next = std::min(uri.find('/', at + 1), end);
+    std::string segment = uri.substr(at, next - at);
+    at = next;
+    if (segment == "/..") out.erase(std::max(out.rfind('/') == std::string::npos ? 0 : out.rfind('/'), path));
+    if (segment != "/." && segment != "/..") {
+      out += segment;
+    } else if (at == end) {
+      out += '/';
+    }
+  }
+  return out + uri.substr(end);
+}
+
+// RFC 3986, section 5.2.
+std::string merged_uri(const std::string& base, const std::string& reference) {
   size_t colon = reference.find(':');
   size_t slash = reference.find_first_of("/?#");
   if (colon != std::string::npos && (slash == std::string::npos || colon < slash)) return reference;
@@ -59,6 +82,11 @@ std::string join_uri(const std::string& base, const std::string& reference) {
   size_t last = stem.rfind('/');
   if (last == std::string::npos || last < path) return stem.substr(0, path) + reference;
   return stem.substr(0, last + 1) + reference;
+}
+
+std::string join_uri(const std::string& base, const std::string& reference) {
+  size_t first = base.empty() && reference.starts_with("./") ? 2 : 0;
+  return without_dots(merged_uri(base, reference.substr(first)));
 }
 
 constexpr size_t kLongestName = 80;  // bytes of a name in a message
@@ -88,9 +116,9 @@ const JsonValue* member_if(const JsonValue& schema, std::string_view name, JsonV
 void SchemaCompiler::index(const JsonValue& value, Where where, bool is_schema) {
   const std::string& outer = *where.base;
   if (is_schema && value.is(Type::Object)) {
-    for (std::string_view key : {"$id", "id"}) {
-      const JsonValue* id = member_if(value, key, Type::String);
-      if (id == nullptr || (key == "id" && id->text.starts_with('#'))) continue;
+    const JsonValue* id = member_if(value, old_draft_ ? "id" : "$id", Type::String);
+    const bool anchors = id != nullptr && id->text.starts_with('#');  // as drafts up to 7 write an anchor
+    if (id != nullptr && !anchors) {
       where.base = new_base(join_uri(outer, id->text));
       by_uri_.try_emplace(strip_fragment(*where.base), &value);
     }
@@ -99,9 +127,15 @@ void SchemaCompiler::index(const JsonValue& value, Where where, bool is_schema) 
         by_uri_.try_emplace(*new_base(where.base->substr(0, where.base->find('#')) + "#" + anchor->text), &value);
       }
     }
-    if (const JsonValue* id = member_if(value, "id", Type::String); id != nullptr && id->text.starts_with('#')) {
+    if (anchors) {
       by_uri_.try_emplace(*new_base(where.base->substr(0, where.base->find('#')) + id->text), &value);
     }
+  }
+  if (const JsonValue* rest = is_schema ? value.find("unevaluatedProperties") : nullptr; rest != nullptr) {
+    evaluates_ |= std::any_of(value.members.begin(), value.members.end(), [](const auto& m) {
+      return m.name == "$ref" || m.name == "allOf" || m.name == "anyOf" || m.name == "oneOf" || m.name == "if" ||
+             m.name == "dependentSchemas";
+    });
   }
   where_[&value] = where;
   for (size_t i = 0; i < value.items.size(); ++i) index(value.items[i], {&value, {}, i, where.base}, is_schema);
@@ -199,6 +233,7 @@ void SchemaCompiler::malformed(const JsonValue& schema, std::string_view keyword
 
 TermId compile_json_schema(CharTerms& chars, std::string_view text, const GrammarOptions& options) {
   JsonValue root;
+  if (text.starts_with("\xEF\xBB\xBF")) text.remove_prefix(3);  // a byte order mark, as some editors write it
   size_t first = text.find_first_not_of(" \t\r\n"), last = text.find_last_not_of(" \t\r\n");
   std::string_view trimmed = first == std::string_view::npos ? "" : text.substr(first, last - first + 1);
   if (trimmed == "$$ANY$$" || trimmed == "\"$$ANY$$\"") {

@@ -78,6 +78,211 @@ TEST(JsonSchema, UniqueItemsDifferInValue) {
   EXPECT_FALSE(matches(some, "[30,3,0,1]"));
 }
 
+TEST(JsonSchema, IdentifiersAreThoseOfTheDraft) {
+  const std::string named = R"("properties":{"q":{"type":"string"},"a":{"id":"x","$id":"y","properties":{
+      "q":{"type":"integer"},"b":{"$ref":"#/properties/q"}}}}})";
+  EXPECT_TRUE(matches("{" + named, R"({"a":{"b":1}})"));
+  EXPECT_FALSE(matches("{" + named, R"({"a":{"b":"s"}})"));
+  const std::string plain = R"({"properties":{"q":{"type":"string"},"a":{"id":"x","properties":{
+      "q":{"type":"integer"},"b":{"$ref":"#/properties/q"}}}}})";
+  EXPECT_TRUE(matches(plain, R"({"a":{"b":"s"}})"));
+  EXPECT_FALSE(matches(plain, R"({"a":{"b":1}})"));
+  const std::string old =
+      R"({"$schema":"http://json-schema.org/draft-04/schema#","id":"http://x/root.json","properties":{
+      "a":{"$ref":"item.json"},"b":{"$ref":"#mark"}},"definitions":{"i":{"id":"item.json","type":"null"},
+      "m":{"id":"#mark","type":"boolean"},"z":{"$id":"other.json","properties":{"c":{"$ref":"#mark"}}}}})";
+  EXPECT_TRUE(matches(old, R"({"a":null,"b":true})"));
+  EXPECT_FALSE(matches(old, R"({"a":1})"));
+  EXPECT_FALSE(matches(old, R"({"b":1})"));
+}
+
+TEST(JsonSchema, TheTextSaysWhatAnIntegerIsInOldDrafts) {
+  GrammarOptions spaced;
+  spaced.compact = false;
+  spaced.plain_integers = false;
+  auto takes = [&](const std::string& draft, const std::string& keywords, const std::string& text) {
+    const std::string schema = R"({"$schema":"http://json-schema.org/)" + draft + R"(/schema#",)" + keywords + "}";
+    return Grammar({GrammarKind::JsonSchema, schema, spaced}, nullptr).matches(text);
+  };
+  for (const char* text : {"5.0", "5e0", "50e-1"}) {
+    EXPECT_FALSE(takes("draft-04", R"("type":"integer")", text)) << text;
+    EXPECT_FALSE(takes("draft-03", R"("type":"integer","minimum":1)", text)) << text;
+    EXPECT_FALSE(takes("draft-04", R"("type":"integer","enum":[5.0])", text)) << text;
+  }
+  EXPECT_TRUE(takes("draft-04", R"("type":"integer")", "5"));
+  EXPECT_TRUE(takes("draft-04", R"("type":"integer","enum":[5.0])", "5"));
+  EXPECT_TRUE(takes("draft-04", R"("type":"number")", "5.0"));
+  EXPECT_TRUE(takes("draft-04", R"("type":"number","not":{"type":"integer"})", "5.0"));
+  EXPECT_FALSE(takes("draft-04", R"("type":"number","not":{"type":"integer"})", "5"));
+  EXPECT_TRUE(takes("draft-06", R"("type":"integer")", "5.0"));
+  EXPECT_FALSE(takes("draft-06", R"("type":"number","not":{"type":"integer"})", "5.0"));
+}
+
+TEST(JsonSchema, DialectsThatCannotSwitchKeywordsOffAreTaken) {
+  auto of = [](const std::string& uri) { return R"({"$schema":")" + uri + R"(","type":"null"})"; };
+  for (const char* uri : {"http://iglucentral.com/schemas/com.snowplowanalytics.self-desc/schema/jsonschema/1-0-0#",
+                          "https://json.schemastore.org/package", "https://mirror.example/draft-07/schema",
+                          "https://json-schema.org/draft/2020-12/schema"}) {
+    EXPECT_TRUE(matches(of(uri), "null")) << uri;
+    EXPECT_FALSE(matches(of(uri), "1")) << uri;
+  }
+  EXPECT_TRUE(holds(refusal(of("http://localhost:1234/draft2020-12/metaschema-no-validation.json")), "$schema at #"));
+  const std::string beside = R"({"$schema":"https://mirror.example/draft-07/schema","properties":{"a":{
+      "$ref":"#/definitions/s","minLength":2}},"definitions":{"s":{"type":"string"}}})";
+  EXPECT_TRUE(matches(beside, R"({"a":""})"));
+}
+
+TEST(JsonSchema, MembersOfSeveralSchemasComeInEachOnesOrder) {
+  const std::string defs = R"("$defs":{"b":{"type":"object","properties":{"kind":{"type":"string"},
+      "name":{"type":"string"}},"required":["kind","name"]}}})";
+  const std::string derived = R"({"properties":{"size":{"type":"integer"},"kind":{"const":"c"}},"required":["size"]})";
+  for (const std::string& schema : {R"({"allOf":[{"$ref":"#/$defs/b"},)" + derived + "]," + defs,
+                                    R"({"allOf":[)" + derived + R"(,{"$ref":"#/$defs/b"}],)" + defs,
+                                    R"({"$ref":"#/$defs/b",)" + derived.substr(1, derived.size() - 2) + "," + defs}) {
+    EXPECT_TRUE(matches(schema, R"({"kind":"c","name":"n","size":1})")) << schema;
+    EXPECT_TRUE(matches(schema, R"({"size":1,"kind":"c","name":"n"})")) << schema;
+    EXPECT_FALSE(matches(schema, R"({"kind":"d","name":"n","size":1})")) << schema;
+    EXPECT_FALSE(matches(schema, R"({"kind":"c","name":"n","size":1,"kind":"c"})")) << schema;
+  }
+  // One that only narrows what others name changes no order.
+  const std::string narrowed = R"({"properties":{"a":{},"kind":{},"b":{}},"required":["a","kind","b"],
+      "additionalProperties":false,"oneOf":[{"properties":{"kind":{"const":1}}},{"properties":{"kind":{"const":2}}}]})";
+  EXPECT_TRUE(matches(narrowed, R"({"a":1,"kind":2,"b":1})"));
+  EXPECT_FALSE(matches(narrowed, R"({"kind":2,"a":1,"b":1})"));
+}
+
+TEST(JsonSchema, CasesThatContradictOrSayNothingNewAreNoCases) {
+  std::string tags = R"({"type":"object","properties":{"t":{"enum":["v0")";
+  for (int i = 1; i < 30; ++i) tags += ",\"v" + std::to_string(i) + "\"";
+  tags += R"(]}},"required":["t"],"allOf":[{})";
+  for (int i = 0; i < 29; ++i) {
+    tags += R"(,{"if":{"properties":{"t":{"const":"v)" + std::to_string(i) + R"("}}},"then":{"required":["b)" +
+            std::to_string(i) + R"("]}})";
+  }
+  tags += "]}";
+  EXPECT_TRUE(matches(tags, R"({"t":"v3","b3":1})"));
+  EXPECT_FALSE(matches(tags, R"({"t":"v3","b4":1})"));
+  EXPECT_TRUE(matches(tags, R"({"t":"v29"})"));
+
+  std::string optional = R"({"type":"object","oneOf":[)", disjoint = optional;
+  for (int i = 0; i < 10; ++i) {
+    const std::string n = std::to_string(i);
+    optional += std::string(i == 0 ? "" : ",") + R"({"properties":{"t":{"const":"v)" + n + R"("},"p)" + n +
+                R"(":{"type":"string"}}})";
+    if (i < 6) {
+      disjoint += std::string(i == 0 ? "" : ",") + R"({"properties":{"p)" + n + R"(":{"type":"string"},"q)" + n +
+                  R"(":{"type":"integer"}},"required":["p)" + n + R"(","q)" + n + R"("]})";
+    }
+  }
+  optional += "]}";
+  EXPECT_TRUE(matches(optional, R"({"t":"v3","p3":"s"})"));
+  EXPECT_FALSE(matches(optional, R"({"t":"v3","p3":1})"));
+  EXPECT_FALSE(matches(optional, R"({"p3":"s"})"));
+  disjoint += "]}";
+  EXPECT_TRUE(matches(disjoint, R"({"p3":"s","q3":1})"));
+  EXPECT_TRUE(matches(disjoint, R"({"p3":"s","q3":1,"p4":"s"})"));
+  EXPECT_TRUE(matches(disjoint, R"({"p3":"s","q3":1,"p4":1,"q4":1})"));
+  EXPECT_FALSE(matches(disjoint, R"({"p3":"s","q3":1,"p4":"s","q4":1})"));
+  EXPECT_FALSE(matches(disjoint, R"({"p3":"s"})"));
+}
+
+TEST(JsonSchema, AlternativesThatAreValuesExcludeEachOther) {
+  std::string schema = R"({"oneOf":[{"const":"x"},{"enum":[1,"1",true]},{"const":1.0},{"const":"y"},{"const":null})";
+  for (int i = 0; i < 2000; ++i) schema += R"(,{"const":"x)" + std::to_string(i) + "\"}";
+  schema += "]}";
+  for (const char* text : {R"("x")", R"("x1999")", R"("1")", "true", "null"})
+    EXPECT_TRUE(matches(schema, text)) << text;
+  for (const char* text : {"1", "false", R"("x2000")", "[]"}) EXPECT_FALSE(matches(schema, text)) << text;
+}
+
+TEST(JsonSchema, ItemsAndOtherMembersCanBeNegated) {
+  struct Case {
+    const char* schema;
+    std::vector<const char*> good, bad;
+  };
+  const std::vector<Case> cases = {
+      {R"({"not":{"items":{"type":"integer"}}})", {R"([1,"a"])", R"(["a"])"}, {"[]", "[1]", "1", "{}"}},
+      {R"({"type":"array","not":{"items":false}})", {"[1]", "[1,2]"}, {"[]"}},
+      {R"({"type":"array","not":{"contains":{"type":"integer"}}})", {"[]", R"(["a",null])"}, {"[1]", R"(["a",1])"}},
+      {R"({"type":"array","not":{"contains":{"const":1},"minContains":2,"maxContains":3}})",
+       {"[]", "[1]", "[1,1,1,1]", "[0,1,0]"},
+       {"[1,1]", "[1,0,1,1]"}},
+      {R"({"prefixItems":[{"type":"null"}],"not":{"contains":{"type":"integer"}},"type":"array"})",
+       {"[]", R"([null,"a"])"},
+       {"[null,1]", "[1]"}},
+      {R"({"oneOf":[{"type":"array","items":{"type":"integer"}},{"type":"array","items":{"type":"string"}}]})",
+       {"[1,2]", R"(["a"])"},
+       {"[]", R"([1,"a"])", "[null]"}},
+      {R"({"oneOf":[{"type":"array","items":{"type":"integer"},"minItems":1},
+                    {"type":"array","items":{"type":"string"},"minItems":1}]})",
+       {"[1,2]", R"(["a"])"},
+       {"[]", R"([1,"a"])"}},
+      {R"({"not":{"properties":{"a":{},"b":{}},"additionalProperties":false}})",
+       {R"({"a":1,"c":1})", R"({"c":1,"a":1,"d":2})", R"({"c":1})"},
+       {"{}", R"({"a":1,"b":2})", R"({"b":1})", "[]"}},
+      {R"({"properties":{"a":{},"c":{}},"additionalProperties":false,"not":{"properties":{"a":{}},
+          "additionalProperties":false}})",
+       {R"({"a":1,"c":1})", R"({"c":1})"},
+       {"{}", R"({"a":1})", R"({"d":1})"}},
+      {R"({"type":"object","maxProperties":2,"not":{"properties":{"a":{}},"additionalProperties":false}})",
+       {R"({"a":1,"c":1})", R"({"c":1,"d":1})"},
+       {"{}", R"({"a":1})", R"({"a":1,"b":1,"c":1})"}},
+      {R"({"type":"object","oneOf":[{"properties":{"a":{"type":"integer"}},"additionalProperties":false},
+                                    {"properties":{"a":{},"b":{}},"required":["a"]}]})",
+       {R"({"a":"s"})", "{}", R"({"a":1,"b":2})", R"({"a":1,"z":2})"},
+       {R"({"a":1})", R"({"b":1})"}}};
+  for (const Case& c : cases) {
+    for (const char* text : c.good) EXPECT_TRUE(matches(c.schema, text)) << c.schema << " " << text;
+    for (const char* text : c.bad) EXPECT_FALSE(matches(c.schema, text)) << c.schema << " " << text;
+  }
+  EXPECT_TRUE(holds(refusal(R"({"not":{"patternProperties":{"a":{"type":"null"}}}})"), "patternProperties at #/not"));
+}
+
+TEST(JsonSchema, UnevaluatedMembersAreThoseOfNoSchemaThatHolds) {
+  const std::string base = R"("$defs":{"b":{"type":"object","properties":{"a":{"type":"integer"}}}},)";
+  const std::string ref = "{" + base + R"("$ref":"#/$defs/b","properties":{"c":{}},"unevaluatedProperties":false})";
+  EXPECT_TRUE(matches(ref, R"({"a":1,"c":2})"));
+  EXPECT_FALSE(matches(ref, R"({"a":"s"})"));
+  EXPECT_FALSE(matches(ref, R"({"a":1,"d":2})"));
+  const std::string one = R"({"type":"object","oneOf":[{"properties":{"t":{"const":1},"x":{}},"required":["t"]},
+      {"properties":{"t":{"const":2},"y":{}},"required":["t"]}],"unevaluatedProperties":{"type":"null"}})";
+  EXPECT_TRUE(matches(one, R"({"t":1,"x":1})"));
+  EXPECT_TRUE(matches(one, R"({"t":1,"x":1,"y":null})"));
+  EXPECT_FALSE(matches(one, R"({"t":1,"y":1})"));
+  EXPECT_TRUE(matches(one, R"({"t":2,"y":1})"));
+  const std::string any = R"({"type":"object","anyOf":[{"properties":{"x":{"type":"integer"}}},
+      {"properties":{"y":{"type":"integer"}},"required":["y"]}],"unevaluatedProperties":false})";
+  EXPECT_TRUE(matches(any, R"({"x":1,"y":1})"));
+  EXPECT_TRUE(matches(any, R"({"x":1})"));
+  EXPECT_FALSE(matches(any, R"({"x":1,"y":"s"})"));
+  EXPECT_FALSE(matches(any, R"({"x":1,"z":1})"));
+  const std::string when = R"({"type":"object","if":{"properties":{"k":{"const":1}},"required":["k"]},
+      "then":{"patternProperties":{"^x":{}}},"else":{"properties":{"z":{}}},"unevaluatedProperties":false})";
+  EXPECT_TRUE(matches(when, R"({"k":1,"xx":2})"));
+  EXPECT_FALSE(matches(when, R"({"k":1,"z":2})"));
+  EXPECT_TRUE(matches(when, R"({"z":2})"));
+  EXPECT_FALSE(matches(when, R"({"k":2,"z":2})"));
+  // What a not looks at is not evaluated.
+  EXPECT_FALSE(matches(R"({"type":"object","not":{"not":{"properties":{"a":{}}}},"$ref":"#/$defs/t",
+      "unevaluatedProperties":false,"$defs":{"t":{}}})",
+                       R"({"a":1})"));
+  // Values that are listed are asked, too.
+  EXPECT_FALSE(
+      matches(R"({"enum":[{"d":1}],"$ref":"#/$defs/b",)" + base + R"("unevaluatedProperties":false})", R"({"d":1})"));
+}
+
+TEST(JsonSchema, ReferencesMayHaveDotSegments) {
+  const std::string schema = R"({"$id":"http://x/a/root.json","properties":{"p":{"$ref":"./item.json"},
+      "q":{"$ref":"../a/./item.json"},"r":{"$ref":"../../../top.json#/x/../y"}},"$defs":{"i":{"$id":"item.json",
+      "type":"null"},"t":{"$id":"/top.json","x":{"..":{"y":{"type":"boolean"}}}}}})";
+  EXPECT_TRUE(matches(schema, R"({"p":null,"q":null,"r":true})"));
+  for (const char* text : {R"({"p":1})", R"({"q":1})", R"({"r":1})"}) EXPECT_FALSE(matches(schema, text)) << text;
+}
+
+TEST(JsonSchema, AByteOrderMarkBeforeTheTextIsNoPartOfIt) {
+  EXPECT_TRUE(matches("\xEF\xBB\xBF{\"type\":\"null\"}", "null"));
+}
+
 TEST(JsonSchema, LongNamesAreRefusedWhereOthersMayStandBesideThem) {
   const std::string name(30000, 'a');
   EXPECT_TRUE(holds(refusal(R"({"properties":{")" + name + R"(":{}}})"), "properties at #/properties"));
