@@ -152,6 +152,13 @@ class Automaton {
   TermId frame(TermId a, TermId rest);
   /// What a Fresh still needs for its present item, and what came before: an index for after_item().
   std::pair<TermId, uint32_t> present_item(TermId fresh);
+  /// What may stand behind its present item, whatever that was: the end of the array, and what comes before another
+  /// item; kNone if that depends on the item.
+  std::pair<TermId, TermId> behind_item(uint32_t came);
+  /// An item, whatever came.
+  TermId any_item(uint32_t came);
+  /// Whether a term certainly has texts without end.
+  bool is_endless(TermId id) const;
   /// The Fresh whose present item goes on with `text`, and then `rest`; kEpsilon: the item is over.
   TermId after_item(uint32_t came, std::string_view text, TermId rest);
   /// A term that allows the same next `n` bytes, with counters cut down so that many states share it.

@@ -161,7 +161,7 @@ class SchemaCompiler {
   TermId build_array(const Facts& facts);
   TermId array_term(const std::vector<TermId>& first, TermId item, uint64_t min, uint64_t max);
   std::optional<std::vector<const JsonValue*>> finite_values(const Demand& demand);
-  bool is_endless(TermId term) const;
+  bool is_endless(const Demand& demand, int depth);
   TermId unique_term(const JsonValue& schema, const Demand& items, uint64_t min, uint64_t max);
   TermId any_unique_term(const JsonValue& schema, const Demand& items, uint64_t min, uint64_t max);
   struct Wanted;

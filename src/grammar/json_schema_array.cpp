@@ -191,30 +191,38 @@ std::optional<std::vector<const JsonValue*>> SchemaCompiler::finite_values(const
   return out;
 }
 
-// Whether there are texts without end; false where it is not easily seen.
-bool SchemaCompiler::is_endless(TermId term) const {
-  std::vector<TermId> open = {term};
-  while (!open.empty()) {
-    const Automaton::Term& t = automaton_.term(open.back());
-    const TermId id = open.back();
-    open.pop_back();
-    switch (t.kind) {
-      case Automaton::Kind::Repeat:
-        if (automaton_.bounds(id).second == kUnbounded) return true;
-        open.push_back(t.a);
-        break;
-      case Automaton::Kind::Cat:
-        open.push_back(t.a);
-        open.push_back(t.b);
-        break;
-      case Automaton::Kind::Alt:
-        open.insert(open.end(), automaton_.items(id).begin(), automaton_.items(id).end());
-        break;
-      default:
-        break;
+// Whether there are values without end that satisfy the demand; false where it is not easily seen.
+bool SchemaCompiler::is_endless(const Demand& demand, int depth) {
+  const std::vector<Facts> cases = expand(demand);
+  return std::any_of(cases.begin(), cases.end(), [&](const Facts& facts) {
+    bool integer = false, no_integer = false;
+    const unsigned types = types_of(facts, integer, no_integer);
+    if (listed_values(facts)) return false;
+    // Texts of strings are without end where values are; those of numbers may be zeros.
+    if ((types & kString) != 0 && automaton_.is_endless(string_content(facts))) return true;
+    auto has = [&](std::initializer_list<std::string_view> keywords) {
+      return std::any_of(facts.begin(), facts.end(), [&](const Fact& fact) {
+        return fact.schema != nullptr && std::any_of(keywords.begin(), keywords.end(), [&](std::string_view k) {
+                 return fact.schema->find(k) != nullptr;
+               });
+      });
+    };
+    if ((types & kNumber) != 0 && !(integer && no_integer) &&
+        !(has({"minimum", "exclusiveMinimum"}) && has({"maximum", "exclusiveMaximum"}))) {
+      return true;
     }
-  }
-  return false;
+    // Of an object any one member will do, if nothing else can make it impossible.
+    if (types != kObject || cases.size() > 1 || depth == 0 || facts.size() > 1 || facts[0].kind != Fact::Kind::All)
+      return false;
+    const JsonValue* members = member_if(*facts[0].schema, "properties", Type::Object);
+    if (members == nullptr ||
+        has({"maxProperties", "minProperties", "propertyNames", "patternProperties", "unevaluatedProperties"})) {
+      return false;
+    }
+    return std::any_of(members->members.begin(), members->members.end(), [&](const JsonMember& member) {
+      return is_endless({{&member.value, true}}, depth - 1);
+    });
+  });
 }
 
 // Items of which no two have one value. Few that are listed: a rule for each set of those that came already.
@@ -241,17 +249,15 @@ TermId SchemaCompiler::unique_term(const JsonValue& schema, const Demand& items,
 
 TermId SchemaCompiler::any_unique_term(const JsonValue& schema, const Demand& items, uint64_t min, uint64_t max) {
   UniqueItems array{value_of(items), automaton_.any_bytes(), space_, std::max<uint64_t>(min, 1), max, false, {}};
-  bool fractions = false;
-  for (const Facts& facts : expand(items)) {
+  array.endless = is_endless(items, 3);
+  const std::vector<Facts> cases = expand(items);
+  const bool fractions = std::any_of(cases.begin(), cases.end(), [&](const Facts& facts) {
     bool integer = false, no_integer = false;
-    const unsigned types = types_of(facts, integer, no_integer);
-    fractions |= (types & kNumber) != 0 && !(integer && options_.plain_integers);
-    // Of strings, the lengths of texts say whether there are values without end; numbers have zeros.
-    array.endless |= (types & kString) != 0 && !listed_values(facts) && is_endless(string_content(facts));
-  }
+    return (types_of(facts, integer, no_integer) & kNumber) != 0 && !(integer && options_.plain_integers);
+  });
   if (!array.endless && min > kMostCounted) {
     refuse(schema, "uniqueItems",
-           fmt::format("beside minItems above {} the items must be strings of any length", kMostCounted));
+           fmt::format("beside minItems above {} there must be values without end", kMostCounted));
   }
   if (fractions) {
     // Only numbers in spellings in which equal ones are known to be equal.

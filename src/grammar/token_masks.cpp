@@ -211,16 +211,59 @@ void TokenMasks::add_item(TermId fresh, TermId rest, PartialMask& whole, std::ve
     for (const MaskPtr& part : {short_mask(near, kOpenExits), long_mask(automaton_.state_of(top), kOpenExits)}) {
       add(*part, whole);
       for (PartialMask::Exit exit : part->exits) {
-        const bool ends = below == kEpsilon || automaton_.term(below).nullable;
-        if (!(ends && follows_item(exit.byte)) && automaton_.next(automaton_.state_of(below), exit.byte) == kDead)
-          continue;
         const TokenTrie& trie = vocabulary_.trie(exit.trie);
-        const TokenTrie::Node& node = trie.node(exit.node);
-        const std::string_view text =
-            std::string_view(vocabulary_.bytes(trie.tokens_below(exit.node).front())).substr(0, node.depth - 1U);
-        const StateId after = automaton_.state_of(automaton_.frame(automaton_.after_item(came, text, below), rest));
-        walk(trie, exit.node, node.end, after, 0, whole.ids, nullptr);
+        std::vector<uint32_t> ends;
+        if (automaton_.term(below).nullable) ends.push_back(exit.node);
+        if (below != kEpsilon && automaton_.next(automaton_.state_of(below), exit.byte) != kDead) {
+          walk(trie, exit.node, trie.node(exit.node).end, automaton_.state_of(below), 0, whole.ids, &ends);
+        }
+        for (uint32_t end : ends) add_behind_item(trie, end, came, rest, whole);
       }
+    }
+  }
+}
+
+// The tokens below a node before which the item is over.
+void TokenMasks::add_behind_item(const TokenTrie& trie, uint32_t from, uint32_t came, TermId rest, PartialMask& whole) {
+  const TokenTrie::Node& node = trie.node(from);
+  if (!follows_item(node.byte)) return;
+  const size_t begin = node.depth - 1U;
+  StateId exact = kDead;  // its item's text counts, and there are as many as tokens: made where it is needed
+  auto exactly = [&](uint32_t at) {
+    const std::string_view token = vocabulary_.bytes(trie.tokens_below(from).front());
+    if (exact == kDead) {
+      exact =
+          automaton_.state_of(automaton_.frame(automaton_.after_item(came, token.substr(0, begin), kEpsilon), rest));
+    }
+    StateId state = exact;
+    const std::string_view path = vocabulary_.bytes(trie.tokens_below(at).front());
+    for (char c : path.substr(begin, trie.node(at).depth - 1U - begin)) {
+      state = automaton_.next(state, static_cast<uint8_t>(c));
+    }
+    if (state != kDead) walk(trie, at, trie.node(at).end, state, 0, whole.ids, nullptr);
+  };
+  auto [close, separate] = automaton_.behind_item(came);
+  if (separate == kNone) return exactly(from);
+  std::vector<uint32_t> next_items;
+  walk(trie, from, node.end, automaton_.state_of(automaton_.frame(close, rest)), 0, whole.ids, nullptr);
+  walk(trie, from, node.end, automaton_.state_of(separate), 0, whole.ids, &next_items);
+  const StateId any = automaton_.state_of(automaton_.any_item(came));
+  for (uint32_t at : next_items) {
+    // A string that has begun and can go on without end is none of those that came. Others are looked at.
+    if (trie.node(at).byte != '"') {
+      if (automaton_.next(any, trie.node(at).byte) != kDead) exactly(at);
+      continue;
+    }
+    for (int32_t id : trie.tokens_below(at)) {
+      const std::string_view text = std::string_view(vocabulary_.bytes(id)).substr(trie.node(at).depth - 1U);
+      StateId state = any;
+      for (char c : text) state = automaton_.next(state, static_cast<uint8_t>(c));
+      if (state == kDead) continue;
+      if (!automaton_.is_endless(automaton_.term_of(state))) {
+        exactly(at);
+        break;
+      }
+      whole.ids.push_back(id);
     }
   }
 }

@@ -54,6 +54,7 @@ class TokenMasks {
   static void add(const PartialMask& part, PartialMask& whole);
   bool is_split(TermId id) const;
   void add_item(TermId fresh, TermId rest, PartialMask& whole, std::vector<TermId>& open);
+  void add_behind_item(const TokenTrie& trie, uint32_t from, uint32_t came, TermId rest, PartialMask& whole);
   MaskPtr compute(StateId state);
   void compress(PartialMask& mask) const;
   void write(const PartialMask& mask, std::span<uint32_t> to) const;

@@ -63,6 +63,45 @@ TermId Automaton::after_items(const Came& came) {
   return cat(space, alt(options));
 }
 
+std::pair<TermId, TermId> Automaton::behind_item(uint32_t came) {
+  const UniqueItems& array = unique_arrays_[came_[came].array];
+  const uint64_t count = came_[came].count + 1;
+  const TermId close = count >= array.min ? cat(array.space, literal("]")) : kNone;
+  const bool more = array.endless && count < array.max;
+  return {close, more ? cat({array.space, literal(","), array.space}) : kNone};
+}
+
+TermId Automaton::any_item(uint32_t came) {
+  const UniqueItems& array = unique_arrays_[came_[came].array];
+  return both({array.item, array.spelled});
+}
+
+bool Automaton::is_endless(TermId term) const {
+  std::vector<TermId> open = {term};
+  while (!open.empty()) {
+    const TermId id = open.back();
+    const Term& t = terms_[id];
+    open.pop_back();
+    switch (t.kind) {
+      case Kind::Repeat:
+        if (bounds(id).second == kUnbounded) return true;
+        open.push_back(t.a);
+        break;
+      case Kind::Cat:
+      case Kind::Frame:
+        open.push_back(t.a);
+        open.push_back(t.b);
+        break;
+      case Kind::Alt:
+        open.insert(open.end(), items(id).begin(), items(id).end());
+        break;
+      default:
+        break;
+    }
+  }
+  return false;
+}
+
 std::pair<TermId, uint32_t> Automaton::present_item(TermId id) {
   const Term t = terms_[id];
   if (t.a != kNone) return {t.a, t.b};
