@@ -110,6 +110,9 @@ class Backend {
 
   /// Element type of what layers pass to each other. The residual stream, the logits and parameters are float32.
   virtual DType activations() const { return DType::F32; }
+  /// How many rows ops are called with for the device to find out, at such a call, how these and fewer are computed
+  /// best; rising. Who calls them all beforehand has no request wait for that. Empty: nothing is found out.
+  virtual std::vector<int64_t> rows_to_try() const { return {}; }
   /// Device memory that new allocations can take, in bytes; 0 if unknown.
   virtual int64_t available_memory() const = 0;
 

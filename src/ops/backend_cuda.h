@@ -28,6 +28,7 @@ class CudaBackend : public Backend {
 
   std::string describe() const override;
   DType activations() const override { return type_; }
+  std::vector<int64_t> rows_to_try() const override { return cuda::DenseProducts::timed_rows(); }
   int64_t available_memory() const override;
   Buffer allocate(size_t bytes) override { return cuda::allocate_device(bytes); }
   void upload(std::byte* device, const void* host, size_t bytes) override;

@@ -30,10 +30,13 @@ void find(const DynamicLibrary& library, F& function, const char* name) {
   function = reinterpret_cast<F>(library.symbol(name));
 }
 
+constexpr int64_t kFirstTimedRows = 32;  // fewer have kernels of their own
+int64_t next_timed_rows(int64_t rows) { return rows + rows / ((rows & (rows - 1)) == 0 ? 2 : 3); }
+
 // Up to this many rows share their way of computing.
 int64_t rounded_rows(int64_t n) {
-  int64_t rows = 8;
-  while (rows < n) rows += rows < 64 ? 8 : rows / 4;
+  int64_t rows = kFirstTimedRows;
+  while (rows < n) rows = next_timed_rows(rows);
   return rows;
 }
 
@@ -58,6 +61,12 @@ bool is_hopper_or_newer() {
 }  // namespace
 
 std::span<const char* const> cublaslt_names() { return kNames; }
+
+std::vector<int64_t> DenseProducts::timed_rows() {
+  std::vector<int64_t> all;
+  for (int64_t rows = kFirstTimedRows; rows <= kTimedRows; rows = next_timed_rows(rows)) all.push_back(rows);
+  return all;
+}
 
 CublasLt::CublasLt(std::span<const char* const> names)
     : library("cuBLASLt, which the cuda device computes with,", names) {

@@ -8,6 +8,7 @@
 #include <span>
 #include <string>
 #include <unordered_map>
+#include <vector>
 
 #include "base/dynamic_library.h"
 #include "tensor/tensor.h"
@@ -41,10 +42,13 @@ struct CublasLt {
 };
 
 /// Dense products on one stream. How a shape is best computed is found once and remembered: cuBLASLt is asked, and of
-/// what it proposes for up to kTimedRows rows, as in decoding, the fastest is found by timing it on the first product
-/// with about as many rows. So the way that sums are ordered can differ between two runs of the program.
+/// what it proposes for few rows, as in decoding, the fastest is found by timing it on the first product with about as
+/// many rows. So the way that sums are ordered can differ between two runs of the program.
 class DenseProducts {
  public:
+  /// Up to how many rows share what was found by timing: powers of two, and the numbers halfway.
+  static std::vector<int64_t> timed_rows();
+
   explicit DenseProducts(cudaStream_t stream);
   ~DenseProducts();
   DenseProducts(const DenseProducts&) = delete;
