@@ -89,6 +89,7 @@ BackendOptions backend_options(const EngineOptions& o, const ModelConfig& c) {
                             o.device == "cuda" ? ", bfloat16, float16" : "", o.device, o.dtype));
   }
   b.quantization = parse_quantization(o.quantization, o.device);
+  b.deterministic = o.deterministic;
   return b;
 }
 

@@ -92,6 +92,7 @@ struct BackendOptions {
   bool quantize_activations = true;  ///< let linear() round its input to int8 (blocks of 32) for quantized weights
   DType activations = DType::BF16;   ///< cuda: of weights and of what layers pass to each other; F32, F16 or BF16
   Quantization quantization = Quantization::None;  ///< cuda: of what prepare() makes
+  bool deterministic = false;  ///< cuda: a row's bits do not depend on the others, or on cuts; slower. cpu: always so
 };
 
 /// One device. Thread: calls come from one thread at a time.
