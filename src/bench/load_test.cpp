@@ -306,6 +306,32 @@ TEST(OfflineLoad, AnswersTheSameWorkloadAsAServer) {
   EXPECT_EQ(here, there);
 }
 
+TEST(OfflineLoad, AnEngineWithoutATokenizerGetsAnIdForEachWord) {
+  FakeEngine engine;
+  engine.set_tokenizer(false);
+  WorkloadShape shape = small_shape(4, 2, 3);
+  shape.prefix = 3;
+  const LoadResult run = run_offline(engine, make_workload(shape, 1));
+  ASSERT_EQ(run.answers.size(), 12U);
+  for (const Answer& a : run.answers) {
+    EXPECT_EQ(a.error, "");
+    EXPECT_EQ(a.output_tokens, 5);
+  }
+  std::vector<std::vector<int32_t>> prompts;
+  for (const Request& r : engine.submitted()) prompts.push_back(std::get<std::vector<int32_t>>(r.prompt));
+  std::sort(prompts.begin(), prompts.end(), [](const auto& a, const auto& b) { return a.size() < b.size(); });
+  const auto first = static_cast<size_t>(shape.prefix + static_cast<int>(shape.input.mean));
+  for (size_t i = 0; i < prompts.size(); ++i) {
+    // A turn's new words come after its answer.
+    const size_t turn = i / 4;
+    EXPECT_EQ(prompts[i].size(), first + turn * (static_cast<size_t>(shape.input.mean) + 5));
+    EXPECT_TRUE(std::equal(prompts[0].begin(), prompts[0].begin() + shape.prefix, prompts[i].begin()));
+    if (turn == 0) continue;
+    EXPECT_TRUE(std::any_of(prompts.begin(), prompts.begin() + static_cast<std::ptrdiff_t>(4 * turn),
+                            [&](auto& p) { return std::equal(p.begin(), p.end(), prompts[i].begin()); }));
+  }
+}
+
 TEST(OfflineLoad, ArrivalsAndRefusalsWork) {
   FakeEngine engine;
   const LoadResult timed = run_offline(engine, make_workload(small_shape(10, 1), 1, 500.0));

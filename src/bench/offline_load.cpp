@@ -7,10 +7,13 @@
 #include <deque>
 #include <memory>
 #include <mutex>
+#include <numeric>
 #include <optional>
+#include <string_view>
 #include <utility>
 
 #include "bench/dialogue.h"
+#include "bench/random_text.h"
 #include "sgl/error.h"
 
 namespace sgl::bench {
@@ -52,6 +55,17 @@ class Inbox {
   std::deque<Piece> pieces_;
 };
 
+/// A token for each word, always the same one.
+void append_words(std::vector<int32_t>& ids, std::string_view text, int vocab_size) {
+  while (!text.empty()) {
+    const size_t space = std::min(text.find(' '), text.size());
+    Random hash(std::accumulate(text.begin(), text.begin() + static_cast<std::ptrdiff_t>(space), uint64_t{0},
+                                [](uint64_t sum, char c) { return sum * 31 + static_cast<unsigned char>(c); }));
+    if (space > 0) ids.push_back(static_cast<int32_t>(hash.below(static_cast<uint64_t>(vocab_size))));
+    text.remove_prefix(std::min(space + 1, text.size()));
+  }
+}
+
 class Load {
  public:
   Load(EngineApi& engine, const Workload& workload, const std::function<void()>& on_answer)
@@ -77,9 +91,11 @@ class Load {
  private:
   struct Talk {
     std::optional<Dialogue> dialogue;
+    std::vector<int32_t> ids;  ///< the same, where the engine has no tokenizer
     Answer answer;
   };
 
+  int vocab_size() const { return engine_.info().vocab_size; }
   double seconds() const { return std::chrono::duration<double>(Clock::now() - start_).count(); }
 
   std::optional<Clock::time_point> next_arrival() const {
@@ -92,6 +108,7 @@ class Load {
     if (next_session_ == workload_.sessions.size()) return;
     const size_t session = next_session_++;
     talks_[session].dialogue.emplace(false, workload_.sessions[session].prefix);
+    if (takes_ids_) append_words(talks_[session].ids, workload_.sessions[session].prefix, vocab_size());
     start_turn(session, 0, at);
   }
 
@@ -104,7 +121,12 @@ class Load {
     talk.answer.turn = number;
     talk.answer.start = at;
     Request request;
-    request.prompt = talk.dialogue->text();
+    if (takes_ids_) {
+      append_words(talk.ids, turn.text, vocab_size());
+      request.prompt = talk.ids;
+    } else {
+      request.prompt = talk.dialogue->text();
+    }
     request.sampling.max_new_tokens = turn.output_tokens;
     request.sampling.temperature = 0;
     request.sampling.ignore_eos = true;
@@ -125,6 +147,8 @@ class Load {
     Answer& answer = talks_[piece.session].answer;
     Output& o = piece.output;
     answer.text += o.text;
+    std::vector<int32_t>& ids = talks_[piece.session].ids;
+    if (takes_ids_) ids.insert(ids.end(), o.token_ids.begin(), o.token_ids.end());
     if (!o.token_ids.empty()) answer.tokens_at.push_back(piece.at);
     answer.prompt_tokens = o.prompt_tokens;
     answer.output_tokens = o.completion_tokens;
@@ -146,11 +170,13 @@ class Load {
       start_turn(session, next_turn, seconds());
     } else {
       talk.dialogue.reset();
+      talk.ids = {};
       if (workload_.arrivals.empty()) start_session(seconds());
     }
   }
 
   EngineApi& engine_;
+  const bool takes_ids_ = engine_.tokenizer() == nullptr;
   const Workload& workload_;
   const std::function<void()>& on_answer_;
   const std::shared_ptr<Inbox> inbox_ = std::make_shared<Inbox>();

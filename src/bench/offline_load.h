@@ -9,7 +9,8 @@
 
 namespace sgl::bench {
 
-/// Answers are greedy and have full length. `on_answer` is called at the end of each request.
+/// Answers are greedy and have full length. An engine without a tokenizer gets token ids, one for each word.
+/// `on_answer` is called at the end of each request.
 LoadResult run_offline(EngineApi& engine, const Workload& workload, const std::function<void()>& on_answer = nullptr);
 
 }  // namespace sgl::bench

@@ -62,6 +62,10 @@ void add_compute_flags(Flags& f, EngineOptions& o) {
   f.choice("--quantization", o.quantization, {"fp8", "int4"},
            "on cuda: quantize weights when they are loaded, to 8-bit floating point numbers or to 4 bits in groups of "
            "128 (default: leave them)");
+  f.toggle(
+      "--deterministic,--enable-deterministic-inference", o.deterministic,
+      "on cuda: an answer's bits do not depend on what runs beside it, or on how its prompt is cut; slower (on cpu "
+      "it is always so)");
   f.integer("--threads", o.threads, 0, 4096, "compute threads; 0: as the machine suggests (default: 0)");
   f.choice(
       "--numa", o.numa, {"auto", "interleave", "local"},
@@ -163,7 +167,6 @@ const std::vector<ForeignFlag>& foreign_flags() {
       {"--cuda-graph-max-bs-decode", true, nullptr},
       {"--data-parallel-size", true, "1"},
       {"--decode-attention-backend", true, nullptr},
-      {"--deterministic", false, ""},
       {"--disable-cuda-graph", false, ""},
       {"--disaggregation-bootstrap-port", true, nullptr},
       {"--disaggregation-mode", true, "null"},
@@ -172,7 +175,6 @@ const std::vector<ForeignFlag>& foreign_flags() {
       {"--dp-size", true, "1"},
       {"--enable-cache-report", false, ""},  // always reported
       {"--enable-custom-logit-processor", false, nullptr},
-      {"--enable-deterministic-inference", false, ""},  // as it always is on this device
       {"--enable-dp-attention", false, nullptr},
       {"--enable-hierarchical-cache", false, nullptr},
       {"--enable-lora", false, nullptr},

@@ -98,6 +98,7 @@ TEST(Flags, EveryServeFlagLandsInItsField) {
                      "bf16",
                      "--quantization",
                      "int4",
+                     "--enable-deterministic-inference",
                      "--threads",
                      "2",
                      "--numa",
@@ -129,6 +130,7 @@ TEST(Flags, EveryServeFlagLandsInItsField) {
   EXPECT_EQ(o.engine.dtype, "float32");
   EXPECT_EQ(o.engine.kv_cache_dtype, "bf16");
   EXPECT_EQ(o.engine.quantization, "int4");
+  EXPECT_TRUE(o.engine.deterministic);
   EXPECT_EQ(o.engine.threads, 2);
   EXPECT_EQ(o.engine.numa, "local");
   EXPECT_EQ(o.engine.random_seed, 42);

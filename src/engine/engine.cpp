@@ -89,6 +89,7 @@ BackendOptions backend_options(const EngineOptions& o, const ModelConfig& c) {
                             o.device == "cuda" ? ", bfloat16, float16" : "", o.device, o.dtype));
   }
   b.quantization = parse_quantization(o.quantization, o.device);
+  b.deterministic = o.deterministic;
   return b;
 }
 
@@ -299,6 +300,10 @@ void Engine::Impl::load() {
   eos_ids_ = end_ids(c, text_.tokenizer.get());
   constraints_ = std::make_unique<ConstraintCompiler>(text_.tokenizer.get(), eos_ids_, options_);
   runner_ = std::make_unique<Runner>(*backend_, *model_, *kv_, eos_ids_);
+  if (!options_.is_embedding) {
+    const int chunk = options_.chunked_prefill_size > 0 ? options_.chunked_prefill_size : options_.max_prefill_tokens;
+    runner_->warm_up(options_.max_running_requests, std::min(chunk, context));
+  }
 
   options_.context_length = context;
   options_.max_total_tokens = memory.num_pages * geometry.page_size;

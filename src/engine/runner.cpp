@@ -101,6 +101,33 @@ void Runner::constrain(SampleRow& row, const Sequence& seq, int64_t vocab, std::
   if (std::all_of(left.begin(), left.end(), [](uint32_t word) { return word == 0; })) row.banned = {};
 }
 
+void Runner::warm_up(int64_t most_picks, int64_t prompt) {
+  const std::vector<int64_t> sizes = backend_.rows_to_try();
+  if (sizes.empty()) return;
+  const int64_t page_size = kv_.geometry().page_size, pool = kv_.num_pages() * page_size;
+  auto run = [&](int64_t seqs, int64_t tokens_each, int64_t picks) {
+    arena_.reset();
+    batch_ = {};
+    wanted_rows_.clear();
+    const int64_t pages_each = (tokens_each + page_size - 1) / page_size;
+    for (int64_t i = 0; i < seqs; ++i) {
+      const auto tokens = static_cast<int32_t>(tokens_each);
+      batch_.seqs.push_back({static_cast<int32_t>(i) * tokens, tokens, tokens, static_cast<int32_t>(i * pages_each)});
+      for (int64_t p = 0; p < pages_each; ++p) {
+        batch_.pages.push_back(static_cast<int32_t>((i * pages_each + p) % kv_.num_pages()));
+      }
+      for (int32_t t = 0; t < tokens; ++t) batch_.positions.push_back(t);
+      if (i < picks) wanted_rows_.push_back(static_cast<int32_t>(i) * tokens + tokens - 1);
+    }
+    batch_.token_ids.assign(batch_.positions.size(), 0);
+    const Tensor result = model_.forward(backend_, arena_, kv_, batch_, wanted_rows_);
+    float any = 0;  // waits
+    backend_.download(&any, result.data, sizeof(any));
+  };
+  run(1, std::min(prompt, pool), 1);
+  for (const int64_t n : sizes) run(n, 1, std::min(n, most_picks));
+}
+
 Step Runner::launch(Plan plan) {
   arena_.reset();
   Step step;

@@ -14,6 +14,10 @@ class Runner {
   /// `eos_ids` are kept from being sampled while a request is below its min_new_tokens. All must outlive the runner.
   Runner(Backend& backend, const Model& model, const KvPool& kv, std::vector<int32_t> eos_ids);
 
+  /// Before the first step: lets the device find out how it computes steps best (Backend::rows_to_try()), by steps
+  /// whose keys and values go to any pages, of `most_picks` tokens chosen and `prompt` tokens of a prompt at most.
+  void warm_up(int64_t most_picks, int64_t prompt);
+
   /// Computes the plan's tokens, as far as logits or states. May return before the device has. The model gives what the
   /// sequences are for: all generate, or all embed.
   Step launch(Plan plan);

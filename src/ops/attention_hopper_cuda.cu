@@ -362,49 +362,18 @@ __global__ void __launch_bounds__(kThreads, 1)
 #endif
 }
 
-// The driver's function that describes a matrix for tensor copies; null where there is none.
-decltype(&::cuTensorMapEncodeTiled) tensor_map_encoder() {
-  static const auto encoder = [] {
-    void* function = nullptr;
-    cudaDriverEntryPointQueryResult result = cudaDriverEntryPointSymbolNotFound;
-#if CUDART_VERSION >= 12050
-    const cudaError_t status =
-        cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &function, 12000, cudaEnableDefault, &result);
-#else
-    const cudaError_t status = cudaGetDriverEntryPoint("cuTensorMapEncodeTiled", &function, cudaEnableDefault, &result);
-#endif
-    const bool found = status == cudaSuccess && result == cudaDriverEntryPointSuccess;
-    return reinterpret_cast<decltype(&::cuTensorMapEncodeTiled)>(found ? function : nullptr);
-  }();
-  return encoder;
-}
-
 // All pages of keys or values as rows of a head's elements, to be copied in boxes. False: the driver does not want to.
 bool describe_pages(CUtensorMap& map, const KvView& kv, std::byte* pages) {
-  const auto d = static_cast<cuuint64_t>(kv.head_dim);
-  const cuuint64_t sizes[] = {d, static_cast<cuuint64_t>(kv.num_pages * kv.num_kv_heads * kv.page_size)};
-  const cuuint64_t strides[] = {2 * d};
-  const cuuint32_t box[] = {kSwizzledColumns, kBox}, steps[] = {1, 1};
-  return tensor_map_encoder()(
-             &map, kv.dtype == DType::F16 ? CU_TENSOR_MAP_DATA_TYPE_FLOAT16 : CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 2,
-             pages, sizes, strides, box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
-             CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE) == CUDA_SUCCESS;
+  return describe_matrix(map, kv.dtype, pages, kv.num_pages * kv.num_kv_heads * kv.page_size, kv.head_dim, kv.head_dim,
+                         kBox);
 }
 
 // How many blocks the device runs of it; 0 where it cannot run.
 template <typename T, int D>
 int hopper_blocks() {
   static const int blocks = [] {
-    cudaFuncAttributes made{};
     int device = 0, processors = 0;
-    const auto* kernel = reinterpret_cast<const void*>(hopper_prefill_kernel<T, D>);
-    // Not code for 8.0 that the driver has translated: that is empty.
-    const bool has_code = cudaFuncGetAttributes(&made, kernel) == cudaSuccess && made.ptxVersion == 90;
-    if (!has_code || tensor_map_encoder() == nullptr ||
-        cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, sizeof(Shared<D>)) != cudaSuccess) {
-      cudaGetLastError();
-      return 0;
-    }
+    if (tensor_map_encoder() == nullptr || !can_run_on_hopper(hopper_prefill_kernel<T, D>, sizeof(Shared<D>))) return 0;
     cudaGetDevice(&device);
     cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device);
     return processors;

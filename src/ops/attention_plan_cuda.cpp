@@ -110,7 +110,7 @@ const CudaBackend::AttentionPlan& CudaBackend::plan_attention(const KvView& kv, 
     const BatchSeq& s = batch.seqs[i];
     const int rows = s.q_len * group;
     number_of[i] = few.size();
-    if (rows <= cuda::kDecodeRows) {
+    if (rows <= cuda::kDecodeRows && !deterministic_) {
       few.push_back({s, rows});
     } else {
       for (int row = 0; row < rows; row += cuda::kPrefillRows) prefill.push_back({s, row, 0, s.kv_len});
@@ -118,7 +118,7 @@ const CudaBackend::AttentionPlan& CudaBackend::plan_attention(const KvView& kv, 
   }
 
   std::vector<SharedPrefix> prefixes;
-  if (whole && group <= cuda::kDecodeRows) {
+  if (whole && group <= cuda::kDecodeRows && !deterministic_) {
     prefixes = find_shared_prefixes(batch, kv.page_size, kWorthSharing / (2 * kv.page_bytes()));
   }
   for (const SharedPrefix& prefix : prefixes) {

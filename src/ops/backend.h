@@ -92,6 +92,7 @@ struct BackendOptions {
   bool quantize_activations = true;  ///< let linear() round its input to int8 (blocks of 32) for quantized weights
   DType activations = DType::BF16;   ///< cuda: of weights and of what layers pass to each other; F32, F16 or BF16
   Quantization quantization = Quantization::None;  ///< cuda: of what prepare() makes
+  bool deterministic = false;  ///< cuda: a row's bits do not depend on the others, or on cuts; slower. cpu: always so
 };
 
 /// One device. Thread: calls come from one thread at a time.
@@ -110,6 +111,9 @@ class Backend {
 
   /// Element type of what layers pass to each other. The residual stream, the logits and parameters are float32.
   virtual DType activations() const { return DType::F32; }
+  /// How many rows ops are called with for the device to find out, at such a call, how these and fewer are computed
+  /// best; rising. Who calls them all beforehand has no request wait for that. Empty: nothing is found out.
+  virtual std::vector<int64_t> rows_to_try() const { return {}; }
   /// Device memory that new allocations can take, in bytes; 0 if unknown.
   virtual int64_t available_memory() const = 0;
 

@@ -52,8 +52,9 @@ CudaBackend::Stream::~Stream() { cudaStreamDestroy(stream_); }
 CudaBackend::CudaBackend(const BackendOptions& options)
     : type_(options.activations),
       quantization_(options.quantization),
+      deterministic_(options.deterministic),
       name_(name_of_device()),
-      dense_(stream_),
+      dense_(stream_, options.deterministic),
       staging_{cuda::Staging(stream_), cuda::Staging(stream_)},
       threads_(options.threads > 0 ? options.threads : default_compute_threads()) {
   if (type_ != DType::F32 && type_ != DType::F16 && type_ != DType::BF16) {

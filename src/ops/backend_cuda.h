@@ -4,8 +4,8 @@
 // Weights and activations are of one type, BackendOptions::activations; the residual stream, sums and logits are
 // float32. Weights of other types, GGUF's block formats too, are converted when they are loaded; or all are quantized
 // then (BackendOptions::quantization), but for tables and the matrix that makes logits. Results agree with the
-// reference within the rounding of that type; unlike on the CPU, a row's last bits can depend on the batch, since
-// cuBLASLt computes different shapes in different orders. Attention does not: it is cut at fixed positions.
+// reference within the rounding of that type; unlike on the CPU, a row's last bits can depend on the batch, unless
+// BackendOptions::deterministic: few rows and many are computed in different ways, and cut in different places.
 
 #include <functional>
 #include <memory>
@@ -28,6 +28,7 @@ class CudaBackend : public Backend {
 
   std::string describe() const override;
   DType activations() const override { return type_; }
+  std::vector<int64_t> rows_to_try() const override { return cuda::DenseProducts::timed_rows(); }
   int64_t available_memory() const override;
   Buffer allocate(size_t bytes) override { return cuda::allocate_device(bytes); }
   void upload(std::byte* device, const void* host, size_t bytes) override;
@@ -123,6 +124,7 @@ class CudaBackend : public Backend {
 
   DType type_;
   Quantization quantization_;
+  bool deterministic_;  ///< products and attention of any rows go one way: that of many
   std::string name_;
   Stream stream_;
   cuda::DenseProducts dense_;

@@ -4,6 +4,7 @@
 // So what differs is the order of sums, and the rounding of results to that type.
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
@@ -363,7 +364,7 @@ TEST_P(QuantizedOnCuda, FewRowsAreMultipliedWithTheQuantizedNumbersThemselves) {
   for (const Quantization format : {Quantization::Fp8, Quantization::Int4}) {
     const auto backend = quantizing(format);
     if (backend == nullptr) continue;
-    for (const int64_t n : {1, 2, 8, 9, 16, 30}) {
+    for (const int64_t n : {1, 2, 8, 9, 16, 30, 33, 150}) {
       if (n > 16 && format == Quantization::Fp8) continue;
       for (const int64_t in : {8, 64, 136, 1000, 4096}) {
         for (const int64_t out : {1, 16, 70, 80}) {
@@ -764,6 +765,79 @@ TEST_P(OpsOnCuda, AttentionDoesNotDependOnPages) {
     EXPECT_TRUE(same_bits(expected, together.run(*cuda_, t, 7))) << "other pages";
   }
 }
+
+class DeterministicOnCuda : public OpsOnCuda {
+ protected:
+  std::unique_ptr<Backend> deterministic(Quantization format = Quantization::None) {
+    return Backend::create(
+        {.device = "cuda", .threads = 2, .activations = GetParam(), .quantization = format, .deterministic = true});
+  }
+};
+
+TEST_P(DeterministicOnCuda, AProductOfARowIsTheSameAloneAndAmongOthers) {
+  const DType t = GetParam();
+  for (const Quantization format : {Quantization::None, Quantization::Fp8, Quantization::Int4}) {
+    if (t == DType::F32 && format != Quantization::None) continue;
+    const auto backend = deterministic(format);
+    for (const auto& [in, out] : {std::pair<int64_t, int64_t>{512, 192}, {4096, 4096}, {4096, 32}, {136, 24}}) {
+      SCOPED_TRACE(fmt::format("{} by {}, format {}", in, out, static_cast<int>(format)));
+      std::mt19937 random(kSeed);
+      const Matrix x = random_matrix(random, 700, in), h = random_matrix(random, 700, out),
+                   source = random_matrix(random, out, in, 0, 0.05F);
+      const Weight w = backend->prepare({&source.tensor, 1});
+      DeviceMatrix dx(*backend, x, t);
+      auto rows = [&](int64_t first, int64_t n) {
+        Matrix some(n, out);
+        std::copy_n(h.tensor.f32(first), n * out, some.tensor.f32());
+        DeviceMatrix y(*backend, n, out, t), sum(*backend, some, DType::F32), gated(*backend, n, out / 2, t),
+            scratch(*backend, n, out, t);
+        const Tensor of = dx.tensor.slice_rows(first, n);
+        backend->linear(y.tensor, of, w, {});
+        backend->linear_add(sum.tensor, of, w, {}, scratch.tensor);
+        backend->gated_linear(gated.tensor, of, w, {}, Act::Silu, scratch.tensor);
+        return std::array{y.values(), sum.values(), gated.values()};
+      };
+      const auto all = rows(0, 700);
+      for (const auto& [first, n] : {std::pair<int64_t, int64_t>{0, 1}, {699, 1}, {3, 7}, {100, 16}, {50, 200}}) {
+        const auto some = rows(first, n);
+        for (size_t i = 0; i < all.size(); ++i) {
+          const size_t width = all[i].size() / 700, at = static_cast<size_t>(first) * width;
+          EXPECT_TRUE(same_bits(some[i], std::span(all[i]).subspan(at, some[i].size())))
+              << n << " rows from " << first << ", op " << i;
+        }
+      }
+    }
+  }
+}
+
+TEST_P(DeterministicOnCuda, AttentionOfATokenIsTheSameAloneAmongOthersAndInItsPrompt) {
+  const DType t = GetParam();
+  const auto backend = deterministic();
+  for (const int head_dim : {64, 80, 128}) {
+    for (const int window : {0, 100}) {
+      for (const int length : {1, 130, 777, 2100}) {
+        SCOPED_TRACE(fmt::format("heads of {}, window {}, {} tokens", head_dim, window, length));
+        const size_t row = static_cast<size_t>(8) * static_cast<size_t>(head_dim);
+        // The last token's row of the first sequence, whose numbers are the same in all cases.
+        auto last = [&](int count, std::vector<std::pair<int, int>> others) {
+          AttentionCase c{8, 2, head_dim, {{count, length}}, 16, t, window};
+          c.seqs.insert(c.seqs.end(), others.begin(), others.end());
+          const std::vector<float> rows = CudaAttention(c, t).run(*backend, t, 1);
+          const size_t at = static_cast<size_t>(count - 1) * row;
+          return std::vector<float>(rows.begin() + static_cast<std::ptrdiff_t>(at),
+                                    rows.begin() + static_cast<std::ptrdiff_t>(at + row));
+        };
+        const std::vector<float> alone = last(1, {});
+        EXPECT_TRUE(same_bits(alone, last(1, {{1, 900}, {40, 300}, {1, 16}})));
+        EXPECT_TRUE(same_bits(alone, last(length, {})));
+        EXPECT_TRUE(same_bits(alone, last(std::min(length, 60), {{200, 200}})));
+      }
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(, DeterministicOnCuda, ::testing::Values(DType::F32, DType::F16, DType::BF16),
+                         [](const auto& i) { return std::string(name(i.param)); });
 
 TEST_P(OpsOnCuda, GreedyTokensAreTheLargestLogits) {
   std::mt19937 random(kSeed);

@@ -30,10 +30,14 @@ void find(const DynamicLibrary& library, F& function, const char* name) {
   function = reinterpret_cast<F>(library.symbol(name));
 }
 
+constexpr int64_t kFixedRows = 256;      // for which fixed ways are chosen
+constexpr int64_t kFirstTimedRows = 32;  // fewer have kernels of their own
+int64_t next_timed_rows(int64_t rows) { return rows + rows / ((rows & (rows - 1)) == 0 ? 2 : 3); }
+
 // Up to this many rows share their way of computing.
 int64_t rounded_rows(int64_t n) {
-  int64_t rows = 8;
-  while (rows < n) rows += rows < 64 ? 8 : rows / 4;
+  int64_t rows = kFirstTimedRows;
+  while (rows < n) rows = next_timed_rows(rows);
   return rows;
 }
 
@@ -58,6 +62,12 @@ bool is_hopper_or_newer() {
 }  // namespace
 
 std::span<const char* const> cublaslt_names() { return kNames; }
+
+std::vector<int64_t> DenseProducts::timed_rows() {
+  std::vector<int64_t> all;
+  for (int64_t rows = kFirstTimedRows; rows <= kTimedRows; rows = next_timed_rows(rows)) all.push_back(rows);
+  return all;
+}
 
 CublasLt::CublasLt(std::span<const char* const> names)
     : library("cuBLASLt, which the cuda device computes with,", names) {
@@ -88,7 +98,8 @@ size_t DenseProducts::Hash::operator()(const Shape& s) const {
   return h;
 }
 
-DenseProducts::DenseProducts(cudaStream_t stream) : stream_(stream), workspace_(allocate_device(kWorkspaceBytes)) {
+DenseProducts::DenseProducts(cudaStream_t stream, bool fixed)
+    : stream_(stream), fixed_(fixed), workspace_(allocate_device(kWorkspaceBytes)) {
   const cublasStatus_t status = lt_.create(&handle_);
   if (status != CUBLAS_STATUS_SUCCESS) {
     throw Error(ErrorKind::Unsupported,
@@ -116,12 +127,18 @@ void DenseProducts::destroy(Plan& plan) {
   plan = {};
 }
 
+void DenseProducts::make_layouts(Plan& plan, const Shape& s) const {
+  auto u = [](int64_t x) { return static_cast<uint64_t>(x); };
+  check(lt_.layout_create(&plan.w, data_type(s.type), u(s.in), u(s.out), s.w_stride), "layout of w", s);
+  check(lt_.layout_create(&plan.x, data_type(s.type), u(s.in), u(s.n), s.x_stride), "layout of x", s);
+  check(lt_.layout_create(&plan.y, data_type(s.y_type), u(s.out), u(s.n), s.y_stride), "layout of y", s);
+}
+
 // cuBLASLt's matrices are column by column: what is w [out, in] here is [in, out] there. So it computes
 // yᵀ [out, n] = wᵀᵀ · xᵀ.
 DenseProducts::Plan DenseProducts::make_plan(const Shape& s, const Operands& operands) {
   Plan plan;
   try {
-    auto u = [](int64_t x) { return static_cast<uint64_t>(x); };
     check(lt_.desc_create(&plan.desc, CUBLAS_COMPUTE_32F, CUDA_R_32F), "cublasLtMatmulDescCreate", s);
     const cublasOperation_t transposed = CUBLAS_OP_T;
     check(lt_.desc_set(plan.desc, CUBLASLT_MATMUL_DESC_TRANSA, &transposed, sizeof(transposed)), "TRANSA", s);
@@ -129,9 +146,7 @@ DenseProducts::Plan DenseProducts::make_plan(const Shape& s, const Operands& ope
       check(lt_.desc_set(plan.desc, kScaleModeOfW, &kRowScales, sizeof(kRowScales)), "the mode of scales", s);
       check(lt_.desc_set(plan.desc, kScaleModeOfX, &kRowScales, sizeof(kRowScales)), "the mode of scales", s);
     }
-    check(lt_.layout_create(&plan.w, data_type(s.type), u(s.in), u(s.out), s.w_stride), "layout of w", s);
-    check(lt_.layout_create(&plan.x, data_type(s.type), u(s.in), u(s.n), s.x_stride), "layout of x", s);
-    check(lt_.layout_create(&plan.y, data_type(s.y_type), u(s.out), u(s.n), s.y_stride), "layout of y", s);
+    make_layouts(plan, s);
     if (s.type == DType::U8) set_scales(plan, operands);  // without them nothing is proposed
     plan.algo = choose(plan, s, operands);
   } catch (...) {
@@ -143,14 +158,16 @@ DenseProducts::Plan DenseProducts::make_plan(const Shape& s, const Operands& ope
 
 std::optional<cublasLtMatmulAlgo_t> DenseProducts::choose(const Plan& plan, const Shape& s, const Operands& operands) {
   Shape about = s;
-  about.n = rounded_rows(s.n);
-  if (const auto known = timed_.find(about); known != timed_.end()) {
+  about.n = fixed_ ? kFixedRows : rounded_rows(s.n);
+  if (fixed_ && s.n != kFixedRows && !chosen_.contains(about)) plan_of(about, operands);
+  if (const auto known = chosen_.find(about); known != chosen_.end()) {
     cublasLtMatmulHeuristicResult_t fits{};
     if (lt_.algo_check(handle_, plan.desc, plan.w, plan.x, plan.y, plan.y, &known->second, &fits) ==
             CUBLAS_STATUS_SUCCESS &&
         fits.state == CUBLAS_STATUS_SUCCESS && fits.workspaceSize <= workspace_.bytes()) {
       return known->second;
     }
+    if (fixed_) return std::nullopt;
   }
   cublasLtMatmulHeuristicResult_t proposals[kProposals] = {};
   int found = 0;
@@ -161,6 +178,7 @@ std::optional<cublasLtMatmulAlgo_t> DenseProducts::choose(const Plan& plan, cons
       check(lt_.preference_set(preference, attribute, &value, sizeof(value)), "a preference", s);
     };
     prefer(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, kWorkspaceBytes);
+    if (fixed_) prefer(CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, uint32_t{CUBLASLT_REDUCTION_SCHEME_NONE});
     for (auto attribute : {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES,
                            CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES}) {
       prefer(attribute, uint32_t{16});
@@ -176,7 +194,8 @@ std::optional<cublasLtMatmulAlgo_t> DenseProducts::choose(const Plan& plan, cons
   }
   lt_.preference_destroy(preference);
   if (found == 0 || proposals[0].state != CUBLAS_STATUS_SUCCESS) return std::nullopt;
-  if (s.n > kTimedRows) return proposals[0].algo;
+  if (fixed_) chosen_[about] = proposals[0].algo;
+  if (fixed_ || s.n > kTimedRows) return proposals[0].algo;
 
   // A sum must not grow by being timed.
   Operands timed = operands;
@@ -197,7 +216,7 @@ std::optional<cublasLtMatmulAlgo_t> DenseProducts::choose(const Plan& plan, cons
   }
   cuda::check(cudaStreamSynchronize(stream_), "timing of products");
   if (!std::isfinite(least)) return std::nullopt;
-  timed_[about] = proposals[best].algo;
+  chosen_[about] = proposals[best].algo;
   return proposals[best].algo;
 }
 

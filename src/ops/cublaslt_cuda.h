@@ -8,6 +8,7 @@
 #include <span>
 #include <string>
 #include <unordered_map>
+#include <vector>
 
 #include "base/dynamic_library.h"
 #include "tensor/tensor.h"
@@ -41,11 +42,16 @@ struct CublasLt {
 };
 
 /// Dense products on one stream. How a shape is best computed is found once and remembered: cuBLASLt is asked, and of
-/// what it proposes for up to kTimedRows rows, as in decoding, the fastest is found by timing it on the first product
-/// with about as many rows. So the way that sums are ordered can differ between two runs of the program.
+/// what it proposes for few rows, as in decoding, the fastest is found by timing it on the first product with about as
+/// many rows. So the way that sums are ordered can differ between two runs of the program. Unless it is fixed: then a
+/// shape is computed as cuBLASLt proposes for some rows, however many there are, and each sum by one block: what a row
+/// comes to does not depend on the others.
 class DenseProducts {
  public:
-  explicit DenseProducts(cudaStream_t stream);
+  /// Up to how many rows share what was found by timing: powers of two, and the numbers halfway.
+  static std::vector<int64_t> timed_rows();
+
+  DenseProducts(cudaStream_t stream, bool fixed);
   ~DenseProducts();
   DenseProducts(const DenseProducts&) = delete;
   DenseProducts& operator=(const DenseProducts&) = delete;
@@ -83,6 +89,7 @@ class DenseProducts {
   };
   const Plan& plan_of(const Shape& shape, const Operands& operands);
   Plan make_plan(const Shape& shape, const Operands& operands);
+  void make_layouts(Plan& plan, const Shape& shape) const;
   std::optional<cublasLtMatmulAlgo_t> choose(const Plan& plan, const Shape& shape, const Operands& operands);
   float time_of(const Plan& plan, const cublasLtMatmulAlgo_t& algo, const Operands& operands);
   cublasStatus_t run(const Plan& plan, const cublasLtMatmulAlgo_t& algo, const Operands& operands);
@@ -92,11 +99,12 @@ class DenseProducts {
 
   CublasLt lt_;
   cudaStream_t stream_;
+  bool fixed_;
   cublasLtHandle_t handle_ = nullptr;
   bool has_fp8_ = false;
   Buffer workspace_;
   std::unordered_map<Shape, Plan, Hash> plans_;
-  std::unordered_map<Shape, cublasLtMatmulAlgo_t, Hash> timed_;  ///< by shapes whose n is rounded up
+  std::unordered_map<Shape, cublasLtMatmulAlgo_t, Hash> chosen_;  ///< by shapes whose n is rounded up, or fixed
 };
 
 }  // namespace sgl::cuda

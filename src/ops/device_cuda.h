@@ -59,6 +59,20 @@ inline bool has_dependent_launch() {
   return has;
 }
 
+/// Launches a kernel with some attributes.
+template <typename... Parameters, typename... Arguments>
+void launch_with(cudaLaunchAttribute* attributes, unsigned count, cudaStream_t stream, dim3 grid, dim3 threads,
+                 size_t shared_bytes, void (*kernel)(Parameters...), Arguments... arguments) {
+  cudaLaunchConfig_t config{};
+  config.gridDim = grid;
+  config.blockDim = threads;
+  config.dynamicSmemBytes = shared_bytes;
+  config.stream = stream;
+  config.attrs = attributes;
+  config.numAttrs = count;
+  cudaLaunchKernelEx(&config, kernel, static_cast<Parameters>(arguments)...);
+}
+
 /// Launches a kernel that begins with enter(), or with its two halves.
 template <typename... Parameters, typename... Arguments>
 void launch(cudaStream_t stream, dim3 grid, dim3 threads, size_t shared_bytes, void (*kernel)(Parameters...),
@@ -66,14 +80,17 @@ void launch(cudaStream_t stream, dim3 grid, dim3 threads, size_t shared_bytes, v
   cudaLaunchAttribute attribute{};
   attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
   attribute.val.programmaticStreamSerializationAllowed = 1;
-  cudaLaunchConfig_t config{};
-  config.gridDim = grid;
-  config.blockDim = threads;
-  config.dynamicSmemBytes = shared_bytes;
-  config.stream = stream;
-  config.attrs = &attribute;
-  config.numAttrs = has_dependent_launch() ? 1 : 0;
-  cudaLaunchKernelEx(&config, kernel, static_cast<Parameters>(arguments)...);
+  launch_with(&attribute, has_dependent_launch() ? 1 : 0, stream, grid, threads, shared_bytes, kernel, arguments...);
+}
+
+/// Launches a kernel, without these, whose blocks with the same x and y run in clusters (Hopper and newer).
+template <typename... Parameters, typename... Arguments>
+void launch_clusters(cudaStream_t stream, dim3 grid, dim3 threads, size_t shared_bytes, void (*kernel)(Parameters...),
+                     Arguments... arguments) {
+  cudaLaunchAttribute attribute{};
+  attribute.id = cudaLaunchAttributeClusterDimension;
+  attribute.val.clusterDim = {1, 1, grid.z};
+  launch_with(&attribute, grid.z > 1 ? 1 : 0, stream, grid, threads, shared_bytes, kernel, arguments...);
 }
 
 template <int V>

@@ -1,24 +1,18 @@
 // Products of few rows: a matrix is read once from memory, and that is all the time it takes. On tensor cores, with
 // weights in 16 bits or quantized (quantize.h).
 //
-// A block computes 16 outputs (of a gated product: 8 gates and their ups) for all rows of x. Its warps take chunks of
-// the columns in turn, two at a time. A lane expands the codes it has loaded to numbers of x's type, exactly, and these
-// are the first operand of mma.sync: 16 outputs × 16 columns. The second one is x, transposed: 16 columns × 8 rows.
-// Which columns are multiplied together is free as long as both operands agree, so a lane's part of a row of w and of x
-// are neighbours in memory: for each chunk, 16 bytes of codes and the elements of x for them.
+// A block computes 16 outputs (of a gated product: 8 gates and their ups) for all rows of x, or 32, where x would be
+// read as much as w otherwise: every block reads it. Its warps take chunks of the columns in turn, two at a time. A
+// lane expands the codes it has loaded to numbers of x's type, exactly, and these are the first operand of mma.sync: 16
+// outputs × 16 columns. The second one is x, transposed: 16 columns × 8 rows. Which columns are multiplied together is
+// free as long as both operands agree, so a lane's part of a row of w and of x are neighbours in memory: for each
+// chunk, 16 bytes of codes and the elements of x for them.
 //
 //   lane 4·g + t, chunk c:   rows g and g + 8 of the tile, bytes [64·c + 16·t, + 16);   row g of x, the same columns
 //
 // Codes go through shared memory, some chunks ahead of the products, and the first ones start before the kernel before
 // this one is done: weights do not depend on it. Reading goes at full speed only if a chunk, 1,024 bytes for a warp,
-// takes few instructions:
-//
-//   int4   A code below a constant is a number, 128 or 1,024 more than the code; less the zero point, with the same
-//          constant, it is an integer.
-//   fp8    Sign and fraction of e4m3 stay, exponents have another bias, so that a code becomes a number 2^-8 (float16)
-//          or 2^-120 (bfloat16) of its own. In float16 the scale takes that back; in bfloat16 x is multiplied by 2^100
-//          before, so that sums keep to float32's range, and the scale has the rest. All of it is exact, for x below
-//          2^27.
+// takes few instructions: products_cuda.h.
 //
 // Sums are float32; of int4 weights by group, times the group's scale. x is not quantized. What a row of up to eight
 // comes to does not depend on the others.
@@ -27,106 +21,26 @@
 
 #include "ops/device_cuda.h"
 #include "ops/kernels_cuda.h"
+#include "ops/products_cuda.h"
 
 namespace sgl::cuda {
 namespace {
 
-constexpr int kFewBlocks = 264;  // so few that a block gets twice the warps: two blocks on each of an H100's processors
-constexpr int kOutputs = 16;     // of a block
-constexpr int kPartStride = kOutputs + 4;  // of a row's sums in shared memory: no two lanes on one bank
-
-enum class Result { Plain, Add, Gated };
-
-struct Output {
-  void* y;
-  int64_t stride;
-  bool is_float;
-  Result result;
-  Act act;
-  const float* bias;
-};
-
-// What the expansion of codes to T needs.
-template <typename T>
-struct Expand;
-
-template <>
-struct Expand<__nv_bfloat16> {
-  static constexpr uint32_t kInt4Above = 0x43004300U;  // 128, and a code in its last bits
-  static constexpr int kFp8Shift = 4;
-  static constexpr float kFp8Unit = 0x1p20F;
-  static __device__ uint32_t difference(uint32_t a, uint32_t b) {
-    const __nv_bfloat162 d =
-        __hsub2(*reinterpret_cast<const __nv_bfloat162*>(&a), *reinterpret_cast<const __nv_bfloat162*>(&b));
-    return *reinterpret_cast<const uint32_t*>(&d);
-  }
-  static __device__ uint32_t scaled_x(uint32_t x) {
-    const uint32_t factor = 0x71807180U;  // 2^100
-    const __nv_bfloat162 y =
-        __hmul2(*reinterpret_cast<const __nv_bfloat162*>(&x), *reinterpret_cast<const __nv_bfloat162*>(&factor));
-    return *reinterpret_cast<const uint32_t*>(&y);
-  }
-};
-template <>
-struct Expand<__half> {
-  static constexpr uint32_t kInt4Above = 0x64006400U;  // 1,024
-  static constexpr int kFp8Shift = 1;
-  static constexpr float kFp8Unit = 256.0F;
-  static __device__ uint32_t difference(uint32_t a, uint32_t b) {
-    const __half2 d = __hsub2(*reinterpret_cast<const __half2*>(&a), *reinterpret_cast<const __half2*>(&b));
-    return *reinterpret_cast<const uint32_t*>(&d);
-  }
-  static __device__ uint32_t scaled_x(uint32_t x) { return x; }
-};
-
-// (a & b) | c in one instruction, which the compiler does not find where b and c are constants.
-__device__ inline uint32_t and_or(uint32_t a, uint32_t b, uint32_t c) {
-  uint32_t d;
-  asm("lop3.b32 %0, %1, %2, %3, 0xea;" : "=r"(d) : "r"(a), "r"(b), "r"(c));
-  return d;
-}
-
-// Eight int4 codes as pairs of integers. zero: the zero point in the last bits of kInt4Above, twice.
-template <typename T>
-__device__ inline void expand_int4(uint32_t (&pairs)[4], uint32_t codes, uint32_t zero) {
-#pragma unroll
-  for (int i = 0; i < 4; ++i) {
-    pairs[i] = Expand<T>::difference(and_or(codes >> (4 * i), 0x000f000fU, Expand<T>::kInt4Above), zero);
-  }
-}
-
-// Four e4m3 codes as two pairs: bytes 0 and 2, bytes 1 and 3.
-template <typename T>
-__device__ inline void expand_fp8(uint32_t (&pairs)[2], uint32_t codes) {
-  constexpr int kShift = Expand<T>::kFp8Shift;
-  constexpr uint32_t kRest = 0x7f007f00U >> kShift;
-  pairs[0] = and_or(codes << 8, 0x80008000U, codes << (8 - kShift) & kRest);
-  pairs[1] = and_or(codes, 0x80008000U, codes >> kShift & kRest);
-}
-
-__device__ inline uint32_t word(const uint4& v, int i) { return i == 0 ? v.x : i == 1 ? v.y : i == 2 ? v.z : v.w; }
-
-// 16 or 4 bytes of weights to shared memory, or zeros; the second-level cache fetches their neighbours, too.
-__device__ inline void copy_16(uint4* to, const std::byte* from, bool valid) {
-  asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16, %2;" ::"r"(shared_address(to)), "l"(from),
-               "r"(valid ? 16 : 0)
-               : "memory");
-}
-__device__ inline void copy_4(uint32_t* to, const std::byte* from) {
-  asm volatile("cp.async.ca.shared.global.L2::128B [%0], [%1], 4;" ::"r"(shared_address(to)), "l"(from) : "memory");
-}
+constexpr int kOutputs = 16;       // of a tile
+constexpr int kFewOutputs = 4224;  // a block gets twice the warps: there are two for each of an H100's processors
 
 // Chunks of a warp on their way to shared memory: of a block always as many.
 template <int kWarps>
 constexpr int kStagesOf = 32 / kWarps;
 // Of an SM at once. More of them would keep the next kernel from fetching its first weights.
 template <int kTiles, int kWarps>
-constexpr int kBlocksOf = kTiles > 2                  ? 1
-                          : kTiles == 2 || kWarps > 8 ? 2
-                                                      : 3;
+constexpr int kBlocksOf = kTiles > 2 || (kTiles == 2 && kWarps > 8) ? 1
+                          : kTiles == 2 || kWarps > 8               ? 2
+                                                                    : 3;
 
-// kTiles: of eight rows of x, that the sums have room for; n rows are there. kWhole: the columns are whole chunks.
-template <typename T, Quantization kFormat, int kTiles, bool kWhole, int kWarps>
+// kTiles: of eight rows of x, that the sums have room for; n rows are there. kOutTiles: of 16 outputs. kWhole: the
+// columns are whole chunks.
+template <typename T, Quantization kFormat, int kTiles, int kOutTiles, bool kWhole, int kWarps>
 __global__ void __launch_bounds__(kWarps* kWarp, (kBlocksOf<kTiles, kWarps>))
     gemv_kernel(Output to, const T* x, int64_t x_stride, QuantizedMatrix w, int n) {
   let_next_start();
@@ -136,8 +50,10 @@ __global__ void __launch_bounds__(kWarps* kWarp, (kBlocksOf<kTiles, kWarps>))
   constexpr int kVectors = kLaneElements / 8;   // of x: eight elements are two products
   constexpr bool kFetchesX = kTiles <= 2;       // a chunk ahead; else it would take too many registers
   constexpr int kChains = kTiles == 1 ? 2 : 1;  // of sums that do not wait for each other
-  constexpr int kPasses = (8 * kTiles * kOutputs + kThreads - 1) / kThreads;
-  constexpr int kTurn = 2 * kWarps;  // a warp takes two chunks, then the next warp the next two
+  constexpr int kBlockOutputs = kOutTiles * kOutputs, kPartStride = kBlockOutputs + 4;  // no two lanes on one bank
+  constexpr int kPasses = (8 * kTiles * kBlockOutputs + kThreads - 1) / kThreads;
+  constexpr int kSlot = kOutTiles * 2 * kWarp;  // of a warp's chunk in shared memory: a piece for each lane and row
+  constexpr int kTurn = 2 * kWarps;             // a warp takes two chunks, then the next warp the next two
   constexpr int kBytes = static_cast<int>(kInt4 ? kInt4Piece : kCodeChunk);  // from a chunk to the next
   const int lane = static_cast<int>(threadIdx.x) % kWarp, warp = static_cast<int>(threadIdx.x) / kWarp;
   const int g = lane / 4, t = lane % 4;
@@ -145,21 +61,26 @@ __global__ void __launch_bounds__(kWarps* kWarp, (kBlocksOf<kTiles, kWarps>))
   const int chunks = (in + kChunk - 1) / kChunk;
   const int64_t row_bytes = kFp8 ? int64_t{chunks} * kBytes : int64_t{in} * int64_t{sizeof(T)};  // but of int4
   const bool gated = to.result == Result::Gated;
-  const int outputs = gated ? out / 2 : out, slot_bits = gated ? 3 : 4, slots = 1 << slot_bits;
+  const int outputs = gated ? out / 2 : out;
+  const int slot_bits = (kOutTiles == 1 ? 4 : 5) - (gated ? 1 : 0), slots = 1 << slot_bits;
   const int tile = static_cast<int>(blockIdx.x) << slot_bits;
 
-  // This lane's two rows of w, and x, from the warp's first chunk on.
-  const std::byte *code_at[2], *scale_at[2];
+  // This lane's rows of w, two of each tile, and x, from the warp's first chunk on.
+  const std::byte *code_at[kOutTiles][2], *scale_at[kOutTiles][2];
 #pragma unroll
-  for (int r = 0; r < 2; ++r) {
-    if constexpr (kInt4) {
-      const int eight = min((gated ? tile + r * outputs : tile + 8 * r) / 8, (out - 1) / 8);
-      const std::byte* piece = w.codes + (int64_t{eight} * chunks + 2 * warp) * kBytes;
-      code_at[r] = piece + lane * 16;
-      scale_at[r] = piece + 8 * kCodeChunk + g * 4;
-    } else {
-      const int row = gated ? min(tile + g, outputs - 1) + r * outputs : min(tile + 8 * r + g, outputs - 1);
-      code_at[r] = w.codes + row * row_bytes + 2 * warp * kBytes + t * 16;
+  for (int m = 0; m < kOutTiles; ++m) {
+#pragma unroll
+    for (int r = 0; r < 2; ++r) {
+      if constexpr (kInt4) {
+        const int eight = min((gated ? tile + 8 * m + r * outputs : tile + 16 * m + 8 * r) / 8, (out - 1) / 8);
+        const std::byte* piece = w.codes + (int64_t{eight} * chunks + 2 * warp) * kBytes;
+        code_at[m][r] = piece + lane * 16;
+        scale_at[m][r] = piece + 8 * kCodeChunk + g * 4;
+      } else {
+        const int row =
+            gated ? min(tile + 8 * m + g, outputs - 1) + r * outputs : min(tile + 16 * m + 8 * r + g, outputs - 1);
+        code_at[m][r] = w.codes + row * row_bytes + 2 * warp * kBytes + t * 16;
+      }
     }
   }
   const T* x_at[kTiles];
@@ -170,18 +91,17 @@ __global__ void __launch_bounds__(kWarps* kWarp, (kBlocksOf<kTiles, kWarps>))
 
   // A lane reads back what it has copied itself, so no lane waits for another.
   extern __shared__ uint4 shared[];
-  uint4* my_codes = shared + warp * kStages * 2 * kWarp + lane;
-  uint32_t* my_scales =
-      reinterpret_cast<uint32_t*>(shared + kWarps * kStages * 2 * kWarp) + warp * kStages * 2 * kWarp + lane;
+  uint4* my_codes = shared + warp * kStages * kSlot + lane;
+  uint32_t* my_scales = reinterpret_cast<uint32_t*>(shared + kWarps * kStages * kSlot) + warp * kStages * kSlot + lane;
   // That chunk, which lies so many behind the pointers.
   auto fetch = [&](int chunk, int slot, int behind) {
     if (chunk < chunks) {
 #pragma unroll
-      for (int r = 0; r < 2; ++r) {
+      for (int i = 0; i < 2 * kOutTiles; ++i) {
         // Rows of numbers end where they end, those of codes are padded.
         const bool there = kWhole || kInt4 || kFp8 || chunk * kChunk + t * kLaneElements < in;
-        copy_16(my_codes + slot + r * kWarp, there ? code_at[r] + behind * kBytes : w.codes, there);
-        if constexpr (kInt4) copy_4(my_scales + slot + r * kWarp, scale_at[r] + behind * kBytes);
+        copy_16(my_codes + slot + i * kWarp, there ? code_at[i / 2][i % 2] + behind * kBytes : w.codes, there);
+        if constexpr (kInt4) copy_4(my_scales + slot + i * kWarp, scale_at[i / 2][i % 2] + behind * kBytes);
       }
     }
     commit_copies();
@@ -195,7 +115,7 @@ __global__ void __launch_bounds__(kWarps* kWarp, (kBlocksOf<kTiles, kWarps>))
 #pragma unroll
   for (int i = 0; i < kStages; ++i) {
     const int behind = i / 2 * kTurn + i % 2;
-    fetch(2 * warp + behind, i * 2 * kWarp, behind);
+    fetch(2 * warp + behind, i * kSlot, behind);
   }
   wait_for_previous();
   if (kFetchesX && 2 * warp < chunks) {
@@ -224,7 +144,7 @@ __global__ void __launch_bounds__(kWarps* kWarp, (kBlocksOf<kTiles, kWarps>))
     }
   }
 
-  float sums[kTiles][kChains][4] = {};
+  float sums[kOutTiles][kTiles][kChains][4] = {};
   int slot = 0;
   auto multiply_chunk = [&](int chunk, int step, const PieceOfX& of_x, PieceOfX& of_next) {
     wait_for_copies<kStages - 1>();
@@ -237,67 +157,71 @@ __global__ void __launch_bounds__(kWarps* kWarp, (kBlocksOf<kTiles, kWarps>))
         for (int v = 0; v < kVectors; ++v) of_next[i][v] = load_x(i, v, next);
       }
     }
-    const uint4 codes[2] = {my_codes[slot], my_codes[slot + kWarp]};
-    float parts[kTiles][kChains][4] = {}, group_scales[2];
-    uint32_t zeros[2];
-    if constexpr (kInt4) {
 #pragma unroll
-      for (int r = 0; r < 2; ++r) {
-        const uint32_t both = my_scales[slot + r * kWarp];
-        group_scales[r] = __half2float(__ushort_as_half(static_cast<uint16_t>(both & 0xffffU)));
-        zeros[r] = (both >> 16) * 0x10001U | Expand<T>::kInt4Above;
+    for (int m = 0; m < kOutTiles; ++m) {
+      const uint4 codes[2] = {my_codes[slot + 2 * m * kWarp], my_codes[slot + (2 * m + 1) * kWarp]};
+      float parts[kTiles][kChains][4] = {}, group_scales[2];
+      uint32_t zeros[2];
+      if constexpr (kInt4) {
+#pragma unroll
+        for (int r = 0; r < 2; ++r) {
+          const uint32_t both = my_scales[slot + (2 * m + r) * kWarp];
+          group_scales[r] = __half2float(__ushort_as_half(static_cast<uint16_t>(both & 0xffffU)));
+          zeros[r] = (both >> 16) * 0x10001U | Expand<T>::kInt4Above;
+        }
       }
-    }
 #pragma unroll
-    for (int v = 0; v < kVectors; ++v) {
-      uint32_t a[2][4];
+      for (int v = 0; v < kVectors; ++v) {
+        uint32_t a[2][4];
 #pragma unroll
-      for (int r = 0; r < 2; ++r) {
-        uint32_t pairs[4];
-        if constexpr (kInt4) {
-          expand_int4<T>(pairs, word(codes[r], v), zeros[r]);
-        } else if constexpr (!kFp8) {
+        for (int r = 0; r < 2; ++r) {
+          uint32_t pairs[4];
+          if constexpr (kInt4) {
+            expand_int4<T>(pairs, word(codes[r], v), zeros[r]);
+          } else if constexpr (!kFp8) {
 #pragma unroll
-          for (int i = 0; i < 4; ++i) pairs[i] = word(codes[r], i);
-        } else {
-          uint32_t some[2][2];
-          expand_fp8<T>(some[0], word(codes[r], 2 * v));
-          expand_fp8<T>(some[1], word(codes[r], 2 * v + 1));
+            for (int i = 0; i < 4; ++i) pairs[i] = word(codes[r], i);
+          } else {
+            uint32_t some[2][2];
+            expand_fp8<T>(some[0], word(codes[r], 2 * v));
+            expand_fp8<T>(some[1], word(codes[r], 2 * v + 1));
 #pragma unroll
-          for (int i = 0; i < 4; ++i) pairs[i] = some[i / 2][i % 2];
+            for (int i = 0; i < 4; ++i) pairs[i] = some[i / 2][i % 2];
+          }
+#pragma unroll
+          for (int i = 0; i < 4; ++i) a[i / 2][r + i % 2 * 2] = pairs[i];
         }
 #pragma unroll
-        for (int i = 0; i < 4; ++i) a[i / 2][r + i % 2 * 2] = pairs[i];
-      }
-#pragma unroll
-      for (int i = 0; i < kTiles; ++i) {
-        uint4 b = kFetchesX ? of_x[i][v] : load_x(i, v, chunk);
-        if constexpr (kFp8) {
-          b = {Expand<T>::scaled_x(b.x), Expand<T>::scaled_x(b.y), Expand<T>::scaled_x(b.z), Expand<T>::scaled_x(b.w)};
+        for (int i = 0; i < kTiles; ++i) {
+          uint4 b = kFetchesX ? of_x[i][v] : load_x(i, v, chunk);
+          if constexpr (kFp8) {
+            b = {Expand<T>::scaled_x(b.x), Expand<T>::scaled_x(b.y), Expand<T>::scaled_x(b.z),
+                 Expand<T>::scaled_x(b.w)};
+          }
+          auto& c = kInt4 ? parts[i] : sums[m][i];
+          multiply(c[0], a[0], b.x, b.y, T{});
+          multiply(c[kChains - 1], a[1], b.z, b.w, T{});
         }
-        auto& c = kInt4 ? parts[i] : sums[i];
-        multiply(c[0], a[0], b.x, b.y, T{});
-        multiply(c[kChains - 1], a[1], b.z, b.w, T{});
       }
-    }
-    if constexpr (kInt4) {
+      if constexpr (kInt4) {
 #pragma unroll
-      for (int i = 0; i < kTiles; ++i) {
+        for (int i = 0; i < kTiles; ++i) {
 #pragma unroll
-        for (int k = 0; k < 4; ++k) {
-          float part = parts[i][0][k];
-          if constexpr (kChains == 2) part += parts[i][1][k];
-          sums[i][0][k] += part * group_scales[k / 2];
+          for (int k = 0; k < 4; ++k) {
+            float part = parts[i][0][k];
+            if constexpr (kChains == 2) part += parts[i][1][k];
+            sums[m][i][0][k] += part * group_scales[k / 2];
+          }
         }
       }
     }
     fetch(chunk + kStages / 2 * kTurn, slot, kStages / 2 * kTurn);
 #pragma unroll
-    for (int r = 0; r < 2; ++r) {
-      code_at[r] += step * kBytes;
-      if constexpr (kInt4) scale_at[r] += step * kBytes;
+    for (int i = 0; i < 2 * kOutTiles; ++i) {
+      code_at[i / 2][i % 2] += step * kBytes;
+      if constexpr (kInt4) scale_at[i / 2][i % 2] += step * kBytes;
     }
-    slot = (slot + 2 * kWarp) % (kStages * 2 * kWarp);
+    slot = (slot + kSlot) % (kStages * kSlot);
     if constexpr (!kFetchesX) {
 #pragma unroll
       for (int i = 0; i < kTiles; ++i) x_at[i] += step * kChunk;
@@ -310,17 +234,20 @@ __global__ void __launch_bounds__(kWarps* kWarp, (kBlocksOf<kTiles, kWarps>))
 
   // What mma leaves in a lane: [0], [1] are output g for rows 2t and 2t + 1 of x, [2], [3] the same of output g + 8.
   // It goes where the warp's codes were.
-  constexpr int kPartOfWarp = kStages * 2 * kWarp * 4;
+  constexpr int kPartOfWarp = kStages * kSlot * 4;
   static_assert(8 * kTiles * kPartStride <= kPartOfWarp);
   float* parts_of_block = reinterpret_cast<float*>(shared);
   __syncwarp();
 #pragma unroll
-  for (int i = 0; i < kTiles; ++i) {
+  for (int m = 0; m < kOutTiles; ++m) {
 #pragma unroll
-    for (int k = 0; k < 4; ++k) {
-      float sum = sums[i][0][k];
-      if constexpr (kChains == 2 && !kInt4) sum += sums[i][1][k];
-      parts_of_block[warp * kPartOfWarp + (8 * i + 2 * t + k % 2) * kPartStride + g + k / 2 * 8] = sum;
+    for (int i = 0; i < kTiles; ++i) {
+#pragma unroll
+      for (int k = 0; k < 4; ++k) {
+        float sum = sums[m][i][0][k];
+        if constexpr (kChains == 2 && !kInt4) sum += sums[m][i][1][k];
+        parts_of_block[warp * kPartOfWarp + (8 * i + 2 * t + k % 2) * kPartStride + m * kOutputs + g + k / 2 * 8] = sum;
+      }
     }
   }
   __syncthreads();
@@ -329,10 +256,11 @@ __global__ void __launch_bounds__(kWarps* kWarp, (kBlocksOf<kTiles, kWarps>))
     const int i = static_cast<int>(threadIdx.x) + p * kThreads, row = i >> slot_bits, place = i & (slots - 1);
     if (row >= n || tile + place >= outputs) continue;
     auto total = [&](int side) {
+      const int column = gated ? place / 8 * kOutputs + place % 8 + 8 * side : place;
       float sum = 0;
 #pragma unroll
       for (int part = 0; part < kWarps; ++part) {
-        sum += parts_of_block[part * kPartOfWarp + row * kPartStride + place + 8 * side];
+        sum += parts_of_block[part * kPartOfWarp + row * kPartStride + column];
       }
       return sum * factor[p][side] + bias[p][side];
     };
@@ -347,27 +275,40 @@ __global__ void __launch_bounds__(kWarps* kWarp, (kBlocksOf<kTiles, kWarps>))
   }
 }
 
+template <typename T, Quantization kFormat, bool kWhole, int kTiles, int kOutTiles, int kWarps>
+void launch_gemv(cudaStream_t stream, const Output& to, Tensor x, const QuantizedMatrix& w) {
+  const bool gated = to.result == Result::Gated;
+  const int64_t outputs = gated ? w.out / 2 : w.out, each = kOutTiles * (gated ? kOutputs / 2 : kOutputs);
+  constexpr size_t kShared =
+      size_t{32} * kOutTiles * 2 * kWarp * (sizeof(uint4) + (kFormat == Quantization::Int4 ? sizeof(uint32_t) : 0));
+  auto* kernel = gemv_kernel<T, kFormat, kTiles, kOutTiles, kWhole, kWarps>;
+  if constexpr (kShared > 48 << 10) {
+    static const cudaError_t set = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kShared);
+    (void)set;  // the launch says if not
+  }
+  launch(stream, static_cast<unsigned>((outputs + each - 1) / each), kWarps * kWarp, kShared, kernel, to, pointer<T>(x),
+         x.row_stride, w, static_cast<int>(x.rows()));
+}
+
 template <typename T, Quantization kFormat, bool kWhole>
 void run(cudaStream_t stream, const Output& to, Tensor x, const QuantizedMatrix& w) {
-  const auto n = static_cast<int>(x.rows());
-  const int64_t outputs = to.result == Result::Gated ? w.out / 2 : w.out,
-                each = to.result == Result::Gated ? kOutputs / 2 : kOutputs, blocks = (outputs + each - 1) / each;
-  // Of int4 a warp needs more registers than half of such a block leaves it.
-  const bool few = n <= 8 && blocks <= kFewBlocks && kFormat != Quantization::Int4;
-  auto* kernel = gemv_kernel<T, kFormat, 1, kWhole, 8>;
-  if constexpr (kFormat != Quantization::None) {
-    if (n > 8) kernel = gemv_kernel<T, kFormat, 2, kWhole, 8>;
-  }
+  const int64_t n = x.rows();
   if constexpr (kFormat == Quantization::Int4) {
-    if (n > 16) kernel = gemv_kernel<T, kFormat, 4, kWhole, 8>;
-  } else if (few) {
-    kernel = gemv_kernel<T, kFormat, 1, kWhole, 16>;
+    if (n > 16 && has_int4_tiles()) return multiply_int4_tiles<T>(stream, to, x, w);
+    if (n > 16) return launch_gemv<T, kFormat, kWhole, 4, 1, 8>(stream, to, x, w);
+    if (n > 8) return launch_gemv<T, kFormat, kWhole, 2, 1, 8>(stream, to, x, w);
+    // A warp needs more registers than half of a block of 16 leaves it.
+    launch_gemv<T, kFormat, kWhole, 1, 1, 8>(stream, to, x, w);
+  } else {
+    const bool few = w.out <= kFewOutputs;
+    if (n > 8) {
+      few ? launch_gemv<T, kFormat, kWhole, 2, 2, 16>(stream, to, x, w)
+          : launch_gemv<T, kFormat, kWhole, 2, 2, 8>(stream, to, x, w);
+    } else {
+      few ? launch_gemv<T, kFormat, kWhole, 1, 1, 16>(stream, to, x, w)
+          : launch_gemv<T, kFormat, kWhole, 1, 1, 8>(stream, to, x, w);
+    }
   }
-  constexpr size_t kShared =
-      size_t{32} * 2 * kWarp * (sizeof(uint4) + (kFormat == Quantization::Int4 ? sizeof(uint32_t) : 0));
-  static_assert(kShared <= 48 << 10);
-  launch(stream, static_cast<unsigned>(blocks), (few ? 16 : 8) * kWarp, kShared, kernel, to, pointer<T>(x),
-         x.row_stride, w, n);
 }
 
 template <typename T, Quantization kFormat>
@@ -392,6 +333,7 @@ void run(cudaStream_t stream, const Output& to, Tensor x, const QuantizedMatrix&
 bool can_gemv(const Tensor& x, const QuantizedMatrix& w) {
   const int64_t most = w.format == Quantization::None  ? kGemvRows
                        : w.format == Quantization::Fp8 ? kFp8GemvRows
+                       : has_int4_tiles()              ? kInt4TilesRows
                                                        : kInt4GemvRows;
   return x.dtype != DType::F32 && in_eights(x) && x.rows() <= most;
 }

@@ -62,10 +62,32 @@ __device__ inline void copy_box(void* to, const CUtensorMap& matrix, int x, int 
       : "memory");
 }
 
+/// Begins the copy of bytes, a multiple of 16 of them from and to multiples of 16; they arrive at the barrier.
+__device__ inline void copy_bytes(void* to, const void* from, int bytes, Barrier& barrier) {
+  asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(
+                   shared_address(to)),
+               "l"(from), "r"(bytes), "r"(shared_address(&barrier.state))
+               : "memory");
+}
+
 /// A barrier of some threads of a block, by number; 0 is __syncthreads().
 template <int kThreads>
 __device__ inline void sync_some(int barrier) {
   asm volatile("bar.sync %0, %1;" ::"r"(barrier), "n"(kThreads) : "memory");
+}
+
+/// All threads of a cluster's blocks wait for each other, and see what the others wrote to shared memory.
+__device__ inline void sync_cluster() {
+  asm volatile("barrier.cluster.arrive.release;\nbarrier.cluster.wait.acquire;" ::: "memory");
+}
+/// What lies at the same place in the shared memory of the cluster's block of that number.
+__device__ inline float load_from_block(const float* p, int block) {
+  float x;
+  asm volatile("{\n.reg .b32 at;\nmapa.shared::cluster.u32 at, %1, %2;\nld.shared::cluster.f32 %0, [at];\n}"
+               : "=f"(x)
+               : "r"(shared_address(p)), "r"(block)
+               : "memory");
+  return x;
 }
 
 /// Registers of a thread go from warpgroup to warpgroup: all of a warpgroup's threads call one of these.
@@ -83,6 +105,48 @@ __device__ inline void take_registers() {
 __device__ inline uint64_t describe_tile(const void* tile, int column_bytes = 16) {
   return (uint64_t{1} << 62) | (uint64_t{8 * kSwizzledRowBytes / 16} << 32) |
          (static_cast<uint64_t>(column_bytes / 16) << 16) | ((shared_address(tile) & 0x3ffffU) >> 4);
+}
+
+/// The driver's function that describes a matrix for tensor copies; null where there is none.
+inline decltype(&::cuTensorMapEncodeTiled) tensor_map_encoder() {
+  static const auto encoder = [] {
+    void* function = nullptr;
+    cudaDriverEntryPointQueryResult result = cudaDriverEntryPointSymbolNotFound;
+#if CUDART_VERSION >= 12050
+    const cudaError_t status =
+        cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &function, 12000, cudaEnableDefault, &result);
+#else
+    const cudaError_t status = cudaGetDriverEntryPoint("cuTensorMapEncodeTiled", &function, cudaEnableDefault, &result);
+#endif
+    const bool found = status == cudaSuccess && result == cudaDriverEntryPointSuccess;
+    return reinterpret_cast<decltype(&::cuTensorMapEncodeTiled)>(found ? function : nullptr);
+  }();
+  return encoder;
+}
+
+/// For copy_box(): a matrix of 16-bit numbers, to be copied in boxes of kSwizzledColumns columns and `box_rows` rows;
+/// zeros come from beyond its ends. False: the driver does not want to. Requires: rows aligned to 16 bytes.
+inline bool describe_matrix(CUtensorMap& map, DType type, void* data, int64_t rows, int64_t cols, int64_t row_stride,
+                            int box_rows) {
+  const cuuint64_t sizes[] = {static_cast<cuuint64_t>(cols), static_cast<cuuint64_t>(rows)};
+  const cuuint64_t strides[] = {static_cast<cuuint64_t>(2 * row_stride)};
+  const cuuint32_t box[] = {kSwizzledColumns, static_cast<cuuint32_t>(box_rows)}, steps[] = {1, 1};
+  return tensor_map_encoder()(
+             &map, type == DType::F16 ? CU_TENSOR_MAP_DATA_TYPE_FLOAT16 : CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 2, data,
+             sizes, strides, box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
+             CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE) == CUDA_SUCCESS;
+}
+
+/// Whether a kernel of such instructions was compiled for this device, and gets its shared memory. Code for 8.0 that
+/// the driver has translated is empty.
+template <typename Kernel>
+bool can_run_on_hopper(Kernel* kernel, int shared_bytes) {
+  cudaFuncAttributes made{};
+  const bool can =
+      cudaFuncGetAttributes(&made, kernel) == cudaSuccess && made.ptxVersion == 90 &&
+      cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes) == cudaSuccess;
+  cudaGetLastError();
+  return can;
 }
 
 /// Before the first product, and when registers that products read or add to were written.
@@ -115,8 +179,8 @@ __device__ inline void touch(float (&x)[N]) {
   "%54, "                                                                                                          \
   "%55, %56, %57, %58, %59, %60, %61, %62, %63"
 
-// The three products of attention for one type: scores = q · kᵀ (added to if `add`), and results += p · v with p in
-// registers, for heads of 128 and of 64.
+// For one type, the three products of attention: scores = q · kᵀ (added to if `add`), and results += p · v with p in
+// registers, for heads of 128 and of 64; and w · xᵀ with w in registers, for 128 and for 64 rows of x.
 #define SGL_PRODUCTS(T, NAME)                                                                                      \
   __device__ inline void multiply_tiles(float(&c)[64], uint64_t a, uint64_t b, bool add, T) {                      \
     asm volatile("{\n.reg .pred add;\nsetp.ne.b32 add, %66, 0;\nwgmma.mma_async.sync.aligned.m64n128k16.f32." NAME \
@@ -135,6 +199,18 @@ __device__ inline void touch(float (&x)[N]) {
                  "}, {%32, %33, %34, %35}, %36, 1, 1, 1, 1;\n"                                                     \
                  : SGL_32(c, 0)                                                                                    \
                  : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));                                            \
+  }                                                                                                                \
+  __device__ inline void multiply_weights(float(&c)[64], const uint32_t(&a)[4], uint64_t x, bool add, T) {         \
+    asm volatile("{\n.reg .pred add;\nsetp.ne.b32 add, %69, 0;\nwgmma.mma_async.sync.aligned.m64n128k16.f32." NAME \
+                 "." NAME " {" SGL_FIRST_32 ", " SGL_NEXT_32 "}, {%64, %65, %66, %67}, %68, add, 1, 1, 0;\n}\n"    \
+                 : SGL_32(c, 0), SGL_32(c, 32)                                                                     \
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(x), "r"(static_cast<int>(add)));                \
+  }                                                                                                                \
+  __device__ inline void multiply_weights(float(&c)[32], const uint32_t(&a)[4], uint64_t x, bool add, T) {         \
+    asm volatile("{\n.reg .pred add;\nsetp.ne.b32 add, %37, 0;\nwgmma.mma_async.sync.aligned.m64n64k16.f32." NAME  \
+                 "." NAME " {" SGL_FIRST_32 "}, {%32, %33, %34, %35}, %36, add, 1, 1, 0;\n}\n"                     \
+                 : SGL_32(c, 0)                                                                                    \
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(x), "r"(static_cast<int>(add)));                \
   }
 SGL_PRODUCTS(__nv_bfloat16, "bf16")
 SGL_PRODUCTS(__half, "f16")

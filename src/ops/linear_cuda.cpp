@@ -140,7 +140,7 @@ Tensor CudaBackend::input(Tensor x) {
 // y = x · wᵀ + bias, or y += that. x: what input() gave; y: aligned, of type_ or float32, and float32 if `add`.
 void CudaBackend::multiply(Tensor y, Tensor x, const Weight& w, Tensor bias, bool add) {
   const cuda::QuantizedMatrix matrix = matrix_of(w);
-  if (cuda::can_gemv(x, matrix)) return cuda::gemv(stream_, y, x, matrix, bias, add);
+  if (!deterministic_ && cuda::can_gemv(x, matrix)) return cuda::gemv(stream_, y, x, matrix, bias, add);
   if (matrix.format == Quantization::None) {
     dense_.multiply(y, x, padded_rows(matrix.codes, type_, w.out, w.in), add);
   } else if (!multiply_in_fp8(y, x, matrix, add)) {
@@ -151,7 +151,7 @@ void CudaBackend::multiply(Tensor y, Tensor x, const Weight& w, Tensor bias, boo
 
 // With x quantized by rows; false where cuBLASLt has no such product, as before Hopper: then nothing was done.
 bool CudaBackend::multiply_in_fp8(Tensor y, Tensor x, const cuda::QuantizedMatrix& w, bool add) {
-  if (w.format != Quantization::Fp8 || !dense_.has_fp8()) return false;
+  if (w.format != Quantization::Fp8 || !dense_.has_fp8() || deterministic_) return false;
   const int64_t cols = num_chunks(w.format, w.in) * kCodeChunk;
   std::byte* codes = scratch(x_codes_, static_cast<size_t>(x.rows() * (cols + int64_t{sizeof(float)})));
   auto* scales = reinterpret_cast<float*>(codes + x.rows() * cols);
@@ -202,7 +202,7 @@ void CudaBackend::gated_linear(Tensor out, Tensor x, const Weight& w, Tensor bia
   if (x.rows() == 0) return;
   const Tensor in = input(x);
   const cuda::QuantizedMatrix matrix = matrix_of(w);
-  if (out.dtype != type_ || !cuda::can_gemv_gated(in, matrix)) {
+  if (deterministic_ || out.dtype != type_ || !cuda::can_gemv_gated(in, matrix)) {
     Backend::gated_linear(out, in, w, bias, act, scratch_rows);
     return;
   }
