@@ -12,6 +12,7 @@ namespace {
 
 constexpr size_t kMostRests = 3000;      // tokens that a term can end in, to make a trie of
 constexpr size_t kMostPrepared = 20000;  // states
+constexpr size_t kMostBlocked = 10000;   // nodes of the tries that are looked at for tokens that are excluded
 // What is asked of a state: tokens up to kShort characters or longer ones; with exits, and with exits as they are.
 enum : unsigned { kMask = 0, kExits = 1, kOpenExits = 2, kLong = 4 };
 
@@ -194,10 +195,63 @@ bool TokenMasks::is_split(TermId id) const {
   });
 }
 
-// The tokens of an array whose items must differ, and then `rest`. What its present item takes is made as for any item;
-// where a token goes on behind the item, the item's text counts. `open`: what else may come.
+// The tokens of an array whose items must differ, and then `rest`: those of any item, less those on the way to one that
+// came. `open`: what else may come.
 void TokenMasks::add_item(TermId fresh, TermId rest, PartialMask& whole, std::vector<TermId>& open) {
   auto [item, came] = automaton_.present_item(fresh);
+  using Kind = Automaton::Kind;
+  std::vector<TermId> others;
+  TermId excluded = kNone;
+  if (automaton_.term(item).kind == Kind::And) {
+    for (TermId part : automaton_.items(item)) {
+      const bool first = excluded == kNone && automaton_.term(part).kind == Kind::Not;
+      if (first) excluded = automaton_.term(part).a;
+      if (!first) others.push_back(part);
+    }
+  }
+  std::vector<int32_t> blocked;
+  if (excluded == kNone || !find_blocked(automaton_.state_of(item), automaton_.state_of(excluded), blocked)) {
+    return add_rest_of_item(item, came, rest, whole, open);
+  }
+  PartialMask free;
+  add_rest_of_item(automaton_.both(others), came, rest, free, open);
+  compress(free);
+  PartialMask part;
+  part.words.assign(vocabulary_.mask_words(), 0);
+  write(free, part.words);
+  for (int32_t id : blocked) part.words[static_cast<size_t>(id) / 32] &= ~(1U << (id % 32));
+  add(part, whole);
+}
+
+// The tokens that `item`, which excludes texts, does not take though it may take those that lead away from all these.
+// False if they are too many to be looked at.
+bool TokenMasks::find_blocked(StateId item, StateId excluded, std::vector<int32_t>& blocked) {
+  size_t steps = 0;
+  std::vector<std::pair<StateId, StateId>> path(path_.size());
+  for (uint32_t which = 0; which < TokenVocabulary::kNumTries; ++which) {
+    const TokenTrie& trie = vocabulary_.trie(which);
+    path[0] = {item, excluded};
+    for (uint32_t i = 0; i < trie.size();) {
+      if (++steps > kMostBlocked) return false;
+      const TokenTrie::Node& node = trie.node(i);
+      const auto& [at, out] = path[node.depth - 1U];
+      const StateId still_out = automaton_.next(out, node.byte);
+      const StateId next = still_out == kDead ? kDead : automaton_.next(at, node.byte);
+      if (still_out != kDead && next == kDead) {
+        std::span<const int32_t> all = trie.tokens_below(i);
+        blocked.insert(blocked.end(), all.begin(), all.end());
+      }
+      path[node.depth] = {next, still_out};
+      i = next == kDead ? node.end : i + 1;
+    }
+  }
+  return true;
+}
+
+// The tokens of the rest of an item, which differs from those that came, and behind it. What the item takes is made as
+// for any; where a token goes on behind it, its text counts.
+void TokenMasks::add_rest_of_item(TermId item, uint32_t came, TermId rest, PartialMask& whole,
+                                  std::vector<TermId>& open) {
   std::vector<TermId> tops = {item};
   if (is_split(item)) tops.assign(automaton_.items(item).begin(), automaton_.items(item).end());
   for (TermId top : tops) {
@@ -325,17 +379,16 @@ void TokenMasks::prepare(std::chrono::steady_clock::duration budget) {
   using Kind = Automaton::Kind;
   struct Open {
     TermId term;
-    bool exits;
+    unsigned exits;
   };
   std::vector<Open> open;
   std::unordered_set<uint64_t> seen;
-  auto add = [&](TermId id, bool exits) {
-    if (id != kNone && id != kEpsilon && seen.insert(uint64_t{id} << 1 | (exits ? 1 : 0)).second)
-      open.push_back({id, exits});
+  auto add = [&](TermId id, unsigned exits) {
+    if (id != kNone && id != kEpsilon && seen.insert(uint64_t{id} << 2 | exits).second) open.push_back({id, exits});
   };
-  add(automaton_.term_of(automaton_.start()), false);
+  add(automaton_.term_of(automaton_.start()), kMask);
   for (RuleId rule = 0; rule < automaton_.num_rules(); ++rule) {
-    if (automaton_.is_framed(rule)) add(automaton_.body(rule), true);
+    if (automaton_.is_framed(rule)) add(automaton_.body(rule), kExits);
   }
   for (size_t at = 0; at < open.size() && at < kMostPrepared; ++at) {
     if (std::chrono::steady_clock::now() > end) return;
@@ -343,6 +396,7 @@ void TokenMasks::prepare(std::chrono::steady_clock::duration budget) {
     const Automaton::Term t = automaton_.term(id);
     if (t.kind == Kind::Frame) {  // its top belongs to a rule that is here as well; what follows it is this rule's
       add(t.b, exits);
+      if (exits == kOpenExits) add(t.a, exits);
       continue;
     }
     if (is_split(id)) {
@@ -350,10 +404,13 @@ void TokenMasks::prepare(std::chrono::steady_clock::duration budget) {
       for (TermId item : items) add(item, exits);
       continue;
     }
-    if (t.kind == Kind::Fresh) continue;  // its states are as many as texts
+    if (t.kind == Kind::Fresh) {  // its own states are as many as texts
+      add(automaton_.present_item(id).first, kOpenExits);
+      continue;
+    }
     StateId state = automaton_.state_of(id);
-    short_mask(automaton_.state_of(automaton_.clamp(id, TokenVocabulary::kShort)), exits ? kExits : kMask);
-    long_mask(state, exits ? kExits : kMask);
+    short_mask(automaton_.state_of(automaton_.clamp(id, TokenVocabulary::kShort)), exits);
+    long_mask(state, exits);
     for (unsigned c = 0; c < automaton_.num_classes(); ++c) {
       StateId next = automaton_.next_class(state, c);
       if (next != kDead) add(automaton_.term_of(next), exits);

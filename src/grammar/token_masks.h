@@ -54,6 +54,8 @@ class TokenMasks {
   static void add(const PartialMask& part, PartialMask& whole);
   bool is_split(TermId id) const;
   void add_item(TermId fresh, TermId rest, PartialMask& whole, std::vector<TermId>& open);
+  void add_rest_of_item(TermId item, uint32_t came, TermId rest, PartialMask& whole, std::vector<TermId>& open);
+  bool find_blocked(StateId item, StateId excluded, std::vector<int32_t>& blocked);
   void add_behind_item(const TokenTrie& trie, uint32_t from, uint32_t came, TermId rest, PartialMask& whole);
   MaskPtr compute(StateId state);
   void compress(PartialMask& mask) const;
