@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cstdint>
 #include <ctime>
+#include <exception>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -85,6 +86,15 @@ class Connection : public std::enable_shared_from_this<Connection> {
   Clock::time_point since() const { return entered_; }                               ///< when its phase began
 
   ConnectionHub& hub() { return *hub_; }
+  /// Runs `work`. An exception, be it for want of memory, ends this connection and not the server.
+  template <typename Work>
+  void guard(Work&& work) {
+    try {
+      work();
+    } catch (const std::exception& e) {
+      close_after(e);
+    }
+  }
   std::atomic<size_t> unsent{0};  ///< bytes of the current stream; raised by the caller of stream()
 
  private:
@@ -105,6 +115,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   void on_written(const boost::system::error_code& error, size_t n);
   void finish_answer();
   void enter(Phase phase, std::chrono::milliseconds limit);
+  void close_after(const std::exception& error);
   std::string head(int status, std::string_view content_type, bool close);
 
   std::shared_ptr<ConnectionHub> hub_;

@@ -1,6 +1,7 @@
 #include "server/http_parser.h"
 
 #include <chrono>
+#include <stdexcept>
 #include <utility>
 
 #include <boost/beast/http/error.hpp>
@@ -16,6 +17,7 @@ namespace {
 namespace http = boost::beast::http;
 
 constexpr size_t kSlack = 4096;
+constexpr size_t kLongestField = 65'533;
 
 std::string_view view(boost::beast::string_view text) { return {text.data(), text.size()}; }
 
@@ -61,8 +63,14 @@ size_t HttpParser::feed(std::string_view data) {
   size_t consumed = 0;
   while (consumed < data.size() && (state_ == State::Header || state_ == State::Body)) {
     boost::beast::error_code error;
-    const size_t n =
-        impl_->parser.put(boost::asio::const_buffer(data.data() + consumed, data.size() - consumed), error);
+    size_t n = 0;
+    try {
+      n = impl_->parser.put(boost::asio::const_buffer(data.data() + consumed, data.size() - consumed), error);
+    } catch (const std::length_error&) {
+      // Beast keeps the sizes of a name and a value in 16 bits, whatever the limits are.
+      fail(431, fmt::format("a field of the request's header or trailer is longer than {} bytes", kLongestField));
+      return data.size();
+    }
     consumed += n;
     if (state_ == State::Header) {
       impl_->header_bytes += n;

@@ -21,7 +21,7 @@ class HttpParser {
     Failed,  ///< error_status() and error_message() say why; feed no more
   };
 
-  /// Limits in bytes. Beyond: Failed with 431, 413 and 414.
+  /// Limits in bytes. Beyond: Failed with 431, 413 and 414. A name or value of a field has 65,533 bytes at most.
   HttpParser(size_t max_header_bytes, size_t max_body_bytes, size_t max_url_bytes = size_t{8} << 10);
   ~HttpParser();
 

@@ -107,6 +107,29 @@ TEST(HttpParser, TheLimitOfTheHeaderIsExactHoweverItIsCut) {
   }
 }
 
+TEST(HttpParser, AFieldTooLongForItsSizeToBeKeptIsRefusedWhateverTheLimit) {
+  constexpr size_t kLarge = size_t{1} << 20;
+  const std::string chunked = "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n";
+  for (const size_t length : {size_t{65'000}, size_t{65'533}, size_t{65'534}, size_t{70'000}, size_t{500'000}}) {
+    const std::string text(length, 'a');
+    for (const std::string& bytes : {"GET / HTTP/1.1\r\nHost: h\r\nX: " + text + "\r\n\r\n",
+                                     "GET / HTTP/1.1\r\nHost: h\r\n" + text + ": x\r\n\r\n",
+                                     chunked + "X: " + text + "\r\n\r\n", chunked + text + ": x\r\n\r\n"}) {
+      for (const size_t piece : {bytes.size(), size_t{60'000}}) {
+        HttpParser parser(kLarge, kBody, kBody);
+        feed_in_pieces(parser, bytes, piece);
+        SCOPED_TRACE(testing::Message() << length << " bytes in pieces of " << piece << ": " << bytes.substr(0, 40));
+        if (length <= 65'533) {
+          EXPECT_EQ(parser.state(), HttpParser::State::Done) << parser.error_message();
+        } else {
+          EXPECT_EQ(parser.state(), HttpParser::State::Failed);
+          EXPECT_EQ(parser.error_status(), 431) << parser.error_message();
+        }
+      }
+    }
+  }
+}
+
 TEST(HttpParser, ALongUrlIsRefusedWhateverTheRestOfTheHeaderIs) {
   const auto status = [](size_t length) {
     HttpParser parser(4096, 4096, 64);

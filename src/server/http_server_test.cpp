@@ -5,6 +5,7 @@
 #include <atomic>
 #include <condition_variable>
 #include <mutex>
+#include <new>
 #include <string>
 #include <thread>
 #include <vector>
@@ -55,6 +56,7 @@ struct Echo {
       return;
     }
     if (request.path == "/forget") return;
+    if (request.path == "/throw") throw std::bad_alloc();
     HttpResponse response{.status = 200, .content_type = "text/plain", .body = {}, .headers = {}};
     response.body = request.method + " " + request.path + " " + request.body;
     responder->respond(std::move(response));
@@ -265,6 +267,34 @@ TEST(HttpServer, AForgottenRequestClosesItsConnection) {
   TestClient client(echo.server.port());
   client.send_request("POST", "/forget");
   EXPECT_EQ(client.receive().status, 0);
+}
+
+TEST(HttpServer, AnExceptionClosesItsConnectionAndNoOther) {
+  Echo echo;
+  TestClient other(echo.server.port());
+  EXPECT_EQ(other.request("GET", "/a").status, 200);
+  TestClient client(echo.server.port());
+  client.send_request("POST", "/throw");
+  EXPECT_EQ(client.receive().status, 0);
+  EXPECT_EQ(other.request("GET", "/b").status, 200);
+}
+
+TEST(HttpServer, AHugeFieldIsRefusedHoweverItComes) {
+  Echo echo;
+  const std::string huge(65'600, 'a'), tail = "\r\n\r\n";
+  const std::string chunked = "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n";
+  const std::vector<std::vector<std::string>> requests = {
+      {"GET / HTTP/1.1\r\nHost: h\r\nX: " + huge + tail},
+      {"GET / HTTP/1.1\r\nHost: h\r\nX: " + huge.substr(0, 60'000), huge.substr(60'000) + tail},
+      {"GET / HTTP/1.1\r\nHost: h\r\n" + huge + ": a" + tail},
+      {chunked, "X: " + huge + tail},
+      {chunked, "X: " + huge.substr(0, 65'527), "aaaaaaa" + tail}};
+  for (size_t i = 0; i < requests.size(); ++i) {
+    TestClient client(echo.server.port());
+    for (const std::string& part : requests[i]) client.send(part);
+    EXPECT_EQ(client.receive().status, 431) << i;
+    EXPECT_EQ(TestClient(echo.server.port()).request("GET", "/").status, 200) << i;
+  }
 }
 
 TEST(HttpServer, GarbageIsRefusedAndTheConnectionCloses) {

@@ -136,12 +136,12 @@ void reload(Service& service, HttpServer& http) {
     service.keys().reload();
     const auto [keys, admin_keys] = service.keys().counts();
     log::info("SIGHUP: {} keys, {} admin keys", keys, admin_keys);
-  } catch (const Error& e) {
+  } catch (const std::exception& e) {
     log::error("SIGHUP: the keys stay as they were: {}", e.what());
   }
   try {
     http.reload_certificate();
-  } catch (const Error& e) {
+  } catch (const std::exception& e) {
     log::error("SIGHUP: the certificate stays as it was: {}", e.what());
   }
 }
