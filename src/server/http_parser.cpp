@@ -109,6 +109,16 @@ void HttpParser::check_header() {
   if (!expect.empty() && !boost::beast::iequals(expect, "100-continue")) {
     return fail(417, fmt::format("unknown expectation \"{}\"", view(expect.substr(0, 64))));
   }
+  std::string encoding;  // of the transfer
+  for (const auto& field : message) {
+    if (field.name() != http::field::transfer_encoding) continue;
+    encoding += (encoding.empty() ? "" : ", ") + std::string(view(field.value()));
+  }
+  // Beast takes what it does not know for no body, and the body for the next request (RFC 9112, section 6.1).
+  if (message.count(http::field::transfer_encoding) > 0 && !boost::beast::iequals(encoding, "chunked")) {
+    return fail(501, fmt::format("Transfer-Encoding \"{}\" is not supported; send chunked, or a Content-Length",
+                                 encoding.substr(0, 64)));
+  }
   HttpRequest& request = impl_->request;
   request.keep_alive = impl_->parser.keep_alive();
   request.method = view(message.method_string());

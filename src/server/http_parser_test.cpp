@@ -154,6 +154,21 @@ TEST(HttpParser, WhatIsNotHttpFails) {
   }
 }
 
+TEST(HttpParser, ATransferEncodingThatIsNotChunkedIsNoRequest) {
+  for (const char* fields : {"Transfer-Encoding: gzip\r\n", "Transfer-Encoding: identity\r\n", "Transfer-Encoding:\r\n",
+                             "Transfer-Encoding: chunked, gzip\r\n", "Transfer-Encoding: gzip, chunked\r\n",
+                             "Transfer-Encoding: xchunked\r\n", "Transfer-Encoding: gzip\r\nContent-Length: 3\r\n",
+                             "Transfer-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n"}) {
+    const std::string smuggled = "GET /admin HTTP/1.1\r\nHost: h\r\n\r\n";
+    EXPECT_EQ(status_of("POST / HTTP/1.1\r\nHost: h\r\n" + std::string(fields) + "\r\n" + smuggled), 501) << fields;
+  }
+  for (const char* fields : {"Transfer-Encoding: chunked\r\nTransfer-Encoding: gzip\r\n",
+                             "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n"}) {
+    EXPECT_NE(status_of("POST / HTTP/1.1\r\nHost: h\r\n" + std::string(fields) + "\r\n0\r\n\r\n"), 0) << fields;
+  }
+  EXPECT_EQ(status_of("POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: Chunked\r\n\r\n0\r\n\r\n"), 0);
+}
+
 TEST(HttpParser, TheTargetMayBeAbsoluteAndABadOneMatchesNothing) {
   const auto path_of = [](const std::string& target) {
     HttpParser parser(kHeader, kBody);
