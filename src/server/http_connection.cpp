@@ -22,7 +22,7 @@ constexpr size_t kMostPipelined = size_t{64} << 10;
 // What is thrown away of a refused client's input, so that it reads the answer before it meets a reset.
 constexpr size_t kMostLingered = size_t{16} << 20;
 constexpr size_t kSlowestBody = 16 << 10;        // bytes a second
-constexpr size_t kMostBodies = size_t{1} << 30;  // of requests that come, all together: keys are looked at after them
+constexpr size_t kMostBodies = size_t{1} << 30;  // of requests that come, all together
 
 void append_headers(std::string& out, const HttpHeaders& headers) {
   for (const auto& [name, value] : headers) fmt::format_to(std::back_inserter(out), "{}: {}\r\n", name, value);
@@ -173,6 +173,13 @@ void Connection::parse() {
         break;
       case HttpParser::State::Body:
         if (phase_ == Phase::Header) {
+          HttpRequest head = parser_->head();
+          if (hub_->wants_body && !hub_->wants_body(head)) {
+            refused_ = true;
+            head.keep_alive = false;
+            in_.clear();
+            return hand_over(std::move(head));
+          }
           enter(Phase::Body, hub_->options.body_timeout);
           if (parser_->expects_continue() && in_.empty()) send("HTTP/1.1 100 Continue\r\n\r\n");
         }
@@ -221,7 +228,6 @@ void Connection::refuse(int status, const std::string& message) {
   refused_ = true;
   forget_body();
   log::debug("a request that is not one is refused with status {}: {}", status, message);
-  if (hub_->on_refused) hub_->on_refused(status);
   in_.clear();
   ++exchange_;
   head_only_ = false;
@@ -231,6 +237,7 @@ void Connection::refuse(int status, const std::string& message) {
   deadline_ = Clock::time_point::max();
   HttpResponse response = flat_error(status, message);
   response.close = true;
+  if (hub_->on_refused) hub_->on_refused(parser_->head(), response);
   respond(exchange_, response);
   parser_.reset();  // not before: the message may be its own
 }

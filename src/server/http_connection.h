@@ -26,8 +26,8 @@ class Connection;
 
 /// What all connections of a server share. Thread: the I/O thread's, but for post().
 struct ConnectionHub {
-  ConnectionHub(const HttpOptions& o, HttpServer::Handler h, HttpServer::OnRefused r)
-      : options(o), handler(std::move(h)), on_refused(std::move(r)) {}
+  ConnectionHub(const HttpOptions& o, HttpServer::Handler h, HttpServer::WantsBody w, HttpServer::OnRefused r)
+      : options(o), handler(std::move(h)), wants_body(std::move(w)), on_refused(std::move(r)) {}
 
   /// Runs `job` on the I/O thread; drops it when that has ended. Any thread.
   template <typename Job>
@@ -41,6 +41,7 @@ struct ConnectionHub {
 
   const HttpOptions options;
   const HttpServer::Handler handler;
+  const HttpServer::WantsBody wants_body;  ///< may be null: all are read
   const HttpServer::OnRefused on_refused;  ///< may be null
   boost::asio::io_context io{1};
   std::mutex post_mutex;

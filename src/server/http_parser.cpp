@@ -38,6 +38,16 @@ bool split_target(std::string_view target, HttpRequest& out) {
   return true;
 }
 
+// A target that cannot be read matches no route: 404.
+HttpRequest head_of(const http::request_header<>& header) {
+  HttpRequest out;
+  out.method = view(header.method_string());
+  out.http11 = header.version() >= 11;
+  if (!split_target(view(header.target()), out)) out.path = view(header.target());
+  for (const auto& field : header) out.headers.emplace_back(view(field.name_string()), view(field.value()));
+  return out;
+}
+
 }  // namespace
 
 struct HttpParser::Impl {
@@ -102,6 +112,8 @@ void HttpParser::check_header() {
   if (state_ != State::Header) return;
   state_ = State::Body;
   const auto& message = impl_->parser.get();
+  impl_->request = head_of(message);
+  impl_->request.keep_alive = impl_->parser.keep_alive();
   if (message.target().size() > impl_->max_url_bytes) {
     return fail(414, fmt::format("the request's URL is longer than {} bytes", impl_->max_url_bytes));
   }
@@ -119,17 +131,14 @@ void HttpParser::check_header() {
     return fail(501, fmt::format("Transfer-Encoding \"{}\" is not supported; send chunked, or a Content-Length",
                                  encoding.substr(0, 64)));
   }
-  HttpRequest& request = impl_->request;
-  request.keep_alive = impl_->parser.keep_alive();
-  request.method = view(message.method_string());
-  request.http11 = message.version() >= 11;
-  // A target that cannot be read matches no route: 404.
-  if (!split_target(view(message.target()), request)) request.path = view(message.target());
-  for (const auto& field : message) request.headers.emplace_back(view(field.name_string()), view(field.value()));
   impl_->parser.eager(true);
 }
 
 bool HttpParser::expects_continue() const { return impl_->request.http11 && !impl_->request.header("Expect").empty(); }
+
+HttpRequest HttpParser::head() const {
+  return state_ == State::Header || impl_->request.method.empty() ? head_of(impl_->parser.get()) : impl_->request;
+}
 
 HttpRequest HttpParser::take() {
   SGL_ASSERT(state_ == State::Done, "the request is not complete");

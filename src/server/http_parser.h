@@ -32,6 +32,8 @@ class HttpParser {
   State state() const { return state_; }
   /// Whether the client waits for "100 Continue" before it sends the body. Requires: state Body.
   bool expects_continue() const;
+  /// The request as far as its header has come; from state Body on all of it but the body.
+  HttpRequest head() const;
   /// Requires: state Done. Leaves the parser empty.
   HttpRequest take();
   int error_status() const { return error_status_; }

@@ -22,8 +22,9 @@ using std::chrono::milliseconds;
 
 class HttpServer::Impl {
  public:
-  Impl(const HttpOptions& options, Handler handler, OnRefused on_refused)
-      : hub_(std::make_shared<ConnectionHub>(options, std::move(handler), std::move(on_refused))),
+  Impl(const HttpOptions& options, Handler handler, WantsBody wants_body, OnRefused on_refused)
+      : hub_(
+            std::make_shared<ConnectionHub>(options, std::move(handler), std::move(wants_body), std::move(on_refused))),
         acceptor_(hub_->io),
         accept_retry_(hub_->io),
         sweeper_(hub_->io) {
@@ -208,8 +209,8 @@ void HttpServer::Impl::on_closed() {
   empty_ = nullptr;
 }
 
-HttpServer::HttpServer(const HttpOptions& options, Handler handler, OnRefused on_refused)
-    : impl_(std::make_unique<Impl>(options, std::move(handler), std::move(on_refused))) {}
+HttpServer::HttpServer(const HttpOptions& options, Handler handler, WantsBody wants_body, OnRefused on_refused)
+    : impl_(std::make_unique<Impl>(options, std::move(handler), std::move(wants_body), std::move(on_refused))) {}
 HttpServer::~HttpServer() = default;
 int HttpServer::port() const { return impl_->port(); }
 void HttpServer::reload_certificate() { impl_->reload_certificate(); }

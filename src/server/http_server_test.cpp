@@ -41,8 +41,10 @@ struct Watcher final : ClientWatcher {
 // Answers "METHOD path body"; paths that begin with /wait are kept for the test to answer.
 struct Echo {
   explicit Echo(const HttpOptions& options = {})
-      : server(at_any_port(options),
-               [this](HttpRequest&& r, std::shared_ptr<Responder> to) { handle(std::move(r), std::move(to)); }) {}
+      : server(
+            at_any_port(options),
+            [this](HttpRequest&& r, std::shared_ptr<Responder> to) { handle(std::move(r), std::move(to)); },
+            [](const HttpRequest& head) { return head.path != "/unwanted"; }) {}
   static HttpOptions at_any_port(HttpOptions o) {
     o.port = 0;
     return o;
@@ -146,6 +148,22 @@ TEST(HttpServer, AClientThatExpectsContinueGetsIt) {
   EXPECT_EQ(client.receive().status, 100);
   client.send("abc");
   EXPECT_EQ(client.receive().body, "POST /c abc");
+}
+
+TEST(HttpServer, ABodyThatIsNotWantedIsNotReadAndTheConnectionEnds) {
+  Echo echo;
+  for (const std::string size : {"Content-Length: 60000000", "Transfer-Encoding: chunked"}) {
+    TestClient client(echo.server.port());
+    client.send("POST /unwanted HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\n" + size + "\r\n\r\n");
+    const auto answer = client.receive();
+    EXPECT_EQ(answer.status, 200) << "not 100 Continue";
+    EXPECT_EQ(answer.body, "POST /unwanted ");
+    EXPECT_EQ(answer.headers.at("connection"), "close");
+    client.send("1\r\nx\r\n0\r\n\r\nGET /next HTTP/1.1\r\nHost: h\r\n\r\n");
+    client.shutdown_send();
+    EXPECT_EQ(client.receive().status, 0) << "what follows is no request";
+  }
+  EXPECT_TRUE(echo.wait_connections(0));
 }
 
 TEST(HttpServer, Http10ClosesUnlessAskedToStay) {

@@ -136,9 +136,18 @@ TEST(Operations, WhatIsNoRequestIsCounted) {
   for (const auto& [status, bytes] : refused) {
     TestClient client = t.client();
     client.send(bytes);
-    EXPECT_EQ(client.receive().status, status);
+    const auto answer = client.receive();
+    EXPECT_EQ(answer.status, status);
+    EXPECT_TRUE(answer.headers.contains("x-request-id")) << status;
     EXPECT_TRUE(counts(t, status)) << status;
   }
+  TestClient page = t.client();
+  page.send(
+      "POST / HTTP/1.1\r\nHost: h\r\nOrigin: https://a.example\r\nX-Request-Id: mine\r\nContent-Length: 101\r\n\r\n");
+  const auto answer = page.receive();
+  EXPECT_EQ(answer.status, 413);
+  EXPECT_EQ(answer.headers.at("x-request-id"), "mine");
+  EXPECT_EQ(answer.headers.at("access-control-allow-origin"), "*");
   // One that is slow: its time is long enough for the others of this server.
   options.http.header_timeout = milliseconds(1000);
   TestHttpServer hasty(options);

@@ -190,7 +190,8 @@ int serve(const ServerOptions& options, const std::function<std::shared_ptr<Engi
       [&service](HttpRequest&& request, const std::shared_ptr<Responder>& responder) {
         dispatch(service, std::move(request), responder);
       },
-      [&service](int status) { count_refused(service, status); });
+      [&service](const HttpRequest& head) { return wants_body(service, head); },
+      [&service](const HttpRequest& head, HttpResponse& response) { dress_refusal(service, head, response); });
   Signals signal([&] { reload(service, http); });
   log::info("listening on {}://{}:{}", options.http.tls.on() ? "https" : "http", options.http.host, http.port());
   if (on_listening) on_listening(http.port());
