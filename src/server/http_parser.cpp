@@ -121,6 +121,10 @@ void HttpParser::check_header() {
   if (!expect.empty() && !boost::beast::iequals(expect, "100-continue")) {
     return fail(417, fmt::format("unknown expectation \"{}\"", view(expect.substr(0, 64))));
   }
+  const size_t hosts = message.count(http::field::host);
+  if (hosts > 1 || (hosts == 0 && message.version() >= 11)) {  // RFC 9112, section 3.2
+    return fail(400, fmt::format("a request has one Host field, got {}", hosts));
+  }
   std::string encoding;  // of the transfer
   for (const auto& field : message) {
     if (field.name() != http::field::transfer_encoding) continue;

@@ -112,7 +112,9 @@ TEST(HttpServer, HeadHasTheHeaderOfGetAndNoBody) {
 TEST(HttpServer, PipelinedRequestsAreAnsweredInOrder) {
   Echo echo;
   TestClient client(echo.server.port());
-  client.send("GET /wait HTTP/1.1\r\n\r\nGET /2 HTTP/1.1\r\n\r\nPOST /3 HTTP/1.1\r\nContent-Length: 2\r\n\r\nhi");
+  client.send(
+      "GET /wait HTTP/1.1\r\nHost: h\r\n\r\nGET /2 HTTP/1.1\r\nHost: h\r\n\r\nPOST /3 HTTP/1.1\r\nHost: "
+      "h\r\nContent-Length: 2\r\n\r\nhi");
   const auto first = echo.take();
   ASSERT_NE(first, nullptr);
   first->respond(text("first"));
@@ -126,7 +128,7 @@ TEST(HttpServer, ManyPipelinedRequestsBeyondTheBufferAreAllAnswered) {
   TestClient client(echo.server.port());
   constexpr int kCount = 5000;
   std::string bytes;
-  for (int i = 0; i < kCount; ++i) bytes += "GET /" + std::to_string(i) + " HTTP/1.1\r\n\r\n";
+  for (int i = 0; i < kCount; ++i) bytes += "GET /" + std::to_string(i) + " HTTP/1.1\r\nHost: h\r\n\r\n";
   std::thread sender([&] { client.send(bytes); });
   for (int i = 0; i < kCount; ++i) ASSERT_EQ(client.receive().body, "GET /" + std::to_string(i) + " ");
   sender.join();
@@ -135,7 +137,8 @@ TEST(HttpServer, ManyPipelinedRequestsBeyondTheBufferAreAllAnswered) {
 TEST(HttpServer, ARequestMayComeByteByByte) {
   Echo echo;
   TestClient client(echo.server.port());
-  for (char c : std::string("\r\nPOST /slow HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n\r\n")) {
+  for (char c :
+       std::string("\r\nPOST /slow HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n\r\n")) {
     client.send(std::string_view(&c, 1));
   }
   EXPECT_EQ(client.receive().body, "POST /slow ab");
@@ -144,7 +147,7 @@ TEST(HttpServer, ARequestMayComeByteByByte) {
 TEST(HttpServer, AClientThatExpectsContinueGetsIt) {
   Echo echo;
   TestClient client(echo.server.port());
-  client.send("POST /c HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n");
+  client.send("POST /c HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n");
   EXPECT_EQ(client.receive().status, 100);
   client.send("abc");
   EXPECT_EQ(client.receive().body, "POST /c abc");
@@ -338,12 +341,12 @@ TEST(HttpServer, LimitsAreKeptAndTheRefusalArrives) {
   Echo echo(options);
   {
     TestClient client(echo.server.port());
-    client.send("GET / HTTP/1.1\r\nX: " + std::string(5000, 'x') + "\r\n\r\n");
+    client.send("GET / HTTP/1.1\r\nHost: h\r\nX: " + std::string(5000, 'x') + "\r\n\r\n");
     EXPECT_EQ(client.receive().status, 431);
   }
   {
     TestClient client(echo.server.port());
-    client.send("POST / HTTP/1.1\r\nContent-Length: 100001\r\n\r\n" + std::string(100'001, 'x'));
+    client.send("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 100001\r\n\r\n" + std::string(100'001, 'x'));
     EXPECT_EQ(client.receive().status, 413) << "although the client was still sending";
   }
   {
@@ -356,7 +359,7 @@ TEST(HttpServer, AChunkWhoseHeaderDoesNotEndIsRefused) {
   HttpOptions options;
   options.max_header_bytes = 1000;
   Echo echo(options);
-  const std::string head = "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n";
+  const std::string head = "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n";
   for (const char* endless : {"5;", "5\r\nabcde\r\n0\r\nX: "}) {
     TestClient client(echo.server.port());
     client.send(head + endless + std::string(5000, 'a'));
@@ -372,7 +375,7 @@ TEST(HttpServer, ABodyGetsTimeForWhatHasComeNotForWhatIsAnnounced) {
   options.body_timeout = options.linger_timeout = milliseconds(20);
   Echo echo(options);
   TestClient silent(echo.server.port());
-  silent.send("POST / HTTP/1.1\r\nContent-Length: 60000000\r\n\r\nabc");
+  silent.send("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 60000000\r\n\r\nabc");
   EXPECT_EQ(silent.receive().status, 408);
 }
 
@@ -383,7 +386,7 @@ TEST(HttpServer, SlowClientsAreDropped) {
   TestClient idle(echo.server.port()), body(echo.server.port());
   EXPECT_EQ(idle.request("GET", "/").status, 200);
   EXPECT_TRUE(idle.closed());
-  body.send("POST / HTTP/1.1\r\nContent-Length: 10\r\n\r\nabc");
+  body.send("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\nabc");
   EXPECT_EQ(body.receive().status, 408);
   EXPECT_TRUE(echo.wait_connections(0));
 }
@@ -439,7 +442,7 @@ TEST(HttpServer, BeyondTheLimitIdleConnectionsMakeRoomForNewOnes) {
   EXPECT_TRUE(TestClient(e.server.port()).closed()) << "nobody is idle or at its request: the new one goes";
   second_answer->respond(text("done"));
   EXPECT_EQ(third.receive().status, 200);
-  third.send("POST / HTTP/1.1\r\nContent-Length: 10\r\n\r\nabc");
+  third.send("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\nabc");
   EXPECT_TRUE(eventually([&] { return TestClient(e.server.port()).request("GET", "/c").status == 200; }));
   EXPECT_TRUE(third.closed()) << "it was at its request for longest";
   answer->respond(text("done"));

@@ -120,11 +120,11 @@ TEST(Operations, WhatIsNoRequestIsCounted) {
   options.http.max_url_bytes = 64;
   options.http.max_body_bytes = 100;
   TestHttpServer t(options);
-  const std::string begin = "GET / HTTP/1.1\r\n";
+  const std::string begin = "GET / HTTP/1.1\r\nHost: h\r\n";
   const std::vector<std::pair<int, std::string>> refused = {
       {400, "no HTTP\r\n\r\n"},
-      {413, "POST / HTTP/1.1\r\nContent-Length: 101\r\n\r\n"},
-      {414, "GET /" + std::string(64, 'a') + " HTTP/1.1\r\n\r\n"},
+      {413, "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 101\r\n\r\n"},
+      {414, "GET /" + std::string(64, 'a') + " HTTP/1.1\r\nHost: h\r\n\r\n"},
       {417, begin + "Expect: wonders\r\n\r\n"},
       {431, begin + "X: " + std::string(1024, 'a')},
       {505, "GET / HTTP/3.0\r\n\r\n"},
