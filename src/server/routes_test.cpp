@@ -140,6 +140,9 @@ TEST(Routes, InformationHasTheKeysThatClientsRead) {
   EXPECT_EQ(server["max_total_num_tokens"], 1600);
   EXPECT_EQ(server["max_req_input_len"], 1598);
   EXPECT_EQ(server["schedule_policy"], "lpm");
+  for (const char* key : {"tp_size", "dp_size", "pp_size", "ep_size"}) EXPECT_EQ(server[key], 1) << key;
+  EXPECT_EQ(server["disaggregation_mode"], "null");
+  EXPECT_EQ(server["chat_template"], nullptr);
   EXPECT_EQ(server["internal_states"][0]["free_pages"], 100);
   EXPECT_TRUE(server["internal_states"][0].contains("last_gen_throughput"));
   EXPECT_EQ(get("/get_server_info")["version"], SGL_VERSION);
