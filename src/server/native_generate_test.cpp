@@ -29,9 +29,26 @@ TEST(Generate, OneTextGivesOneObject) {
   EXPECT_EQ(info["weight_version"], "default");
   EXPECT_EQ(info["num_retractions"], 0);
   EXPECT_GE(info["e2e_latency"].get<double>(), 0);
+  EXPECT_EQ(info["reasoning_tokens"], 0);
+  EXPECT_EQ(info["cached_tokens_details"], Json::parse(R"({"device":3,"host":0})"));
+  EXPECT_GT(info["response_sent_to_client_ts"].get<double>(), 1.7e9) << "seconds since 1970";
+  for (const char* timed : {"request_received_ts", "request_finished_ts", "queue_time"}) {
+    EXPECT_FALSE(info.contains(timed)) << timed;
+  }
   EXPECT_FALSE(info.contains("input_token_logprobs"));
   EXPECT_EQ(t.engine->last().sampling.temperature, 0);
   EXPECT_EQ(t.engine->last().sampling.max_new_tokens, 128);
+}
+
+TEST(Generate, WithMetricsTheAnswerHasItsTimes) {
+  ServerOptions options;
+  options.enable_metrics = true;
+  TestService t(options);
+  const Json info = t.ok("/generate", R"({"text":"Hi"})")["meta_info"];
+  const double received = info["request_received_ts"], finished = info["request_finished_ts"];
+  EXPECT_NEAR(finished - received, info["e2e_latency"].get<double>(), 1e-4);
+  EXPECT_LE(received, info["response_sent_to_client_ts"].get<double>());
+  EXPECT_GE(info["queue_time"].get<double>(), 0);
 }
 
 TEST(Generate, PutWorksAndTheContentTypeDoesNotMatter) {
