@@ -125,7 +125,7 @@ TEST(Generate, WhatThePythonClientSendsIsAccepted) {
   t.ok("/generate", R"({"text":"a","sampling_params":{"skip_special_tokens":true,"spaces_between_special_tokens":true,
       "max_new_tokens":8,"min_new_tokens":0,"n":1,"stop":[],"stop_token_ids":[],"stop_regex":[],"temperature":1.0,
       "top_p":1.0,"top_k":-1,"min_p":0.0,"frequency_penalty":0.0,"presence_penalty":0.0,"ignore_eos":false,
-      "regex":null,"json_schema":null},"image_data":[],"lora_path":null})");
+      "regex":null,"json_schema":null},"image_data":[null],"video_data":[[null]],"lora_path":[null,null]})");
   // prefix cache, and the first step of select
   const Json prefix = t.ok("/generate", R"({"text":"abc","sampling_params":{"max_new_tokens":0}})");
   EXPECT_EQ(prefix["text"], "");
@@ -274,6 +274,7 @@ TEST(Generate, WrongTypesAreAPlainErrorString) {
   EXPECT_EQ(body(R"({"text":"a","sampling_params":{"temperature":"hot"}})"),
             Json::parse(R"({"error":"sampling_params.temperature must be a number, got the string \"hot\""})"));
   EXPECT_EQ(body(R"({"input_ids":"a"})")["error"], "input_ids must be an array of token ids, got the string \"a\"");
+  EXPECT_EQ(body(R"({"input_ids":[1,null]})")["error"], "input_ids[1] must be a token id, got null");
   EXPECT_EQ(body(R"({"input_ids":[1,[2]]})")["error"], "input_ids[0] must be an array of token ids, got the number 1");
   EXPECT_EQ(body(R"({"text":["a",5]})")["error"],
             "text must be a string or an array of strings, got the number 5 in it");
