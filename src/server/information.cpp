@@ -98,6 +98,7 @@ void write_flags(JsonWriter& w, const Service& service, const EngineOptions& o) 
 void write_load(JsonWriter& w, const EngineStats& s) {
   const int64_t pool = pool_tokens(s), used = used_tokens(s);
   w.begin_object().field("dp_rank", 0).field("num_running_reqs", s.running).field("num_waiting_reqs", s.waiting);
+  w.field("num_waiting_uncached_tokens", s.waiting_uncached_tokens);
   w.field("num_used_tokens", used).field("num_total_tokens", used).field("max_total_num_tokens", pool);
   w.field("max_running_requests", s.max_running_requests).field("token_usage", share(used, pool));
   w.field("gen_throughput", s.gen_throughput).field("cache_hit_rate", share(s.cached_tokens, s.prompt_tokens));
