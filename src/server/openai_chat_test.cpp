@@ -112,16 +112,14 @@ TEST(Chat, MessagesOfAllRolesPassToTheTemplate) {
 }
 
 TEST(Chat, TheOlderFormOfACallIsACall) {
-  TestService t;
-  t.ok(kChat, R"({"messages":[{"role":"user","content":"a"},
+  const ChatPrompt chat = read_chat_prompt(Json::parse(R"({"messages":[{"role":"user","content":"a"},
       {"role":"assistant","content":null,"function_call":{"name":"now","arguments":"{\"zone\":\"UTC\"}"}},
-      {"role":"function","name":"now","content":"noon"}]})");
-  const auto messages = std::get<ChatPrompt>(t.engine->last().prompt).messages;
-  ASSERT_EQ(messages[1].tool_calls.size(), 1U);
-  EXPECT_EQ(messages[1].tool_calls[0].name, "now");
-  EXPECT_EQ(messages[1].tool_calls[0].arguments_json, R"({"zone":"UTC"})");
-  EXPECT_EQ(messages[2].name, "now");
-  EXPECT_EQ(t.refusal(kChat, R"({"messages":[{"role":"assistant","function_call":"now"}]})"),
+      {"role":"function","name":"now","content":"noon"}]})"));
+  ASSERT_EQ(chat.messages[1].tool_calls.size(), 1U);
+  EXPECT_EQ(chat.messages[1].tool_calls[0].name, "now");
+  EXPECT_EQ(chat.messages[1].tool_calls[0].arguments_json, R"({"zone":"UTC"})");
+  EXPECT_EQ(chat.messages[2].name, "now");
+  EXPECT_EQ(TestService().refusal(kChat, R"({"messages":[{"role":"assistant","function_call":"now"}]})"),
             "messages[0].function_call must be an object, got the string \"now\"");
 }
 
