@@ -170,14 +170,14 @@ class Clock(unittest.TestCase):
                 self.clock.set(0)
                 idle, half = (socket.create_connection(("127.0.0.1", self.server.port), timeout=PATIENCE) for _ in range(2))
                 with idle, half:
-                    idle.sendall(b"GET /ready HTTP/1.1\r\n\r\n")
+                    idle.sendall(b"GET /ready HTTP/1.1\r\nHost: x\r\n\r\n")
                     self.assertTrue(idle.recv(4096).startswith(b"HTTP/1.1 200 "))
                     began = time.monotonic()
-                    half.sendall(b"GET / HTTP/1.1\r\n")
+                    half.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n")
                     self.clock.set(jump)
                     self.assertTrue(half.recv(4096).startswith(b"HTTP/1.1 408 "))
                     self.assertGreaterEqual(time.monotonic() - began, 2, "--header-timeout")
-                    idle.sendall(b"GET /ready HTTP/1.1\r\n\r\n")  # after more than one look at the deadlines
+                    idle.sendall(b"GET /ready HTTP/1.1\r\nHost: x\r\n\r\n")  # after more than one look at the deadlines
                     self.assertTrue(idle.recv(4096).startswith(b"HTTP/1.1 200 "))
 
     def test_whoever_waits_for_a_flush_waits_as_long_as_asked(self):

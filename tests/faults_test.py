@@ -111,8 +111,8 @@ while s.recv(512): print(".", flush=True)
         eventually("the requests of stopped readers end", lambda: self.baseline()["num_aborted_requests_total"] == aborted + 4)
 
     def test_half_open_requests_are_closed_in_time(self):
-        parts = [b"", b"GET", b"GET / HTTP/1.1\r\nHost: x\r\n", b"POST /generate HTTP/1.1\r\nContent-Length: 10\r\n\r\n{",
-                 b"POST /generate HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab"]
+        parts = [b"", b"GET", b"GET / HTTP/1.1\r\nHost: x\r\n", b"POST /generate HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n{",
+                 b"POST /generate HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab"]
         socks = [self.connect() for _ in range(200)]
         for i, sock in enumerate(socks):
             sock.sendall(parts[i % len(parts)])
@@ -129,7 +129,7 @@ while s.recv(512): print(".", flush=True)
         for _ in range(50):
             sock = self.connect()
             try:
-                sock.sendall(b"GET / HTTP/1.1\r\n" + b"".join(b"X-%d: %s\r\n" % (i, b"y" * 100) for i in range(20000)))
+                sock.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n" + b"".join(b"X-%d: %s\r\n" % (i, b"y" * 100) for i in range(20000)))
             except OSError:
                 pass  # it does not read on
             self.assertTrue(self.answer(sock)[:13] in (b"HTTP/1.1 431 ", b""))
@@ -139,10 +139,10 @@ while s.recv(512): print(".", flush=True)
     def test_a_body_of_512_mib_is_refused_without_being_kept(self):
         before = peak = self.rss()
         with self.connect() as sock:
-            sock.sendall(b"POST /generate HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % (512 * MIB))
+            sock.sendall(b"POST /generate HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % (512 * MIB))
             self.assertTrue(self.answer(sock).startswith(b"HTTP/1.1 413 "))
         with self.connect() as sock:  # no length that would say so beforehand
-            sock.sendall(b"POST /generate HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n")
+            sock.sendall(b"POST /generate HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
             sent, chunk = 0, b"100000\r\n" + b" " * MIB + b"\r\n"
             try:
                 while sent < 512:

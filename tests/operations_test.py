@@ -249,6 +249,11 @@ class Control(unittest.TestCase):
         info = json.loads(server.get("/server_info"))
         self.assertEqual(info["served_model_name"], "from-a-file")
         self.assertEqual(info["max_running_requests"], 8)
+        for flag in ("dtype", "kv_cache_dtype", "load_format"):
+            self.assertNotIn(info[flag], ("", "auto"), flag)
+        self.assertTrue(info["tokenizer_path"])
+        self.assertGreater(info["threads"], 0)
+        self.assertTrue(0 < info["mem_fraction_static"] < 1, info["mem_fraction_static"])
         body = {"text": "Once upon a time", "sampling_params": {"max_new_tokens": 200, "ignore_eos": True, "temperature": 0}}
         expected = server.post("/generate", body)["output_ids"]
         async def run(mode):

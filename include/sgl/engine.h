@@ -48,7 +48,7 @@ struct EngineOptions {
   double max_queue_wait_s = 0;                ///< expected of a request that comes; beyond: the same; 0: no limit
   int chunked_prefill_size = 0;               ///< tokens a step may compute; −1: prompts are not cut; 0: chosen
   int max_prefill_tokens = 16384;             ///< tokens of prompts that one step computes together
-  std::string schedule_policy = "lpm";        ///< lpm, fcfs, dfs-weight, random
+  std::string schedule_policy = "lpm";        ///< lpm, fcfs, dfs-weight, lof, random
   double schedule_conservativeness = 1.0;
   bool enable_priority_scheduling = false;            ///< waiting requests of a larger Request::priority come first
   int priority_scheduling_preemption_threshold = 10;  ///< and take the place of running ones that are so much lower
@@ -83,6 +83,7 @@ struct ModelInfo {
 /// A snapshot of the engine's state.
 struct EngineStats {
   int running = 0, waiting = 0;
+  int64_t waiting_uncached_tokens = 0;  ///< of waiting requests; what a look found cached, when they had one, is not in
   int64_t total_pages = 0, free_pages = 0, cached_pages = 0;  ///< cached: owned by the radix tree
   int64_t cached_pages_locked = 0;                            ///< of them, in use by a running request
   int page_size = 0;

@@ -87,7 +87,7 @@ Level parse_level(const std::string& name) {
   const Level value = spdlog::level::from_str(name == "warning" ? "warn" : name);
   if (value == spdlog::level::off && name != "off") {
     throw Error(ErrorKind::InvalidArgument,
-                fmt::format("log level must be debug, info, warn, error or off, got \"{}\"", name));
+                fmt::format("log level must be debug, info, warn, error, critical or off, got \"{}\"", name));
   }
   return value;
 }

@@ -93,9 +93,10 @@ void add_scheduler_flags(Flags& f, EngineOptions& o) {
             "tokens that one step computes; -1: prompts are never cut; 0: 512, on cuda 8192 (default: 0)");
   f.integer("--max-prefill-tokens", o.max_prefill_tokens, 1, kMaxInt,
             "tokens of prompts that one step computes together (default: 16384)");
-  f.choice("--schedule-policy", o.schedule_policy, {"lpm", "fcfs", "dfs-weight", "random"},
-           "which waiting request runs next: longest cached prefix, first come, shared prefixes together, by chance "
-           "(default: lpm)");
+  f.choice(
+      "--schedule-policy", o.schedule_policy, {"lpm", "fcfs", "dfs-weight", "lof", "random"},
+      "which waiting request runs next: longest cached prefix, first come, shared prefixes together, longest output "
+      "first, by chance (default: lpm)");
   f.number("--schedule-conservativeness", o.schedule_conservativeness, 0, kInfinity,
            "more: fewer requests are sent back to the queue for want of memory, fewer run at once (default: 1)");
   f.toggle("--enable-priority-scheduling", o.enable_priority_scheduling,
@@ -148,7 +149,8 @@ void add_sampling_flags(Flags& f, nlohmann::ordered_json& params) {
 
 void add_log_level(Flags& f, std::string& level, const std::string& fallback) {
   level = fallback;
-  f.choice("--log-level", level, {"debug", "info", "warn", "error", "off"}, "(default: " + fallback + ")");
+  f.choice("--log-level", level, {"debug", "info", "warn", "warning", "error", "critical", "off"},
+           "(default: " + fallback + ")");
 }
 
 const std::vector<ForeignFlag>& foreign_flags() {
@@ -184,7 +186,7 @@ const std::vector<ForeignFlag>& foreign_flags() {
       {"--enable-torch-compile", false, nullptr},
       {"--ep-size", true, "1"},
       {"--expert-parallel-size", true, "1"},
-      {"--grammar-backend", true, nullptr},
+      {"--grammar-backend", true, "xgrammar"},  // its own, with all that one's grammars
       {"--hf-chat-template-name", true, nullptr},
       {"--hicache-ratio", true, nullptr},
       {"--hicache-size", true, nullptr},
@@ -219,7 +221,7 @@ const std::vector<ForeignFlag>& foreign_flags() {
       {"--tp-size", true, "1"},
       {"--trust-remote-code", false, ""},  // nothing in a model is ever run
       {"--warmups", true, nullptr},
-      {"--watchdog-timeout", true, nullptr},
+      {"--watchdog-timeout", true, "300"},  // SGLang's default; health tells of a step that does not end
   };
   return flags;
 }

@@ -210,7 +210,7 @@ TEST(Flags, ValuesThatDoNotFitSayWhatWasExpected) {
   EXPECT_TRUE(has(usage_error({"--port"}), "--port needs a value"));
   EXPECT_TRUE(has(usage_error({"--mem-fraction-static", "1.5"}), "a number in [0, 1]"));
   EXPECT_TRUE(has(usage_error({"--mem-fraction-static", "nan"}), "nan"));
-  EXPECT_TRUE(has(usage_error({"--schedule-policy", "best"}), "one of lpm, fcfs, dfs-weight, random"));
+  EXPECT_TRUE(has(usage_error({"--schedule-policy", "best"}), "one of lpm, fcfs, dfs-weight, lof, random"));
   EXPECT_TRUE(has(usage_error({"--device", "tpu"}), "one of auto, cpu, cuda, ref"));
   EXPECT_TRUE(has(usage_error({"--disable-radix-cache=1"}), "takes no value"));
   EXPECT_TRUE(has(usage_error({"stray"}), "unexpected argument 'stray'"));

@@ -122,7 +122,7 @@ bool parse_serve(const std::vector<std::string>& arguments, World& world, Server
   f.integer("--decode-log-interval", o.engine.decode_log_interval, 0, kMaxInt,
             "steps between two lines about load and speed; 0: none (default: 40)");
   f.choice("--log-format", o.log_format, {"text", "json"}, "one JSON object a line, or text (default: text)");
-  f.choice("--log-level-http", o.log_level_http, {"debug", "info", "warn", "error", "off"},
+  f.choice("--log-level-http", o.log_level_http, {"debug", "info", "warn", "warning", "error", "critical", "off"},
            "of the lines about answers: info for each, warn for errors of the server (default: warn)");
   f.toggle("--log-requests", o.log_requests, "two lines for each generation: what is asked, what is answered");
   f.integer(

@@ -15,6 +15,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "base/thread_pool.h"
 #include "cache/kv_pool.h"
 #include "checkpoint/checkpoint.h"
 #include "checkpoint/embedding_config.h"
@@ -197,6 +198,7 @@ class Engine::Impl {
   int append_second_text(const Request& request, std::vector<int32_t>& ids) const;
   void load();
   void fill_info(const ModelConfig& c);
+  void resolve_options(const MemoryPlan& memory);
 
   double started_;
   std::unique_ptr<Checkpoint> checkpoint_;
@@ -327,6 +329,7 @@ void Engine::Impl::load() {
   info_.model_path = path;
   fill_info(c);
   info_.weight_bytes = memory.weight_bytes;
+  resolve_options(memory);
   log::info("memory: {}", memory.describe());
   log::info("KV pool: {} pages of {} tokens, {} in all, {}; at most {} requests run at once, {} wait", memory.num_pages,
             geometry.page_size, *options_.max_total_tokens, name(geometry.dtype), options_.max_running_requests,
@@ -358,6 +361,19 @@ void Engine::Impl::fill_info(const ModelConfig& c) {
   info_.repetition_penalty = c.generation.repetition_penalty;
   info_.has_grammars = text_.tokenizer != nullptr && info_.is_generation;
   info_.has_chat_template = text_.chat_template != nullptr;
+}
+
+// What was left to the engine, as it turned out: options() tells it.
+void Engine::Impl::resolve_options(const MemoryPlan& memory) {
+  options_.tokenizer_path = info_.tokenizer_path;
+  options_.dtype = info_.dtype;
+  options_.kv_cache_dtype = info_.kv_cache_dtype;
+  options_.load_format = info_.load_format;
+  if (options_.threads == 0) options_.threads = default_compute_threads();
+  if (options_.mem_fraction_static == 0 && memory.available > 0) {
+    options_.mem_fraction_static =
+        static_cast<double>(memory.weight_bytes + memory.pool_bytes) / static_cast<double>(memory.available);
+  }
 }
 
 Engine::Engine(EngineOptions options) : impl_(std::make_unique<Impl>(std::move(options))) {}

@@ -32,9 +32,10 @@ Policy parse_policy(const std::string& name) {
   if (name == "lpm") return Policy::Lpm;
   if (name == "fcfs") return Policy::Fcfs;
   if (name == "dfs-weight") return Policy::DfsWeight;
+  if (name == "lof") return Policy::Lof;
   if (name == "random") return Policy::Random;
   throw Error(ErrorKind::InvalidArgument,
-              fmt::format("schedule policy must be lpm, fcfs, dfs-weight or random, got \"{}\"", name));
+              fmt::format("schedule policy must be lpm, fcfs, dfs-weight, lof or random, got \"{}\"", name));
 }
 
 void order_waiting(std::deque<std::unique_ptr<Sequence>>& waiting, Policy policy, const RadixTree& tree,
@@ -45,6 +46,11 @@ void order_waiting(std::deque<std::unique_ptr<Sequence>>& waiting, Policy policy
     return;
   }
   by_arrival(waiting);
+  if (policy == Policy::Lof) {
+    std::stable_sort(waiting.begin(), waiting.end(),
+                     [](const auto& a, const auto& b) { return a->max_new_tokens > b->max_new_tokens; });
+    return;
+  }
   if (policy == Policy::Fcfs || waiting.size() > kMostLookups) return;
   if (policy == Policy::DfsWeight) {
     std::vector<RadixTree::Key> keys;

@@ -16,8 +16,12 @@ enum class Policy {
   Lpm,        ///< longest cached prefix first; first come first served when more than 128 wait
   Fcfs,       ///< first come, first served
   DfsWeight,  ///< requests that share cached prefixes stand together, heavier subtrees first
+  Lof,        ///< longest output first, by max_new_tokens
   Random,
 };
+
+/// Whether the order depends on what is cached.
+inline bool needs_cache(Policy policy) { return policy == Policy::Lpm || policy == Policy::DfsWeight; }
 
 /// Throws InvalidArgument naming the choices.
 Policy parse_policy(const std::string& name);

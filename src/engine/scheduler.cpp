@@ -376,8 +376,11 @@ void Scheduler::publish_stats() {
   stats_.max_running_requests = config_.max_running_requests;
   stats_.new_token_ratio = new_token_ratio_;
   free_places_ = full_ ? 0 : config_.max_running_requests - stats_.running;
-  retracted_ = static_cast<int>(
-      std::count_if(waiting_.begin(), waiting_.end(), [](const auto& seq) { return seq->admitted_before; }));
+  retracted_ = 0;
+  for (const auto& seq : waiting_) {
+    retracted_ += seq->admitted_before ? 1 : 0;
+    stats_.waiting_uncached_tokens += static_cast<int64_t>(seq->tokens.size()) - seq->matched;
+  }
   seconds_per_place_ = queue_wait_.seconds_per_place();
   idle_.notify_all();
 }

@@ -115,7 +115,8 @@ void Scheduler::add_row(Plan& plan, Sequence& seq, int n) {
 void Scheduler::admit_waiting(Plan& plan, Budget& budget) {
   if (waiting_.empty() || batch_full_ || budget.tokens <= 0) return;
   if (static_cast<int>(running_.size()) >= config_.max_running_requests) return;
-  order_waiting(waiting_, config_.use_radix_cache ? config_.policy : Policy::Fcfs, tree_, rng_);
+  order_waiting(waiting_, config_.use_radix_cache || !needs_cache(config_.policy) ? config_.policy : Policy::Fcfs,
+                tree_, rng_);
   if (config_.priority_scheduling) {
     std::stable_sort(waiting_.begin(), waiting_.end(),
                      [this](const auto& a, const auto& b) { return outranks(*a, *b); });
@@ -125,6 +126,7 @@ void Scheduler::admit_waiting(Plan& plan, Budget& budget) {
     std::unique_ptr<Sequence> seq = std::move(waiting_.front());
     waiting_.pop_front();
     const int matched = config_.use_radix_cache ? tree_.match_length(seq->key(most_cached_tokens(*seq))) : 0;
+    seq->matched = matched;
     if (waits_for_prefix(*seq, matched) || chunk_of(*seq, matched, budget) == 0) {
       rest.push_back(std::move(seq));
       continue;

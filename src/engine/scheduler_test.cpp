@@ -494,6 +494,24 @@ TEST(Scheduler, QueueIsBounded) {
   EXPECT_EQ(h.results.back()->finish.type, FinishReason::Type::Length);
 }
 
+TEST(Scheduler, LongestOutputsComeFirstIfToldSo) {
+  for (const bool cache : {true, false}) {
+    Harness h(
+        {.policy = Policy::Lof, .page_size = 4, .num_pages = 64, .max_running_requests = 1, .use_radix_cache = cache});
+    h.submit("a", numbers(5), 2);
+    h.scheduler.turn();
+    const Result& brief = h.submit("b", numbers(6, 10), 2);
+    const Result& lengthy = h.submit("c", numbers(7, 20), 9);
+    h.scheduler.turn();
+    EXPECT_EQ(h.scheduler.stats().waiting_uncached_tokens, 13);
+    while (lengthy.finish.type == FinishReason::Type::Running) h.scheduler.turn();
+    EXPECT_EQ(brief.finish.type, FinishReason::Type::Running);
+    h.run_until_idle();
+    EXPECT_EQ(brief.finish.type, FinishReason::Type::Length);
+    EXPECT_EQ(h.scheduler.stats().waiting_uncached_tokens, 0);
+  }
+}
+
 TEST(Scheduler, AQueueThatIsTooSlowTakesNoMoreButFreePlacesDo) {
   Harness h({.page_size = 4, .num_pages = 64, .max_running_requests = 2, .max_queue_wait_s = 1e-9});
   for (int i = 0; i < 12; ++i) h.submit("a", numbers(5, 10 * i), 2);  // the pace is not known yet
@@ -567,9 +585,9 @@ TEST(Scheduler, RandomTrafficKeepsEveryPageAndEveryToken) {
   std::mt19937_64 rng(seed);
   auto pick = [&](int n) { return static_cast<int>(rng() % static_cast<uint64_t>(n)); };
   for (int round = 0; round < 24; ++round) {
-    const char* policies[] = {"lpm", "fcfs", "dfs-weight", "random"};
+    const char* policies[] = {"lpm", "fcfs", "dfs-weight", "random", "lof"};
     SchedulerConfig config;
-    config.policy = parse_policy(policies[round % 4]);
+    config.policy = parse_policy(policies[round % 5]);
     config.page_size = 1 << pick(5);
     config.num_pages = std::max(160 / config.page_size + pick(200) / config.page_size, 4);
     config.max_running_requests = 1 + pick(12);

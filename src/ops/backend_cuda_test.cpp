@@ -886,6 +886,7 @@ TEST_P(OpsOnCuda, SampledTokensAreTheReferences) {
       {.top_p = 0.95F, .min_p = 0.02F},
       {.temperature = 0.8F, .frequency_penalty = 0.5F, .presence_penalty = 1.0F, .repetition_penalty = 1.3F},
       {.temperature = 0.0F, .repetition_penalty = 5.0F},
+      {.temperature = 0.3F, .repetition_penalty = 1e-38F, .want_logprob = true},
       {.want_logprob = true, .forced = 9},
   };
   for (const int64_t vocab : {31, 1000, 50257, 128256}) {

@@ -62,7 +62,8 @@ struct RowOf {
 
   __device__ bool is_allowed(int i) const { return allowed == nullptr || (allowed[i / 32] >> (i % 32) & 1U) != 0; }
   __device__ float at(int i) const { return is_allowed(i) ? logits[i] : -INFINITY; }
-  __device__ float weight(int i) const { return expf(at(i) * inverse - largest); }
+  // Rounded as `largest` is: with a fused multiply-add the rounding of a huge logit would be the exponent.
+  __device__ float weight(int i) const { return expf(__fmul_rn(at(i), inverse) - largest); }
 };
 
 __device__ Sum fixed(float weight) { return static_cast<Sum>(static_cast<double>(weight) * kOne); }
@@ -95,16 +96,23 @@ struct Kept {
   }
 };
 
+// What the model gave as infinite stays so, and is told.
+__device__ float edited(float logit, float x) {
+  return isfinite(logit) ? fminf(fmaxf(x, -kLargestEditedLogit), kLargestEditedLogit) : x;
+}
+
 // The logits as the penalties, the bias and the bans make them.
 __device__ void edit(float* logits, const SampleTask& task, const SampleEdit* edits) {
   for (int i = task.edits + threads_begin(); i < task.counts_end; i += kThreads) {
-    float& x = logits[edits[i].id];
+    float& logit = logits[edits[i].id];
+    float x = logit;
     if (task.repetition != 1.0F) x = x > 0 ? x / task.repetition : x * task.repetition;
-    x -= task.frequency * edits[i].value + task.presence;
+    logit = edited(logit, x - (task.frequency * edits[i].value + task.presence));
   }
   __syncthreads();
   for (int i = task.counts_end + threads_begin(); i < task.bias_end; i += kThreads) {
-    atomicAdd(logits + edits[i].id, edits[i].value);
+    float& logit = logits[edits[i].id];  // no other edit here is of this id
+    logit = edited(logit, logit + edits[i].value);
   }
   __syncthreads();
   for (int i = task.bias_end + threads_begin(); i < task.edits_end; i += kThreads) logits[edits[i].id] = -INFINITY;
@@ -315,7 +323,7 @@ __global__ void __launch_bounds__(kThreads)
     }
     return;
   }
-  row.largest = best.x * row.inverse;
+  row.largest = __fmul_rn(best.x, row.inverse);
   Sum all = 0;
   if (task.draws) {
     const int piece = ((vocab + kPieces - 1) / kPieces + kWarp - 1) / kWarp * kWarp;

@@ -20,7 +20,7 @@ struct SampleRow {
   float presence_penalty = 0.0F;
   float repetition_penalty = 1.0F;
   std::span<const std::pair<int32_t, int32_t>> counts{};  ///< (id, times it stands in the output), each id once
-  std::span<const std::pair<int32_t, float>> bias{};      ///< (id, added to its logit)
+  std::span<const std::pair<int32_t, float>> bias{};      ///< (id, added to its logit), each id once
   std::span<const int32_t> banned{};                      ///< ids that get −∞
   const uint32_t* allowed = nullptr;                      ///< bit i of word i/32: id i is allowed; null: all are
   uint64_t seed = 0;                                      ///< the draw depends on (seed, position) and the logits alone
@@ -32,6 +32,10 @@ struct SampleRow {
   /// If set, nothing is drawn: this id is the token, and its log-probability is reported (prompt scoring).
   int32_t forced = -1;
 };
+
+/// Penalties and bias leave logits within ± this: a penalty of 1e-38 would make them infinite, which is no logit to
+/// choose by, and so would the division by the smallest temperature, 1e-6, of anything much larger.
+constexpr float kLargestEditedLogit = 1e30F;
 
 struct SampleResult {
   int32_t token = 0;

@@ -23,13 +23,18 @@ struct Candidate {
 
 bool heavier(const Candidate& a, const Candidate& b) { return a.p != b.p ? a.p > b.p : a.id < b.id; }
 
+// What the model gave as infinite stays so, and is told.
+void set_edited(float& logit, float x) {
+  logit = std::isfinite(logit) ? std::clamp(x, -kLargestEditedLogit, kLargestEditedLogit) : x;
+}
+
 void adjust_logits(float* logits, int64_t vocab, const SampleRow& row, const SampleMath& math) {
   for (auto [id, count] : row.counts) {
-    float& x = logits[id];
+    float x = logits[id];
     if (row.repetition_penalty != 1.0F) x = x > 0 ? x / row.repetition_penalty : x * row.repetition_penalty;
-    x -= row.frequency_penalty * static_cast<float>(count) + row.presence_penalty;
+    set_edited(logits[id], x - (row.frequency_penalty * static_cast<float>(count) + row.presence_penalty));
   }
-  for (auto [id, add] : row.bias) logits[id] += add;
+  for (auto [id, add] : row.bias) set_edited(logits[id], logits[id] + add);
   for (int32_t id : row.banned) logits[id] = -INFINITY;
   if (row.allowed != nullptr) math.forbid(logits, vocab, row.allowed);
 }

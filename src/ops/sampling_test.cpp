@@ -142,6 +142,37 @@ TEST(Sampling, PenaltiesFollowTheirFormulas) {
   EXPECT_EQ(r.token, 3);
 }
 
+TEST(Sampling, NoPenaltyOrBiasMakesALogitInfinite) {
+  const std::pair<int32_t, int32_t> counts[] = {{0, 1}, {1, 1}};
+  const std::pair<int32_t, float> bias[] = {{0, 3e38F}, {2, -3e38F}};
+  for (const float temperature : {0.0F, 2e-6F, 0.5F, 1.0F, 100.0F}) {
+    for (const float penalty : {1e-38F, 1e-44F, 2.0F}) {
+      std::vector<float> logits{12, 3, 9, -1};
+      SampleResult r;
+      sample_row(r, logits.data(), 4,
+                 SampleRow{.temperature = temperature,
+                           .repetition_penalty = penalty,
+                           .counts = counts,
+                           .bias = bias,
+                           .want_logprob = true,
+                           .top_logprobs = 4});
+      EXPECT_FALSE(r.bad) << penalty << " at " << temperature;
+      EXPECT_TRUE(r.token == 0 || r.token == 1) << r.token;
+      EXPECT_TRUE(std::isfinite(r.logprob)) << r.logprob;
+      for (const auto& [id, logprob] : r.top) EXPECT_FALSE(std::isnan(logprob)) << id;
+    }
+  }
+}
+
+TEST(Sampling, AnInfiniteLogitIsToldThoughItIsPenalised) {
+  std::vector<float> logits{INFINITY, 3, 9};
+  const std::pair<int32_t, int32_t> counts[] = {{0, 1}};
+  const std::pair<int32_t, float> bias[] = {{0, -1.0F}};
+  SampleResult r;
+  sample_row(r, logits.data(), 3, SampleRow{.repetition_penalty = 1.5F, .counts = counts, .bias = bias});
+  EXPECT_TRUE(r.bad);
+}
+
 TEST(Sampling, ReportsTemperedLogprobsOfTheBestAndTheAskedIds) {
   std::vector<float> logits{1, 2, 3, 2, -1};
   int32_t asked[] = {4, 0};

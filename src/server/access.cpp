@@ -94,9 +94,10 @@ std::optional<HttpResponse> KeyRing::refusal(Access access, std::string_view aut
   const bool by_admin = access == Access::Admin && !keys->admin.empty();
   const std::vector<Digest>& wanted = by_admin ? keys->admin : keys->normal;
   if (wanted.empty()) return std::nullopt;
-  constexpr std::string_view kScheme = "Bearer ";
-  if (!authorization.starts_with(kScheme)) return refuse(401, "Unauthorized");
-  const Digest given = digest(authorization.substr(kScheme.size()));
+  // The scheme's name may be written in any case, and more than one space may follow (RFC 9110, section 11).
+  const size_t space = std::min(authorization.find(' '), authorization.size());
+  if (!equal_ignoring_case(authorization.substr(0, space), "Bearer")) return refuse(401, "Unauthorized");
+  const Digest given = digest(trimmed(authorization.substr(space)));
   if (holds(wanted, given)) return std::nullopt;
   const bool known = by_admin && holds(keys->normal, given);
   return known ? refuse(403, "Forbidden") : refuse(401, "Unauthorized");

@@ -49,11 +49,13 @@ TEST(KeyRing, OpensWhatTheTableSays) {
 
 TEST(KeyRing, OnlyTheWholeKeyInABearerTokenOpens) {
   const KeyRing keys({.api_key = "sesame"});
-  for (const char* given : {"", "sesame", "Bearer", "Bearer ", "Bearer sesam", "Bearer sesames", "Bearer  sesame",
-                            "bearer sesame", "Basic sesame", "Bearer sesamesesame"}) {
+  for (const char* given : {"", "sesame", "Bearer", "Bearer ", "Bearer sesam", "Bearer sesames", "Bearersesame",
+                            "Bearer: sesame", "Basic sesame", "Bearer sesamesesame", "Bearer sesame sesame"}) {
     EXPECT_TRUE(keys.refusal(Access::Normal, given)) << given;
   }
-  EXPECT_FALSE(keys.refusal(Access::Normal, "Bearer sesame"));
+  for (const char* given : {"Bearer sesame", "bearer sesame", "BEARER sesame", "Bearer   sesame"}) {
+    EXPECT_FALSE(keys.refusal(Access::Normal, given)) << given;
+  }
 }
 
 TEST(KeyRing, FilesAddKeysAndAreReadAgain) {

@@ -40,6 +40,8 @@ struct HttpRequest {
   std::optional<std::string> query_parameter(std::string_view name) const;
 };
 
+bool equal_ignoring_case(std::string_view a, std::string_view b);
+
 /// Decodes %XX; nullopt when a '%' is not followed by two hex digits.
 std::optional<std::string> percent_decode(std::string_view text);
 

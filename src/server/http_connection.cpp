@@ -22,7 +22,7 @@ constexpr size_t kMostPipelined = size_t{64} << 10;
 // What is thrown away of a refused client's input, so that it reads the answer before it meets a reset.
 constexpr size_t kMostLingered = size_t{16} << 20;
 constexpr size_t kSlowestBody = 16 << 10;        // bytes a second
-constexpr size_t kMostBodies = size_t{1} << 30;  // of requests that come, all together: keys are looked at after them
+constexpr size_t kMostBodies = size_t{1} << 30;  // of requests that come, all together
 
 void append_headers(std::string& out, const HttpHeaders& headers) {
   for (const auto& [name, value] : headers) fmt::format_to(std::back_inserter(out), "{}: {}\r\n", name, value);
@@ -57,25 +57,30 @@ class Exchange final : public Responder {
   void respond(HttpResponse response) override {
     ended_ = true;
     std::move(headers_.begin(), headers_.end(), std::back_inserter(response.headers));
-    connection_->hub().post([c = connection_, n = number_, r = std::move(response)] { c->respond(n, r); });
+    post([n = number_, r = std::move(response)](Connection& c) { c.respond(n, r); });
   }
   void stream(std::string data, bool last) override {
     ended_ = ended_ || last;
     connection_->unsent += data.size();
-    connection_->hub().post([c = connection_, n = number_, d = std::move(data), last, h = std::exchange(headers_, {})] {
-      c->stream(n, d, last, h);
+    post([n = number_, d = std::move(data), last, h = std::exchange(headers_, {})](Connection& c) {
+      c.stream(n, d, last, h);
     });
   }
   size_t unsent() const override { return connection_->unsent; }
   void drop() override {
     ended_ = true;
-    connection_->hub().post([c = connection_, n = number_] { c->drop(n); });
+    post([n = number_](Connection& c) { c.drop(n); });
   }
   void watch(std::weak_ptr<ClientWatcher> watcher) override {
-    connection_->hub().post([c = connection_, n = number_, w = std::move(watcher)] { c->watch(n, w); });
+    post([n = number_, w = std::move(watcher)](Connection& c) { c.watch(n, w); });
   }
 
  private:
+  template <typename Job>
+  void post(Job job) {
+    connection_->hub().post([c = connection_, j = std::move(job)] { c->guard([&] { j(*c); }); });
+  }
+
   std::shared_ptr<Connection> connection_;
   uint64_t number_;
   HttpHeaders headers_;
@@ -107,7 +112,7 @@ void Connection::wait_readable(tcp::socket::wait_type what) {
   waiting_ = true;
   socket_.async_wait(what, [self = shared_from_this()](const error_code& error) {
     self->waiting_ = false;
-    self->on_readable(error);
+    self->guard([&] { self->on_readable(error); });
   });
 }
 
@@ -168,6 +173,13 @@ void Connection::parse() {
         break;
       case HttpParser::State::Body:
         if (phase_ == Phase::Header) {
+          HttpRequest head = parser_->head();
+          if (hub_->wants_body && !hub_->wants_body(head)) {
+            refused_ = true;
+            head.keep_alive = false;
+            in_.clear();
+            return hand_over(std::move(head));
+          }
           enter(Phase::Body, hub_->options.body_timeout);
           if (parser_->expects_continue() && in_.empty()) send("HTTP/1.1 100 Continue\r\n\r\n");
         }
@@ -216,7 +228,6 @@ void Connection::refuse(int status, const std::string& message) {
   refused_ = true;
   forget_body();
   log::debug("a request that is not one is refused with status {}: {}", status, message);
-  if (hub_->on_refused) hub_->on_refused(status);
   in_.clear();
   ++exchange_;
   head_only_ = false;
@@ -226,6 +237,7 @@ void Connection::refuse(int status, const std::string& message) {
   deadline_ = Clock::time_point::max();
   HttpResponse response = flat_error(status, message);
   response.close = true;
+  if (hub_->on_refused) hub_->on_refused(parser_->head(), response);
   respond(exchange_, response);
   parser_.reset();  // not before: the message may be its own
 }
@@ -301,9 +313,10 @@ void Connection::write_some() {
   }
   writing_ = true;
   if (tls_ != nullptr) return write_some_encrypted();
-  socket_.async_write_some(
-      boost::asio::buffer(sending_.data() + sent_, sending_.size() - sent_),
-      [self = shared_from_this()](const error_code& error, size_t n) { self->on_written(error, n); });
+  socket_.async_write_some(boost::asio::buffer(sending_.data() + sent_, sending_.size() - sent_),
+                           [self = shared_from_this()](const error_code& error, size_t n) {
+                             self->guard([&] { self->on_written(error, n); });
+                           });
 }
 
 void Connection::write_some_encrypted() {
@@ -312,15 +325,17 @@ void Connection::write_some_encrypted() {
   if (result.blocked()) {
     socket_.async_wait(tls_->wants_write() ? tcp::socket::wait_write : tcp::socket::wait_read,
                        [self](const error_code& error) {
-                         if (error) return self->on_written(error, 0);
-                         if (self->phase_ != Phase::Closed) self->write_some_encrypted();
+                         self->guard([&] {
+                           if (error) return self->on_written(error, 0);
+                           if (self->phase_ != Phase::Closed) self->write_some_encrypted();
+                         });
                        });
     return;
   }
   error_code error;
   if (result.state != TlsSession::State::Open) error = boost::asio::error::connection_reset;
   // Not at once: a long answer would nest as deep as it has records.
-  boost::asio::post(hub_->io, [self, error, n = result.bytes] { self->on_written(error, n); });
+  boost::asio::post(hub_->io, [self, error, n = result.bytes] { self->guard([&] { self->on_written(error, n); }); });
 }
 
 void Connection::on_written(const error_code& error, size_t n) {
@@ -387,6 +402,11 @@ void Connection::sweep(Clock::time_point now) {
   } else {
     close();
   }
+}
+
+void Connection::close_after(const std::exception& error) {
+  log::error("a connection is closed for an internal error: {}", error.what());
+  close();
 }
 
 void Connection::close_if_idle() {

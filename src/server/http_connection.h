@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cstdint>
 #include <ctime>
+#include <exception>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -25,8 +26,8 @@ class Connection;
 
 /// What all connections of a server share. Thread: the I/O thread's, but for post().
 struct ConnectionHub {
-  ConnectionHub(const HttpOptions& o, HttpServer::Handler h, HttpServer::OnRefused r)
-      : options(o), handler(std::move(h)), on_refused(std::move(r)) {}
+  ConnectionHub(const HttpOptions& o, HttpServer::Handler h, HttpServer::WantsBody w, HttpServer::OnRefused r)
+      : options(o), handler(std::move(h)), wants_body(std::move(w)), on_refused(std::move(r)) {}
 
   /// Runs `job` on the I/O thread; drops it when that has ended. Any thread.
   template <typename Job>
@@ -40,6 +41,7 @@ struct ConnectionHub {
 
   const HttpOptions options;
   const HttpServer::Handler handler;
+  const HttpServer::WantsBody wants_body;  ///< may be null: all are read
   const HttpServer::OnRefused on_refused;  ///< may be null
   boost::asio::io_context io{1};
   std::mutex post_mutex;
@@ -85,6 +87,15 @@ class Connection : public std::enable_shared_from_this<Connection> {
   Clock::time_point since() const { return entered_; }                               ///< when its phase began
 
   ConnectionHub& hub() { return *hub_; }
+  /// Runs `work`. An exception, be it for want of memory, ends this connection and not the server.
+  template <typename Work>
+  void guard(Work&& work) {
+    try {
+      work();
+    } catch (const std::exception& e) {
+      close_after(e);
+    }
+  }
   std::atomic<size_t> unsent{0};  ///< bytes of the current stream; raised by the caller of stream()
 
  private:
@@ -105,6 +116,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   void on_written(const boost::system::error_code& error, size_t n);
   void finish_answer();
   void enter(Phase phase, std::chrono::milliseconds limit);
+  void close_after(const std::exception& error);
   std::string head(int status, std::string_view content_type, bool close);
 
   std::shared_ptr<ConnectionHub> hub_;

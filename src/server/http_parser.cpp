@@ -1,6 +1,7 @@
 #include "server/http_parser.h"
 
 #include <chrono>
+#include <stdexcept>
 #include <utility>
 
 #include <boost/beast/http/error.hpp>
@@ -16,6 +17,7 @@ namespace {
 namespace http = boost::beast::http;
 
 constexpr size_t kSlack = 4096;
+constexpr size_t kLongestField = 65'533;
 
 std::string_view view(boost::beast::string_view text) { return {text.data(), text.size()}; }
 
@@ -34,6 +36,16 @@ bool split_target(std::string_view target, HttpRequest& out) {
   out.path = std::move(*path);
   if (question != std::string_view::npos) out.query = target.substr(question + 1);
   return true;
+}
+
+// A target that cannot be read matches no route: 404.
+HttpRequest head_of(const http::request_header<>& header) {
+  HttpRequest out;
+  out.method = view(header.method_string());
+  out.http11 = header.version() >= 11;
+  if (!split_target(view(header.target()), out)) out.path = view(header.target());
+  for (const auto& field : header) out.headers.emplace_back(view(field.name_string()), view(field.value()));
+  return out;
 }
 
 }  // namespace
@@ -61,8 +73,14 @@ size_t HttpParser::feed(std::string_view data) {
   size_t consumed = 0;
   while (consumed < data.size() && (state_ == State::Header || state_ == State::Body)) {
     boost::beast::error_code error;
-    const size_t n =
-        impl_->parser.put(boost::asio::const_buffer(data.data() + consumed, data.size() - consumed), error);
+    size_t n = 0;
+    try {
+      n = impl_->parser.put(boost::asio::const_buffer(data.data() + consumed, data.size() - consumed), error);
+    } catch (const std::length_error&) {
+      // Beast keeps the sizes of a name and a value in 16 bits, whatever the limits are.
+      fail(431, fmt::format("a field of the request's header or trailer is longer than {} bytes", kLongestField));
+      return data.size();
+    }
     consumed += n;
     if (state_ == State::Header) {
       impl_->header_bytes += n;
@@ -94,6 +112,8 @@ void HttpParser::check_header() {
   if (state_ != State::Header) return;
   state_ = State::Body;
   const auto& message = impl_->parser.get();
+  impl_->request = head_of(message);
+  impl_->request.keep_alive = impl_->parser.keep_alive();
   if (message.target().size() > impl_->max_url_bytes) {
     return fail(414, fmt::format("the request's URL is longer than {} bytes", impl_->max_url_bytes));
   }
@@ -101,17 +121,28 @@ void HttpParser::check_header() {
   if (!expect.empty() && !boost::beast::iequals(expect, "100-continue")) {
     return fail(417, fmt::format("unknown expectation \"{}\"", view(expect.substr(0, 64))));
   }
-  HttpRequest& request = impl_->request;
-  request.keep_alive = impl_->parser.keep_alive();
-  request.method = view(message.method_string());
-  request.http11 = message.version() >= 11;
-  // A target that cannot be read matches no route: 404.
-  if (!split_target(view(message.target()), request)) request.path = view(message.target());
-  for (const auto& field : message) request.headers.emplace_back(view(field.name_string()), view(field.value()));
+  const size_t hosts = message.count(http::field::host);
+  if (hosts > 1 || (hosts == 0 && message.version() >= 11)) {  // RFC 9112, section 3.2
+    return fail(400, fmt::format("a request has one Host field, got {}", hosts));
+  }
+  std::string encoding;  // of the transfer
+  for (const auto& field : message) {
+    if (field.name() != http::field::transfer_encoding) continue;
+    encoding += (encoding.empty() ? "" : ", ") + std::string(view(field.value()));
+  }
+  // Beast takes what it does not know for no body, and the body for the next request (RFC 9112, section 6.1).
+  if (message.count(http::field::transfer_encoding) > 0 && !boost::beast::iequals(encoding, "chunked")) {
+    return fail(501, fmt::format("Transfer-Encoding \"{}\" is not supported; send chunked, or a Content-Length",
+                                 encoding.substr(0, 64)));
+  }
   impl_->parser.eager(true);
 }
 
 bool HttpParser::expects_continue() const { return impl_->request.http11 && !impl_->request.header("Expect").empty(); }
+
+HttpRequest HttpParser::head() const {
+  return state_ == State::Header || impl_->request.method.empty() ? head_of(impl_->parser.get()) : impl_->request;
+}
 
 HttpRequest HttpParser::take() {
   SGL_ASSERT(state_ == State::Done, "the request is not complete");

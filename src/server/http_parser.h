@@ -21,7 +21,7 @@ class HttpParser {
     Failed,  ///< error_status() and error_message() say why; feed no more
   };
 
-  /// Limits in bytes. Beyond: Failed with 431, 413 and 414.
+  /// Limits in bytes. Beyond: Failed with 431, 413 and 414. A name or value of a field has 65,533 bytes at most.
   HttpParser(size_t max_header_bytes, size_t max_body_bytes, size_t max_url_bytes = size_t{8} << 10);
   ~HttpParser();
 
@@ -32,6 +32,8 @@ class HttpParser {
   State state() const { return state_; }
   /// Whether the client waits for "100 Continue" before it sends the body. Requires: state Body.
   bool expects_continue() const;
+  /// The request as far as its header has come; from state Body on all of it but the body.
+  HttpRequest head() const;
   /// Requires: state Done. Leaves the parser empty.
   HttpRequest take();
   int error_status() const { return error_status_; }

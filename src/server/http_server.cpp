@@ -1,6 +1,7 @@
 #include "server/http_server.h"
 
 #include <algorithm>
+#include <exception>
 #include <future>
 #include <thread>
 #include <utility>
@@ -21,8 +22,9 @@ using std::chrono::milliseconds;
 
 class HttpServer::Impl {
  public:
-  Impl(const HttpOptions& options, Handler handler, OnRefused on_refused)
-      : hub_(std::make_shared<ConnectionHub>(options, std::move(handler), std::move(on_refused))),
+  Impl(const HttpOptions& options, Handler handler, WantsBody wants_body, OnRefused on_refused)
+      : hub_(
+            std::make_shared<ConnectionHub>(options, std::move(handler), std::move(wants_body), std::move(on_refused))),
         acceptor_(hub_->io),
         accept_retry_(hub_->io),
         sweeper_(hub_->io) {
@@ -36,7 +38,7 @@ class HttpServer::Impl {
     accept();
     thread_ = std::thread([this] {
       name_thread("sgl-http");
-      hub_->io.run();
+      run();
     });
   }
 
@@ -65,8 +67,10 @@ class HttpServer::Impl {
   size_t connections() const { return hub_->num_connections; }
 
  private:
+  void run();
   void listen();
   void accept();
+  void take(tcp::socket socket);
   bool make_room();
   void sweep();
   void begin_stop(std::promise<void>& empty);
@@ -85,6 +89,18 @@ class HttpServer::Impl {
   int port_ = 0;
   std::thread thread_;
 };
+
+// What throws in spite of all care, for want of memory perhaps, must not end the process.
+void HttpServer::Impl::run() {
+  while (true) {
+    try {
+      hub_->io.run();
+      return;
+    } catch (const std::exception& e) {
+      log::error("internal error of the HTTP server: {}", e.what());
+    }
+  }
+}
 
 void HttpServer::Impl::listen() {
   const HttpOptions& o = hub_->options;
@@ -119,14 +135,22 @@ void HttpServer::Impl::accept() {
       return;
     }
     accept_failed_ = false;
-    if (!make_room()) return accept();  // the socket closes
-    const auto connection = std::make_shared<Connection>(hub_, std::move(socket));
-    hub_->connections.insert(connection);
-    hub_->num_connections = hub_->connections.size();
-    connection->start();
-    if (!sweeping_) sweep();
+    try {
+      take(std::move(socket));
+    } catch (const std::exception& e) {
+      log::error("a connection is not taken for an internal error: {}", e.what());
+    }
     accept();
   });
+}
+
+void HttpServer::Impl::take(tcp::socket socket) {
+  if (!make_room()) return;  // the socket closes
+  const auto connection = std::make_shared<Connection>(hub_, std::move(socket));
+  hub_->connections.insert(connection);
+  hub_->num_connections = hub_->connections.size();
+  connection->guard([&] { connection->start(); });
+  if (!sweeping_) sweep();
 }
 
 // At the limit, the client that has said nothing for longest makes room for one that may; where none is silent, the one
@@ -153,7 +177,7 @@ void HttpServer::Impl::sweep() {
     if (error || hub_->connections.empty()) return;
     const auto now = Connection::Clock::now();
     const std::vector<std::shared_ptr<Connection>> all(hub_->connections.begin(), hub_->connections.end());
-    for (const auto& connection : all) connection->sweep(now);
+    for (const auto& connection : all) connection->guard([&] { connection->sweep(now); });
     if (!hub_->connections.empty()) sweep();
   });
 }
@@ -185,8 +209,8 @@ void HttpServer::Impl::on_closed() {
   empty_ = nullptr;
 }
 
-HttpServer::HttpServer(const HttpOptions& options, Handler handler, OnRefused on_refused)
-    : impl_(std::make_unique<Impl>(options, std::move(handler), std::move(on_refused))) {}
+HttpServer::HttpServer(const HttpOptions& options, Handler handler, WantsBody wants_body, OnRefused on_refused)
+    : impl_(std::make_unique<Impl>(options, std::move(handler), std::move(wants_body), std::move(on_refused))) {}
 HttpServer::~HttpServer() = default;
 int HttpServer::port() const { return impl_->port(); }
 void HttpServer::reload_certificate() { impl_->reload_certificate(); }

@@ -45,12 +45,17 @@ class HttpServer {
  public:
   /// Called on the I/O thread for each request: must not block or throw.
   using Handler = std::function<void(HttpRequest&&, std::shared_ptr<Responder>)>;
-  /// Called on the I/O thread for input that is refused with `status` before it is a request: bad bytes, what is too
-  /// long or too slow. Must not block or throw.
-  using OnRefused = std::function<void(int status)>;
+  /// Asked on the I/O thread when a request's header is there and its body is not: whether the body is to be read. If
+  /// not, the request goes to the handler without one, and the connection ends with the answer. Must not block or
+  /// throw.
+  using WantsBody = std::function<bool(const HttpRequest& head)>;
+  /// Called on the I/O thread for input that is refused before it is a request: bad bytes, what is too long or too
+  /// slow. `head` is what has come of its header; `response` may be given headers. Must not block or throw.
+  using OnRefused = std::function<void(const HttpRequest& head, HttpResponse& response)>;
 
   /// Throws Error when it cannot listen: the address is taken, unknown or not allowed, or the certificate is not fit.
-  HttpServer(const HttpOptions& options, Handler handler, OnRefused on_refused = nullptr);
+  HttpServer(const HttpOptions& options, Handler handler, WantsBody wants_body = nullptr,
+             OnRefused on_refused = nullptr);
   ~HttpServer();
   HttpServer(const HttpServer&) = delete;
   HttpServer& operator=(const HttpServer&) = delete;

@@ -5,6 +5,7 @@
 #include <atomic>
 #include <condition_variable>
 #include <mutex>
+#include <new>
 #include <string>
 #include <thread>
 #include <vector>
@@ -40,8 +41,10 @@ struct Watcher final : ClientWatcher {
 // Answers "METHOD path body"; paths that begin with /wait are kept for the test to answer.
 struct Echo {
   explicit Echo(const HttpOptions& options = {})
-      : server(at_any_port(options),
-               [this](HttpRequest&& r, std::shared_ptr<Responder> to) { handle(std::move(r), std::move(to)); }) {}
+      : server(
+            at_any_port(options),
+            [this](HttpRequest&& r, std::shared_ptr<Responder> to) { handle(std::move(r), std::move(to)); },
+            [](const HttpRequest& head) { return head.path != "/unwanted"; }) {}
   static HttpOptions at_any_port(HttpOptions o) {
     o.port = 0;
     return o;
@@ -55,6 +58,7 @@ struct Echo {
       return;
     }
     if (request.path == "/forget") return;
+    if (request.path == "/throw") throw std::bad_alloc();
     HttpResponse response{.status = 200, .content_type = "text/plain", .body = {}, .headers = {}};
     response.body = request.method + " " + request.path + " " + request.body;
     responder->respond(std::move(response));
@@ -108,7 +112,9 @@ TEST(HttpServer, HeadHasTheHeaderOfGetAndNoBody) {
 TEST(HttpServer, PipelinedRequestsAreAnsweredInOrder) {
   Echo echo;
   TestClient client(echo.server.port());
-  client.send("GET /wait HTTP/1.1\r\n\r\nGET /2 HTTP/1.1\r\n\r\nPOST /3 HTTP/1.1\r\nContent-Length: 2\r\n\r\nhi");
+  client.send(
+      "GET /wait HTTP/1.1\r\nHost: h\r\n\r\nGET /2 HTTP/1.1\r\nHost: h\r\n\r\nPOST /3 HTTP/1.1\r\nHost: "
+      "h\r\nContent-Length: 2\r\n\r\nhi");
   const auto first = echo.take();
   ASSERT_NE(first, nullptr);
   first->respond(text("first"));
@@ -122,7 +128,7 @@ TEST(HttpServer, ManyPipelinedRequestsBeyondTheBufferAreAllAnswered) {
   TestClient client(echo.server.port());
   constexpr int kCount = 5000;
   std::string bytes;
-  for (int i = 0; i < kCount; ++i) bytes += "GET /" + std::to_string(i) + " HTTP/1.1\r\n\r\n";
+  for (int i = 0; i < kCount; ++i) bytes += "GET /" + std::to_string(i) + " HTTP/1.1\r\nHost: h\r\n\r\n";
   std::thread sender([&] { client.send(bytes); });
   for (int i = 0; i < kCount; ++i) ASSERT_EQ(client.receive().body, "GET /" + std::to_string(i) + " ");
   sender.join();
@@ -131,7 +137,8 @@ TEST(HttpServer, ManyPipelinedRequestsBeyondTheBufferAreAllAnswered) {
 TEST(HttpServer, ARequestMayComeByteByByte) {
   Echo echo;
   TestClient client(echo.server.port());
-  for (char c : std::string("\r\nPOST /slow HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n\r\n")) {
+  for (char c :
+       std::string("\r\nPOST /slow HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n\r\n")) {
     client.send(std::string_view(&c, 1));
   }
   EXPECT_EQ(client.receive().body, "POST /slow ab");
@@ -140,10 +147,26 @@ TEST(HttpServer, ARequestMayComeByteByByte) {
 TEST(HttpServer, AClientThatExpectsContinueGetsIt) {
   Echo echo;
   TestClient client(echo.server.port());
-  client.send("POST /c HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n");
+  client.send("POST /c HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n");
   EXPECT_EQ(client.receive().status, 100);
   client.send("abc");
   EXPECT_EQ(client.receive().body, "POST /c abc");
+}
+
+TEST(HttpServer, ABodyThatIsNotWantedIsNotReadAndTheConnectionEnds) {
+  Echo echo;
+  for (const std::string size : {"Content-Length: 60000000", "Transfer-Encoding: chunked"}) {
+    TestClient client(echo.server.port());
+    client.send("POST /unwanted HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\n" + size + "\r\n\r\n");
+    const auto answer = client.receive();
+    EXPECT_EQ(answer.status, 200) << "not 100 Continue";
+    EXPECT_EQ(answer.body, "POST /unwanted ");
+    EXPECT_EQ(answer.headers.at("connection"), "close");
+    client.send("1\r\nx\r\n0\r\n\r\nGET /next HTTP/1.1\r\nHost: h\r\n\r\n");
+    client.shutdown_send();
+    EXPECT_EQ(client.receive().status, 0) << "what follows is no request";
+  }
+  EXPECT_TRUE(echo.wait_connections(0));
 }
 
 TEST(HttpServer, Http10ClosesUnlessAskedToStay) {
@@ -267,6 +290,34 @@ TEST(HttpServer, AForgottenRequestClosesItsConnection) {
   EXPECT_EQ(client.receive().status, 0);
 }
 
+TEST(HttpServer, AnExceptionClosesItsConnectionAndNoOther) {
+  Echo echo;
+  TestClient other(echo.server.port());
+  EXPECT_EQ(other.request("GET", "/a").status, 200);
+  TestClient client(echo.server.port());
+  client.send_request("POST", "/throw");
+  EXPECT_EQ(client.receive().status, 0);
+  EXPECT_EQ(other.request("GET", "/b").status, 200);
+}
+
+TEST(HttpServer, AHugeFieldIsRefusedHoweverItComes) {
+  Echo echo;
+  const std::string huge(65'600, 'a'), tail = "\r\n\r\n";
+  const std::string chunked = "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n";
+  const std::vector<std::vector<std::string>> requests = {
+      {"GET / HTTP/1.1\r\nHost: h\r\nX: " + huge + tail},
+      {"GET / HTTP/1.1\r\nHost: h\r\nX: " + huge.substr(0, 60'000), huge.substr(60'000) + tail},
+      {"GET / HTTP/1.1\r\nHost: h\r\n" + huge + ": a" + tail},
+      {chunked, "X: " + huge + tail},
+      {chunked, "X: " + huge.substr(0, 65'527), "aaaaaaa" + tail}};
+  for (size_t i = 0; i < requests.size(); ++i) {
+    TestClient client(echo.server.port());
+    for (const std::string& part : requests[i]) client.send(part);
+    EXPECT_EQ(client.receive().status, 431) << i;
+    EXPECT_EQ(TestClient(echo.server.port()).request("GET", "/").status, 200) << i;
+  }
+}
+
 TEST(HttpServer, GarbageIsRefusedAndTheConnectionCloses) {
   Echo echo;
   for (const char* bytes : {"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 hello", "SSH-2.0-OpenSSH_9.2\r\n",
@@ -290,12 +341,12 @@ TEST(HttpServer, LimitsAreKeptAndTheRefusalArrives) {
   Echo echo(options);
   {
     TestClient client(echo.server.port());
-    client.send("GET / HTTP/1.1\r\nX: " + std::string(5000, 'x') + "\r\n\r\n");
+    client.send("GET / HTTP/1.1\r\nHost: h\r\nX: " + std::string(5000, 'x') + "\r\n\r\n");
     EXPECT_EQ(client.receive().status, 431);
   }
   {
     TestClient client(echo.server.port());
-    client.send("POST / HTTP/1.1\r\nContent-Length: 100001\r\n\r\n" + std::string(100'001, 'x'));
+    client.send("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 100001\r\n\r\n" + std::string(100'001, 'x'));
     EXPECT_EQ(client.receive().status, 413) << "although the client was still sending";
   }
   {
@@ -308,7 +359,7 @@ TEST(HttpServer, AChunkWhoseHeaderDoesNotEndIsRefused) {
   HttpOptions options;
   options.max_header_bytes = 1000;
   Echo echo(options);
-  const std::string head = "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n";
+  const std::string head = "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n";
   for (const char* endless : {"5;", "5\r\nabcde\r\n0\r\nX: "}) {
     TestClient client(echo.server.port());
     client.send(head + endless + std::string(5000, 'a'));
@@ -324,7 +375,7 @@ TEST(HttpServer, ABodyGetsTimeForWhatHasComeNotForWhatIsAnnounced) {
   options.body_timeout = options.linger_timeout = milliseconds(20);
   Echo echo(options);
   TestClient silent(echo.server.port());
-  silent.send("POST / HTTP/1.1\r\nContent-Length: 60000000\r\n\r\nabc");
+  silent.send("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 60000000\r\n\r\nabc");
   EXPECT_EQ(silent.receive().status, 408);
 }
 
@@ -335,7 +386,7 @@ TEST(HttpServer, SlowClientsAreDropped) {
   TestClient idle(echo.server.port()), body(echo.server.port());
   EXPECT_EQ(idle.request("GET", "/").status, 200);
   EXPECT_TRUE(idle.closed());
-  body.send("POST / HTTP/1.1\r\nContent-Length: 10\r\n\r\nabc");
+  body.send("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\nabc");
   EXPECT_EQ(body.receive().status, 408);
   EXPECT_TRUE(echo.wait_connections(0));
 }
@@ -391,7 +442,7 @@ TEST(HttpServer, BeyondTheLimitIdleConnectionsMakeRoomForNewOnes) {
   EXPECT_TRUE(TestClient(e.server.port()).closed()) << "nobody is idle or at its request: the new one goes";
   second_answer->respond(text("done"));
   EXPECT_EQ(third.receive().status, 200);
-  third.send("POST / HTTP/1.1\r\nContent-Length: 10\r\n\r\nabc");
+  third.send("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\nabc");
   EXPECT_TRUE(eventually([&] { return TestClient(e.server.port()).request("GET", "/c").status == 200; }));
   EXPECT_TRUE(third.closed()) << "it was at its request for longest";
   answer->respond(text("done"));

@@ -33,17 +33,21 @@ void optional_field(JsonWriter& w, std::string_view name, const std::optional<T>
   }
 }
 
+std::optional<std::string_view> or_null(std::string_view name) {
+  return name.empty() ? std::nullopt : std::optional(name);
+}
+
 // Every flag, but for the keys; what is chosen at the start (dtype, the number of threads) as it was chosen there.
 void write_flags(JsonWriter& w, const Service& service, const EngineOptions& o) {
   const ServerOptions& server = service.options();
+  const ToolFormat* tools = service.chat_formats().tools;
   w.field("model_path", o.model_path).field("tokenizer_path", o.tokenizer_path);
   w.field("skip_tokenizer_init", o.skip_tokenizer_init).field("is_embedding", o.is_embedding);
   w.field("load_format", o.load_format);
-  w.field("revision", o.revision)
-      .field("served_model_name", o.served_model_name)
-      .field("chat_template", o.chat_template);
+  w.field("revision", o.revision).field("served_model_name", o.served_model_name);
+  optional_field(w, "chat_template", or_null(o.chat_template));  // null: the model's own, if it has one
   w.field("device", o.device).field("dtype", o.dtype).field("kv_cache_dtype", o.kv_cache_dtype);
-  optional_field(w, "quantization", o.quantization.empty() ? std::nullopt : std::optional(o.quantization));
+  optional_field(w, "quantization", or_null(o.quantization));
   optional_field(w, "context_length", o.context_length);
   w.field("allow_auto_truncate", o.allow_auto_truncate).field("json_model_override_args", o.json_model_override_args);
   w.field("threads", o.threads).field("numa", o.numa);
@@ -68,7 +72,14 @@ void write_flags(JsonWriter& w, const Service& service, const EngineOptions& o) 
   w.field("enable_priority_scheduling", o.enable_priority_scheduling);
   w.field("priority_scheduling_preemption_threshold", o.priority_scheduling_preemption_threshold);
   w.field("disable_overlap_schedule", o.disable_overlap_schedule).field("tokenizer_worker_num", server.workers);
-  w.field("tool_call_parser", server.tool_call_parser).field("reasoning_parser", server.reasoning_parser);
+  optional_field(w, "tool_call_parser", or_null(tools != nullptr ? tools->name : server.tool_call_parser));
+  optional_field(w, "reasoning_parser", or_null(server.reasoning_parser));
+  // One process computes it all.
+  w.field("tp_size", 1)
+      .field("dp_size", 1)
+      .field("pp_size", 1)
+      .field("ep_size", 1)
+      .field("disaggregation_mode", "null");
   const int level = service.request_log_level();  // /configure_logging may have changed it
   w.field("enable_metrics", server.enable_metrics).field("log_requests", level >= 0);
   w.field("log_requests_level", level >= 0 ? level : server.log_requests_level);
@@ -87,6 +98,7 @@ void write_flags(JsonWriter& w, const Service& service, const EngineOptions& o) 
 void write_load(JsonWriter& w, const EngineStats& s) {
   const int64_t pool = pool_tokens(s), used = used_tokens(s);
   w.begin_object().field("dp_rank", 0).field("num_running_reqs", s.running).field("num_waiting_reqs", s.waiting);
+  w.field("num_waiting_uncached_tokens", s.waiting_uncached_tokens);
   w.field("num_used_tokens", used).field("num_total_tokens", used).field("max_total_num_tokens", pool);
   w.field("max_running_requests", s.max_running_requests).field("token_usage", share(used, pool));
   w.field("gen_throughput", s.gen_throughput).field("cache_hit_rate", share(s.cached_tokens, s.prompt_tokens));
@@ -180,10 +192,8 @@ void handle_model_info(Service& service, const HttpRequest& /*request*/, const s
   w.begin_object();
   w.field("model_path", info.model_path).field("served_model_name", info.served_model_name);
   w.field("tokenizer_path", info.tokenizer_path).field("is_generation", info.is_generation);
-  optional_field(w, "preferred_sampling_params",
-                 preferred.empty() ? std::nullopt : std::optional<std::string>(preferred));
+  optional_field(w, "preferred_sampling_params", or_null(preferred));
   w.field("weight_version", "default").field("load_format", info.load_format);
-  const auto or_null = [](const std::string& name) { return name.empty() ? std::nullopt : std::optional(name); };
   optional_field(w, "reasoning_parser", or_null(service.options().reasoning_parser));
   optional_field(w, "tool_call_parser", or_null(service.options().tool_call_parser));
   w.field("disaggregation_mode", "null");

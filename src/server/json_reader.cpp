@@ -69,6 +69,19 @@ std::string reason_of(std::string_view message) {
   throw ValidationError(fmt::format("{} must be {}, got {}", name, expected, describe(value)));
 }
 
+std::vector<int32_t> read_ids(const Json& value, const std::string& name, bool drop_nulls) {
+  if (!value.is_array()) wrong_type(name, "an array of token ids", value);
+  std::vector<int32_t> out;
+  out.reserve(value.size());
+  for (size_t i = 0; i < value.size(); ++i) {
+    const Json& id = value[i];
+    if (drop_nulls && id.is_null()) continue;
+    if (!id.is_number_integer()) wrong_type(fmt::format("{}[{}]", name, i), "a token id", id);
+    out.push_back(read_small_integer(id, name));
+  }
+  return out;
+}
+
 }  // namespace
 
 Json parse_json(std::string_view text) {
@@ -149,19 +162,7 @@ float read_number(const Json& value, const std::string& name) {
   return static_cast<float>(x);
 }
 
-std::vector<int32_t> read_ids(const Json& value, const std::string& name) {
-  if (!value.is_array()) wrong_type(name, "an array of token ids", value);
-  std::vector<int32_t> out;
-  out.reserve(value.size());
-  for (const Json& id : value) {
-    if (id.is_null()) continue;
-    if (!id.is_number_integer()) {
-      throw ValidationError(fmt::format("{} must be an array of token ids, got {} in it", name, describe(id)));
-    }
-    out.push_back(read_small_integer(id, name));
-  }
-  return out;
-}
+std::vector<int32_t> read_ids(const Json& value, const std::string& name) { return read_ids(value, name, false); }
 
 bool is_nested_array(const Json& value) {
   return value.is_array() && std::any_of(value.begin(), value.end(), [](const Json& item) { return item.is_array(); });
@@ -171,8 +172,10 @@ bool asks_for_something(const Json* value) {
   if (value == nullptr || value->is_null()) return false;
   if (value->is_boolean()) return value->get<bool>();
   if (value->is_string()) return !value->get_ref<const std::string&>().empty();
-  if (value->is_structured()) return !value->empty();
-  return true;
+  if (value->is_array()) {  // one for each prompt
+    return std::any_of(value->begin(), value->end(), [](const Json& item) { return asks_for_something(&item); });
+  }
+  return !value->is_object() || !value->empty();
 }
 
 Fields::Fields(const Json& object, std::string path) : object_(object), path_(std::move(path)) {
@@ -239,7 +242,7 @@ std::optional<std::vector<std::string>> Fields::strings(std::string_view key) co
 
 std::optional<std::vector<int32_t>> Fields::ids(std::string_view key) const {
   const Json* value = find(key);
-  return value != nullptr ? std::optional(read_ids(*value, name(key))) : std::nullopt;
+  return value != nullptr ? std::optional(read_ids(*value, name(key), true)) : std::nullopt;
 }
 
 std::optional<std::map<int32_t, float>> Fields::id_map(std::string_view key) const {

@@ -82,7 +82,7 @@ std::vector<int32_t> read_ids(const Json& value, const std::string& name);
 /// Whether `value` is an array that holds an array: a batch of token ids.
 bool is_nested_array(const Json& value);
 
-/// Whether a field asks for anything: null, false, "", [], {} do not.
+/// Whether a field asks for anything: null, false, "", {} and lists of such do not.
 bool asks_for_something(const Json* value);
 
 }  // namespace sgl

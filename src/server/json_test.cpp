@@ -105,7 +105,7 @@ TEST(JsonReader, WrongTypesNameFieldExpectationAndValue) {
   EXPECT_EQ(message_of([&] { f.boolean("o"); }), "o must be true or false, got an object");
   EXPECT_EQ(message_of([&] { f.string("a"); }), "a must be a string, got an array");
   EXPECT_EQ(message_of([&] { f.strings("a"); }), "a must be a string or an array of strings, got the number 1 in it");
-  EXPECT_EQ(message_of([&] { f.ids("a"); }), "a must be an array of token ids, got the string \"x\" in it");
+  EXPECT_EQ(message_of([&] { f.ids("a"); }), "a[1] must be a token id, got the string \"x\"");
   EXPECT_EQ(message_of([&] { f.small_integer("big"); }), "big must fit 32 bits, got 3000000000");
   EXPECT_EQ(message_of([&] { Fields{body["a"]}; }), "the request's body must be an object, got an array");
   EXPECT_THROW(f.number("huge"), Error);
@@ -125,9 +125,22 @@ TEST(JsonReader, NumbersAreReadExactly) {
   EXPECT_THROW(f.integer("far"), Error);
   EXPECT_EQ(f.number("i"), 3.0F);
   EXPECT_EQ(f.ids("ids"), (std::vector<int32_t>{1, 2}));
+  EXPECT_EQ(message_of([&] { read_ids(*f.find("ids"), "ids"); }), "ids[1] must be a token id, got null");
   EXPECT_EQ(f.id_map("bias"), (std::map<int32_t, float>{{0, 2.0F}, {7, -1.5F}}));
   const Json bad = parse_json(R"({"bias":{"x":1}})");
   EXPECT_THROW(Fields(bad).id_map("bias"), ValidationError);
+}
+
+TEST(JsonReader, ListsOfNothingAskForNothing) {
+  for (const char* text :
+       {"null", "false", "\"\"", "[]", "{}", "[null]", "[null,null]", "[[null],[]]", "[false,\"\"]"}) {
+    const Json value = parse_json(text);
+    EXPECT_FALSE(asks_for_something(&value)) << text;
+  }
+  for (const char* text : {"true", "0", "\"x\"", "[null,\"x\"]", "[[0]]", "{\"url\":null}"}) {
+    const Json value = parse_json(text);
+    EXPECT_TRUE(asks_for_something(&value)) << text;
+  }
 }
 
 TEST(JsonWriter, WritesWhatAParserReads) {

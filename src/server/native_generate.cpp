@@ -20,6 +20,10 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
+double unix_seconds() {
+  return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
+}
+
 // What the answer to one prompt shows, apart from the pieces.
 struct Shown {
   std::string id;
@@ -33,8 +37,9 @@ struct Shown {
 
 class GenerateReply final : public Reply {
  public:
-  GenerateReply(std::vector<Shown> shown, bool as_list, bool incremental, const Tokenizer* tokenizer)
-      : shown_(std::move(shown)), as_list_(as_list), incremental_(incremental), tokenizer_(tokenizer) {
+  /// `timed`: meta_info has the times that SGLang has with metrics on.
+  GenerateReply(std::vector<Shown> shown, bool as_list, bool incremental, bool timed, const Tokenizer* tokenizer)
+      : shown_(std::move(shown)), as_list_(as_list), incremental_(incremental), timed_(timed), tokenizer_(tokenizer) {
     for (size_t i = 0; i < shown_.size(); ++i) {
       first_sample_.push_back(samples_.size());
       for (int j = 0; j < shown_[i].n; ++j) samples_.push_back({.request = i, .all = {}, .end = {}, .dirty = false});
@@ -100,7 +105,9 @@ class GenerateReply final : public Reply {
     write_finish(w, o);
     w.field("prompt_tokens", o.prompt_tokens);
     w.field("completion_tokens", o.completion_tokens);
+    w.field("reasoning_tokens", 0);  // thinking is not looked for here
     w.field("cached_tokens", o.cached_tokens);
+    w.key("cached_tokens_details").begin_object().field("device", o.cached_tokens).field("host", 0).end_object();
     w.field("weight_version", "default");
     w.field("num_retractions", o.num_retractions);
     w.field("forced_tokens", o.forced_tokens);
@@ -126,8 +133,11 @@ class GenerateReply final : public Reply {
       }
     }
     if (o.finish.type != FinishReason::Type::Running) {
-      w.field("e2e_latency", std::chrono::duration<double>(sample.end - start_).count());
+      const double latency = std::chrono::duration<double>(sample.end - start_).count();
+      w.field("e2e_latency", latency).field("response_sent_to_client_ts", unix_seconds());
+      if (timed_) w.field("request_finished_ts", received_ts_ + latency);
     }
+    if (timed_) w.field("request_received_ts", received_ts_).field("queue_time", o.queue_time_s);
     w.end_object();
   }
 
@@ -196,9 +206,10 @@ class GenerateReply final : public Reply {
   }
 
   std::vector<Shown> shown_;  ///< for each request
-  const bool as_list_, incremental_;
+  const bool as_list_, incremental_, timed_;
   const Tokenizer* const tokenizer_;
   const Clock::time_point start_ = Clock::now();
+  const double received_ts_ = unix_seconds();  ///< the same moment
   std::vector<size_t> first_sample_;
   std::vector<Sample> samples_;  ///< request-major
 };
@@ -320,7 +331,7 @@ Call parse_generate(const Json& body, EngineApi& engine, const ServerOptions& op
   }
   const bool as_list = prompts.is_list || sampling[0].n > 1;
   call.reply = std::make_unique<GenerateReply>(std::move(shown), as_list, options.incremental_streaming_output,
-                                               engine.tokenizer());
+                                               options.enable_metrics, engine.tokenizer());
   return call;
 }
 

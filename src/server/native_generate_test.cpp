@@ -29,9 +29,26 @@ TEST(Generate, OneTextGivesOneObject) {
   EXPECT_EQ(info["weight_version"], "default");
   EXPECT_EQ(info["num_retractions"], 0);
   EXPECT_GE(info["e2e_latency"].get<double>(), 0);
+  EXPECT_EQ(info["reasoning_tokens"], 0);
+  EXPECT_EQ(info["cached_tokens_details"], Json::parse(R"({"device":3,"host":0})"));
+  EXPECT_GT(info["response_sent_to_client_ts"].get<double>(), 1.7e9) << "seconds since 1970";
+  for (const char* timed : {"request_received_ts", "request_finished_ts", "queue_time"}) {
+    EXPECT_FALSE(info.contains(timed)) << timed;
+  }
   EXPECT_FALSE(info.contains("input_token_logprobs"));
   EXPECT_EQ(t.engine->last().sampling.temperature, 0);
   EXPECT_EQ(t.engine->last().sampling.max_new_tokens, 128);
+}
+
+TEST(Generate, WithMetricsTheAnswerHasItsTimes) {
+  ServerOptions options;
+  options.enable_metrics = true;
+  TestService t(options);
+  const Json info = t.ok("/generate", R"({"text":"Hi"})")["meta_info"];
+  const double received = info["request_received_ts"], finished = info["request_finished_ts"];
+  EXPECT_NEAR(finished - received, info["e2e_latency"].get<double>(), 1e-4);
+  EXPECT_LE(received, info["response_sent_to_client_ts"].get<double>());
+  EXPECT_GE(info["queue_time"].get<double>(), 0);
 }
 
 TEST(Generate, PutWorksAndTheContentTypeDoesNotMatter) {
@@ -108,7 +125,7 @@ TEST(Generate, WhatThePythonClientSendsIsAccepted) {
   t.ok("/generate", R"({"text":"a","sampling_params":{"skip_special_tokens":true,"spaces_between_special_tokens":true,
       "max_new_tokens":8,"min_new_tokens":0,"n":1,"stop":[],"stop_token_ids":[],"stop_regex":[],"temperature":1.0,
       "top_p":1.0,"top_k":-1,"min_p":0.0,"frequency_penalty":0.0,"presence_penalty":0.0,"ignore_eos":false,
-      "regex":null,"json_schema":null},"image_data":[],"lora_path":null})");
+      "regex":null,"json_schema":null},"image_data":[null],"video_data":[[null]],"lora_path":[null,null]})");
   // prefix cache, and the first step of select
   const Json prefix = t.ok("/generate", R"({"text":"abc","sampling_params":{"max_new_tokens":0}})");
   EXPECT_EQ(prefix["text"], "");
@@ -257,6 +274,7 @@ TEST(Generate, WrongTypesAreAPlainErrorString) {
   EXPECT_EQ(body(R"({"text":"a","sampling_params":{"temperature":"hot"}})"),
             Json::parse(R"({"error":"sampling_params.temperature must be a number, got the string \"hot\""})"));
   EXPECT_EQ(body(R"({"input_ids":"a"})")["error"], "input_ids must be an array of token ids, got the string \"a\"");
+  EXPECT_EQ(body(R"({"input_ids":[1,null]})")["error"], "input_ids[1] must be a token id, got null");
   EXPECT_EQ(body(R"({"input_ids":[1,[2]]})")["error"], "input_ids[0] must be an array of token ids, got the number 1");
   EXPECT_EQ(body(R"({"text":["a",5]})")["error"],
             "text must be a string or an array of strings, got the number 5 in it");

@@ -54,9 +54,24 @@ std::vector<ContentPart> read_content(const Fields& message) {
   return parts;
 }
 
+ToolCall read_called_function(const Fields& function) {
+  ToolCall out;
+  out.name = function.string("name").value_or("");
+  // OpenAI has a string of JSON; some clients send the object itself.
+  const Json* arguments = function.find("arguments");
+  if (arguments != nullptr) {
+    out.arguments_json = arguments->is_object() ? arguments->dump() : *function.string("arguments");
+  }
+  return out;
+}
+
 std::vector<ToolCall> read_tool_calls(const Fields& message) {
   const Json* calls = message.find("tool_calls");
   std::vector<ToolCall> out;
+  // The older form: one call, without an id.
+  if (const Json* call = message.find("function_call")) {
+    out.push_back(read_called_function(Fields(*call, message.name("function_call"))));
+  }
   if (calls == nullptr) return out;
   if (!calls->is_array()) {
     throw ValidationError(fmt::format("{} must be an array, got {}", message.name("tool_calls"), describe(*calls)));
@@ -64,14 +79,8 @@ std::vector<ToolCall> read_tool_calls(const Fields& message) {
   for (size_t i = 0; i < calls->size(); ++i) {
     const Fields call((*calls)[i], fmt::format("{}[{}]", message.name("tool_calls"), i));
     const Fields function(call.require("function", "the function that was called"), call.name("function"));
-    ToolCall& t = out.emplace_back();
-    t.id = call.string("id").value_or("");
-    t.name = function.string("name").value_or("");
-    // OpenAI has a string of JSON; some clients send the object itself.
-    const Json* arguments = function.find("arguments");
-    if (arguments != nullptr) {
-      t.arguments_json = arguments->is_object() ? arguments->dump() : *function.string("arguments");
-    }
+    out.push_back(read_called_function(function));
+    out.back().id = call.string("id").value_or("");
   }
   return out;
 }

@@ -111,6 +111,18 @@ TEST(Chat, MessagesOfAllRolesPassToTheTemplate) {
   EXPECT_FALSE(chat.continue_final_message);
 }
 
+TEST(Chat, TheOlderFormOfACallIsACall) {
+  const ChatPrompt chat = read_chat_prompt(Json::parse(R"({"messages":[{"role":"user","content":"a"},
+      {"role":"assistant","content":null,"function_call":{"name":"now","arguments":"{\"zone\":\"UTC\"}"}},
+      {"role":"function","name":"now","content":"noon"}]})"));
+  ASSERT_EQ(chat.messages[1].tool_calls.size(), 1U);
+  EXPECT_EQ(chat.messages[1].tool_calls[0].name, "now");
+  EXPECT_EQ(chat.messages[1].tool_calls[0].arguments_json, R"({"zone":"UTC"})");
+  EXPECT_EQ(chat.messages[2].name, "now");
+  EXPECT_EQ(TestService().refusal(kChat, R"({"messages":[{"role":"assistant","function_call":"now"}]})"),
+            "messages[0].function_call must be an object, got the string \"now\"");
+}
+
 TEST(Chat, TheLastMessageCanBeLeftOpen) {
   const ChatPrompt chat = read_chat_prompt(Json::parse(
       R"({"messages":[{"role":"user","content":"a"},{"role":"assistant","content":"b"}],"continue_final_message":true})"));
@@ -280,8 +292,9 @@ TEST(Chat, WhatWouldChangeTheAnswerIsRefusedAndTheRestIgnored) {
   TestService t;
   for (const char* field :
        {R"("functions":[{"name":"f"}])", R"("function_call":{"name":"f"})", R"("audio":{"voice":"x"})",
-        R"("modalities":["text","audio"])", R"("web_search_options":{"a":1})", R"("lora_path":"x")",
-        R"("return_hidden_states":true)"}) {
+        R"("modalities":["text","audio"])", R"("web_search_options":{"a":1})", R"("guided_json":{"type":"object"})",
+        R"("guided_regex":"a")", R"("guided_choice":["a"])", R"("guided_grammar":"root ::= \"a\"")",
+        R"("structured_outputs":{"regex":"a"})", R"("lora_path":"x")", R"("return_hidden_states":true)"}) {
     const std::string message = t.refusal(kChat, user(field));
     EXPECT_NE(message.find("support"), std::string::npos) << field << ": " << message;
   }

@@ -36,6 +36,10 @@ void refuse_unsupported_openai(const Fields& f) {
   refuse_field(f, "session_params", "sessions are for /generate only");
   refuse_field(f, "return_hidden_states", "hidden states are not supported yet");
   refuse_field(f, "custom_logit_processor", "custom logit processors are not supported");
+  for (std::string_view key :
+       {"guided_json", "guided_regex", "guided_choice", "guided_grammar", "structured_outputs"}) {
+    refuse_field(f, key, "vLLM's names of grammars are not supported; use response_format, regex or ebnf");
+  }
   if (const Json* choice = f.find("function_call"); choice != nullptr && *choice != "none" && *choice != "auto") {
     throw Error(ErrorKind::Unsupported, "function_call: the old form of tool_choice is not supported; use tool_choice");
   }

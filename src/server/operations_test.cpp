@@ -120,11 +120,11 @@ TEST(Operations, WhatIsNoRequestIsCounted) {
   options.http.max_url_bytes = 64;
   options.http.max_body_bytes = 100;
   TestHttpServer t(options);
-  const std::string begin = "GET / HTTP/1.1\r\n";
+  const std::string begin = "GET / HTTP/1.1\r\nHost: h\r\n";
   const std::vector<std::pair<int, std::string>> refused = {
       {400, "no HTTP\r\n\r\n"},
-      {413, "POST / HTTP/1.1\r\nContent-Length: 101\r\n\r\n"},
-      {414, "GET /" + std::string(64, 'a') + " HTTP/1.1\r\n\r\n"},
+      {413, "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 101\r\n\r\n"},
+      {414, "GET /" + std::string(64, 'a') + " HTTP/1.1\r\nHost: h\r\n\r\n"},
       {417, begin + "Expect: wonders\r\n\r\n"},
       {431, begin + "X: " + std::string(1024, 'a')},
       {505, "GET / HTTP/3.0\r\n\r\n"},
@@ -136,9 +136,18 @@ TEST(Operations, WhatIsNoRequestIsCounted) {
   for (const auto& [status, bytes] : refused) {
     TestClient client = t.client();
     client.send(bytes);
-    EXPECT_EQ(client.receive().status, status);
+    const auto answer = client.receive();
+    EXPECT_EQ(answer.status, status);
+    EXPECT_TRUE(answer.headers.contains("x-request-id")) << status;
     EXPECT_TRUE(counts(t, status)) << status;
   }
+  TestClient page = t.client();
+  page.send(
+      "POST / HTTP/1.1\r\nHost: h\r\nOrigin: https://a.example\r\nX-Request-Id: mine\r\nContent-Length: 101\r\n\r\n");
+  const auto answer = page.receive();
+  EXPECT_EQ(answer.status, 413);
+  EXPECT_EQ(answer.headers.at("x-request-id"), "mine");
+  EXPECT_EQ(answer.headers.at("access-control-allow-origin"), "*");
   // One that is slow: its time is long enough for the others of this server.
   options.http.header_timeout = milliseconds(1000);
   TestHttpServer hasty(options);

@@ -167,16 +167,18 @@ std::string allowed(unsigned methods) {
 }
 
 // What a browser asks before a page of another site may call.
-void add_cors_headers(const Cors& cors, const HttpRequest& request, Responder& responder) {
+HttpHeaders cors_headers(const Cors& cors, const HttpRequest& request) {
+  HttpHeaders out;
   const std::string_view allowed_origin = cors.allowed(request.header("Origin"));
-  if (cors.varies()) responder.add_header("Vary", "Origin");
-  if (allowed_origin.empty()) return;
-  responder.add_header("Access-Control-Allow-Origin", std::string(allowed_origin));
-  responder.add_header("Access-Control-Expose-Headers", "X-Request-Id, Retry-After");
-  if (request.method != "OPTIONS") return;
-  responder.add_header("Access-Control-Allow-Methods", "GET, HEAD, POST, PUT, OPTIONS");
-  responder.add_header("Access-Control-Allow-Headers", "Authorization, Content-Type, *");  // '*' leaves the first out
-  responder.add_header("Access-Control-Max-Age", "600");
+  if (cors.varies()) out.emplace_back("Vary", "Origin");
+  if (allowed_origin.empty()) return out;
+  out.emplace_back("Access-Control-Allow-Origin", allowed_origin);
+  out.emplace_back("Access-Control-Expose-Headers", "X-Request-Id, Retry-After");
+  if (request.method != "OPTIONS") return out;
+  out.emplace_back("Access-Control-Allow-Methods", "GET, HEAD, POST, PUT, OPTIONS");
+  out.emplace_back("Access-Control-Allow-Headers", "Authorization, Content-Type, *");  // '*' leaves the first out
+  out.emplace_back("Access-Control-Max-Age", "600");
+  return out;
 }
 
 bool is_json_type(std::string_view content_type) {
@@ -226,32 +228,47 @@ std::optional<HttpResponse> refusal_of_work(const Service& service, const Route&
   return std::nullopt;
 }
 
-// Finds the route and runs it. The request may be anybody's.
-void enter(Service& service, const Target& target, HttpRequest request, const std::shared_ptr<Responder>& responder) {
-  if (!target.found()) {
-    return responder->respond(
-        flat_error(404, fmt::format("there is no route {} {}", request.method, quote(request.path))));
+std::optional<HttpResponse> refusal_of_key(Service& service, const Target& target, const HttpRequest& request) {
+  if (request.method == "OPTIONS" || is_open_to_all(request.path)) return std::nullopt;
+  return service.keys().refusal(target.access(), request.header("Authorization"));
+}
+
+// The answer to a request whose header says all: what it asks for is not there, or not in this form.
+std::optional<HttpResponse> answer_to_head(const Target& target, const HttpRequest& request) {
+  const bool of_server = request.method == "OPTIONS" && request.path == "*";
+  if (!target.found() && !of_server) {
+    return flat_error(404, fmt::format("there is no route {} {}", request.method, quote(request.path)));
   }
-  const std::string methods = allowed(target.methods());
+  const std::string methods = allowed(of_server ? kGet | kPost | kPut : target.methods());
   if (request.method == "OPTIONS") {
-    return responder->respond({.status = 204, .content_type = {}, .body = {}, .headers = {{"Allow", methods}}});
+    return HttpResponse{.status = 204, .content_type = {}, .body = {}, .headers = {{"Allow", methods}}};
   }
   if ((target.methods() & method_bit(request.method)) == 0) {
     HttpResponse response = flat_error(
-        405, fmt::format("{} does not take the method {}, but {}", request.path, quote(request.method), methods));
+        405, fmt::format("{} takes {}, got {}", request.path, methods, std::string_view(request.method).substr(0, 40)));
     response.headers.emplace_back("Allow", methods);
-    return responder->respond(std::move(response));
+    return response;
   }
-  const Route* route = target.route;
-  if (route == nullptr) {
-    return responder->respond(
-        flat_error(501, fmt::format("{} is not supported. {}", request.path, target.unsupported->why)));
+  if (target.route == nullptr) {
+    return flat_error(501, fmt::format("{} is not supported. {}", request.path, target.unsupported->why));
   }
-  if (route->json_only && !is_json_type(request.header("Content-Type"))) {
-    return responder->respond(flat_error(
+  if (const std::string_view encoding = request.header("Content-Encoding");
+      !encoding.empty() && !equal_ignoring_case(encoding, "identity")) {
+    return flat_error(415,
+                      fmt::format("Content-Encoding {} is not supported; send the body as it is", quote(encoding)));
+  }
+  if (target.route->json_only && !is_json_type(request.header("Content-Type"))) {
+    return flat_error(
         400, fmt::format("Content-Type must be application/json, got {}", quote(request.header("Content-Type"))),
-        "Bad Request"));
+        "Bad Request");
   }
+  return std::nullopt;
+}
+
+// Runs the target. The request may be anybody's.
+void enter(Service& service, const Target& target, HttpRequest request, const std::shared_ptr<Responder>& responder) {
+  if (auto answer = answer_to_head(target, request)) return responder->respond(std::move(*answer));
+  const Route* route = target.route;
   if (auto refusal = refusal_of_work(service, *route)) return responder->respond(std::move(*refusal));
   if (!route->lane) return run_route(*route, service, request, responder);
   service.workers()->post(
@@ -265,18 +282,20 @@ void dispatch(Service& service, HttpRequest request, const std::shared_ptr<Respo
   const Target target = find_target(request.path);
   const auto observed = std::make_shared<Observed>(responder, request, target.path(), service.metrics_or_null(),
                                                    service.log_level_http());
-  add_cors_headers(service.cors(), request, *observed);
-  const bool open = request.method == "OPTIONS" || is_open_to_all(request.path);
-  if (!open) {
-    if (auto refusal = service.keys().refusal(target.access(), request.header("Authorization"))) {
-      return observed->respond(std::move(*refusal));
-    }
-  }
+  for (auto& [name, value] : cors_headers(service.cors(), request)) observed->add_header(name, value);
+  if (auto refusal = refusal_of_key(service, target, request)) return observed->respond(std::move(*refusal));
   enter(service, target, std::move(request), observed);
 }
 
-void count_refused(Service& service, int status) {
-  if (const auto& metrics = service.metrics_or_null()) metrics->http.count("none", "none", status);
+bool wants_body(Service& service, const HttpRequest& head) {
+  const Target target = find_target(head.path);
+  return !refusal_of_key(service, target, head) && !answer_to_head(target, head);
+}
+
+void dress_refusal(Service& service, const HttpRequest& head, HttpResponse& response) {
+  response.headers.emplace_back("X-Request-Id", tag_of(head).id);
+  for (auto& header : cors_headers(service.cors(), head)) response.headers.push_back(std::move(header));
+  if (const auto& metrics = service.metrics_or_null()) metrics->http.count("none", "none", response.status);
 }
 
 std::vector<std::pair<std::string_view, unsigned>> served_routes() {

@@ -11,13 +11,18 @@
 
 namespace sgl {
 
-/// Answers one request: names it, checks the key, finds the route, and runs it on a worker; what needs no worker is
-/// answered at once. An exception of a route becomes an error in the route's dialect. Never throws.
-/// Requires: `service` outlives its workers' jobs.
+/// Answers one request: names it, finds its route, checks the key, and runs the route on a worker; what needs no worker
+/// is answered at once. An exception of a route becomes an error in the route's dialect. Never throws. Requires:
+/// `service` outlives its workers' jobs.
 void dispatch(Service& service, HttpRequest request, const std::shared_ptr<Responder>& responder);
 
-/// Counts input that was refused with `status` before it was a request: it has no route and no method.
-void count_refused(Service& service, int status);
+/// Whether dispatch() would look at the body of a request with this header. Where it would not, for want of a key, a
+/// route or what the route takes, nobody has to send and hold that body.
+bool wants_body(Service& service, const HttpRequest& head);
+
+/// Dresses the refusal of input that is no request as dispatch() dresses answers, and counts it: it has no route and no
+/// method. `head`: what came of its header.
+void dress_refusal(Service& service, const HttpRequest& head, HttpResponse& response);
 
 /// The paths that are served, with their methods (kGet | …); those that go on have a '*' at their end.
 std::vector<std::pair<std::string_view, unsigned>> served_routes();

@@ -140,6 +140,9 @@ TEST(Routes, InformationHasTheKeysThatClientsRead) {
   EXPECT_EQ(server["max_total_num_tokens"], 1600);
   EXPECT_EQ(server["max_req_input_len"], 1598);
   EXPECT_EQ(server["schedule_policy"], "lpm");
+  for (const char* key : {"tp_size", "dp_size", "pp_size", "ep_size"}) EXPECT_EQ(server[key], 1) << key;
+  EXPECT_EQ(server["disaggregation_mode"], "null");
+  EXPECT_EQ(server["chat_template"], nullptr);
   EXPECT_EQ(server["internal_states"][0]["free_pages"], 100);
   EXPECT_TRUE(server["internal_states"][0].contains("last_gen_throughput"));
   EXPECT_EQ(get("/get_server_info")["version"], SGL_VERSION);
@@ -153,11 +156,15 @@ TEST(Routes, UnknownRoutesAndMethodsAreJsonErrors) {
   const auto wrong = t.get("/generate");
   EXPECT_EQ(wrong.status, 405);
   EXPECT_EQ(wrong.headers.at("allow"), "OPTIONS, POST, PUT");
+  EXPECT_EQ(Json::parse(wrong.body)["message"], "/generate takes OPTIONS, POST, PUT, got GET");
   EXPECT_EQ(Json::parse(wrong.body)["code"], 405);
   EXPECT_EQ(t.client().request("BREW", "/health").status, 405);
   const auto options = t.client().request("OPTIONS", "/flush_cache");
   EXPECT_EQ(options.status, 204);
   EXPECT_EQ(options.headers.at("allow"), "OPTIONS, GET, HEAD, POST");
+  const auto any = t.client().request("OPTIONS", "*");
+  EXPECT_EQ(any.status, 204);
+  EXPECT_EQ(any.headers.at("allow"), "OPTIONS, GET, HEAD, POST, PUT");
   for (const char* path :
        {"/classify", "/v1/audio/transcriptions", "/v1/responses/abc/cancel", "/update_weights_from_disk"}) {
     const auto later = t.client().post(path, "{}");
@@ -182,6 +189,38 @@ TEST(Routes, AKeyOpensWhatIsNotOpenToAll) {
     }
   }
   EXPECT_EQ(t.client().request("GET", "/v1/models", "", "authorization: Bearer sesame\r\n").status, 200);
+}
+
+// The status of the answer to a header alone, whose body would be 64 MiB.
+int status_of_head(TestHttpServer& t, const std::string& line, const std::string& fields) {
+  TestClient client = t.client();
+  client.send(line + " HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 67108864\r\n" + fields + "\r\n");
+  return client.receive().status;
+}
+
+TEST(Routes, WhatTheHeaderRulesOutIsRefusedBeforeTheBodyComes) {
+  ServerOptions options;
+  options.keys.api_key = "k";
+  options.keys.admin_api_key = "a";
+  TestHttpServer t(options);
+  const std::string key = "Authorization: Bearer k\r\n", json = "Content-Type: application/json\r\n";
+  EXPECT_EQ(status_of_head(t, "POST /v1/completions", json), 401);
+  EXPECT_EQ(status_of_head(t, "POST /generate", "Authorization: Bearer x\r\n"), 401);
+  EXPECT_EQ(status_of_head(t, "POST /abort_request", key), 403);
+  EXPECT_EQ(status_of_head(t, "POST /nowhere", key), 404);
+  EXPECT_EQ(status_of_head(t, "DELETE /generate", key), 405);
+  EXPECT_EQ(status_of_head(t, "POST /classify", key), 501);
+  EXPECT_EQ(status_of_head(t, "POST /v1/completions", key + "Content-Type: text/plain\r\n"), 400);
+  EXPECT_EQ(status_of_head(t, "POST /v1/completions", key + json + "Content-Encoding: gzip\r\n"), 415);
+  EXPECT_EQ(status_of_head(t, "POST /v1/completions", key + json), 100);
+  EXPECT_EQ(status_of_head(t, "POST /generate", key + "Content-Encoding: Identity\r\n"), 100);
+}
+
+TEST(Routes, AnEncodedBodyIsRefusedByName) {
+  TestHttpServer t;
+  const auto answer = t.client().request("POST", "/generate", "x", "Content-Encoding: gzip\r\n");
+  EXPECT_EQ(answer.status, 415);
+  EXPECT_NE(answer.body.find(R"(Content-Encoding \"gzip\")"), std::string::npos) << answer.body;
 }
 
 TEST(Routes, TheCacheIsFlushedWhenIdleOnly) {

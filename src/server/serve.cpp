@@ -136,12 +136,12 @@ void reload(Service& service, HttpServer& http) {
     service.keys().reload();
     const auto [keys, admin_keys] = service.keys().counts();
     log::info("SIGHUP: {} keys, {} admin keys", keys, admin_keys);
-  } catch (const Error& e) {
+  } catch (const std::exception& e) {
     log::error("SIGHUP: the keys stay as they were: {}", e.what());
   }
   try {
     http.reload_certificate();
-  } catch (const Error& e) {
+  } catch (const std::exception& e) {
     log::error("SIGHUP: the certificate stays as it was: {}", e.what());
   }
 }
@@ -190,7 +190,8 @@ int serve(const ServerOptions& options, const std::function<std::shared_ptr<Engi
       [&service](HttpRequest&& request, const std::shared_ptr<Responder>& responder) {
         dispatch(service, std::move(request), responder);
       },
-      [&service](int status) { count_refused(service, status); });
+      [&service](const HttpRequest& head) { return wants_body(service, head); },
+      [&service](const HttpRequest& head, HttpResponse& response) { dress_refusal(service, head, response); });
   Signals signal([&] { reload(service, http); });
   log::info("listening on {}://{}:{}", options.http.tls.on() ? "https" : "http", options.http.host, http.port());
   if (on_listening) on_listening(http.port());

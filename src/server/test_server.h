@@ -23,7 +23,8 @@ struct TestHttpServer : TestService {
         http(
             at_any_port(options.http),
             [this](HttpRequest&& r, const std::shared_ptr<Responder>& to) { dispatch(service, std::move(r), to); },
-            [this](int status) { count_refused(service, status); }) {}
+            [this](const HttpRequest& head) { return wants_body(service, head); },
+            [this](const HttpRequest& head, HttpResponse& response) { dress_refusal(service, head, response); }) {}
   static HttpOptions at_any_port(HttpOptions o) {
     o.port = 0;
     return o;

@@ -53,8 +53,9 @@ TEST(Loads, ShowWhatRunsAndWhatThePoolHolds) {
   t.ok("/generate", R"({"text":"a"})");
   const Json loads = Json::parse(t.call("GET", "/v1/loads").body);
   ASSERT_EQ(loads["loads"].size(), 1U);
-  for (const char* key : {"num_running_reqs", "num_waiting_reqs", "num_used_tokens", "max_total_num_tokens",
-                          "max_running_requests", "token_usage", "gen_throughput", "cache_hit_rate"}) {
+  for (const char* key :
+       {"num_running_reqs", "num_waiting_reqs", "num_waiting_uncached_tokens", "num_used_tokens",
+        "max_total_num_tokens", "max_running_requests", "token_usage", "gen_throughput", "cache_hit_rate"}) {
     EXPECT_TRUE(loads["loads"][0].contains(key)) << key;
   }
   EXPECT_TRUE(loads.contains("timestamp"));

@@ -134,7 +134,7 @@ TEST(Tls, WhoeverSpeaksNoTlsOrLeavesIsDropped) {
   const Certificate c("plain");
   TestHttpServer t(with(c));
   TestClient plain(t.http.port());
-  plain.send("GET /health HTTP/1.1\r\n\r\n");
+  plain.send("GET /health HTTP/1.1\r\nHost: h\r\n\r\n");
   EXPECT_TRUE(plain.closed());
   t.engine->set_step_time(std::chrono::microseconds(100));
   {

@@ -1,8 +1,10 @@
 #include "server/worker_pool.h"
 
 #include <algorithm>
+#include <exception>
 #include <utility>
 
+#include "base/log.h"
 #include "base/thread_name.h"
 
 namespace sgl {
@@ -64,7 +66,11 @@ void WorkerPool::run() {
   Lane lane = Lane::Output;
   while (take(lock, job, lane)) {
     lock.unlock();
-    job();
+    try {
+      job();
+    } catch (const std::exception& e) {
+      log::error("a worker's job failed: {}", e.what());
+    }
     job = nullptr;
     lock.lock();
     if (lane == Lane::Request) {

@@ -30,7 +30,7 @@ class WorkerPool {
   WorkerPool(const WorkerPool&) = delete;
   WorkerPool& operator=(const WorkerPool&) = delete;
 
-  /// After stop() jobs are dropped. A job must not throw.
+  /// After stop() jobs are dropped. What a job throws is logged; nobody else hears of it.
   void post(Lane lane, Job job);
   /// A delayed job's place among the others.
   using Ticket = std::pair<Clock::time_point, uint64_t>;

@@ -3,6 +3,7 @@
 #include <atomic>
 #include <future>
 #include <memory>
+#include <new>
 #include <thread>
 #include <vector>
 
@@ -97,6 +98,20 @@ TEST(WorkerPool, ACancelledJobNeverRuns) {
   pool.post_after(std::chrono::milliseconds(50), [&] { after = true; });
   EXPECT_TRUE(eventually([&] { return after.load(); }));
   EXPECT_EQ(ran, 1);
+}
+
+TEST(WorkerPool, AJobThatThrowsEndsNeitherTheProcessNorItsThread) {
+  WorkerPool pool(2);
+  for (int i = 0; i < 10; ++i) {
+    for (const Lane lane : {Lane::Output, Lane::Request, Lane::Grammar}) {
+      pool.post(lane, [] { throw std::bad_alloc(); });
+    }
+  }
+  for (const Lane lane : {Lane::Output, Lane::Request, Lane::Grammar}) {
+    std::promise<void> ran;
+    pool.post(lane, [&] { ran.set_value(); });
+    EXPECT_EQ(ran.get_future().wait_for(kPatience), std::future_status::ready);
+  }
 }
 
 TEST(WorkerPool, StopDropsWhatWaitsAndTakesNoMore) {
