@@ -173,7 +173,8 @@ void Automaton::make_room() {
   terms_.reserve(2 * terms_.size());
   term_states_.reserve(2 * term_states_.size());
   lists_.reserve(2 * lists_.size());
-  const size_t states = std::max(terms_.size(), 4 * state_terms_.size());
+  size_t states = std::max(terms_.size(), 4 * state_terms_.size());
+  if (!unique_arrays_.empty()) states = std::max(states, kMostRoom / num_classes_);  // one for each text of an item
   state_terms_.reserve(states);
   forced_.reserve(states);
   if (states * num_classes_ <= kMostRoom) table_.reserve(states * num_classes_);
