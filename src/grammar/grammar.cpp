@@ -140,11 +140,12 @@ GrammarMatcher::GrammarMatcher(std::shared_ptr<const Grammar> grammar, Rollback 
 void GrammarMatcher::refresh() const {
   std::shared_ptr<Grammar::Core> now = grammar_->core();
   if (now == core_) return;
-  std::scoped_lock lock(now->mutex, core_->mutex);
+  const std::shared_ptr<Grammar::Core> old = core_;  // nobody else may hold it, and its mutex must outlive the lock
+  std::scoped_lock lock(now->mutex, old->mutex);
   std::unordered_map<StateId, StateId> known;
   auto move = [&](StateId state) {
     auto [at, added] = known.try_emplace(state, grammar::kDead);
-    if (added) at->second = now->automaton.import(core_->automaton, state);
+    if (added) at->second = now->automaton.import(old->automaton, state);
     return at->second;
   };
   state_ = move(state_);
