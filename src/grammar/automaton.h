@@ -117,7 +117,7 @@ class Automaton {
 
   /// Ends building: finds what is nullable, refuses left recursion, prunes what derives nothing.
   /// Throws Unsupported for left recursion, calls nested too deep, an And too large to be decided, a used up budget,
-  /// and InvalidArgument for unique items of which there are fewer than must be.
+  /// and unique items of which fewer are found than must be.
   void finish(TermId root);
 
   // ---- Running ----
@@ -215,6 +215,8 @@ class Automaton {
   void flatten(TermId id, std::vector<TermId>& out) const;
 
   /// The least fixed point of `holds` over terms and rules: it is asked again for a term when an operand came to hold.
+  template <typename Visit>
+  void each_operand(TermId id, Visit visit) const;
   template <typename Holds>
   std::vector<char> least_fixed_point(Holds holds) const;
   void find_nullable();
@@ -236,7 +238,8 @@ class Automaton {
   TermId fresh(TermId rest_of_item, const Came& came);
   TermId next_item(Came& came);
   TermId after_items(const Came& came);
-  uint32_t longer_text(uint32_t text, uint8_t byte);
+  uint32_t came_index(const Came& came);
+  uint32_t longer_text(uint32_t text, std::string_view more);
   std::string text_of(uint32_t text) const;
   std::string some_text(TermId id);
   void check_unique_items();

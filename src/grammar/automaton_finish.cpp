@@ -11,36 +11,39 @@
 
 namespace sgl::grammar {
 
+// The terms that a term is made of; of a call, the rule's body.
+template <typename Visit>
+void Automaton::each_operand(TermId id, Visit visit) const {
+  const Term& t = terms_[id];
+  switch (t.kind) {
+    case Kind::Cat:
+    case Kind::Frame:
+      visit(t.a);
+      visit(t.b);
+      break;
+    case Kind::Alt:
+    case Kind::And:
+      for (TermId item : items(id)) visit(item);
+      break;
+    case Kind::Repeat:
+    case Kind::Not:
+      visit(t.a);
+      break;
+    case Kind::Ref:
+      visit(rules_[t.a].body);
+      break;
+    case Kind::Fresh:
+      visit(unique_arrays_[came_[t.b].array].item);
+      break;
+    default:
+      break;
+  }
+}
+
 template <typename Holds>
 std::vector<char> Automaton::least_fixed_point(Holds holds) const {
   // Users of each term, as one array with an offset for each: a rule's body is used by the calls of the rule.
   std::vector<uint32_t> offsets(terms_.size() + 1, 0);
-  auto each_operand = [&](TermId id, auto&& f) {
-    const Term& t = terms_[id];
-    switch (t.kind) {
-      case Kind::Cat:
-      case Kind::Frame:
-        f(t.a);
-        f(t.b);
-        break;
-      case Kind::Alt:
-      case Kind::And:
-        for (TermId item : items(id)) f(item);
-        break;
-      case Kind::Repeat:
-      case Kind::Not:
-        f(t.a);
-        break;
-      case Kind::Ref:
-        f(rules_[t.a].body);
-        break;
-      case Kind::Fresh:
-        f(unique_arrays_[came_[t.b].array].item);
-        break;
-      default:
-        break;
-    }
-  };
   auto size = static_cast<TermId>(terms_.size());
   for (TermId id = 0; id < size; ++id) each_operand(id, [&](TermId x) { ++offsets[x + 1]; });
   for (size_t i = 1; i < offsets.size(); ++i) offsets[i] += offsets[i - 1];
@@ -169,18 +172,8 @@ std::vector<bool> Automaton::reached_rules(TermId root) {
     open.pop_back();
     if (seen[id]) continue;
     seen[id] = true;
-    const Term& t = terms_[id];
-    if (t.kind == Kind::Ref) {
-      rules[t.a] = true;
-      open.push_back(rules_[t.a].body);
-    } else if (t.kind == Kind::Fresh) {
-      open.push_back(unique_arrays_[came_[t.b].array].item);
-    } else if (t.kind == Kind::Alt || t.kind == Kind::And) {
-      open.insert(open.end(), items(id).begin(), items(id).end());
-    } else if (t.kind != Kind::Bytes) {
-      open.push_back(t.a);
-      if (t.kind == Kind::Cat || t.kind == Kind::Frame) open.push_back(t.b);
-    }
+    if (terms_[id].kind == Kind::Ref) rules[terms_[id].a] = true;
+    each_operand(id, [&](TermId operand) { open.push_back(operand); });
   }
   return rules;
 }

@@ -71,6 +71,11 @@ enum JsonType : unsigned {
   kAllTypes = 63
 };
 
+inline unsigned type_of(const JsonValue& value) {
+  constexpr unsigned kTypes[] = {kNull, kBoolean, kNumber, kString, kArray, kObject};
+  return kTypes[static_cast<size_t>(value.type)];
+}
+
 class SchemaCompiler {
  public:
   SchemaCompiler(CharTerms& chars, const JsonValue& root, const GrammarOptions& options);
@@ -133,6 +138,7 @@ class SchemaCompiler {
   bool valid(const JsonValue& value, const Literal& literal) { return valid(value, *literal.schema) == literal.holds; }
   bool valid(const JsonValue& value, const Facts& facts);
   bool check(const JsonValue& value, const JsonValue& schema, int depth);
+  bool members_violate(const JsonValue& value, const Facts& facts, int depth);
   bool violates(const JsonValue& value, const JsonValue& schema, std::string_view keyword, const JsonValue& argument,
                 int depth);
 
@@ -161,7 +167,7 @@ class SchemaCompiler {
   TermId build_array(const Facts& facts);
   TermId array_term(const std::vector<TermId>& first, TermId item, uint64_t min, uint64_t max);
   std::optional<std::vector<const JsonValue*>> finite_values(const Demand& demand);
-  bool is_endless(const Demand& demand, int depth);
+  bool is_endless(const std::vector<Facts>& cases, int depth);
   TermId unique_term(const JsonValue& schema, const Demand& items, uint64_t min, uint64_t max);
   TermId any_unique_term(const JsonValue& schema, const Demand& items, uint64_t min, uint64_t max);
   struct Wanted;
@@ -184,6 +190,7 @@ class SchemaCompiler {
 
   TermId mark(std::string_view text) { return automaton_.literal(text); }
   uint64_t count(const JsonValue& schema, std::string_view keyword, const JsonValue& value);
+  std::pair<uint64_t, uint64_t> contained(const JsonValue& schema);
   Decimal number(const JsonValue& schema, std::string_view keyword, const JsonValue& value);
 
   CharTerms& chars_;

@@ -55,6 +55,13 @@ const JsonValue* SchemaCompiler::other_items_of(const JsonValue& schema, size_t&
   return items;
 }
 
+// How many items, at least and at most, must satisfy the schema's `contains`.
+std::pair<uint64_t, uint64_t> SchemaCompiler::contained(const JsonValue& schema) {
+  const JsonValue *low = schema.find("minContains"), *high = schema.find("maxContains");
+  return {low != nullptr ? count(schema, "minContains", *low) : 1,
+          high != nullptr ? count(schema, "maxContains", *high) : kUnbounded};
+}
+
 TermId SchemaCompiler::build_array(const Facts& facts) {
   uint64_t min = 0, max = kUnbounded;
   size_t first = 0;
@@ -104,9 +111,7 @@ TermId SchemaCompiler::build_array(const Facts& facts) {
     if (const JsonValue* n = s.find("minItems")) min = std::max(min, count(s, "minItems", *n));
     if (const JsonValue* n = s.find("maxItems")) max = std::min(max, count(s, "maxItems", *n));
     if (const JsonValue* wanted = s.find("contains")) {
-      const JsonValue *low = s.find("minContains"), *high = s.find("maxContains");
-      const uint64_t least = low != nullptr ? count(s, "minContains", *low) : 1;
-      const uint64_t most = high != nullptr ? count(s, "maxContains", *high) : kUnbounded;
+      const auto [least, most] = contained(s);
       none |= least > most;
       want({{wanted, true}, least, most, &s, "contains"});
     }
@@ -191,9 +196,8 @@ std::optional<std::vector<const JsonValue*>> SchemaCompiler::finite_values(const
   return out;
 }
 
-// Whether there are values without end that satisfy the demand; false where it is not easily seen.
-bool SchemaCompiler::is_endless(const Demand& demand, int depth) {
-  const std::vector<Facts> cases = expand(demand);
+// Whether there are values without end that satisfy one of the cases; false where it is not easily seen.
+bool SchemaCompiler::is_endless(const std::vector<Facts>& cases, int depth) {
   return std::any_of(cases.begin(), cases.end(), [&](const Facts& facts) {
     bool integer = false, no_integer = false;
     const unsigned types = types_of(facts, integer, no_integer);
@@ -220,7 +224,7 @@ bool SchemaCompiler::is_endless(const Demand& demand, int depth) {
       return false;
     }
     return std::any_of(members->members.begin(), members->members.end(), [&](const JsonMember& member) {
-      return is_endless({{&member.value, true}}, depth - 1);
+      return is_endless(expand({{&member.value, true}}), depth - 1);
     });
   });
 }
@@ -249,8 +253,8 @@ TermId SchemaCompiler::unique_term(const JsonValue& schema, const Demand& items,
 
 TermId SchemaCompiler::any_unique_term(const JsonValue& schema, const Demand& items, uint64_t min, uint64_t max) {
   UniqueItems array{value_of(items), automaton_.any_bytes(), space_, std::max<uint64_t>(min, 1), max, false, {}};
-  array.endless = is_endless(items, 3);
   const std::vector<Facts> cases = expand(items);
+  array.endless = is_endless(cases, 3);
   const bool fractions = std::any_of(cases.begin(), cases.end(), [&](const Facts& facts) {
     bool integer = false, no_integer = false;
     return (types_of(facts, integer, no_integer) & kNumber) != 0 && !(integer && options_.plain_integers);
@@ -269,7 +273,7 @@ TermId SchemaCompiler::any_unique_term(const JsonValue& schema, const Demand& it
   array.equal = [space = space_](Automaton& automaton, std::string_view item) {
     CharTerms chars(automaton);
     try {
-      return value_term(chars, parse_json_text(item), space);
+      return value_term(chars, parse_json_text(item), {.space = space});
     } catch (const Error&) {  // half a surrogate pair, or a number of thousands of digits: equal to itself
       return automaton.literal(item);
     }

@@ -9,6 +9,7 @@
 
 #include "grammar/json_formats.h"
 #include "grammar/json_schema.h"
+#include "grammar/json_values.h"
 
 namespace sgl::grammar {
 namespace {
@@ -271,36 +272,7 @@ TermId SchemaCompiler::any_object() {
 }
 
 TermId SchemaCompiler::constant(const JsonValue& value) {
-  switch (value.type) {
-    case Type::Null:
-      return mark("null");
-    case Type::Boolean:
-      return mark(value.boolean ? "true" : "false");
-    case Type::String:
-      return automaton_.cat({mark("\""), chars_.text(value.text, spelling_), mark("\"")});
-    case Type::Number: {
-      Decimal d = to_decimal(value.text);
-      NumberRange only;
-      only.low = only.high = Bound{d, false};
-      only.integer = only.digits_only = options_.plain_integers && d.fraction.empty();
-      return number_term(automaton_, only);
-    }
-    case Type::Array: {
-      std::vector<TermId> items;
-      for (const JsonValue& item : value.items) items.push_back(constant(item));
-      return array_term(items, kNone, items.size(), items.size());
-    }
-    case Type::Object: {
-      TermId t = mark("}");
-      for (size_t i = value.members.size(); i-- > 0;) {
-        const auto& [name, member] = value.members[i];
-        TermId key = automaton_.cat({mark("\""), chars_.text(name, spelling_), mark("\""), space_, mark(":"), space_});
-        t = automaton_.cat({i == 0 ? kEpsilon : automaton_.cat(mark(","), space_), key, constant(member), space_, t});
-      }
-      return automaton_.cat({mark("{"), space_, t});
-    }
-  }
-  return kNone;
+  return value_term(chars_, value, {space_, spelling_, options_.plain_integers, false});
 }
 
 // Numbers that are integers: by value, and in drafts 3 and 4 by their text.

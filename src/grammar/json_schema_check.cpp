@@ -96,12 +96,11 @@ bool SchemaCompiler::violates(const JsonValue& value, const JsonValue& schema, s
   if (k == "type") {
     bool integer = false;
     unsigned types = named_types(schema, arg, integer);
-    constexpr JsonType kTypes[] = {kNull, kBoolean, kNumber, kString, kArray, kObject};
     if (value.is(Type::Null)) {
       const JsonValue* nullable = member_if(schema, "nullable", Type::Boolean);
       if (nullable != nullptr && nullable->boolean) return false;
     }
-    if ((types & kTypes[static_cast<size_t>(value.type)]) == 0) return true;
+    if ((types & type_of(value)) == 0) return true;
     return value.is(Type::Number) && integer && !to_decimal(value.text).is_integer();
   }
   if (value.is(Type::Number)) {
@@ -139,9 +138,8 @@ bool SchemaCompiler::violates(const JsonValue& value, const JsonValue& schema, s
     if (k == "contains") {
       auto found = static_cast<uint64_t>(std::count_if(value.items.begin(), value.items.end(),
                                                        [&](const JsonValue& v) { return valid(v, arg, depth); }));
-      const JsonValue *min = schema.find("minContains"), *max = schema.find("maxContains");
-      return found < (min != nullptr ? count(schema, "minContains", *min) : 1) ||
-             (max != nullptr && found > count(schema, "maxContains", *max));
+      const auto [least, most] = contained(schema);
+      return found < least || found > most;
     }
     if (k == "prefixItems" || k == "items" || k == "additionalItems") {
       size_t prefix = 0;
@@ -160,11 +158,7 @@ bool SchemaCompiler::violates(const JsonValue& value, const JsonValue& schema, s
       return !all(arg.items, [&](const JsonValue& name) { return value.find(name.text) != nullptr; });
     if (k == "properties" || k == "patternProperties" || k == "additionalProperties" || k == "propertyNames" ||
         k == "unevaluatedProperties") {
-      Facts facts = {{Fact::Kind::All, &schema, {}, {}, 0}};
-      return !all(value.members, [&](const auto& member) {
-        Demand demand = member_demand(facts, member.name);
-        return all(demand, [&](const Literal& l) { return valid(member.value, *l.schema, depth) == l.holds; });
-      });
+      return members_violate(value, {{Fact::Kind::All, &schema, {}, {}, 0}}, depth);
     }
     if (k == "dependentRequired" || k == "dependentSchemas" || k == "dependencies") {
       return !all(arg.members, [&](const auto& member) {
@@ -196,6 +190,15 @@ bool SchemaCompiler::text_matches(const std::string& pattern, bool search, const
   return a.accepts(state);
 }
 
+// Whether a member of the object is not what the facts demand of it.
+bool SchemaCompiler::members_violate(const JsonValue& value, const Facts& facts, int depth) {
+  return std::any_of(value.members.begin(), value.members.end(), [&](const JsonMember& member) {
+    const Demand demand = member_demand(facts, member.name);
+    return std::any_of(demand.begin(), demand.end(),
+                       [&](const Literal& l) { return valid(member.value, *l.schema, depth) != l.holds; });
+  });
+}
+
 bool SchemaCompiler::valid(const JsonValue& value, const Facts& facts) {
   return std::all_of(facts.begin(), facts.end(), [&](const Fact& fact) {
     auto holds = [&](const JsonValue& v) {
@@ -210,12 +213,7 @@ bool SchemaCompiler::valid(const JsonValue& value, const Facts& facts) {
             if (m.name == choosing) return false;
           }
           if (m.name == "unevaluatedProperties" && value.is(Type::Object)) {
-            const Facts only = {fact};
-            return std::any_of(value.members.begin(), value.members.end(), [&](const auto& member) {
-              const Demand demand = member_demand(only, member.name);
-              return std::any_of(demand.begin(), demand.end(),
-                                 [&](const Literal& l) { return !valid(member.value, l); });
-            });
+            return members_violate(value, {fact}, 0);
           }
           return &m.value != values_from_ && violates(value, *fact.schema, m.name, m.value, 0);
         });

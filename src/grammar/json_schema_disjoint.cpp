@@ -34,8 +34,6 @@ struct SchemaCompiler::Outline {
 
 namespace {
 
-constexpr unsigned kTypeOf[] = {kNull, kBoolean, kNumber, kString, kArray, kObject};
-
 // Equal for equal values; of arrays and objects the type alone.
 std::string key_of(const JsonValue& value) {
   switch (value.type) {
@@ -76,7 +74,7 @@ void SchemaCompiler::outline(const JsonValue& schema, Outline& out, int depth) {
     unsigned types = 0;
     out.values.emplace();
     for (const JsonValue& v : *values) {
-      types |= kTypeOf[static_cast<size_t>(v.type)];
+      types |= type_of(v);
       out.values->push_back(key_of(v));
     }
     out.types &= types;

@@ -487,9 +487,7 @@ bool SchemaCompiler::expand_failing(const JsonValue& schema, Branch& branch, Cho
     } else if (name == "items" && schema.find("prefixItems") == nullptr) {
       if (!is_trivial(value)) items(name, {&value, false}, 1, kUnbounded);
     } else if (name == "contains") {
-      const JsonValue *low = schema.find("minContains"), *high = schema.find("maxContains");
-      uint64_t least = low != nullptr ? count(schema, "minContains", *low) : 1;
-      uint64_t most = high != nullptr ? count(schema, "maxContains", *high) : kUnbounded;
+      const auto [least, most] = contained(schema);
       if (least > 0) items(name, {&value, true}, 0, least - 1);
       if (most != kUnbounded) items(name, {&value, true}, most + 1, kUnbounded);
     } else if (name == "additionalProperties" && value.is(Type::Boolean) && !value.boolean &&

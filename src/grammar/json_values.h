@@ -6,8 +6,16 @@
 
 namespace sgl::grammar {
 
-/// All texts that mean the value: strings with any escapes, members of objects in any order, numbers in the spellings
-/// of number_term(), `space` between tokens. Regular, without calls of rules.
-TermId value_term(CharTerms& chars, const JsonValue& value, TermId space);
+/// Which texts of a value are meant.
+struct ValueForm {
+  TermId space;                       ///< between tokens
+  Spelling strings = Spelling::Json;  ///< how characters are written
+  bool plain_integers = false;        ///< integers as digits alone
+  bool any_order = true;              ///< of members; else in that of the value
+};
+
+/// The texts that mean the value in this form; numbers in the spellings of number_term(). Regular, without calls of
+/// rules.
+TermId value_term(CharTerms& chars, const JsonValue& value, const ValueForm& form);
 
 }  // namespace sgl::grammar

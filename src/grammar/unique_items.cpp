@@ -1,8 +1,8 @@
 // Arrays whose items must differ. The term of such an array holds the text of the present item and the texts that items
 // may not have any more; when an item is over, those of its value join them:
 //
-//   Fresh(rest of the item & !(seen), text)  → … →  Fresh(ε, text)  =  "]" | "," Fresh(item & !(seen | equal(text)),
-//   "")
+//   Fresh(rest of the item & !(seen), text)  → … →  Fresh(ε, text)
+//   Fresh(ε, text)  =  "]" | "," Fresh(item & !(seen | equal(text)), "")
 //
 // So a state is all that the array's items were, and how much an item may still become is an intersection like others.
 // It is soon none any more: when the item's text is no beginning of a seen one, !(seen) is everything, and masks are
@@ -30,10 +30,13 @@ TermId Automaton::unique_items(UniqueItems array) {
 }
 
 TermId Automaton::fresh(TermId rest_of_item, const Came& came) {
-  if (rest_of_item == kEpsilon) return after_items(came);
+  return rest_of_item == kEpsilon ? after_items(came) : make(Kind::Fresh, rest_of_item, came_index(came));
+}
+
+uint32_t Automaton::came_index(const Came& came) {
   auto [at, added] = came_ids_.try_emplace(came, static_cast<uint32_t>(came_.size()));
   if (added) came_.push_back(came);
-  return make(Kind::Fresh, rest_of_item, at->second);
+  return at->second;
 }
 
 // What the next item may be; `came` becomes what came before it.
@@ -107,21 +110,23 @@ std::pair<TermId, uint32_t> Automaton::present_item(TermId id) {
   if (t.a != kNone) return {t.a, t.b};
   Came came = came_[t.b];
   const TermId item = next_item(came);
-  auto [at, added] = came_ids_.try_emplace(came, static_cast<uint32_t>(came_.size()));
-  if (added) came_.push_back(came);
-  return {item, at->second};
+  return {item, came_index(came)};
 }
 
 TermId Automaton::after_item(uint32_t came, std::string_view text, TermId rest) {
   Came longer = came_[came];
-  for (char c : text) longer.text = longer_text(longer.text, static_cast<uint8_t>(c));
+  longer.text = longer_text(longer.text, text);
   return fresh(rest, longer);
 }
 
-uint32_t Automaton::longer_text(uint32_t text, uint8_t byte) {
-  auto [at, added] = text_ids_.try_emplace(uint64_t{text} << 8 | byte, static_cast<uint32_t>(texts_.size()));
-  if (added) texts_.emplace_back(text, byte);
-  return at->second;
+uint32_t Automaton::longer_text(uint32_t text, std::string_view more) {
+  for (char c : more) {
+    const auto byte = static_cast<uint8_t>(c);
+    auto [at, added] = text_ids_.try_emplace(uint64_t{text} << 8 | byte, static_cast<uint32_t>(texts_.size()));
+    if (added) texts_.emplace_back(text, byte);
+    text = at->second;
+  }
+  return text;
 }
 
 std::string Automaton::text_of(uint32_t text) const {
@@ -168,7 +173,7 @@ void Automaton::check_unique_items() {
                     fmt::format("an array must have {} different items, and no more than {} were found; lower minItems",
                                 array.min, n));
       }
-      for (char c : text) came.text = longer_text(came.text, static_cast<uint8_t>(c));
+      came.text = longer_text(came.text, text);
     }
   }
 }
@@ -177,9 +182,7 @@ TermId Automaton::import_fresh(const Automaton& other, TermId id, std::unordered
   const Term& t = other.terms_[id];
   Came came = other.came_[t.b];
   came.seen = memo[came.seen];
-  const std::string text = other.text_of(came.text);
-  came.text = 0;
-  for (char c : text) came.text = longer_text(came.text, static_cast<uint8_t>(c));
+  came.text = longer_text(0, other.text_of(came.text));
   return fresh(memo[t.a], came);
 }
 
