@@ -163,13 +163,18 @@ class Automaton {
   TermId after_item(uint32_t came, std::string_view text, TermId rest);
   /// A term that allows the same next `n` bytes, with counters cut down so that many states share it.
   TermId clamp(TermId id, uint64_t n);
-  /// The same for an And, and for how many bytes it holds, at least `n`: its counters have no end. The term itself
-  /// where there is no such one, where an end is near, and where finding out takes too long. `n` is less than 256.
-  struct Loose {
-    TermId term;
-    uint64_t bytes;
+  /// The same for an And: its counters have no end. The term itself where there is no such one, where an end is near,
+  /// and where finding out takes too long. `n` is less than 256.
+  TermId loosen(TermId id, uint64_t n);
+  /// A term and the same without the end of its counter: X{0,9}, alone or behind the rest of a character, and X{0,∞}.
+  struct Counter {
+    TermId whole, endless;  ///< one term, if there is no counter with an end
+    TermId counted;         ///< X, not nullable
+    uint64_t max;           ///< kUnbounded without one
   };
-  Loose loosen(TermId id, uint64_t n);
+  Counter without_end(TermId id);
+  /// The bytes of a short text, kUnbounded where finding one takes too long.
+  uint64_t completion(TermId id);
   /// The state of this automaton that `state` of `other`, a copy from before, stands for.
   StateId import(const Automaton& other, StateId state);
   /// Takes memory for as many terms again and for a state of each term, so that while a text is matched no table is
@@ -248,7 +253,7 @@ class Automaton {
   // automaton_loosen.cpp
   template <typename Search>
   bool within_search_limits(Search search);
-  TermId without_end(TermId id, uint64_t& max);
+  TermId both_without(const std::vector<Counter>& counters);
   bool is_part_of(TermId a, TermId b);
   uint64_t longest_completion(TermId id);
 
@@ -290,9 +295,11 @@ class Automaton {
   std::unordered_map<TermId, bool> live_;
   std::unordered_map<TermId, TermId> merged_;  // large lists of alternatives → the merged ones
   std::unordered_map<uint64_t, TermId> clamped_;
-  std::unordered_map<uint64_t, Loose> loosened_;
+  std::unordered_map<uint64_t, TermId> loosened_;
   std::unordered_map<uint64_t, bool> part_of_;
-  std::unordered_map<TermId, uint64_t> completions_;
+  std::unordered_map<TermId, unsigned> not_parts_;    // how often something was no part of a term
+  std::unordered_map<TermId, uint64_t> completions_;  // the longest of those of all that a term leads to
+  std::unordered_map<TermId, uint64_t> shortest_;
   uint64_t searches_left_ = 40000;  // derivatives that loosen() may look at, some 10 ms in all
 };
 

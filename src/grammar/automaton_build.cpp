@@ -444,12 +444,12 @@ void Automaton::merge_items(std::vector<TermId>& items, int depth) {
   }
 
   // Counters: x{a,b} K and x{c,d} K become one where the ranges touch; K itself is x{0,0} K.
-  struct Counter {
+  struct Range {
     TermId body, rest;
     uint64_t min, max;
     TermId whole;
   };
-  std::vector<Counter> counters;
+  std::vector<Range> counters;
   for (TermId id : items) {
     TermId head = terms_[id].kind == Kind::Cat ? terms_[id].a : id;
     if (terms_[head].kind != Kind::Repeat) continue;
@@ -457,12 +457,12 @@ void Automaton::merge_items(std::vector<TermId>& items, int depth) {
     counters.push_back({terms_[head].a, head == id ? kEpsilon : terms_[id].b, min, max, id});
   }
   if (counters.empty()) return;
-  std::sort(counters.begin(), counters.end(), [](const Counter& x, const Counter& y) {
+  std::sort(counters.begin(), counters.end(), [](const Range& x, const Range& y) {
     return std::tie(x.body, x.rest, x.min, x.max) < std::tie(y.body, y.rest, y.min, y.max);
   });
   std::vector<TermId> gone, come;
   for (size_t i = 0; i < counters.size();) {
-    Counter c = counters[i];
+    Range c = counters[i];
     size_t j = i + 1;
     while (j < counters.size() && counters[j].body == c.body && counters[j].rest == c.rest &&
            (c.max == kUnbounded || counters[j].min <= c.max + 1)) {
@@ -492,7 +492,7 @@ void Automaton::merge_items(std::vector<TermId>& items, int depth) {
 TermId Automaton::clamp(TermId id, uint64_t n) {
   const Term t = terms_[id];
   if (t.kind == Kind::And) {
-    const TermId loose = loosen(id, n).term;
+    const TermId loose = loosen(id, n);
     return loose == id ? id : clamp(loose, n);
   }
   if (t.kind != Kind::Cat && t.kind != Kind::Repeat && t.kind != Kind::Alt) return id;

@@ -19,7 +19,9 @@ namespace sgl::grammar {
 namespace {
 
 constexpr size_t kMostStates = 1000;       // of one search
+constexpr size_t kMostOfACompletion = 32;  // states, in the search for a short one
 constexpr uint64_t kMostReadings = 20000;  // of one search
+constexpr unsigned kMostFailed = 2;        // searches for the same whole of which others are no part
 constexpr size_t kMostOfACharacter = 12;   // bytes that may be left of a character: \ud83d\ude00
 
 uint64_t pair_key(TermId a, TermId b) { return uint64_t{a} << 32 | b; }
@@ -45,8 +47,7 @@ bool Automaton::within_search_limits(Search search) {
   return found;
 }
 
-// X{min,max}, alone or behind the rest of a character, without its end, and `max`. `id` itself if it is none.
-TermId Automaton::without_end(TermId id, uint64_t& max) {
+Automaton::Counter Automaton::without_end(TermId id) {
   std::vector<TermId> heads;
   TermId last = id;
   while (terms_[last].kind == Kind::Cat && heads.size() < kMostOfACharacter) {
@@ -54,16 +55,32 @@ TermId Automaton::without_end(TermId id, uint64_t& max) {
     last = terms_[last].b;
   }
   const Term t = terms_[last];
-  if (t.kind != Kind::Repeat || terms_[t.a].nullable || bounds(last).second == kUnbounded) return id;
-  max = bounds(last).second;
-  TermId out = repeat(t.a, bounds(last).first, kUnbounded);
-  for (size_t i = heads.size(); i-- > 0;) out = cat(heads[i], out);
-  return out;
+  if (t.kind != Kind::Repeat || terms_[t.a].nullable || bounds(last).second == kUnbounded) {
+    return {id, id, kNone, kUnbounded};
+  }
+  Counter counter{id, repeat(t.a, bounds(last).first, kUnbounded), t.a, bounds(last).second};
+  for (size_t i = heads.size(); i-- > 0;) counter.endless = cat(heads[i], counter.endless);
+  return counter;
+}
+
+// The And of what they are without their ends, without those that are then a part of the others.
+TermId Automaton::both_without(const std::vector<Counter>& counters) {
+  std::vector<TermId> list;
+  for (const Counter& counter : counters) list.push_back(counter.endless);
+  for (const Counter& counter : counters) {
+    if (counter.endless == counter.whole || list.size() < 2) continue;
+    std::vector<TermId> others = list;
+    others.erase(std::find(others.begin(), others.end(), counter.endless));
+    if (is_part_of(both(others), counter.endless)) list = std::move(others);
+  }
+  return both(list);
 }
 
 // Whether every text of `a` is one of `b`, for all that is known.
 bool Automaton::is_part_of(TermId a, TermId b) {
   if (auto known = part_of_.find(pair_key(a, b)); known != part_of_.end()) return known->second;
+  unsigned& failed = not_parts_[b];
+  if (failed >= kMostFailed) return false;
   std::vector<Pair> open = {{a, b}};
   std::unordered_set<uint64_t> seen = {pair_key(a, b)};
   bool differs = false;
@@ -84,8 +101,11 @@ bool Automaton::is_part_of(TermId a, TermId b) {
     }
     return true;
   });
-  if (differs) return part_of_[pair_key(a, b)] = false;  // of the others nothing is known
-  for (uint64_t key : seen) part_of_[key] = holds;       // where it was given up, so that no one tries again
+  if (differs) {
+    ++failed;
+    return part_of_[pair_key(a, b)] = false;  // of the others nothing is known
+  }
+  for (uint64_t key : seen) part_of_[key] = holds;  // where it was given up, so that no one tries again
   return holds;
 }
 
@@ -143,45 +163,60 @@ uint64_t Automaton::longest_completion(TermId id) {
   return longest;
 }
 
-Automaton::Loose Automaton::loosen(TermId id, uint64_t n) {
-  if (terms_[id].kind != Kind::And) return {id, kUnbounded};
+TermId Automaton::loosen(TermId id, uint64_t n) {
+  if (terms_[id].kind != Kind::And) return id;
   const uint64_t key = uint64_t{id} << 8 | (n & 0xFF);
   if (auto known = loosened_.find(key); known != loosened_.end()) return known->second;
-  struct Part {
-    TermId whole, loose;
-    uint64_t max;
-  };
-  std::vector<Part> parts;
-  for (TermId item : std::vector<TermId>(items(id).begin(), items(id).end())) {
-    Part part{item, item, kUnbounded};
-    part.loose = without_end(item, part.max);
-    parts.push_back(part);
-  }
-  Loose result{id, kUnbounded};
-  while (result.term == id) {
+  std::vector<Counter> counters;
+  for (TermId item : std::vector<TermId>(items(id).begin(), items(id).end())) counters.push_back(without_end(item));
+  TermId result = id;
+  while (result == id) {
     uint64_t least = kUnbounded;
-    for (const Part& part : parts) {
-      if (part.loose != part.whole) least = std::min(least, part.max);
+    for (const Counter& counter : counters) {
+      if (counter.endless != counter.whole) least = std::min(least, counter.max);
     }
     if (least == kUnbounded) break;
     if (least >= n) {
-      std::vector<TermId> list;
-      for (const Part& part : parts) list.push_back(part.loose);
-      for (const Part& part : parts) {
-        if (part.loose == part.whole || list.size() < 2) continue;
-        std::vector<TermId> others = list;
-        others.erase(std::find(others.begin(), others.end(), part.loose));
-        if (is_part_of(both(others), part.loose)) list = std::move(others);
-      }
-      const TermId term = both(list);
-      const uint64_t longest = longest_completion(term);
-      if (longest <= least - n) result = {term, least - longest};
+      const TermId term = both_without(counters);
+      if (longest_completion(term) <= least - n) result = term;
     }
-    for (Part& part : parts) {
-      if (part.max == least) part.loose = part.whole;  // the next try keeps the nearest end
+    for (Counter& counter : counters) {
+      if (counter.max == least) counter.endless = counter.whole;  // the next try keeps the nearest end
     }
   }
   return loosened_[key] = result;
+}
+
+uint64_t Automaton::completion(TermId id) {
+  if (terms_[id].nullable) return 0;
+  if (auto known = shortest_.find(id); known != shortest_.end()) return known->second;
+  // By ASCII alone: a shorter one by characters of several bytes is not worth looking through these.
+  std::bitset<256> is_ascii;
+  for (unsigned byte = 0; byte < 0x80; ++byte) is_ascii[class_of_[byte]] = true;
+  uint64_t bytes = kUnbounded;
+  within_search_limits([&] {
+    std::vector<TermId> level = {id}, next;
+    std::unordered_set<TermId> seen = {id};
+    for (uint64_t length = 1; !level.empty(); ++length) {
+      next.clear();
+      for (TermId term : level) {
+        for (unsigned c = 0; c < num_classes_; ++c) {
+          if (searches_left_ == 0 || seen.size() > kMostOfACompletion) return false;
+          if (!is_ascii[c]) continue;
+          --searches_left_;
+          const TermId to = state_terms_[next_class(state_of(term), c)];
+          if (terms_[to].nullable) {
+            bytes = length;
+            return true;
+          }
+          if (to != kNone && seen.insert(to).second) next.push_back(to);
+        }
+      }
+      level.swap(next);
+    }
+    return false;
+  });
+  return shortest_[id] = bytes;
 }
 
 }  // namespace sgl::grammar

@@ -299,7 +299,7 @@ size_t Automaton::memory() const {
   return terms_.size() * (sizeof(Term) + 12) + lists_.size() * 4 + slots_.size() * 4 + table_.size() * 4 +
          state_terms_.size() * 8 +
          (live_.size() + clamped_.size() + loosened_.size() + merged_.size() + part_of_.size() + completions_.size() +
-          texts_.size()) *
+          shortest_.size() + texts_.size()) *
              48 +
          came_.size() * (2 * sizeof(Came) + 48);
 }

@@ -15,14 +15,10 @@ namespace sgl::grammar {
 struct Take {
   CharKinds kinds = 0;
   uint32_t chars = 0;
+  bool no_more = false;  ///< after `chars` of them none can follow,
+  bool may_end = true;   ///< or, where the text is complete by then, none of what the state's term takes
 
   static constexpr uint32_t kAny = UINT32_MAX;  ///< however long the text is
-};
-
-/// What a state does with plain characters (kPlainKinds), whichever they are.
-struct PlainTake {
-  size_t length = 0;       ///< it takes so many; SIZE_MAX: any number
-  bool no_longer = false;  ///< and no more, nor is the text complete before
 };
 
 /// What the states of one automaton take. Lower bounds. Thread: as the automaton's.
@@ -36,30 +32,44 @@ class TextTakes {
     if (state < known_.size() && known_[state].kinds != kUnknown) return known_[state];
     return find(state);
   }
-  /// Read off the term, too.
-  PlainTake plain(StateId state);
   /// How many plain characters can come next, found by running the automaton.
   size_t plain_length(StateId state);
-  size_t memory() const { return known_.size() * sizeof(Take) + (single_.size() + starts_plain_.size()) * 48; }
+  /// What can come after up to `chars` characters of these kinds, inside of a short token, for all that is known.
+  struct Ahead {
+    CharKinds kinds = ~CharKinds{0};  ///< of the next character,
+    bool may_end = true;              ///< and whether the text may be complete there
+  };
+  Ahead ahead(StateId state, CharKinds kinds, size_t chars);
+  size_t memory() const {
+    return known_.size() * sizeof(Take) + (single_.size() + starts_.size() + completions_.size()) * 48;
+  }
 
  private:
-  static constexpr CharKinds kUnknown = kNoText;  // no state takes any such bytes
+  static constexpr CharKinds kUnknown = kBroken;  // no state takes any such bytes
 
   Take find(StateId state);
   Take of_term(TermId id, int& budget);
   struct Single {
     CharKinds kinds = 0;
-    bool no_more = true;  // after a plain character nothing can follow
+    bool no_more = true;  // after such a character nothing can follow
   };
   Single single(TermId body);
-  bool starts_plain(TermId id);
+  CharKinds starts(TermId id, int depth = 0);
+  Take of_and(TermId id, int& budget);
+  uint64_t completion_after(TermId id, CharKinds kinds, uint32_t chars);
+  template <typename Visit>
+  bool each_next(StateId from, CharKinds kinds, Visit visit);
   template <typename Visit>
   bool each_wide(StateId from, Visit visit);
+  template <typename Visit>
+  bool each_line_separator(StateId from, Visit visit);
 
   Automaton& automaton_;
-  std::vector<Take> known_;                        // of states
-  std::unordered_map<TermId, Single> single_;      // of repeated terms
-  std::unordered_map<TermId, bool> starts_plain_;  // of what follows them
+  std::vector<Take> known_;                             // of states
+  std::unordered_map<TermId, Single> single_;           // of repeated terms
+  std::unordered_map<TermId, CharKinds> starts_;        // of what follows them
+  std::unordered_map<uint64_t, uint64_t> completions_;  // by term and kinds
+  std::vector<CharKinds> class_kinds_;                  // of the bytes of a class
 };
 
 }  // namespace sgl::grammar

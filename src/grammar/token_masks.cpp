@@ -29,38 +29,57 @@ TokenMasks::TokenMasks(Automaton& automaton, const TokenVocabulary& vocabulary)
   path_.resize(deepest + 1);
 }
 
-void TokenMasks::walk(const TokenTrie& trie, uint32_t from, uint32_t to, StateId state, size_t done,
+void TokenMasks::walk(const TokenTrie& trie, uint32_t from, uint32_t to, StateId state, const Known& known,
                       std::vector<int32_t>& ids, std::vector<uint32_t>* exits) {
+  constexpr uint32_t kNoLimit = 255;  // characters are counted up to 254, most_chars of 255 is any number
   if (from == to) return;
-  size_t start = trie.node(from).depth - 1U;
-  done = std::min(done, size_t{254});  // most_chars of 255 is any number
-  auto enter = [&](size_t depth, StateId at, uint32_t node, uint32_t chars) {
-    Take take = takes_.of(at);
-    uint32_t limit = take.chars == Take::kAny ? 255 : std::min(chars + take.chars, 254U);  // 255: any number
-    path_[depth] = {at, node, take.kinds, chars, limit, false};
+  const size_t start = trie.node(from).depth - 1U;
+  auto enter = [&](size_t depth, StateId at, uint32_t node, uint32_t chars, bool is_known) {
+    const Take take = takes_.of(at);
+    const uint32_t limit = take.chars == Take::kAny ? kNoLimit : std::min(chars + take.chars, kNoLimit - 1);
+    const bool no_more = take.no_more && !(take.may_end && exits != nullptr) && limit < kNoLimit - 1;
+    path_[depth] = {at, node, take.kinds, chars, limit, no_more, is_known, false};
   };
-  enter(start, state, 0, 0);
+  const CharKinds others = known.then & ~known.kinds;
+  const size_t known_chars = known.chars < Take::kAny ? std::min<size_t>(known.chars, kNoLimit - 1) : known.chars;
+  enter(start, state, 0, 0, known.kinds != 0);
   for (uint32_t i = from; i < to;) {
     const TokenTrie::Node& node = trie.node(i);
-    if (done > 0 && node.most_chars <= done) {
-      i = node.end;
-      continue;
-    }
     const Step& before = path_[node.depth - 1U];
-    if ((node.kinds & ~before.kinds) == 0 && node.most_chars <= before.limit) {
-      std::span<const int32_t> all = trie.tokens_below(i);
-      ids.insert(ids.end(), all.begin(), all.end());
+    if (before.is_known && (node.kinds & others) == 0 && (known.no_more || node.most_chars <= known_chars)) {
       i = node.end;
       continue;
     }
-    StateId next = automaton_.next(before.state, node.byte);
+    if ((node.kinds & ~before.kinds) == 0) {
+      std::span<const int32_t> all = trie.tokens_below(i);
+      if (node.most_chars <= before.limit) {
+        ids.insert(ids.end(), all.begin(), all.end());
+        i = node.end;
+        continue;
+      }
+      if (before.no_more) {
+        std::span<const uint8_t> chars = trie.chars_below(i);
+        for (size_t t = 0; t < all.size(); ++t) {
+          if (chars[t] <= before.limit) ids.push_back(all[t]);
+        }
+        if (exits != nullptr) add_exits(i, node.depth, start, *exits);
+        i = node.end;
+        continue;
+      }
+    }
+    const StateId next = automaton_.next(before.state, node.byte);
     if (next == kDead) {
       if (exits != nullptr) add_exits(i, node.depth, start, *exits);
       i = node.end;
       continue;
     }
     for (int32_t id : trie.tokens(i)) ids.push_back(id);
-    if (node.end > i + 1) enter(node.depth, next, i, before.chars + ((node.byte & 0xC0) != 0x80 ? 1 : 0));
+    if (node.end > i + 1) {
+      const bool may_separate = node.byte == 0xA8 || node.byte == 0xA9;  // the last byte of a line separator
+      const CharKinds kind = node.byte < 0x80 ? kByteKinds[node.byte] : may_separate ? kLineSeparators : kWideChars;
+      enter(node.depth, next, i, before.chars + ((node.byte & 0xC0) != 0x80 ? 1 : 0),
+            before.is_known && (kind & ~known.kinds) == 0);
+    }
     ++i;
   }
 }
@@ -77,10 +96,12 @@ void TokenMasks::add_exits(uint32_t dead, size_t depth, size_t start, std::vecto
   }
 }
 
-void TokenMasks::walk_all(uint32_t which, StateId state, size_t done, PartialMask& mask, bool with_exits) {
+void TokenMasks::walk_all(uint32_t which, StateId state, const Known& known, PartialMask& mask, bool with_exits) {
   const TokenTrie& trie = vocabulary_.trie(which);
   std::vector<uint32_t> exits;
-  walk(trie, 0, trie.size(), state, done, mask.ids, with_exits ? &exits : nullptr);
+  taken_.clear();
+  walk(trie, 0, trie.size(), state, known, taken_, with_exits ? &exits : nullptr);
+  mask.ids.insert(mask.ids.end(), taken_.begin(), taken_.end());
   for (uint32_t node : exits) mask.exits.push_back({node, static_cast<uint8_t>(which), trie.node(node).byte});
 }
 
@@ -117,18 +138,15 @@ void TokenMasks::compress(PartialMask& mask) const {
 }
 
 void TokenMasks::write(const PartialMask& mask, std::span<uint32_t> to) const {
-  std::span<const uint32_t> plain = vocabulary_.plain_mask(mask.plain);
-  size_t n = plain.size();
-  if (mask.words.empty()) {
-    if (mask.plain > 0) {
-      std::copy(plain.begin(), plain.end(), to.begin());
-    } else {
-      std::fill(to.begin(), to.end(), 0);
-    }
+  if (mask.kinds == nullptr && mask.words.empty()) {
+    std::fill(to.begin(), to.end(), 0);
   } else {
-    for (size_t w = 0; w < n; ++w) to[w] = mask.words[w] | plain[w];
+    const std::span<const uint32_t> whole = mask.kinds != nullptr ? mask.kinds->up_to(mask.chars) : mask.words;
+    std::fill(std::copy(whole.begin(), whole.end(), to.begin()), to.end(), 0);
+    if (mask.kinds != nullptr) {
+      for (size_t w = 0; w < mask.words.size(); ++w) to[w] |= mask.words[w];
+    }
   }
-  std::fill(to.begin() + static_cast<std::ptrdiff_t>(n), to.end(), 0);
   for (int32_t id : mask.ids) to[static_cast<size_t>(id) / 32] |= 1U << (id % 32);
 }
 
@@ -152,37 +170,70 @@ TokenMasks::MaskPtr TokenMasks::cached(StateId state, unsigned what, Make make) 
   return partial_[uint64_t{state} << 3 | what] = std::move(made);
 }
 
+TokenMasks::Known TokenMasks::known_of(StateId state, bool with_exits) {
+  const Take take = takes_.of(state);
+  const bool is_plain = (kPlainKinds & ~take.kinds) == 0;
+  if (!is_plain) {  // the term does not say it
+    if (const size_t length = takes_.plain_length(state); length > 0) return {kPlainKinds, length};
+  }
+  if (take.chars == 0) return {};
+  Known known{take.kinds, take.chars, take.no_more && !(take.may_end && with_exits)};
+  if (is_plain && take.chars != Take::kAny) return known;  // many states for few tokens
+  const TextTakes::Ahead ahead = takes_.ahead(state, take.kinds, take.chars);
+  if (!(ahead.may_end && with_exits)) known.then = ahead.kinds;
+  return known;
+}
+
 TokenMasks::MaskPtr TokenMasks::short_mask(StateId state, unsigned exits) {
   return cached(state, exits, [&](PartialMask& mask) {
-    PlainTake plain = takes_.plain(state);
-    if (plain.length == 0) plain.length = takes_.plain_length(state);
-    mask.plain = std::min(plain.length, TokenVocabulary::kShort);
-    if (plain.length < TokenVocabulary::kShort && !plain.no_longer) {
-      walk_all(TokenVocabulary::kPlain, state, plain.length, mask, exits != kMask);
+    const Known known = known_of(state, exits != kMask);
+    if (known.chars > 0) {
+      mask.kinds = vocabulary_.short_tokens(known.kinds);
+      mask.chars = std::min(known.chars, TokenVocabulary::kShort);
     }
-    walk_all(TokenVocabulary::kOther, state, 0, mask, exits != kMask);
+    if ((kPlainKinds & ~known.kinds) != 0 || (known.chars < TokenVocabulary::kShort && !known.no_more)) {
+      walk_all(TokenVocabulary::kPlain, state, known, mask, exits != kMask);
+    }
+    walk_all(TokenVocabulary::kOther, state, known, mask, exits != kMask);
   });
 }
 
 TokenMasks::MaskPtr TokenMasks::long_mask(StateId state, unsigned exits) {
   return cached(state, kLong | exits, [&](PartialMask& mask) {
-    PlainTake plain = takes_.plain(state);
-    std::span<const int32_t> known = vocabulary_.long_plain(plain.length);
-    mask.ids.assign(known.begin(), known.end());
-    bool all = known.size() == vocabulary_.long_plain(SIZE_MAX).size();
-    if (!all && !plain.no_longer) walk_all(TokenVocabulary::kLongPlain, state, plain.length, mask, exits != kMask);
-    walk_all(TokenVocabulary::kLongOther, state, 0, mask, exits != kMask);
+    Known known = known_of(state, exits != kMask);
+    if ((kPlainKinds & ~known.kinds) != 0) {
+      known = {};
+    } else {
+      std::span<const int32_t> some = vocabulary_.long_plain(known.chars);
+      mask.ids.assign(some.begin(), some.end());
+      known.kinds = kPlainKinds;
+      known.then = ~CharKinds{0};  // what is ahead was looked at for short tokens
+    }
+    if (mask.ids.size() < vocabulary_.long_plain(SIZE_MAX).size() && !known.no_more) {
+      walk_all(TokenVocabulary::kLongPlain, state, known, mask, exits != kMask);
+    }
+    walk_all(TokenVocabulary::kLongOther, state, known, mask, exits != kMask);
   });
 }
 
-void TokenMasks::add(const PartialMask& part, PartialMask& whole) {
-  whole.plain = std::max(whole.plain, part.plain);
-  whole.ids.insert(whole.ids.end(), part.ids.begin(), part.ids.end());
-  if (whole.words.empty()) {
-    whole.words = part.words;
-  } else {
-    for (size_t w = 0; w < part.words.size(); ++w) whole.words[w] |= part.words[w];
+void TokenMasks::add(const PartialMask& part, PartialMask& whole) const {
+  auto add_words = [&](std::span<const uint32_t> words) {
+    if (whole.words.empty()) {
+      whole.words.assign(words.begin(), words.end());
+    } else {
+      for (size_t w = 0; w < words.size(); ++w) whole.words[w] |= words[w];
+    }
+  };
+  if (whole.kinds == nullptr) {
+    whole.kinds = part.kinds;
+    whole.chars = part.chars;
+  } else if (whole.kinds == part.kinds) {
+    whole.chars = std::max(whole.chars, part.chars);
+  } else if (part.kinds != nullptr) {
+    add_words(part.kinds->up_to(part.chars));
   }
+  whole.ids.insert(whole.ids.end(), part.ids.begin(), part.ids.end());
+  if (!part.words.empty()) add_words(part.words);
 }
 
 // The terms below are alternatives or stacks of their own.
@@ -214,7 +265,9 @@ void TokenMasks::add_item(TermId fresh, TermId rest, PartialMask& whole, std::ve
     return add_rest_of_item(item, came, rest, whole, open);
   }
   PartialMask free;
-  add_rest_of_item(automaton_.both(others), came, rest, free, open);
+  std::vector<TermId> behind;
+  add_rest_of_item(automaton_.both(others), came, rest, free, behind);
+  if (automaton_.term(item).nullable) open.insert(open.end(), behind.begin(), behind.end());
   compress(free);
   PartialMask part;
   part.words.assign(vocabulary_.mask_words(), 0);
@@ -224,6 +277,7 @@ void TokenMasks::add_item(TermId fresh, TermId rest, PartialMask& whole, std::ve
 }
 
 // The tokens that `item`, which excludes texts, does not take though it may take those that lead away from all these.
+// Where an item ends shows in the byte behind it.
 // False if they are too many to be looked at.
 bool TokenMasks::find_blocked(StateId item, StateId excluded, std::vector<int32_t>& blocked) {
   size_t steps = 0;
@@ -234,10 +288,11 @@ bool TokenMasks::find_blocked(StateId item, StateId excluded, std::vector<int32_
     for (uint32_t i = 0; i < trie.size();) {
       if (++steps > kMostBlocked) return false;
       const TokenTrie::Node& node = trie.node(i);
-      const auto& [at, out] = path[node.depth - 1U];
+      const auto [at, out] = path[node.depth - 1U];
       const StateId still_out = automaton_.next(out, node.byte);
       const StateId next = still_out == kDead ? kDead : automaton_.next(at, node.byte);
-      if (still_out != kDead && next == kDead) {
+      // The text is none of an item any more, or ends as one that came.
+      if (still_out != kDead ? next == kDead : automaton_.accepts(out) && follows_item(node.byte)) {
         std::span<const int32_t> all = trie.tokens_below(i);
         blocked.insert(blocked.end(), all.begin(), all.end());
       }
@@ -269,7 +324,7 @@ void TokenMasks::add_rest_of_item(TermId item, uint32_t came, TermId rest, Parti
         std::vector<uint32_t> ends;
         if (automaton_.term(below).nullable) ends.push_back(exit.node);
         if (below != kEpsilon && automaton_.next(automaton_.state_of(below), exit.byte) != kDead) {
-          walk(trie, exit.node, trie.node(exit.node).end, automaton_.state_of(below), 0, whole.ids, &ends);
+          walk(trie, exit.node, trie.node(exit.node).end, automaton_.state_of(below), {}, whole.ids, &ends);
         }
         for (uint32_t end : ends) add_behind_item(trie, end, came, rest, whole);
       }
@@ -294,13 +349,13 @@ void TokenMasks::add_behind_item(const TokenTrie& trie, uint32_t from, uint32_t 
     for (char c : path.substr(begin, trie.node(at).depth - 1U - begin)) {
       state = automaton_.next(state, static_cast<uint8_t>(c));
     }
-    if (state != kDead) walk(trie, at, trie.node(at).end, state, 0, whole.ids, nullptr);
+    if (state != kDead) walk(trie, at, trie.node(at).end, state, {}, whole.ids, nullptr);
   };
   auto [close, separate] = automaton_.behind_item(came);
   if (separate == kNone) return exactly(from);
   std::vector<uint32_t> next_items;
-  walk(trie, from, node.end, automaton_.state_of(automaton_.frame(close, rest)), 0, whole.ids, nullptr);
-  walk(trie, from, node.end, automaton_.state_of(separate), 0, whole.ids, &next_items);
+  walk(trie, from, node.end, automaton_.state_of(automaton_.frame(close, rest)), {}, whole.ids, nullptr);
+  walk(trie, from, node.end, automaton_.state_of(separate), {}, whole.ids, &next_items);
   const StateId any = automaton_.state_of(automaton_.any_item(came));
   for (uint32_t at : next_items) {
     // A string that has begun and can go on without end is none of those that came. Others are looked at.
@@ -311,9 +366,13 @@ void TokenMasks::add_behind_item(const TokenTrie& trie, uint32_t from, uint32_t 
     for (int32_t id : trie.tokens_below(at)) {
       const std::string_view text = std::string_view(vocabulary_.bytes(id)).substr(trie.node(at).depth - 1U);
       StateId state = any;
-      for (char c : text) state = automaton_.next(state, static_cast<uint8_t>(c));
-      if (state == kDead) continue;
-      if (!automaton_.is_endless(automaton_.term_of(state))) {
+      bool is_over = false;  // inside of the token
+      for (char c : text) {
+        state = automaton_.next(state, static_cast<uint8_t>(c));
+        is_over = is_over || automaton_.accepts(state);
+      }
+      if (state == kDead && !is_over) continue;
+      if (is_over || !automaton_.is_endless(automaton_.term_of(state))) {
         exactly(at);
         break;
       }
@@ -359,11 +418,11 @@ TokenMasks::MaskPtr TokenMasks::compute(StateId state) {
       add(*part, *whole);
       if (part->exits.empty() && !part->rests) continue;
       StateId below = automaton_.state_of(rest);
-      if (part->rests) walk(*part->rests, 0, part->rests->size(), below, 0, whole->ids, nullptr);
+      if (part->rests) walk(*part->rests, 0, part->rests->size(), below, {}, whole->ids, nullptr);
       for (PartialMask::Exit exit : part->exits) {
         if (automaton_.next(below, exit.byte) == kDead) continue;
         const TokenTrie& trie = vocabulary_.trie(exit.trie);
-        walk(trie, exit.node, trie.node(exit.node).end, below, 0, whole->ids, nullptr);
+        walk(trie, exit.node, trie.node(exit.node).end, below, {}, whole->ids, nullptr);
       }
     }
   }

@@ -43,15 +43,23 @@ class TokenMasks {
   MaskPtr long_mask(StateId state, unsigned exits);
   template <typename Make>
   MaskPtr cached(StateId state, unsigned what, Make make);
-  /// Walks nodes [from, to) of a trie, `state` standing before them, and adds the tokens that it takes to `ids`. Plain
-  /// tokens of up to `done` characters are known. `exits`: the nodes before which the text can be complete, with tokens
-  /// below that are not taken.
-  void walk(const TokenTrie& trie, uint32_t from, uint32_t to, StateId state, size_t done, std::vector<int32_t>& ids,
-            std::vector<uint32_t>* exits);
+  /// The tokens that need no walk. Those of characters of these kinds: up to `chars` characters are taken; if
+  /// `no_more`, longer ones are not. And those that go on with other kinds than `then`: they are not taken.
+  struct Known {
+    CharKinds kinds = 0;
+    size_t chars = 0;
+    bool no_more = false;
+    CharKinds then = ~CharKinds{0};
+  };
+  /// Walks nodes [from, to) of a trie, `state` standing before them, and adds the tokens that it takes, but the known
+  /// ones, to `ids`. `exits`: the nodes before which the text can be complete, with tokens below that are not taken.
+  void walk(const TokenTrie& trie, uint32_t from, uint32_t to, StateId state, const Known& known,
+            std::vector<int32_t>& ids, std::vector<uint32_t>* exits);
   void add_exits(uint32_t dead, size_t depth, size_t start, std::vector<uint32_t>& exits);
-  void walk_all(uint32_t which, StateId state, size_t done, PartialMask& mask, bool with_exits);
+  void walk_all(uint32_t which, StateId state, const Known& known, PartialMask& mask, bool with_exits);
+  Known known_of(StateId state, bool with_exits);
   void collect_rests(PartialMask& mask) const;
-  static void add(const PartialMask& part, PartialMask& whole);
+  void add(const PartialMask& part, PartialMask& whole) const;
   bool is_split(TermId id) const;
   void add_item(TermId fresh, TermId rest, PartialMask& whole, std::vector<TermId>& open);
   void add_rest_of_item(TermId item, uint32_t came, TermId rest, PartialMask& whole, std::vector<TermId>& open);
@@ -70,10 +78,13 @@ class TokenMasks {
     uint32_t node;
     CharKinds kinds;  // what the state takes; tokens of such characters are taken
     uint32_t chars;   // so far,
-    uint32_t limit;   // and the most that a token may have
+    uint32_t limit;   // and the most that a token may have for it,
+    bool no_more;     // while longer ones of such characters are not taken
+    bool is_known;    // the path is of known kinds
     bool has_exits;   // those on the path to it were added
   };
   std::vector<Step> path_;
+  std::vector<int32_t> taken_;  // by the present walk; memory that is used again
   std::unordered_map<Key, MaskPtr> partial_;
   std::list<std::pair<StateId, MaskPtr>> recent_;
   std::unordered_map<StateId, std::list<std::pair<StateId, MaskPtr>>::iterator> kept_;

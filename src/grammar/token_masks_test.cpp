@@ -25,11 +25,13 @@ std::shared_ptr<const grammar::TokenVocabulary> vocabulary_of_runs() {
       run += piece;
       bool kept = n < 7 || (n > 14 && n < 22) || n == 253 || n == 254 || n == 255 || n == 256 || n == 300 || n == 400;
       if (!kept) continue;
-      for (const char* end : {"", "\"", "\",", "\xC3", "\xE2\x82", "\\n", ".", "7"}) bytes.push_back(run + end);
+      for (const char* end : {"", "\"", "\",", ",", "]", "\xC3", "\xE2\x82", "\\n", ".", "7"})
+        bytes.push_back(run + end);
     }
   }
   bytes.emplace_back("\x82\xAC");
   bytes.emplace_back("\x82\xAC\",");
+  for (const char* items : {"\",\"\",\"", "\",\"\",", "\",\"\"]", "7,77", "7,7,"}) bytes.emplace_back(items);
   bytes.emplace_back("</s>");
   auto eos = static_cast<int32_t>(bytes.size() - 1);
   return std::make_shared<const grammar::TokenVocabulary>(std::move(bytes), std::vector<int32_t>{eos});
@@ -58,6 +60,9 @@ TEST(TokenMasks, AreWhatEveryTokenTriedGives) {
     specs.push_back(
         {GrammarKind::Ebnf, "root ::= \"\\\"\" item (\"-\" item)*\nitem ::= [a-z7]{1," + n + "} | root \".\"", {}});
   }
+  specs.push_back(
+      {GrammarKind::JsonSchema, R"({"type":"string","minLength":18})", {}});  // ends within long tokens only
+  specs.push_back({GrammarKind::Regex, "\"[^\"-]{18,}(\"7)?", {}});
   for (const char* items :
        {R"({"type":"string"})", R"({"type":"string","pattern":"^[a7-]*Z?$"})", R"({"type":"integer"})",
         R"({"type":"object","properties":{"a":{"type":"string"}},"required":["a"]})", "{}"}) {
@@ -69,9 +74,9 @@ TEST(TokenMasks, AreWhatEveryTokenTriedGives) {
   }
   for (const GrammarSpec& spec : specs) {
     auto compiled = std::make_shared<const Grammar>(spec, vocabulary);
-    for (const char* text :
-         {"\"", "\"a", "\"aaa", "\"aaaaaaaaaaaa", "\"a@a", "\"a-a-a-", "\"7", "\"\xE2\x82\xAC", "\"aa\xE2", "[\"",
-          "[\"aa", "[\"aa\",", "[\"aa\",\"a", "[77,7", "[{\"a\":\"aa\"},{\"a\":\"a"}) {
+    for (const char* text : {"\"", "\"a", "\"aaa", "\"aaaaaaaaaaaa", "\"a@a", "\"a-a-a-", "\"7", "\"\xE2\x82\xAC",
+                             "\"aa\xE2", "[\"", "[\"aa", "[\"aa\",", "[\"aa\",\"a", "[77,7", "[7,77,7", "[7,", "[7, ",
+                             "[\"a\",\"", "[{\"a\":\"aa\"},{\"a\":\"a"}) {
       GrammarMatcher matcher(compiled);
       std::vector<uint32_t> mask(vocabulary->mask_words());
       if (!matcher.accept_text(text)) continue;

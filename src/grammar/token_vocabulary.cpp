@@ -9,21 +9,24 @@
 namespace sgl::grammar {
 namespace {
 
-/// kinds[i]: of the characters from byte i on; with kNoText where byte i begins none.
+/// kinds[i]: of the characters from byte i on; with kBroken where byte i begins none.
 void suffix_kinds(std::string_view bytes, std::vector<CharKinds>& kinds) {
   kinds.assign(bytes.size() + 1, 0);
   size_t end = bytes.size();  // of the character that byte i is in
   for (size_t i = bytes.size(); i-- > 0;) {
     auto byte = static_cast<unsigned char>(bytes[i]);
     if (byte >= 0x80 && byte < 0xC0) {
-      kinds[i] = kNoText;
+      kinds[i] = kBroken;
       continue;
     }
     CharKinds kind = kByteKinds[byte];
     if (byte >= 0x80) {
-      kind = is_valid_utf8(bytes.substr(i, end - i)) ? kWideChars : kNoText;
+      const std::string_view character = bytes.substr(i, end - i);
+      kind = !is_valid_utf8(character)                                    ? kBroken
+             : character == "\xE2\x80\xA8" || character == "\xE2\x80\xA9" ? kLineSeparators
+                                                                          : kWideChars;
     } else if (end != i + 1) {
-      kind = kNoText;  // bytes of no character follow
+      kind = kBroken;  // bytes of no character follow
     }
     kinds[i] = kind | kinds[end];
     end = i;
@@ -60,6 +63,7 @@ TokenTrie::TokenTrie(std::span<const Entry> sorted) {
       node.kinds |= kinds[i];
     }
     ids_.push_back(id);
+    chars_.push_back(chars);
     deepest_ = std::max(deepest_, token.size());
     last = token;
   }
@@ -89,7 +93,7 @@ TokenVocabulary::TokenVocabulary(std::vector<std::string> bytes, std::vector<int
   std::vector<TokenTrie::Entry> parts[kNumTries];
   std::vector<CharKinds> kinds;
   std::vector<std::pair<size_t, int32_t>> by_chars;
-  plain_masks_.assign(kShort + 1, std::vector<uint32_t>(mask_words(), 0));
+  std::unordered_map<CharKinds, std::vector<Kin>> by_kinds;
   for (int32_t id : order) {
     const std::string& token = bytes_[static_cast<size_t>(id)];
     suffix_kinds(token, kinds);
@@ -101,16 +105,42 @@ TokenVocabulary::TokenVocabulary(std::vector<std::string> bytes, std::vector<int
       continue;
     }
     parts[plain ? kPlain : kOther].push_back({token, id});
-    for (size_t n = chars; plain && n <= kShort; ++n) {
-      plain_masks_[n][static_cast<size_t>(id) / 32] |= 1U << (id % 32);
-    }
+    if ((kinds[0] & kBroken) == 0) by_kinds[kinds[0]].push_back({id, static_cast<uint32_t>(chars)});
   }
+  short_by_kinds_.assign(std::move_iterator(by_kinds.begin()), std::move_iterator(by_kinds.end()));
+  plain_ = make_short_tokens(kPlainKinds);
   std::sort(by_chars.begin(), by_chars.end());
   for (auto [chars, id] : by_chars) {
     while (long_plain_ends_.size() < chars) long_plain_ends_.push_back(long_plain_.size());
     long_plain_.push_back(id);
   }
   for (const auto& part : parts) tries_.emplace_back(part);
+}
+
+std::shared_ptr<const KindMasks> TokenVocabulary::make_short_tokens(CharKinds kinds) const {
+  const size_t words = mask_words();
+  std::vector<uint32_t> bits((kShort + 1) * words, 0);
+  for (const auto& [of_these, tokens] : short_by_kinds_) {
+    if ((of_these & ~kinds) != 0) continue;
+    for (const Kin& token : tokens) {
+      bits[token.chars * words + static_cast<size_t>(token.id) / 32] |= 1U << (token.id % 32);
+    }
+  }
+  for (size_t i = words; i < bits.size(); ++i) bits[i] |= bits[i - words];  // those with fewer characters as well
+  return std::make_shared<const KindMasks>(kinds, words, std::move(bits));
+}
+
+std::shared_ptr<const KindMasks> TokenVocabulary::short_tokens(CharKinds kinds) const {
+  if (kinds == kPlainKinds) return plain_;
+  std::lock_guard lock(mutex_);
+  auto at = std::find_if(kinds_.begin(), kinds_.end(), [&](const auto& known) { return known->kinds() == kinds; });
+  if (at != kinds_.end()) {
+    kinds_.splice(kinds_.begin(), kinds_, at);
+  } else {
+    kinds_.push_front(make_short_tokens(kinds));
+    if (kinds_.size() > kMostKinds) kinds_.pop_back();
+  }
+  return kinds_.front();
 }
 
 std::span<const int32_t> TokenVocabulary::long_plain(size_t chars) const {
