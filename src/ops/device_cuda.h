@@ -183,7 +183,7 @@ __device__ inline void multiply(float (&c)[4], const uint32_t (&a)[4], uint32_t 
 __device__ inline float activate(float x, Act act) {
   switch (act) {
     case Act::Silu:
-      return x / (1.0F + expf(-x));
+      return __fdividef(x, 1.0F + __expf(-x));  // to some units in the last place; 0 where exp() overflows
     case Act::Gelu:
       return 0.5F * x * (1.0F + erff(x * 0.70710678118654752440F));
     case Act::GeluTanh:
