@@ -9,8 +9,8 @@
 namespace sgl::grammar {
 namespace {
 
-constexpr int kMostTerms = 32;  // looked at in one state's term
-constexpr uint32_t kFewChars = 8;
+constexpr int kMostTerms = 32;      // looked at in one state's term
+constexpr uint32_t kFewChars = 8;   // what is taken of an And is found out for as many characters and more
 constexpr size_t kMostStates = 48;  // looked at to see what a state does with text
 
 CharKinds kind_of_byte(unsigned byte) {

@@ -141,8 +141,8 @@ void TokenMasks::write(const PartialMask& mask, std::span<uint32_t> to) const {
   if (mask.kinds == nullptr && mask.words.empty()) {
     std::fill(to.begin(), to.end(), 0);
   } else {
-    const std::span<const uint32_t> whole = mask.kinds != nullptr ? mask.kinds->up_to(mask.chars) : mask.words;
-    std::fill(std::copy(whole.begin(), whole.end(), to.begin()), to.end(), 0);
+    const std::span<const uint32_t> some = mask.kinds != nullptr ? mask.kinds->up_to(mask.chars) : mask.words;
+    std::fill(std::copy(some.begin(), some.end(), to.begin()), to.end(), 0);
     if (mask.kinds != nullptr) {
       for (size_t w = 0; w < mask.words.size(); ++w) to[w] |= mask.words[w];
     }
@@ -172,26 +172,24 @@ TokenMasks::MaskPtr TokenMasks::cached(StateId state, unsigned what, Make make) 
 
 TokenMasks::Known TokenMasks::known_of(StateId state, bool with_exits) {
   const Take take = takes_.of(state);
-  const bool is_plain = (kPlainKinds & ~take.kinds) == 0;
-  if (!is_plain) {  // the term does not say it
+  if ((kPlainKinds & ~take.kinds) != 0) {  // the term does not say it
     if (const size_t length = takes_.plain_length(state); length > 0) return {kPlainKinds, length};
   }
-  if (take.chars == 0) return {};
-  Known known{take.kinds, take.chars, take.no_more && !(take.may_end && with_exits)};
-  if (is_plain && take.chars != Take::kAny) return known;  // many states for few tokens
-  const TextTakes::Ahead ahead = takes_.ahead(state, take.kinds, take.chars);
-  if (!(ahead.may_end && with_exits)) known.then = ahead.kinds;
-  return known;
+  return {take.kinds, take.chars, take.no_more && !(take.may_end && with_exits)};
 }
 
 TokenMasks::MaskPtr TokenMasks::short_mask(StateId state, unsigned exits) {
   return cached(state, exits, [&](PartialMask& mask) {
-    const Known known = known_of(state, exits != kMask);
-    if (known.chars > 0) {
-      mask.kinds = vocabulary_.short_tokens(known.kinds);
-      mask.chars = std::min(known.chars, TokenVocabulary::kShort);
+    Known known = known_of(state, exits != kMask);
+    if (known.kinds != 0) mask.kinds = vocabulary_.short_tokens(known.kinds);
+    if (mask.kinds == nullptr) known = {};
+    mask.chars = std::min(known.chars, TokenVocabulary::kShort);
+    const bool is_plain = (kPlainKinds & ~known.kinds) == 0;
+    if (known.kinds != 0 && (!is_plain || known.chars == Take::kAny)) {  // else many states for few tokens
+      const TextTakes::Ahead ahead = takes_.ahead(state, known.kinds, known.chars);
+      if (exits == kMask || !ahead.may_end) known.then = ahead.kinds;
     }
-    if ((kPlainKinds & ~known.kinds) != 0 || (known.chars < TokenVocabulary::kShort && !known.no_more)) {
+    if (!is_plain || (known.chars < TokenVocabulary::kShort && !known.no_more)) {
       walk_all(TokenVocabulary::kPlain, state, known, mask, exits != kMask);
     }
     walk_all(TokenVocabulary::kOther, state, known, mask, exits != kMask);
@@ -207,7 +205,6 @@ TokenMasks::MaskPtr TokenMasks::long_mask(StateId state, unsigned exits) {
       std::span<const int32_t> some = vocabulary_.long_plain(known.chars);
       mask.ids.assign(some.begin(), some.end());
       known.kinds = kPlainKinds;
-      known.then = ~CharKinds{0};  // what is ahead was looked at for short tokens
     }
     if (mask.ids.size() < vocabulary_.long_plain(SIZE_MAX).size() && !known.no_more) {
       walk_all(TokenVocabulary::kLongPlain, state, known, mask, exits != kMask);
@@ -216,7 +213,7 @@ TokenMasks::MaskPtr TokenMasks::long_mask(StateId state, unsigned exits) {
   });
 }
 
-void TokenMasks::add(const PartialMask& part, PartialMask& whole) const {
+void TokenMasks::add(const PartialMask& part, PartialMask& whole) {
   auto add_words = [&](std::span<const uint32_t> words) {
     if (whole.words.empty()) {
       whole.words.assign(words.begin(), words.end());
@@ -233,7 +230,7 @@ void TokenMasks::add(const PartialMask& part, PartialMask& whole) const {
     add_words(part.kinds->up_to(part.chars));
   }
   whole.ids.insert(whole.ids.end(), part.ids.begin(), part.ids.end());
-  if (!part.words.empty()) add_words(part.words);
+  add_words(part.words);
 }
 
 // The terms below are alternatives or stacks of their own.

@@ -59,7 +59,7 @@ class TokenMasks {
   void walk_all(uint32_t which, StateId state, const Known& known, PartialMask& mask, bool with_exits);
   Known known_of(StateId state, bool with_exits);
   void collect_rests(PartialMask& mask) const;
-  void add(const PartialMask& part, PartialMask& whole) const;
+  static void add(const PartialMask& part, PartialMask& whole);
   bool is_split(TermId id) const;
   void add_item(TermId fresh, TermId rest, PartialMask& whole, std::vector<TermId>& open);
   void add_rest_of_item(TermId item, uint32_t came, TermId rest, PartialMask& whole, std::vector<TermId>& open);

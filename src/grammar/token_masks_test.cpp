@@ -2,6 +2,7 @@
 
 #include "grammar/token_masks.h"
 
+#include <array>
 #include <random>
 #include <string>
 #include <vector>
@@ -86,6 +87,25 @@ TEST(TokenMasks, AreWhatEveryTokenTriedGives) {
         bool got = (mask[static_cast<size_t>(id) / 32] >> (id % 32) & 1) != 0;
         ASSERT_EQ(got, expected) << spec.text << " after " << text << ", token " << vocabulary->bytes(id);
       }
+    }
+  }
+}
+
+TEST(TokenMasks, AreRightForMoreKindsOfCharactersThanAreKept) {
+  auto vocabulary = vocabulary_of_runs();
+  for (size_t i = 0; i < grammar::TokenVocabulary::kMostKinds + 20; ++i) {
+    std::string kinds = "a";
+    for (size_t bit = 0; bit < 7; ++bit) {
+      if ((i >> bit & 1) != 0) kinds += std::array{"A-Z", "0-9", " ", ".", ",", "\"", "\\-"}[bit];
+    }
+    auto compiled =
+        std::make_shared<const Grammar>(GrammarSpec{GrammarKind::Regex, "[" + kinds + "]{1,19}", {}}, vocabulary);
+    GrammarMatcher matcher(compiled);
+    std::vector<uint32_t> mask(vocabulary->mask_words());
+    matcher.fill_mask(mask);
+    for (int32_t id = 0; id < vocabulary->size(); ++id) {
+      bool got = (mask[static_cast<size_t>(id) / 32] >> (id % 32) & 1) != 0;
+      ASSERT_EQ(got, matcher.clone().accept(id)) << kinds << ", token " << vocabulary->bytes(id);
     }
   }
 }

@@ -108,7 +108,7 @@ TokenVocabulary::TokenVocabulary(std::vector<std::string> bytes, std::vector<int
     if ((kinds[0] & kBroken) == 0) by_kinds[kinds[0]].push_back({id, static_cast<uint32_t>(chars)});
   }
   short_by_kinds_.assign(std::move_iterator(by_kinds.begin()), std::move_iterator(by_kinds.end()));
-  plain_ = make_short_tokens(kPlainKinds);
+  kinds_.push_back(make_short_tokens(kPlainKinds));
   std::sort(by_chars.begin(), by_chars.end());
   for (auto [chars, id] : by_chars) {
     while (long_plain_ends_.size() < chars) long_plain_ends_.push_back(long_plain_.size());
@@ -117,7 +117,7 @@ TokenVocabulary::TokenVocabulary(std::vector<std::string> bytes, std::vector<int
   for (const auto& part : parts) tries_.emplace_back(part);
 }
 
-std::shared_ptr<const KindMasks> TokenVocabulary::make_short_tokens(CharKinds kinds) const {
+KindMasks TokenVocabulary::make_short_tokens(CharKinds kinds) const {
   const size_t words = mask_words();
   std::vector<uint32_t> bits((kShort + 1) * words, 0);
   for (const auto& [of_these, tokens] : short_by_kinds_) {
@@ -127,20 +127,23 @@ std::shared_ptr<const KindMasks> TokenVocabulary::make_short_tokens(CharKinds ki
     }
   }
   for (size_t i = words; i < bits.size(); ++i) bits[i] |= bits[i - words];  // those with fewer characters as well
-  return std::make_shared<const KindMasks>(kinds, words, std::move(bits));
+  return {kinds, words, std::move(bits)};
 }
 
-std::shared_ptr<const KindMasks> TokenVocabulary::short_tokens(CharKinds kinds) const {
-  if (kinds == kPlainKinds) return plain_;
-  std::lock_guard lock(mutex_);
-  auto at = std::find_if(kinds_.begin(), kinds_.end(), [&](const auto& known) { return known->kinds() == kinds; });
-  if (at != kinds_.end()) {
-    kinds_.splice(kinds_.begin(), kinds_, at);
-  } else {
-    kinds_.push_front(make_short_tokens(kinds));
-    if (kinds_.size() > kMostKinds) kinds_.pop_back();
-  }
-  return kinds_.front();
+const KindMasks* TokenVocabulary::short_tokens(CharKinds kinds) const {
+  auto find = [&]() -> const KindMasks* {
+    auto at = std::find_if(kinds_.begin(), kinds_.end(), [&](const KindMasks& known) { return known.kinds == kinds; });
+    return at != kinds_.end() ? &*at : nullptr;
+  };
+  std::unique_lock lock(mutex_);
+  const KindMasks* known = find();
+  if (known != nullptr || kinds_.size() == kMostKinds) return known;
+  lock.unlock();  // others go on
+  KindMasks made = make_short_tokens(kinds);
+  lock.lock();
+  known = find();
+  if (known != nullptr || kinds_.size() == kMostKinds) return known;
+  return &kinds_.emplace_back(std::move(made));
 }
 
 std::span<const int32_t> TokenVocabulary::long_plain(size_t chars) const {

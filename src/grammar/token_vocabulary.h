@@ -8,7 +8,6 @@
 // An automaton that takes any plain text for the next n characters gets all plain tokens of up to n characters at once,
 // from what was made ahead.
 
-#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <list>
@@ -68,22 +67,12 @@ class TokenTrie {
   size_t deepest_ = 0;
 };
 
-/// The short tokens whose characters are all of some kinds. Immutable.
-class KindMasks {
- public:
-  /// Requires: `bits` has `words` for each number of characters, from 0 on.
-  KindMasks(CharKinds kinds, size_t words, std::vector<uint32_t> bits)
-      : kinds_(kinds), words_(words), bits_(std::move(bits)) {}
-  CharKinds kinds() const { return kinds_; }
-  /// The mask of those with up to `chars` characters.
-  std::span<const uint32_t> up_to(size_t chars) const {
-    return std::span(bits_).subspan(std::min(chars, bits_.size() / words_ - 1) * words_, words_);
-  }
-
- private:
-  CharKinds kinds_;
-  size_t words_;
-  std::vector<uint32_t> bits_;
+/// The short tokens whose characters are all of some kinds: masks by the most characters that they have.
+struct KindMasks {
+  CharKinds kinds = 0;
+  size_t words = 0;            ///< of a mask
+  std::vector<uint32_t> bits;  ///< masks of up to 0, 1, … characters
+  std::span<const uint32_t> up_to(size_t chars) const { return std::span(bits).subspan(chars * words, words); }
 };
 
 /// What one term allows, whatever follows it: tokens it takes whole, and those inside of which it can end, so that what
@@ -94,12 +83,12 @@ struct PartialMask {
     uint32_t node;
     uint8_t trie, byte;  ///< byte: the edge into the node
   };
-  std::shared_ptr<const KindMasks> kinds;  ///< of these tokens (null: none)
-  size_t chars = 0;                        ///< all with up to so many characters,
-  std::vector<uint32_t> words;             ///< those with a set bit (empty: none),
-  std::vector<int32_t> ids;                ///< and these
-  std::optional<TokenTrie> rests;          ///< what is left of tokens where the term can end inside of them,
-  std::vector<Exit> exits;                 ///< or, where these are very many, where in the tries they begin
+  const KindMasks* kinds = nullptr;  ///< of these tokens, which the vocabulary has (null: none),
+  size_t chars = 0;                  ///< all with up to so many characters, at most kShort,
+  std::vector<uint32_t> words;       ///< those with a set bit (empty: none),
+  std::vector<int32_t> ids;          ///< and these
+  std::optional<TokenTrie> rests;    ///< what is left of tokens where the term can end inside of them,
+  std::vector<Exit> exits;           ///< or, where these are very many, where in the tries they begin
 
   size_t memory() const {
     return words.size() * 4 + ids.size() * 4 + exits.size() * 8 + (rests ? rests->memory() : 0) + 96;
@@ -125,9 +114,10 @@ class TokenVocabulary {
   const std::vector<int32_t>& eos_ids() const { return eos_ids_; }
   bool is_eos(int32_t id) const;
   const TokenTrie& trie(uint32_t which) const { return tries_[which]; }
-  /// The short tokens of these kinds, without kBroken. Made when they are first asked for, some hundred
-  /// microseconds, and kept; those of plain text are always there.
-  std::shared_ptr<const KindMasks> short_tokens(CharKinds kinds) const;
+  /// The short tokens of these kinds, which are not kBroken; up to kShort characters. Made when they are first asked
+  /// for, in some hundred microseconds, and kept as long as this object lives; those of plain text are always there.
+  /// Null for further kinds than the first kMostKinds.
+  const KindMasks* short_tokens(CharKinds kinds) const;
 
   /// The long plain tokens with up to `chars` characters.
   std::span<const int32_t> long_plain(size_t chars) const;
@@ -136,10 +126,10 @@ class TokenVocabulary {
   std::shared_ptr<const PartialMask> find_mask(uint64_t key) const;
   void keep_mask(uint64_t key, std::shared_ptr<const PartialMask> mask) const;
   static constexpr size_t kMostMaskBytes = size_t{64} << 20;
-  static constexpr size_t kMostKinds = 32;  ///< sets of kinds that short_tokens() keeps
+  static constexpr size_t kMostKinds = 64;  ///< sets of kinds, some 0.3 to 0.6 MB each
 
  private:
-  std::shared_ptr<const KindMasks> make_short_tokens(CharKinds kinds) const;
+  KindMasks make_short_tokens(CharKinds kinds) const;
 
   using Entry = std::pair<uint64_t, std::shared_ptr<const PartialMask>>;
   std::vector<std::string> bytes_;
@@ -150,11 +140,10 @@ class TokenVocabulary {
     uint32_t chars;
   };
   std::vector<std::pair<CharKinds, std::vector<Kin>>> short_by_kinds_;  // whose characters are of just these kinds
-  std::shared_ptr<const KindMasks> plain_;
-  std::vector<int32_t> long_plain_;      // fewest characters first
-  std::vector<size_t> long_plain_ends_;  // by most characters
+  std::vector<int32_t> long_plain_;                                     // fewest characters first
+  std::vector<size_t> long_plain_ends_;                                 // by most characters
   mutable std::mutex mutex_;
-  mutable std::list<std::shared_ptr<const KindMasks>> kinds_;  // most recently used first
+  mutable std::list<KindMasks> kinds_;  // they stay where they are
   mutable std::list<Entry> recent_;
   mutable std::unordered_map<uint64_t, std::list<Entry>::iterator> masks_;
   mutable size_t mask_bytes_ = 0;
