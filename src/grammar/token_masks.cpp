@@ -137,16 +137,16 @@ void TokenMasks::compress(PartialMask& mask) const {
   mask.ids = {};
 }
 
+// The tokens that the mask has by their kinds.
+void TokenMasks::add_kinds(const PartialMask& mask, std::span<uint32_t> to) const {
+  const std::span<const uint32_t> up_to = vocabulary_.short_tokens_up_to(mask.chars);
+  for (size_t w = 0; w < up_to.size(); ++w) to[w] |= (*mask.kinds)[w] & up_to[w];
+}
+
 void TokenMasks::write(const PartialMask& mask, std::span<uint32_t> to) const {
-  if (mask.kinds == nullptr && mask.words.empty()) {
-    std::fill(to.begin(), to.end(), 0);
-  } else {
-    const std::span<const uint32_t> some = mask.kinds != nullptr ? mask.kinds->up_to(mask.chars) : mask.words;
-    std::fill(std::copy(some.begin(), some.end(), to.begin()), to.end(), 0);
-    if (mask.kinds != nullptr) {
-      for (size_t w = 0; w < mask.words.size(); ++w) to[w] |= mask.words[w];
-    }
-  }
+  auto rest = std::copy(mask.words.begin(), mask.words.end(), to.begin());
+  std::fill(rest, to.end(), 0);
+  if (mask.kinds != nullptr) add_kinds(mask, to);
   for (int32_t id : mask.ids) to[static_cast<size_t>(id) / 32] |= 1U << (id % 32);
 }
 
@@ -213,24 +213,22 @@ TokenMasks::MaskPtr TokenMasks::long_mask(StateId state, unsigned exits) {
   });
 }
 
-void TokenMasks::add(const PartialMask& part, PartialMask& whole) {
-  auto add_words = [&](std::span<const uint32_t> words) {
-    if (whole.words.empty()) {
-      whole.words.assign(words.begin(), words.end());
-    } else {
-      for (size_t w = 0; w < words.size(); ++w) whole.words[w] |= words[w];
-    }
-  };
+void TokenMasks::add(const PartialMask& part, PartialMask& whole) const {
   if (whole.kinds == nullptr) {
     whole.kinds = part.kinds;
     whole.chars = part.chars;
   } else if (whole.kinds == part.kinds) {
     whole.chars = std::max(whole.chars, part.chars);
   } else if (part.kinds != nullptr) {
-    add_words(part.kinds->up_to(part.chars));
+    whole.words.resize(vocabulary_.mask_words(), 0);
+    add_kinds(part, whole.words);
   }
   whole.ids.insert(whole.ids.end(), part.ids.begin(), part.ids.end());
-  add_words(part.words);
+  if (whole.words.empty()) {
+    whole.words = part.words;
+  } else {
+    for (size_t w = 0; w < part.words.size(); ++w) whole.words[w] |= part.words[w];
+  }
 }
 
 // The terms below are alternatives or stacks of their own.

@@ -59,7 +59,8 @@ class TokenMasks {
   void walk_all(uint32_t which, StateId state, const Known& known, PartialMask& mask, bool with_exits);
   Known known_of(StateId state, bool with_exits);
   void collect_rests(PartialMask& mask) const;
-  static void add(const PartialMask& part, PartialMask& whole);
+  void add(const PartialMask& part, PartialMask& whole) const;
+  void add_kinds(const PartialMask& mask, std::span<uint32_t> to) const;
   bool is_split(TermId id) const;
   void add_item(TermId fresh, TermId rest, PartialMask& whole, std::vector<TermId>& open);
   void add_rest_of_item(TermId item, uint32_t came, TermId rest, PartialMask& whole, std::vector<TermId>& open);

@@ -95,8 +95,8 @@ TEST(TokenMasks, AreRightForMoreKindsOfCharactersThanAreKept) {
   auto vocabulary = vocabulary_of_runs();
   for (size_t i = 0; i < grammar::TokenVocabulary::kMostKinds + 20; ++i) {
     std::string kinds = "a";
-    for (size_t bit = 0; bit < 7; ++bit) {
-      if ((i >> bit & 1) != 0) kinds += std::array{"A-Z", "0-9", " ", ".", ",", "\"", "\\-"}[bit];
+    for (size_t bit = 0; bit < 9; ++bit) {
+      if ((i >> bit & 1) != 0) kinds += std::array{"A-Z", "0-9", " ", ".", ",", "\"", "\\-", "/", "'"}[bit];
     }
     auto compiled =
         std::make_shared<const Grammar>(GrammarSpec{GrammarKind::Regex, "[" + kinds + "]{1,19}", {}}, vocabulary);

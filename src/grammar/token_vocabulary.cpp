@@ -1,6 +1,8 @@
 #include "grammar/token_vocabulary.h"
 
 #include <algorithm>
+#include <array>
+#include <bit>
 #include <numeric>
 #include <utility>
 
@@ -93,7 +95,8 @@ TokenVocabulary::TokenVocabulary(std::vector<std::string> bytes, std::vector<int
   std::vector<TokenTrie::Entry> parts[kNumTries];
   std::vector<CharKinds> kinds;
   std::vector<std::pair<size_t, int32_t>> by_chars;
-  std::unordered_map<CharKinds, std::vector<Kin>> by_kinds;
+  short_kinds_.assign(mask_words() * 32, kBroken);
+  short_up_to_.assign((kShort + 1) * mask_words(), 0);
   for (int32_t id : order) {
     const std::string& token = bytes_[static_cast<size_t>(id)];
     suffix_kinds(token, kinds);
@@ -105,10 +108,14 @@ TokenVocabulary::TokenVocabulary(std::vector<std::string> bytes, std::vector<int
       continue;
     }
     parts[plain ? kPlain : kOther].push_back({token, id});
-    if ((kinds[0] & kBroken) == 0) by_kinds[kinds[0]].push_back({id, static_cast<uint32_t>(chars)});
+    if ((kinds[0] & kBroken) != 0) continue;
+    short_kinds_[static_cast<size_t>(id)] = kinds[0];
+    short_up_to_[chars * mask_words() + static_cast<size_t>(id) / 32] |= 1U << (id % 32);
   }
-  short_by_kinds_.assign(std::move_iterator(by_kinds.begin()), std::move_iterator(by_kinds.end()));
-  kinds_.push_back(make_short_tokens(kPlainKinds));
+  for (size_t i = mask_words(); i < short_up_to_.size(); ++i) {
+    short_up_to_[i] |= short_up_to_[i - mask_words()];  // those with fewer characters as well
+  }
+  kinds_.emplace(kPlainKinds, make_short_tokens(kPlainKinds));
   std::sort(by_chars.begin(), by_chars.end());
   for (auto [chars, id] : by_chars) {
     while (long_plain_ends_.size() < chars) long_plain_ends_.push_back(long_plain_.size());
@@ -117,33 +124,32 @@ TokenVocabulary::TokenVocabulary(std::vector<std::string> bytes, std::vector<int
   for (const auto& part : parts) tries_.emplace_back(part);
 }
 
-KindMasks TokenVocabulary::make_short_tokens(CharKinds kinds) const {
-  const size_t words = mask_words();
-  std::vector<uint32_t> bits((kShort + 1) * words, 0);
-  for (const auto& [of_these, tokens] : short_by_kinds_) {
-    if ((of_these & ~kinds) != 0) continue;
-    for (const Kin& token : tokens) {
-      bits[token.chars * words + static_cast<size_t>(token.id) / 32] |= 1U << (token.id % 32);
+KindMask TokenVocabulary::make_short_tokens(CharKinds kinds) const {
+  KindMask mask(mask_words());
+  const CharKinds* of_token = short_kinds_.data();
+  for (uint32_t& word : mask) {
+    for (unsigned eight = 0; eight < 32; eight += 8) {
+      std::array<uint8_t, 8> fits{};  // compilers make vector instructions of this,
+      for (uint8_t& each : fits) each = (*of_token++ & ~kinds) == 0 ? 1 : 0;
+      // and this product moves the last bit of each byte to the first byte.
+      word |= static_cast<uint32_t>((std::bit_cast<uint64_t>(fits) * 0x0102040810204080U) >> 56) << eight;
     }
   }
-  for (size_t i = words; i < bits.size(); ++i) bits[i] |= bits[i - words];  // those with fewer characters as well
-  return {kinds, words, std::move(bits)};
+  return mask;
 }
 
-const KindMasks* TokenVocabulary::short_tokens(CharKinds kinds) const {
-  auto find = [&]() -> const KindMasks* {
-    auto at = std::find_if(kinds_.begin(), kinds_.end(), [&](const KindMasks& known) { return known.kinds == kinds; });
-    return at != kinds_.end() ? &*at : nullptr;
-  };
+const KindMask* TokenVocabulary::short_tokens(CharKinds kinds) const {
   std::unique_lock lock(mutex_);
-  const KindMasks* known = find();
+  auto find = [&]() -> const KindMask* {
+    auto at = kinds_.find(kinds);
+    return at != kinds_.end() ? &at->second : nullptr;
+  };
+  const KindMask* known = find();
   if (known != nullptr || kinds_.size() == kMostKinds) return known;
   lock.unlock();  // others go on
-  KindMasks made = make_short_tokens(kinds);
+  KindMask made = make_short_tokens(kinds);
   lock.lock();
-  known = find();
-  if (known != nullptr || kinds_.size() == kMostKinds) return known;
-  return &kinds_.emplace_back(std::move(made));
+  return kinds_.size() < kMostKinds ? &kinds_.try_emplace(kinds, std::move(made)).first->second : find();
 }
 
 std::span<const int32_t> TokenVocabulary::long_plain(size_t chars) const {

@@ -67,13 +67,8 @@ class TokenTrie {
   size_t deepest_ = 0;
 };
 
-/// The short tokens whose characters are all of some kinds: masks by the most characters that they have.
-struct KindMasks {
-  CharKinds kinds = 0;
-  size_t words = 0;            ///< of a mask
-  std::vector<uint32_t> bits;  ///< masks of up to 0, 1, … characters
-  std::span<const uint32_t> up_to(size_t chars) const { return std::span(bits).subspan(chars * words, words); }
-};
+/// A mask of the short tokens whose characters are all of some kinds.
+using KindMask = std::vector<uint32_t>;
 
 /// What one term allows, whatever follows it: tokens it takes whole, and those inside of which it can end, so that what
 /// follows decides about their rest. Immutable.
@@ -83,12 +78,12 @@ struct PartialMask {
     uint32_t node;
     uint8_t trie, byte;  ///< byte: the edge into the node
   };
-  const KindMasks* kinds = nullptr;  ///< of these tokens, which the vocabulary has (null: none),
-  size_t chars = 0;                  ///< all with up to so many characters, at most kShort,
-  std::vector<uint32_t> words;       ///< those with a set bit (empty: none),
-  std::vector<int32_t> ids;          ///< and these
-  std::optional<TokenTrie> rests;    ///< what is left of tokens where the term can end inside of them,
-  std::vector<Exit> exits;           ///< or, where these are very many, where in the tries they begin
+  const KindMask* kinds = nullptr;  ///< of these tokens, which the vocabulary has (null: none),
+  size_t chars = 0;                 ///< all with up to so many characters, at most kShort,
+  std::vector<uint32_t> words;      ///< those with a set bit (empty: none),
+  std::vector<int32_t> ids;         ///< and these
+  std::optional<TokenTrie> rests;   ///< what is left of tokens where the term can end inside of them,
+  std::vector<Exit> exits;          ///< or, where these are very many, where in the tries they begin
 
   size_t memory() const {
     return words.size() * 4 + ids.size() * 4 + exits.size() * 8 + (rests ? rests->memory() : 0) + 96;
@@ -114,10 +109,14 @@ class TokenVocabulary {
   const std::vector<int32_t>& eos_ids() const { return eos_ids_; }
   bool is_eos(int32_t id) const;
   const TokenTrie& trie(uint32_t which) const { return tries_[which]; }
-  /// The short tokens of these kinds, which are not kBroken; up to kShort characters. Made when they are first asked
-  /// for, in some hundred microseconds, and kept as long as this object lives; those of plain text are always there.
-  /// Null for further kinds than the first kMostKinds.
-  const KindMasks* short_tokens(CharKinds kinds) const;
+  /// The short tokens of these kinds, which are not kBroken. Made when they are first asked for, in some ten
+  /// microseconds, and kept as long as this object lives; those of plain text are always there. Null for further kinds
+  /// than the first kMostKinds.
+  const KindMask* short_tokens(CharKinds kinds) const;
+  /// A mask of the short tokens of whole characters, up to so many: at most kShort.
+  std::span<const uint32_t> short_tokens_up_to(size_t chars) const {
+    return std::span(short_up_to_).subspan(chars * mask_words(), mask_words());
+  }
 
   /// The long plain tokens with up to `chars` characters.
   std::span<const int32_t> long_plain(size_t chars) const;
@@ -126,24 +125,21 @@ class TokenVocabulary {
   std::shared_ptr<const PartialMask> find_mask(uint64_t key) const;
   void keep_mask(uint64_t key, std::shared_ptr<const PartialMask> mask) const;
   static constexpr size_t kMostMaskBytes = size_t{64} << 20;
-  static constexpr size_t kMostKinds = 64;  ///< sets of kinds, some 0.3 to 0.6 MB each
+  static constexpr size_t kMostKinds = 256;  ///< sets of kinds, a bit for each token
 
  private:
-  KindMasks make_short_tokens(CharKinds kinds) const;
+  KindMask make_short_tokens(CharKinds kinds) const;
 
   using Entry = std::pair<uint64_t, std::shared_ptr<const PartialMask>>;
   std::vector<std::string> bytes_;
   std::vector<int32_t> eos_ids_;
   std::vector<TokenTrie> tries_;
-  struct Kin {
-    int32_t id;
-    uint32_t chars;
-  };
-  std::vector<std::pair<CharKinds, std::vector<Kin>>> short_by_kinds_;  // whose characters are of just these kinds
-  std::vector<int32_t> long_plain_;                                     // fewest characters first
-  std::vector<size_t> long_plain_ends_;                                 // by most characters
+  std::vector<CharKinds> short_kinds_;   // of each token; kBroken for those that are none, to whole words of a mask
+  std::vector<uint32_t> short_up_to_;    // masks, one after the other
+  std::vector<int32_t> long_plain_;      // fewest characters first
+  std::vector<size_t> long_plain_ends_;  // by most characters
   mutable std::mutex mutex_;
-  mutable std::list<KindMasks> kinds_;  // they stay where they are
+  mutable std::unordered_map<CharKinds, KindMask> kinds_;  // they stay where they are
   mutable std::list<Entry> recent_;
   mutable std::unordered_map<uint64_t, std::list<Entry>::iterator> masks_;
   mutable size_t mask_bytes_ = 0;
