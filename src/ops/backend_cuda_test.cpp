@@ -300,29 +300,38 @@ TEST_P(OpsOnCuda, ManyOutputsOfFewRowsEqualReference) {
   }
 }
 
+// 1,200 outputs: of 17 to 64 rows by tiles of 128, or of 64 gates and their ups, the last of them in part.
 TEST_P(OpsOnCuda, FusedOpsEqualTheirParts) {
   const DType t = GetParam();
+  struct Case {
+    int64_t n, in, outs;
+  };
+  std::vector<Case> cases;
   for (const int64_t n : {1, 3, 4, 5, 40}) {
-    for (const int64_t in : {64, 75, 256, 2048, 3000}) {
-      SCOPED_TRACE(fmt::format("{} rows of {}", n, in));
-      std::mt19937 random(kSeed + static_cast<unsigned>(n * in));
-      const Matrix x = rounded(random_matrix(random, n, in), t), h = random_matrix(random, n, 70),
-                   bias = random_matrix(random, 1, 70);
-      const WeightMatrix source = random_weights(random, t, 70, in);
-      const Weight w = cuda_->prepare({&source.tensor, 1}), ref_w = ref_.prepare({&source.tensor, 1});
-      DeviceMatrix dx(*cuda_, x, t), dh(*cuda_, h, DType::F32, 2), out(*cuda_, n, 35, t), db(*cuda_, bias, DType::F32),
-          scratch(*cuda_, n, 70, t);
-      Matrix want_h = h, want(n, 35), ref_scratch(n, 70);
-      const Tensor b(db.tensor.data, DType::F32, {70}), ref_b(bias.tensor.data, DType::F32, {70});
-      cuda_->linear_add(dh.tensor, dx.tensor, w, b, scratch.tensor);
-      ref_.linear_add(want_h.tensor, x.tensor, ref_w, ref_b, ref_scratch.tensor);
-      const float sums = 1e-6F * 0.05F * static_cast<float>(in) + 2e-6F;
-      expect_near(dh.values(), want_h.values(), sums, DType::F32);
-      cuda_->gated_linear(out.tensor, dx.tensor, w, b, Act::Silu, scratch.tensor);
-      ref_.gated_linear(want.tensor, x.tensor, ref_w, ref_b, Act::Silu, ref_scratch.tensor);
-      // The gate and the other half may have been rounded before they met, to numbers of about 10 at most.
-      expect_near(out.values(), want.values(), 10 * sums + 16 * rounding(t), t);
-    }
+    for (const int64_t in : {64, 75, 256, 2048, 3000}) cases.push_back({n, in, 70});
+  }
+  for (const int64_t n : {17, 32, 33, 64, 65}) {
+    for (const int64_t in : {40, 128, 328, 4096}) cases.push_back({n, in, 1200});
+  }
+  for (const auto& [n, in, outs] : cases) {
+    SCOPED_TRACE(fmt::format("{} rows of {} to {}", n, in, outs));
+    std::mt19937 random(kSeed + static_cast<unsigned>(n * in));
+    const Matrix x = rounded(random_matrix(random, n, in), t), h = random_matrix(random, n, outs),
+                 bias = random_matrix(random, 1, outs);
+    const WeightMatrix source = random_weights(random, t, outs, in);
+    const Weight w = cuda_->prepare({&source.tensor, 1}), ref_w = ref_.prepare({&source.tensor, 1});
+    DeviceMatrix dx(*cuda_, x, t), dh(*cuda_, h, DType::F32, outs == 70 ? 2 : 0), out(*cuda_, n, outs / 2, t),
+        db(*cuda_, bias, DType::F32), scratch(*cuda_, n, outs, t);
+    Matrix want_h = h, want(n, outs / 2), ref_scratch(n, outs);
+    const Tensor b(db.tensor.data, DType::F32, {outs}), ref_b(bias.tensor.data, DType::F32, {outs});
+    cuda_->linear_add(dh.tensor, dx.tensor, w, b, scratch.tensor);
+    ref_.linear_add(want_h.tensor, x.tensor, ref_w, ref_b, ref_scratch.tensor);
+    const float sums = 1e-6F * 0.05F * static_cast<float>(in) + 2e-6F;
+    expect_near(dh.values(), want_h.values(), sums, DType::F32);
+    cuda_->gated_linear(out.tensor, dx.tensor, w, b, Act::Silu, scratch.tensor);
+    ref_.gated_linear(want.tensor, x.tensor, ref_w, ref_b, Act::Silu, ref_scratch.tensor);
+    // The gate and the other half may have been rounded before they met, to numbers of about 10 at most.
+    expect_near(out.values(), want.values(), 10 * sums + 16 * rounding(t), t);
   }
 }
 

@@ -83,14 +83,22 @@ void launch(cudaStream_t stream, dim3 grid, dim3 threads, size_t shared_bytes, v
   launch_with(&attribute, has_dependent_launch() ? 1 : 0, stream, grid, threads, shared_bytes, kernel, arguments...);
 }
 
-/// Launches a kernel, without these, whose blocks with the same x and y run in clusters (Hopper and newer).
+/// Launches a kernel whose blocks with the same x and y run in clusters (Hopper and newer). early: it begins with
+/// enter() or its halves.
 template <typename... Parameters, typename... Arguments>
-void launch_clusters(cudaStream_t stream, dim3 grid, dim3 threads, size_t shared_bytes, void (*kernel)(Parameters...),
-                     Arguments... arguments) {
-  cudaLaunchAttribute attribute{};
-  attribute.id = cudaLaunchAttributeClusterDimension;
-  attribute.val.clusterDim = {1, 1, grid.z};
-  launch_with(&attribute, grid.z > 1 ? 1 : 0, stream, grid, threads, shared_bytes, kernel, arguments...);
+void launch_clusters(cudaStream_t stream, dim3 grid, dim3 threads, size_t shared_bytes, bool early,
+                     void (*kernel)(Parameters...), Arguments... arguments) {
+  cudaLaunchAttribute attributes[2] = {};
+  unsigned count = 0;
+  if (early) {
+    attributes[count].id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    attributes[count++].val.programmaticStreamSerializationAllowed = 1;
+  }
+  if (grid.z > 1) {
+    attributes[count].id = cudaLaunchAttributeClusterDimension;
+    attributes[count++].val.clusterDim = {1, 1, grid.z};
+  }
+  launch_with(attributes, count, stream, grid, threads, shared_bytes, kernel, arguments...);
 }
 
 template <int V>

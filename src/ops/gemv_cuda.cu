@@ -300,6 +300,9 @@ void run(cudaStream_t stream, const Output& to, Tensor x, const QuantizedMatrix&
     // A warp needs more registers than half of a block of 16 leaves it.
     launch_gemv<T, kFormat, kWhole, 1, 1, 8>(stream, to, x, w);
   } else {
+    if constexpr (kFormat == Quantization::None) {
+      if (n > kGemvRows) return multiply_dense_tiles<T>(stream, to, x, w);
+    }
     const bool few = w.out <= kFewOutputs;
     if (n > 8) {
       few ? launch_gemv<T, kFormat, kWhole, 2, 2, 16>(stream, to, x, w)
@@ -331,15 +334,18 @@ void run(cudaStream_t stream, const Output& to, Tensor x, const QuantizedMatrix&
 }  // namespace
 
 bool can_gemv(const Tensor& x, const QuantizedMatrix& w) {
-  const int64_t most = w.format == Quantization::None  ? kGemvRows
-                       : w.format == Quantization::Fp8 ? kFp8GemvRows
-                       : has_int4_tiles()              ? kInt4TilesRows
-                                                       : kInt4GemvRows;
+  int64_t most = kGemvRows;
+  if (w.format == Quantization::None && w.out % 8 == 0 && has_dense_tiles()) most = kDenseTilesRows;
+  if (w.format == Quantization::Fp8) most = kFp8GemvRows;
+  if (w.format == Quantization::Int4) most = has_int4_tiles() ? kInt4TilesRows : kInt4GemvRows;
   return x.dtype != DType::F32 && in_eights(x) && x.rows() <= most;
 }
 
-bool can_gemv_gated(const Tensor& x, const QuantizedMatrix& w) {
-  return can_gemv(x, w) && (w.format != Quantization::Int4 || w.out % 16 == 0);
+bool can_gemv_gated(const Tensor& out, const Tensor& x, const QuantizedMatrix& w) {
+  const bool is_aligned =
+      out.row_stride % 4 == 0 && reinterpret_cast<uintptr_t>(out.data) % 8 == 0;  // fours of outputs
+  return can_gemv(x, w) && (w.format != Quantization::Int4 || w.out % 16 == 0) &&
+         (w.format != Quantization::None || x.rows() <= kGemvRows || is_aligned);
 }
 
 void gemv(cudaStream_t stream, Tensor y, Tensor x, const QuantizedMatrix& w, Tensor bias, bool add) {

@@ -90,6 +90,17 @@ __device__ inline float load_from_block(const float* p, int block) {
   return x;
 }
 
+/// The same of four, which lie at a multiple of 16 bytes.
+__device__ inline float4 load_four_from_block(const float* p, int block) {
+  float4 x;
+  asm volatile(
+      "{\n.reg .b32 at;\nmapa.shared::cluster.u32 at, %4, %5;\nld.shared::cluster.v4.f32 {%0, %1, %2, %3}, [at];\n}"
+      : "=f"(x.x), "=f"(x.y), "=f"(x.z), "=f"(x.w)
+      : "r"(shared_address(p)), "r"(block)
+      : "memory");
+  return x;
+}
+
 /// Registers of a thread go from warpgroup to warpgroup: all of a warpgroup's threads call one of these.
 template <int kRegisters>
 __device__ inline void give_registers() {
@@ -149,6 +160,17 @@ bool can_run_on_hopper(Kernel* kernel, int shared_bytes) {
   return can;
 }
 
+/// Of the present device.
+inline int num_processors() {
+  static const int number = [] {
+    int device = 0, processors = 0;
+    cudaGetDevice(&device);
+    cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device);
+    return processors;
+  }();
+  return number;
+}
+
 /// Before the first product, and when registers that products read or add to were written.
 __device__ inline void begin_products() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
 /// The products since the last commit are a group.
@@ -171,6 +193,7 @@ __device__ inline void touch(float (&x)[N]) {
   "+f"(c[i]), "+f"(c[i + 1]), "+f"(c[i + 2]), "+f"(c[i + 3]), "+f"(c[i + 4]), "+f"(c[i + 5]), "+f"(c[i + 6]), \
       "+f"(c[i + 7])
 #define SGL_32(c, i) SGL_EIGHT(c, i), SGL_EIGHT(c, i + 8), SGL_EIGHT(c, i + 16), SGL_EIGHT(c, i + 24)
+#define SGL_FIRST_16 "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15"
 #define SGL_FIRST_32                                                                                               \
   "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, %20, %21, %22, %23, " \
   "%24, %25, %26, %27, %28, %29, %30, %31"
@@ -179,13 +202,25 @@ __device__ inline void touch(float (&x)[N]) {
   "%54, "                                                                                                          \
   "%55, %56, %57, %58, %59, %60, %61, %62, %63"
 
-// For one type, the three products of attention: scores = q · kᵀ (added to if `add`), and results += p · v with p in
+// For one type: tiles a · bᵀ, added to if `add`, for 128, 64 and 32 rows of b; results += p · v of attention with p in
 // registers, for heads of 128 and of 64; and w · xᵀ with w in registers, for 128 and for 64 rows of x.
 #define SGL_PRODUCTS(T, NAME)                                                                                      \
   __device__ inline void multiply_tiles(float(&c)[64], uint64_t a, uint64_t b, bool add, T) {                      \
     asm volatile("{\n.reg .pred add;\nsetp.ne.b32 add, %66, 0;\nwgmma.mma_async.sync.aligned.m64n128k16.f32." NAME \
                  "." NAME " {" SGL_FIRST_32 ", " SGL_NEXT_32 "}, %64, %65, add, 1, 1, 0, 0;\n}\n"                  \
                  : SGL_32(c, 0), SGL_32(c, 32)                                                                     \
+                 : "l"(a), "l"(b), "r"(static_cast<int>(add)));                                                    \
+  }                                                                                                                \
+  __device__ inline void multiply_tiles(float(&c)[32], uint64_t a, uint64_t b, bool add, T) {                      \
+    asm volatile("{\n.reg .pred add;\nsetp.ne.b32 add, %34, 0;\nwgmma.mma_async.sync.aligned.m64n64k16.f32." NAME  \
+                 "." NAME " {" SGL_FIRST_32 "}, %32, %33, add, 1, 1, 0, 0;\n}\n"                                   \
+                 : SGL_32(c, 0)                                                                                    \
+                 : "l"(a), "l"(b), "r"(static_cast<int>(add)));                                                    \
+  }                                                                                                                \
+  __device__ inline void multiply_tiles(float(&c)[16], uint64_t a, uint64_t b, bool add, T) {                      \
+    asm volatile("{\n.reg .pred add;\nsetp.ne.b32 add, %18, 0;\nwgmma.mma_async.sync.aligned.m64n32k16.f32." NAME  \
+                 "." NAME " {" SGL_FIRST_16 "}, %16, %17, add, 1, 1, 0, 0;\n}\n"                                   \
+                 : SGL_EIGHT(c, 0), SGL_EIGHT(c, 8)                                                                \
                  : "l"(a), "l"(b), "r"(static_cast<int>(add)));                                                    \
   }                                                                                                                \
   __device__ inline void multiply_rows(float(&c)[64], const uint32_t* a, uint64_t b, T) {                          \
@@ -217,6 +252,7 @@ SGL_PRODUCTS(__half, "f16")
 #undef SGL_PRODUCTS
 #undef SGL_NEXT_32
 #undef SGL_FIRST_32
+#undef SGL_FIRST_16
 #undef SGL_32
 #undef SGL_EIGHT
 

@@ -198,16 +198,6 @@ bool can_run() {
   return can;
 }
 
-int num_processors() {
-  static const int number = [] {
-    int device = 0, processors = 0;
-    cudaGetDevice(&device);
-    cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device);
-    return processors;
-  }();
-  return number;
-}
-
 template <typename T, int kRows>
 void run(cudaStream_t stream, const Output& to, const Tensor& x, const QuantizedMatrix& w) {
   CUtensorMap map;
@@ -221,7 +211,7 @@ void run(cudaStream_t stream, const Output& to, const Tensor& x, const Quantized
   const int64_t row_tiles = (x.rows() + kRows - 1) / kRows, tiles = (outputs + each - 1) / each;
   const unsigned parts = 2 * row_tiles * tiles <= num_processors() && w.in > kGroup ? 2 : 1;
   launch_clusters(stream, dim3(static_cast<unsigned>(row_tiles), static_cast<unsigned>(tiles), parts), kThreads<kRows>,
-                  sizeof(Shared<kRows>), int4_tiles_kernel<T, kRows>, to, map, w, static_cast<int>(x.rows()));
+                  sizeof(Shared<kRows>), false, int4_tiles_kernel<T, kRows>, to, map, w, static_cast<int>(x.rows()));
 }
 
 }  // namespace

@@ -86,13 +86,13 @@ void dequantize(cudaStream_t stream, Tensor rows, const QuantizedMatrix& w, int6
 /// Products of few rows of x, up to so many by the weights' format: as fast as the weights can be read. x, and weights
 /// of format None, are of one 16-bit type.
 constexpr int64_t kGemvRows = 16, kFp8GemvRows = 16, kInt4GemvRows = 32;
-constexpr int64_t kInt4TilesRows = 256;  ///< of int4 on Hopper
+constexpr int64_t kDenseTilesRows = 64, kInt4TilesRows = 256;  ///< of None and of int4 on Hopper
 /// Whether gemv() takes them: few rows of x, aligned, of 16 bits and a multiple of eight columns.
 bool can_gemv(const Tensor& x, const QuantizedMatrix& w);
 /// y = x · wᵀ + bias, y of x's type or float32; y += that, if `add`, y float32. bias: float32, or empty.
 void gemv(cudaStream_t stream, Tensor y, Tensor x, const QuantizedMatrix& w, Tensor bias, bool add);
-/// The same for gemv_gated(): int4 halves must be whole eights of rows.
-bool can_gemv_gated(const Tensor& x, const QuantizedMatrix& w);
+/// The same for gemv_gated(): int4 halves must be whole eights of rows, and `out` aligned for more than a few rows.
+bool can_gemv_gated(const Tensor& out, const Tensor& x, const QuantizedMatrix& w);
 /// out[:, i] = act(row i) · row (d + i) of x · wᵀ + bias, out of x's type.
 void gemv_gated(cudaStream_t stream, Tensor out, Tensor x, const QuantizedMatrix& w, Tensor bias, Act act);
 

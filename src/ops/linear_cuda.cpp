@@ -202,7 +202,7 @@ void CudaBackend::gated_linear(Tensor out, Tensor x, const Weight& w, Tensor bia
   if (x.rows() == 0) return;
   const Tensor in = input(x);
   const cuda::QuantizedMatrix matrix = matrix_of(w);
-  if (deterministic_ || out.dtype != type_ || !cuda::can_gemv_gated(in, matrix)) {
+  if (deterministic_ || out.dtype != type_ || !cuda::can_gemv_gated(out, in, matrix)) {
     Backend::gated_linear(out, in, w, bias, act, scratch_rows);
     return;
   }

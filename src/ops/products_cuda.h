@@ -104,4 +104,9 @@ bool has_int4_tiles();
 template <typename T>
 void multiply_int4_tiles(cudaStream_t stream, const Output& to, Tensor x, const QuantizedMatrix& w);
 
+/// The same with weights in 16 bits (dense_hopper_cuda.cu). Requires: fours of outputs, and of gates.
+bool has_dense_tiles();
+template <typename T>
+void multiply_dense_tiles(cudaStream_t stream, const Output& to, Tensor x, const QuantizedMatrix& w);
+
 }  // namespace sgl::cuda
