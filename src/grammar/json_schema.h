@@ -6,6 +6,7 @@
 // What a member or an item must satisfy is again a Demand, and every Demand becomes one rule, so recursion ends by
 // itself (a tableau, as in modal logics). Contradictions need no care: such rules derive nothing and are pruned.
 
+#include <algorithm>
 #include <cstdint>
 #include <map>
 #include <optional>
@@ -41,7 +42,7 @@ struct Fact {
     Present,  ///< it is an object with the member `name`, which satisfies `demand`
     Limited,  ///< it is an object, and if it has the member `name`, this satisfies `demand`
     Absent,   ///< if it is an object, it has no member `name`; with `index` 1 it is one
-    Other,    ///< it is an object with a member that `properties` of `schema` does not name
+    Other,    ///< it is an object with a member that `properties` of `schema` does not name, which satisfies `demand`
     Longer,   ///< it is an array with an item at `index`, which satisfies `demand`
     Count,    ///< it is an array of which `index` to `most` items satisfy `demand`, a single literal
   } kind;
@@ -163,7 +164,7 @@ class SchemaCompiler {
   TermId any_object();
   TermId any_array();
 
-  // json_schema_array.cpp, json_schema_object.cpp
+  // json_schema_array.cpp, json_schema_object.cpp, json_schema_members.cpp
   TermId build_array(const Facts& facts);
   TermId array_term(const std::vector<TermId>& first, TermId item, uint64_t min, uint64_t max);
   std::optional<std::vector<const JsonValue*>> finite_values(const Demand& demand);
@@ -174,10 +175,29 @@ class SchemaCompiler {
   TermId contains_term(const Wanted& wanted, const Demand& items, uint64_t min, uint64_t max);
   Demand item_demand(const Facts& facts, size_t index);
   TermId build_object(const Facts& facts);
-  struct Members;
+  struct Way {  // to write a member: name and value, with the space after it
+    TermId term;
+    unsigned sorts;  // bits of the wanted sorts of members that it then is one of
+  };
+  struct Member {
+    std::vector<Way> ways;  // the first takes all that the others do
+    bool required;
+  };
+  struct Members {
+    std::vector<std::vector<Member>> chains;  // those of one come in its order, those of several in any
+    std::vector<Way> others;                  // any other member; none: there is no other
+    std::vector<const Fact*> wanted;          // sorts of members of which there must be one,
+    unsigned by_value = 0;                    // the bit of the one that depends on the value, if there is such a one,
+    std::vector<uint8_t> start;               // and for each sort 1 if one is there in any case
+    uint64_t min = 0, max = kUnbounded;
+    const Facts* facts = nullptr;  // for messages
+    bool wants() const { return std::count(start.begin(), start.end(), 0) > 0; }
+  };
+  template <typename TermOf>
+  static std::vector<Way> ways_of(const Members& members, unsigned sorts, TermOf&& term_of);
   TermId object_term(const Members& members);
   TermId interleaved_object_term(const Members& members);
-  TermId other_member(const Facts& facts, const std::vector<std::string>& names);
+  TermId other_member(const Facts& facts, const std::vector<std::string>& names, const Demand& also);
   Demand member_demand(const Facts& facts, const std::string& name);
   const JsonValue* other_members_of(const Fact& fact);
   bool evaluates(const Fact& fact, const std::string& name);

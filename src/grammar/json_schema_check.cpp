@@ -230,7 +230,7 @@ bool SchemaCompiler::valid(const JsonValue& value, const Facts& facts) {
       case Fact::Kind::Other: {
         const JsonValue* named = member_if(*fact.schema, "properties", Type::Object);
         return value.is(Type::Object) && std::any_of(value.members.begin(), value.members.end(), [&](const auto& m) {
-                 return named == nullptr || named->find(m.name) == nullptr;
+                 return (named == nullptr || named->find(m.name) == nullptr) && holds(m.value);
                });
       }
       case Fact::Kind::Count: {

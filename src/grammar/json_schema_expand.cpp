@@ -490,9 +490,9 @@ bool SchemaCompiler::expand_failing(const JsonValue& schema, Branch& branch, Cho
       const auto [least, most] = contained(schema);
       if (least > 0) items(name, {&value, true}, 0, least - 1);
       if (most != kUnbounded) items(name, {&value, true}, most + 1, kUnbounded);
-    } else if (name == "additionalProperties" && value.is(Type::Boolean) && !value.boolean &&
-               schema.find("patternProperties") == nullptr) {
-      option({}, {{Fact::Kind::Other, &schema, name, {}, 0}});
+    } else if (name == "additionalProperties" && !is_trivial(value) && schema.find("patternProperties") == nullptr) {
+      const bool any = value.is(Type::Boolean);  // then it is false
+      option({}, {{Fact::Kind::Other, &schema, name, any ? Demand{} : Demand{{&value, false}}, 0}});
     } else if ((name == "additionalProperties" || name == "propertyNames" || name == "additionalItems" ||
                 name == "items") &&
                is_trivial(value)) {

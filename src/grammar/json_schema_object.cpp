@@ -14,11 +14,10 @@ namespace {
 
 using Type = JsonValue::Type;
 constexpr size_t kMostPatterns = 6;       // patternProperties at one place: each set of them is a case
-constexpr uint64_t kMostCounted = 20000;  // rules made to count members
 constexpr size_t kLongestName = 1000;     // bytes, where all other names are allowed: a level of their trie each
-constexpr size_t kMostOptional = 3900;    // members in a row that may be left out: each calls the rule of the next
 constexpr size_t kMostInterleaved = 600;  // states of an object whose members come in several orders
 constexpr size_t kMostChains = 12;
+constexpr size_t kMostWanted = 6;  // sorts of members that there must be: twice the states each, or three times
 
 const JsonValue& never() {
   static const JsonValue kFalse = [] {
@@ -86,19 +85,16 @@ std::vector<std::vector<std::string>> chains_of(const std::vector<std::vector<st
 
 }  // namespace
 
-struct SchemaCompiler::Members {
-  struct Member {
-    TermId term;  // name and value, with the space after it
-    bool required;
-    bool counts = false;  // it is one that must be there if `one_of_others`
-  };
-  // Members of one chain come in its order, those of several chains in any.
-  std::vector<std::vector<Member>> chains;
-  TermId other = kNone;        // any other member
-  bool one_of_others = false;  // there must be one of these, or of those that count as such
-  uint64_t min = 0, max = kUnbounded;
-  const Facts* facts = nullptr;  // for messages
-};
+// The ways to write a member of some wanted sorts: whether it is of the one that depends on the value is a choice.
+// term_of: with this demanded of the value as well.
+template <typename TermOf>
+std::vector<SchemaCompiler::Way> SchemaCompiler::ways_of(const Members& members, unsigned sorts, TermOf&& term_of) {
+  std::vector<Way> ways = {{term_of(Demand{}), sorts & ~members.by_value}};
+  for (size_t i = 0; i < members.wanted.size(); ++i) {
+    if ((sorts & members.by_value) == 1U << i) ways.push_back({term_of(members.wanted[i]->demand), sorts});
+  }
+  return ways;
+}
 
 bool SchemaCompiler::name_matches(const JsonValue& schema, const std::string& pattern, const std::string& name) {
   auto [at, added] = name_matches_.try_emplace({pattern, name}, false);
@@ -194,13 +190,16 @@ TermId SchemaCompiler::build_object(const Facts& facts) {
   std::vector<std::vector<std::string>> lists;
   std::set<std::string> known;
   const std::set<std::string> required = required_names(facts);
-  const Fact* others = nullptr;  // that there must be
   for (const Fact& fact : facts) {
     if (fact.kind == Fact::Kind::Other) {
-      if (others != nullptr) {
-        refuse(*fact.schema, fact.name, "under not, if or oneOf it is not supported twice at one place");
+      const bool by_value = !fact.demand.empty();
+      if (members.wanted.size() == kMostWanted || (by_value && members.by_value != 0)) {
+        // Of two by their values one would have to come last, and the other, too.
+        refuse(*fact.schema, fact.name, "under not, if or oneOf it is not supported so often at one place");
       }
-      others = &fact;
+      if (by_value) members.by_value = 1U << members.wanted.size();
+      members.wanted.push_back(&fact);
+      members.start.push_back(0);
     }
     if (fact.kind == Fact::Kind::Not) {
       const JsonValue* value = fact.schema->find(fact.name);
@@ -243,9 +242,9 @@ TermId SchemaCompiler::build_object(const Facts& facts) {
   auto name_alone = [&](const std::string& name) {
     if (known.insert(name).second) lists.push_back({name});
   };
-  const JsonValue* no_others =
-      others != nullptr ? member_if(*others->schema, "properties", Type::Object) : nullptr;  // those that do not count
-  if (no_others != nullptr) {
+  for (const Fact* sort : members.wanted) {
+    const JsonValue* no_others = member_if(*sort->schema, "properties", Type::Object);
+    if (no_others == nullptr) continue;
     lists.emplace_back();
     for (const auto& [name, sub] : no_others->members) {
       if (known.insert(name).second) lists.back().push_back(name);
@@ -278,14 +277,15 @@ TermId SchemaCompiler::build_object(const Facts& facts) {
     for (const auto& chain : of) product = std::min(product * (chain.size() + 1), kMostInterleaved + 1);
     if (members.min != 0 || members.max != kUnbounded)
       product *= 1 + std::min<uint64_t>(members.max != kUnbounded ? members.max : members.min, 100);
-    return others != nullptr ? 2 * product : product;
+    for (size_t i = 0; i < members.wanted.size(); ++i) product *= (members.by_value >> i & 1) != 0 ? 3 : 2;
+    return product;
   };
   std::vector<std::vector<std::string>> chains = chains_of(lists, true);
   if (states_of(chains) > kMostInterleaved || chains.size() > kMostChains) chains = chains_of(lists, false);
   std::vector<std::string> names;
   uint64_t needed = 0, listed = 0;
   for (const std::vector<std::string>& chain : chains) {
-    std::vector<Members::Member> list;
+    std::vector<Member> list;
     for (const std::string& name : chain) {
       names.push_back(name);
       Demand demand = member_demand(facts, name);
@@ -295,36 +295,52 @@ TermId SchemaCompiler::build_object(const Facts& facts) {
         continue;
       }
       TermId key = automaton_.cat({mark("\""), chars_.text(name, spelling_), mark("\""), space_, mark(":"), space_});
-      bool counts = others != nullptr && (no_others == nullptr || no_others->find(name) == nullptr);
-      list.push_back({automaton_.cat({key, value_of(std::move(demand)), space_}), is_required, counts});
+      unsigned sorts = 0;
+      for (size_t i = 0; i < members.wanted.size(); ++i) {
+        const JsonValue* no_others = member_if(*members.wanted[i]->schema, "properties", Type::Object);
+        if (no_others == nullptr || no_others->find(name) == nullptr) sorts |= 1U << i;
+      }
+      list.push_back({ways_of(members, sorts,
+                              [&](const Demand& also) {
+                                Demand whole = demand;
+                                whole.insert(whole.end(), also.begin(), also.end());
+                                return automaton_.cat({key, value_of(std::move(whole)), space_});
+                              }),
+                      is_required});
       needed += is_required ? 1 : 0;
       ++listed;
     }
     if (!list.empty()) members.chains.push_back(std::move(list));
   }
-  members.other = names_listed ? kNone : other_member(facts, names);
-
-  if (others != nullptr) {
-    bool all_count = true, needed_counts = false;
+  if (!names_listed) {
+    members.others = ways_of(members, (1U << members.wanted.size()) - 1,
+                             [&](const Demand& also) { return other_member(facts, names, also); });
+    if (members.others[0].term == kNone) members.others.clear();
+  }
+  for (size_t i = 0; i < members.wanted.size(); ++i) {
+    if ((members.by_value >> i & 1) != 0) continue;
+    bool all = true;  // members are of this sort
     for (const auto& chain : members.chains) {
-      for (const Members::Member& m : chain) {
-        all_count &= m.counts;
-        needed_counts |= m.counts && m.required;
+      for (const Member& m : chain) {
+        const bool is_one = (m.ways[0].sorts >> i & 1) != 0;
+        all &= is_one;
+        if (is_one && m.required) members.start[i] = 1;
       }
     }
-    if (all_count) members.min = std::max<uint64_t>(members.min, 1);
-    members.one_of_others = !all_count && !needed_counts;
+    if (!all) continue;
+    members.min = std::max<uint64_t>(members.min, 1);
+    members.start[i] = 1;
   }
   if (members.max < needed) return kNone;
   if (members.min <= needed) members.min = 0;
-  if (members.other != kNone && members.min > needed + 1) {
+  if (!members.others.empty() && members.min > needed + 1) {
     // A text may say one name twice, which is one member.
     refuse(schema_with(facts, min_keyword), min_keyword,
            fmt::format("members that are not named could come twice and are counted only up to {} here, one more than "
                        "are required; name all members under properties, or as an enum under propertyNames",
                        needed + 1));
   }
-  if (members.other == kNone && members.max >= listed) members.max = kUnbounded;
+  if (members.others.empty() && members.max >= listed) members.max = kUnbounded;
   if (members.min > members.max) return kNone;
   bool counted = members.min != 0 || members.max != kUnbounded;
   // The states are the places in all chains together; where these are too many, chains are put one after the other.
@@ -337,12 +353,13 @@ TermId SchemaCompiler::build_object(const Facts& facts) {
   }
   if (members.chains.empty()) members.chains.emplace_back();
   members.facts = &facts;
-  return !counted && !members.one_of_others && members.chains.size() == 1 ? object_term(members)
-                                                                          : interleaved_object_term(members);
+  return !counted && !members.wants() && members.chains.size() == 1 ? object_term(members)
+                                                                    : interleaved_object_term(members);
 }
 
-// A member whose name is none of `names`. Each set of patternProperties that a name can match is a case of its own.
-TermId SchemaCompiler::other_member(const Facts& facts, const std::vector<std::string>& names) {
+// A member whose name is none of `names` and whose value satisfies `also`, too. Each set of patternProperties that a
+// name can match is a case of its own.
+TermId SchemaCompiler::other_member(const Facts& facts, const std::vector<std::string>& names, const Demand& also) {
   std::vector<std::pair<const JsonValue*, const JsonMember*>> patterns;  // schema, pattern
   Demand name_demand;
   for (const Fact& fact : facts) {
@@ -357,7 +374,7 @@ TermId SchemaCompiler::other_member(const Facts& facts, const std::vector<std::s
   }
   std::vector<TermId> options;
   for (size_t set = 0; set < size_t{1} << patterns.size(); ++set) {
-    Demand demand;
+    Demand demand = also;
     std::vector<TermId> parts;
     for (const Fact& fact : facts) {
       if (fact.kind != Fact::Kind::All) continue;
@@ -431,106 +448,6 @@ TermId SchemaCompiler::other_names_below(std::span<const std::string> names, siz
   options.push_back(automaton_.cat(chars_.of(~taken, spelling_), any));
   if (!ends) options.push_back(kEpsilon);
   return automaton_.alt(options);
-}
-
-// rest(i): what follows a member, when the members before i are done: the end, or a comma and next(i).
-// next(i): member i, or if it may be left out what comes after it; or another member, and then rest(i) again.
-TermId SchemaCompiler::object_term(const Members& m) {
-  const std::vector<Members::Member>& list = m.chains[0];
-  size_t n = list.size();
-  size_t optional = 0;
-  for (const Members::Member& member : list) {
-    optional = member.required ? 0 : optional + 1;
-    if (optional <= kMostOptional) continue;
-    refuse(schema_with(*m.facts, "properties"), "properties",
-           fmt::format("more than {} members in a row that may be left out; list some of them in required",
-                       kMostOptional));
-  }
-  TermId comma = automaton_.cat(mark(","), space_), close = mark("}");
-  std::vector<RuleId> rest(n + 1), next(n + 1);
-  for (size_t i = 0; i <= n; ++i) {
-    rest[i] = automaton_.new_rule("rest of an object", false);
-    next[i] = automaton_.new_rule("next member", false);
-  }
-  bool may_end = true;  // none of the members from i on is required
-  bool may_end_at_once = true;
-  for (size_t i = n + 1; i-- > 0;) {
-    if (i < n) may_end &= !list[i].required;
-    if (i == 0) may_end_at_once = may_end;
-    std::vector<TermId> options;
-    if (i < n) {
-      options.push_back(automaton_.cat(list[i].term, automaton_.call(rest[i + 1])));
-      if (!list[i].required) options.push_back(automaton_.call(next[i + 1]));
-    }
-    automaton_.define(next[i], automaton_.alt(options));
-    std::vector<TermId> ways = {automaton_.call(next[i])};
-    if (m.other != kNone) ways.push_back(automaton_.cat(m.other, automaton_.call(rest[i])));
-    TermId more = automaton_.cat(comma, automaton_.alt(ways));
-    automaton_.define(rest[i], may_end ? automaton_.alt({close, more}) : more);
-  }
-  std::vector<TermId> first = {automaton_.call(next[0])};
-  if (m.other != kNone) first.push_back(automaton_.cat(m.other, automaton_.call(rest[0])));
-  if (may_end_at_once) first.push_back(close);
-  return automaton_.cat({mark("{"), space_, automaton_.alt(first)});
-}
-
-// Several chains, or members that are counted: a rule for each combination of places in the chains and the count.
-TermId SchemaCompiler::interleaved_object_term(const Members& m) {
-  TermId comma = automaton_.cat(mark(","), space_), close = mark("}");
-  auto less = [](uint64_t x) { return x == kUnbounded ? x : x > 0 ? x - 1 : 0; };
-  bool counted = m.min != 0 || m.max != kUnbounded;
-  size_t states = 1, most = 0;
-  std::vector<size_t> strides;
-  for (const auto& chain : m.chains) {
-    strides.push_back(states);
-    states *= chain.size() + 1;
-    most += chain.size();
-  }
-  if (counted && most == 0) {  // others only: a counted repetition
-    TermId more = automaton_.repeat(automaton_.cat(comma, m.other), less(m.min), less(m.max));
-    TermId some = m.max == 0 ? kNone : automaton_.cat({m.other, more, close});
-    return automaton_.cat({mark("{"), space_, m.min == 0 ? automaton_.alt({close, some}) : some});
-  }
-  if (m.other == kNone && m.min > most) return kNone;
-  // More than `cap` members make no difference. Without others there are never more than all of them.
-  uint64_t cap = !counted ? 1 : m.max != kUnbounded ? m.max : m.min;
-  if (m.other == kNone) cap = std::min<uint64_t>(cap, most);
-  cap = std::max<uint64_t>(cap, 1);
-  if (cap > kMostCounted || (cap + 1) * states > kMostCounted || (cap + 1) * states * (most + 1) > 50 * kMostCounted) {
-    std::string_view keyword = m.max != kUnbounded ? "maxProperties" : "minProperties";
-    refuse(schema_with(*m.facts, keyword), keyword, "with so many members the count needs too many states");
-  }
-  const size_t places = states;
-  if (m.one_of_others) states *= 2;  // in the second half one has come
-  std::vector<std::vector<RuleId>> rest(states);
-  for (auto& row : rest) {
-    for (uint64_t c = 0; c <= cap; ++c) row.push_back(automaton_.new_rule("rest of an object", false));
-  }
-  for (size_t state = 0; state < states; ++state) {
-    for (uint64_t c = 0; c <= cap; ++c) {
-      uint64_t after = std::min(c + 1, cap);
-      std::vector<TermId> ways;
-      bool may_end = c >= std::min(m.min, cap) && (!m.one_of_others || state >= places);
-      const size_t found = m.one_of_others && state < places ? places : 0;  // from here to the second half
-      for (size_t k = 0; k < m.chains.size(); ++k) {
-        const auto& chain = m.chains[k];
-        size_t at = state % places / strides[k] % (chain.size() + 1);
-        for (size_t j = at; j < chain.size(); ++j) {
-          ways.push_back(automaton_.cat(
-              chain[j].term,
-              automaton_.call(rest[state + (j + 1 - at) * strides[k] + (chain[j].counts ? found : 0)][after])));
-          if (!chain[j].required) continue;
-          may_end = false;
-          break;
-        }
-      }
-      if (m.other != kNone) ways.push_back(automaton_.cat(m.other, automaton_.call(rest[state + found][after])));
-      TermId more = c < m.max ? automaton_.alt(ways) : kNone;
-      more = automaton_.cat(c == 0 ? kEpsilon : comma, more);
-      automaton_.define(rest[state][c], may_end ? automaton_.alt({close, more}) : more);
-    }
-  }
-  return automaton_.cat({mark("{"), space_, automaton_.call(rest[0][0])});
 }
 
 }  // namespace sgl::grammar

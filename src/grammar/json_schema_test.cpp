@@ -230,7 +230,22 @@ TEST(JsonSchema, ItemsAndOtherMembersCanBeNegated) {
       {R"({"type":"object","oneOf":[{"properties":{"a":{"type":"integer"}},"additionalProperties":false},
                                     {"properties":{"a":{},"b":{}},"required":["a"]}]})",
        {R"({"a":"s"})", "{}", R"({"a":1,"b":2})", R"({"a":1,"z":2})"},
-       {R"({"a":1})", R"({"b":1})"}}};
+       {R"({"a":1})", R"({"b":1})"}},
+      {R"({"type":"object","not":{"additionalProperties":{"type":"integer"}}})",
+       {R"({"a":"s"})", R"({"a":1,"b":null})", R"({"a":1,"b":"s","c":[]})"},
+       {"{}", R"({"a":1})", R"({"a":"s","a":1})", "[]"}},
+      {R"({"type":"object","properties":{"b":{}},"not":{"properties":{"a":{}},"additionalProperties":{"type":"integer"}}})",
+       {R"({"b":"s","c":1})", R"({"b":1,"c":"s"})"},
+       {"{}", R"({"b":1})", R"({"a":"s"})", R"({"a":"s","b":1,"c":2})"}},
+      {R"({"oneOf":[{"type":"object","additionalProperties":{"type":"integer"}},
+                    {"type":"object","properties":{"kind":{"type":"string"}},"required":["kind"]}]})",
+       {"{}", R"({"a":1})", R"({"kind":"s","a":1})", R"({"kind":"s"})", R"({"kind":1})"},
+       {R"({"a":"s"})", R"({"kind":1,"a":"s"})"}},
+      {R"({"type":"object","not":{"anyOf":[{"properties":{"a":{}},"additionalProperties":false},
+                                           {"properties":{"b":{}},"additionalProperties":false},
+                                           {"properties":{"c":{}},"additionalProperties":false}]}})",
+       {R"({"a":1,"b":2})", R"({"d":1})", R"({"a":1,"d":1})"},
+       {"{}", R"({"a":1})", R"({"b":1})", R"({"c":1})"}}};
   for (const Case& c : cases) {
     for (const char* text : c.good) EXPECT_TRUE(matches(c.schema, text)) << c.schema << " " << text;
     for (const char* text : c.bad) EXPECT_FALSE(matches(c.schema, text)) << c.schema << " " << text;
