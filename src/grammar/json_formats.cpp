@@ -67,21 +67,30 @@ std::string email() {
          "|IPv6:" + ipv6() + ")\\])";
 }
 
-// RFC 3986, appendix A.
+// RFC 3987, section 2.2: what a class of characters has besides those of ASCII.
+const std::string kInternational =
+    "\\u00A0-\\uD7FF\\uF900-\\uFDCF\\uFDF0-\\uFFEF\\u{10000}-\\u{1FFFD}\\u{20000}-\\u{2FFFD}\\u{30000}-\\u{3FFFD}"
+    "\\u{40000}-\\u{4FFFD}\\u{50000}-\\u{5FFFD}\\u{60000}-\\u{6FFFD}\\u{70000}-\\u{7FFFD}\\u{80000}-\\u{8FFFD}"
+    "\\u{90000}-\\u{9FFFD}\\u{A0000}-\\u{AFFFD}\\u{B0000}-\\u{BFFFD}\\u{C0000}-\\u{CFFFD}\\u{D0000}-\\u{DFFFD}"
+    "\\u{E1000}-\\u{EFFFD}";
+const std::string kPrivate = "\\uE000-\\uF8FF\\u{F0000}-\\u{FFFFD}\\u{100000}-\\u{10FFFD}";
+
+// RFC 3986, appendix A; with more unreserved characters, and more in the query, RFC 3987.
 struct Uri {
+  std::string more, more_in_query;
   std::string pct = "%[0-9a-fA-F]{2}";
-  std::string unreserved = "-0-9A-Za-z._~", sub = "!$&'()*+,;=";
+  std::string unreserved = "-0-9A-Za-z._~" + more, sub = "!$&'()*+,;=";
   std::string pchar = "(?:[" + unreserved + sub + ":@]|" + pct + ")";
   std::string userinfo = "(?:[" + unreserved + sub + ":]|" + pct + ")*";
   std::string name = "(?:[" + unreserved + sub + "]|" + pct + ")*";
-  std::string future = "[vV][0-9a-fA-F]+\\.[" + unreserved + sub + ":]+";
+  std::string future = "[vV][0-9a-fA-F]+\\.[-0-9A-Za-z._~" + sub + ":]+";
   std::string host = "(?:\\[(?:" + ipv6() + "|" + future + ")\\]|" + name + ")";
   std::string authority = "(?:" + userinfo + "@)?" + host + "(?::\\d*)?";
   std::string abempty = "(?:/" + pchar + "*)*";
   std::string absolute = "/(?:" + pchar + "+(?:/" + pchar + "*)*)?";
   std::string rootless = pchar + "+(?:/" + pchar + "*)*";
   std::string noscheme = "(?:[" + unreserved + sub + "@]|" + pct + ")+(?:/" + pchar + "*)*";
-  std::string tail = "(?:\\?(?:" + pchar + "|[/?])*)?(?:#(?:" + pchar + "|[/?])*)?";
+  std::string tail = "(?:\\?(?:" + pchar + "|[/?" + more_in_query + "])*)?(?:#(?:" + pchar + "|[/?])*)?";
 
   std::string uri() const {
     return "[A-Za-z][-0-9A-Za-z+.]*:(?://" + authority + abempty + "|" + absolute + "|" + rootless + "|)" + tail;
@@ -90,6 +99,14 @@ struct Uri {
     return "(?:" + uri() + "|(?://" + authority + abempty + "|" + absolute + "|" + noscheme + "|)" + tail + ")";
   }
 };
+Uri iri() { return {kInternational, kPrivate}; }
+
+std::string uri_template() {  // RFC 6570, section 2
+  const std::string pct = "%[0-9a-fA-F]{2}", letter = "(?:[0-9A-Za-z_]|" + pct + ")";
+  const std::string variable = letter + "(?:\\.?" + letter + ")*(?::[1-9]\\d{0,3}|\\*)?";
+  return "(?:[!#$&(-;=?-\\[\\]_a-z~" + kInternational + kPrivate + "]|" + pct + "|\\{[+#./;?&=,!@|]?" + variable +
+         "(?:," + variable + ")*\\})*";
+}
 
 std::string duration() {  // RFC 3339, appendix A
   const std::string t = "T(?:\\d+H(?:\\d+M(?:\\d+S)?)?|\\d+M(?:\\d+S)?|\\d+S)";
@@ -108,6 +125,9 @@ FormatRegex make_format(std::string_view name) {
   if (name == "ipv6") return {{ipv6()}};
   if (name == "uri") return {{Uri().uri()}};
   if (name == "uri-reference") return {{Uri().reference()}};
+  if (name == "iri") return {{iri().uri()}};
+  if (name == "iri-reference") return {{iri().reference()}};
+  if (name == "uri-template") return {{uri_template()}};
   if (name == "hostname") return {{hostname_of_any_length(), "[^]{1,253}"}};
   if (name == "duration") return {{duration()}};
   if (name == "json-pointer") return {{json_pointer()}};
@@ -120,7 +140,7 @@ FormatRegex make_format(std::string_view name) {
 FormatSupport find_format(std::string_view name, FormatRegex& regex) {
   regex = make_format(name);
   if (!regex.empty()) return FormatSupport::Known;
-  for (std::string_view standard : {"idn-email", "idn-hostname", "iri", "iri-reference", "uri-template", "regex"}) {
+  for (std::string_view standard : {"idn-email", "idn-hostname", "regex"}) {
     if (name == standard) return FormatSupport::Unsupported;
   }
   return FormatSupport::Annotation;

@@ -28,7 +28,8 @@ PACKAGE = "jsonschema==4.26.0"
 CORE = set("type enum const properties required additionalProperties items prefixItems minItems maxItems minLength "
            "maxLength pattern minimum maximum exclusiveMinimum exclusiveMaximum $ref $defs anyOf".split())
 # What an automaton cannot be asked: remote documents, and formats that are only annotations.
-FORMATS = "date date-time time email hostname ipv4 ipv6 uri uuid".split()
+FORMATS = ("date date-time time duration email hostname ipv4 ipv6 uri uri-reference uri-template iri iri-reference uuid "
+           "json-pointer relative-json-pointer").split()
 
 
 def fetch(cache):
