@@ -265,6 +265,10 @@ class Automaton {
   void push_frames(TermId derived, TermId rest, std::vector<TermId>& out);
   bool has_byte(uint32_t set, unsigned c) const { return set_classes_[set][c]; }
   bool is_live(TermId id);
+  struct Lengths {
+    uint32_t least, most;
+  };
+  Lengths lengths(TermId id);
 
   std::vector<Term> terms_;
   std::vector<TermId> lists_;
@@ -293,6 +297,7 @@ class Automaton {
   std::vector<StateId> term_states_;    // term → state, kUnknown if none
   std::vector<int16_t> forced_;         // state → forced byte; −2: not asked yet
   std::unordered_map<TermId, bool> live_;
+  std::vector<Lengths> lengths_;               // of terms, as far as they were asked for
   std::unordered_map<TermId, TermId> merged_;  // large lists of alternatives → the merged ones
   std::unordered_map<uint64_t, TermId> clamped_;
   std::unordered_map<uint64_t, TermId> loosened_;

@@ -1,6 +1,9 @@
 // Running: derivatives, computed once for each (state, byte class) and remembered in a table.
 
 #include <algorithm>
+#include <functional>
+#include <queue>
+#include <tuple>
 #include <unordered_set>
 
 #include <fmt/format.h>
@@ -222,14 +225,72 @@ TermId Automaton::derive_bool(TermId id, unsigned c) {
   return both(list);
 }
 
-// Whether an And or a Not matches any text: a search for a nullable derivative, depth first since long texts are often
-// needed (minLength). All that was seen on the way is remembered.
+// No text that the term matches has fewer or more bytes than these. Of an And its parts are asked, one by one.
+Automaton::Lengths Automaton::lengths(TermId id) {
+  constexpr uint32_t kNotKnown = UINT32_MAX, kMost = UINT32_MAX / 2;
+  if (lengths_.size() < terms_.size()) lengths_.resize(terms_.size(), {kNotKnown, 0});
+  if (lengths_[id].least != kNotKnown) return lengths_[id];
+  const Term t = terms_[id];
+  uint64_t least = 0, most = kMost;
+  switch (t.kind) {
+    case Kind::None:
+      least = kMost;
+      most = 0;
+      break;
+    case Kind::Epsilon:
+      most = 0;
+      break;
+    case Kind::Bytes:
+      least = most = 1;
+      break;
+    case Kind::Cat:
+    case Kind::Frame: {
+      const Lengths first = lengths(t.a), second = lengths(t.b);
+      least = uint64_t{first.least} + second.least;
+      most = uint64_t{first.most} + second.most;
+      break;
+    }
+    case Kind::Repeat: {
+      const Lengths one = lengths(t.a);
+      const auto [min, max] = bounds(id);
+      least = std::min<uint64_t>(min, kMost) * one.least;
+      most = std::min<uint64_t>(max, kMost) * one.most;
+      break;
+    }
+    case Kind::Alt:
+      least = kMost;
+      most = 0;
+      for (TermId item : items(id)) {
+        const Lengths one = lengths(item);
+        least = std::min<uint64_t>(least, one.least);
+        most = std::max<uint64_t>(most, one.most);
+      }
+      break;
+    case Kind::And:
+      for (TermId item : items(id)) {
+        const Lengths one = lengths(item);
+        least = std::max<uint64_t>(least, one.least);
+        most = std::min<uint64_t>(most, one.most);
+      }
+      break;
+    default:
+      break;
+  }
+  return lengths_[id] = {static_cast<uint32_t>(std::min<uint64_t>(least, kMost)),
+                         static_cast<uint32_t>(std::min<uint64_t>(most, kMost))};
+}
+
+// Whether an And or a Not matches any text: a search for a nullable derivative, first where the fewest bytes may be
+// missing, and where that is the same, deeper. All that was seen on the way is remembered.
 bool Automaton::is_live(TermId id) {
   Kind kind = terms_[id].kind;
   if (kind != Kind::And && kind != Kind::Not) return id != kNone;
   if (auto known = live_.find(id); known != live_.end()) return known->second;
   std::unordered_map<TermId, TermId> parent = {{id, id}};
-  std::vector<TermId> open = {id};
+  using Open = std::tuple<uint32_t, size_t, TermId>;  // missing bytes, the later the smaller, and the term
+  std::priority_queue<Open, std::vector<Open>, std::greater<>> open;
+  size_t later = SIZE_MAX, searched = 0;
+  open.emplace(0, later, id);
   auto mark_live = [&](TermId at) {
     for (;; at = parent[at]) {
       live_[at] = true;
@@ -237,8 +298,8 @@ bool Automaton::is_live(TermId id) {
     }
   };
   while (!open.empty()) {
-    TermId at = open.back();
-    open.pop_back();
+    const TermId at = std::get<2>(open.top());
+    open.pop();
     if (terms_[at].nullable) return mark_live(at);
     for (unsigned c = 0; c < num_classes_; ++c) {
       budget_.spend(1);
@@ -251,10 +312,11 @@ bool Automaton::is_live(TermId id) {
         if (known->second) return mark_live(at);
         continue;
       }
+      const auto [least, most] = lengths(d);
       parent.emplace(d, at);
-      open.push_back(d);
+      if (least <= most) open.emplace(least, --later, d);
     }
-    if (parent.size() > kMostSearched) {
+    if (++searched > kMostSearched) {
       throw Error(ErrorKind::Unsupported,
                   "the combination of patterns, formats and lengths is too large to decide whether any text fits; use "
                   "fewer of them together");
@@ -297,7 +359,7 @@ bool Automaton::must_end(StateId state) {
 
 size_t Automaton::memory() const {
   return terms_.size() * (sizeof(Term) + 12) + lists_.size() * 4 + slots_.size() * 4 + table_.size() * 4 +
-         state_terms_.size() * 8 +
+         state_terms_.size() * 8 + lengths_.size() * sizeof(Lengths) +
          (live_.size() + clamped_.size() + loosened_.size() + merged_.size() + part_of_.size() + completions_.size() +
           shortest_.size() + texts_.size()) *
              48 +
