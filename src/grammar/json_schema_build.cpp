@@ -389,38 +389,6 @@ TermId SchemaCompiler::any_string() { return string_rule(any_content()); }
 
 namespace {
 
-// How many characters the matches have.
-std::pair<uint64_t, uint64_t> lengths_of(const RegexNode& node) {
-  auto add = [](uint64_t a, uint64_t b) { return a > kUnbounded - b ? kUnbounded : a + b; };
-  auto times = [](uint64_t a, uint64_t n) { return a != 0 && n > kUnbounded / a ? kUnbounded : a * n; };
-  std::pair<uint64_t, uint64_t> out{0, 0};
-  switch (node.kind) {
-    case RegexNode::Kind::Set:
-      return {1, 1};
-    case RegexNode::Kind::Start:
-    case RegexNode::Kind::End:
-      return out;
-    case RegexNode::Kind::Cat:
-      for (const RegexNode& child : node.children) {
-        auto [min, max] = lengths_of(child);
-        out = {add(out.first, min), add(out.second, max)};
-      }
-      return out;
-    case RegexNode::Kind::Alt:
-      out = {kUnbounded, 0};
-      for (const RegexNode& child : node.children) {
-        auto [min, max] = lengths_of(child);
-        out = {std::min(out.first, min), std::max(out.second, max)};
-      }
-      return out;
-    case RegexNode::Kind::Repeat: {
-      auto [min, max] = lengths_of(node.children[0]);
-      return {times(min, node.min), max == 0 ? 0 : node.max == kUnbounded ? kUnbounded : times(max, node.max)};
-    }
-  }
-  return out;
-}
-
 // Whether the expression, anchors aside, is one character repeated.
 bool repeats_one_character(const RegexNode& node) {
   if (node.kind == RegexNode::Kind::Repeat) return lengths_of(node.children[0]) == std::pair<uint64_t, uint64_t>(1, 1);

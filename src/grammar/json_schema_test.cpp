@@ -42,6 +42,42 @@ TEST(JsonSchema, LengthBoundsCountCharactersAndNotRepetitions) {
   for (size_t n = 0; n < 6; ++n) EXPECT_EQ(matches(single, '"' + std::string(n, 'a') + '"'), n == 2 || n == 3) << n;
 }
 
+// Of kinds that cloud resources' schemas are full of.
+TEST(JsonSchema, PatternsHoldBesideLengthsAndWithLookaround) {
+  const std::string arn = R"({"minLength":20,"maxLength":2048,
+      "pattern":"^arn:[a-z0-9-]+:vpc-lattice:[a-zA-Z0-9-]+:\\d{12}:servicenetwork/sn-[0-9a-z]{17}$"})";
+  EXPECT_TRUE(matches(arn, R"("arn:aws:vpc-lattice:eu-west-1:123456789012:servicenetwork/sn-0123456789abcdefg")"));
+  EXPECT_FALSE(matches(arn, R"("arn:aws:vpc-lattice:eu-west-1:12345678901:servicenetwork/sn-0123456789abcdefg")"));
+  const std::string any = R"({"type":"string","pattern":".+","minLength":1,"maxLength":2048})";
+  EXPECT_TRUE(matches(any, R"("\n\nx")"));
+  EXPECT_FALSE(matches(any, R"("\n\n")"));
+  EXPECT_FALSE(matches(any, '"' + std::string(2049, 'x') + '"'));
+  const std::string far = R"({"type":"string","pattern":".*","minLength":1000,"maxLength":10000000})";
+  EXPECT_TRUE(matches(far, '"' + std::string(1000, 'x') + '"'));
+  EXPECT_FALSE(matches(far, '"' + std::string(999, 'x') + '"'));
+  struct Case {
+    const char* pattern;
+    std::vector<const char*> good, bad;
+  };
+  const std::vector<Case> cases = {{"^(?!aws:)[a-z:]{1,128}$", {"a", "aws", "xaws:"}, {"aws:", "aws:x", ""}},
+                                   {"^(?!aws:.*)", {"", "x", "a-Z"}, {"aws:", "aws:x"}},
+                                   {"(?!^[0-9]+$)([a-z0-9]+)", {"a1", "1a", "12"}, {"1", "", "-"}},
+                                   {"^(?=^[a-z-]+$).{1,4}$", {"a", "a-b"}, {"", "abcde", "a1"}},
+                                   {"^[a-z](?!.*--)[a-z-]*$", {"a", "a-b-c"}, {"a--b", "-a"}},
+                                   {"^[a-z.]*(?<!\\\\.)$", {"", "a", "a.b"}, {"a.", "."}},
+                                   {"^(((?!-)[a-z-]{0,5}[a-z])\\\\.)+$", {"a.", "a-b.c."}, {"-a.", "a-.", "."}},
+                                   {"^(?!x)a$|^(?!y)b$", {"a", "b"}, {"x", "y", "ab"}},
+                                   {"\\\\A[a-z]+\\\\Z", {"abc"}, {"Abc", "abc1", ""}}};
+  for (const Case& c : cases) {
+    const std::string schema = R"({"type":"string","pattern":")" + std::string(c.pattern) + "\"}";
+    for (const char* text : c.good)
+      EXPECT_TRUE(matches(schema, '"' + std::string(text) + '"')) << schema << " " << text;
+    for (const char* text : c.bad)
+      EXPECT_FALSE(matches(schema, '"' + std::string(text) + '"')) << schema << " " << text;
+  }
+  EXPECT_TRUE(holds(refusal(R"({"type":"string","pattern":"^((?!ab).)*$"})"), "lookahead inside of a repetition"));
+}
+
 TEST(JsonSchema, UniqueItemsDifferInValue) {
   GrammarOptions spaced;
   spaced.compact = false;

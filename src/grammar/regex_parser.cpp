@@ -79,10 +79,12 @@ class Parser {
     RegexNode cat;
     while (!at_end() && peek() != '|' && peek() != ')') {
       if (flags_.verbose && skip_verbose()) continue;
-      const bool in_group = peek() == '(';
+      const bool in_group = peek() == '(', is_look = looks();
       std::optional<RegexNode> item = atom(depth);
       if (item) first_ = false;
-      const bool is_anchor = item && !in_group && (item->kind == Kind::Start || item->kind == Kind::End);
+      // Python repeats lookaround, ECMAScript does not.
+      const bool is_anchor =
+          item && ((!in_group && (item->kind == Kind::Start || item->kind == Kind::End)) || (is_look && !python_));
       if (item) cat.children.push_back(quantified(std::move(*item), is_anchor));
     }
     if (cat.children.size() == 1) return std::move(cat.children[0]);
@@ -162,14 +164,11 @@ class Parser {
   }
 
   std::optional<RegexNode> group(int depth) {
+    if (looks()) return look(depth);
     ++at_;
     if (take(U"?:")) {
     } else if (skip_comment()) {
       return std::nullopt;
-    } else if (peek() == '?' && (peek(1) == '=' || peek(1) == '!')) {
-      refuse("a lookahead");
-    } else if (peek() == '?' && peek(1) == '<' && (peek(2) == '=' || peek(2) == '!')) {
-      refuse("a lookbehind");
     } else if (peek() == '?' && peek(1) == '>') {
       refuse("an atomic group");
     } else if (peek() == '?' && peek(1) == '(') {
@@ -236,6 +235,24 @@ class Parser {
     RegexNode body = alternatives(depth + 1);
     if (!take(U')')) fail("missing ')'");
     return body;
+  }
+
+  // Whether lookaround begins here.
+  bool looks() const {
+    const size_t sign = peek(2) == '<' ? 3 : 2;
+    return peek() == '(' && peek(1) == '?' && (peek(sign) == '=' || peek(sign) == '!');
+  }
+
+  RegexNode look(int depth) {
+    at_ += 2;
+    RegexNode node = anchor(Kind::Look);
+    node.behind = take(U'<');
+    node.negative = text_[at_++] == '!';
+    node.children.push_back(alternatives(depth + 1));
+    if (!take(U')')) fail("missing ')'");
+    const auto [least, most] = lengths_of(node.children[0]);
+    if (python_ && node.behind && least != most) fail("a lookbehind of several lengths");
+    return node;
   }
 
   void check_flags(const std::u32string& off, const std::u32string& on, bool all_on) const {
@@ -358,11 +375,12 @@ class Parser {
     bool octal = python_ && c >= '1' && c <= '3' && is_octal(peek(2)) && is_octal(peek(3));
     if (c >= '1' && c <= '9' && !octal) refuse("a back-reference");
     if (!python_ && c == 'k') refuse("a back-reference");
-    if (python_ && c == 'A') {
+    // ECMAScript has no such escapes; who writes one in a schema means what other dialects do.
+    if (c == 'A') {
       at_ += 2;
       return anchor(Kind::Start);
     }
-    if (python_ && c == 'Z') {
+    if (c == 'Z') {
       at_ += 2;
       return anchor(Kind::End);
     }

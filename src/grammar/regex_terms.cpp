@@ -2,6 +2,14 @@
 // was matched and nothing precedes, $ looks at what follows. So each part gives six languages, by whether it needs the
 // text's start and what it needs behind itself:
 //   (^a|b)   without start: b     with start: a          and search() lets any text precede only the first.
+//
+// Lookaround is an intersection with what is there: a lookahead's with all that may follow up to the text's end. That
+// is known of the outermost sequence, its groups and alternatives, from their ends to the front; inside of a repetition
+// only where the lookahead sees no further than what must follow it there.
+
+#include <algorithm>
+
+#include <sgl/error.h>
 
 #include "grammar/regex_syntax.h"
 
@@ -29,9 +37,46 @@ struct Parts {
   }
 };
 
+// What a text may go on with up to its end, by whether something came before.
+struct Rest {
+  TermId later, at_start;
+};
+
+bool has_look(const RegexNode& node) {
+  return node.kind == Kind::Look || std::any_of(node.children.begin(), node.children.end(), has_look);
+}
+
 class Builder {
  public:
-  Builder(CharTerms& chars, Spelling spelling) : chars_(chars), a_(chars.automaton()), spelling_(spelling) {}
+  Builder(CharTerms& chars, Spelling spelling, bool without_looks = false)
+      : chars_(chars), a_(chars.automaton()), spelling_(spelling), without_looks_(without_looks) {}
+
+  /// Whole texts that match, or hold a match.
+  TermId texts(const RegexNode& regex, bool search) {
+    const TermId any = search ? any_text() : kEpsilon;
+    if (regex.kind == Kind::Alt) {
+      std::vector<TermId> options;
+      for (const RegexNode& child : regex.children) options.push_back(texts(child, search));
+      return a_.alt(options);
+    }
+    auto is_behind = [](const RegexNode& node) { return node.kind == Kind::Look && node.behind; };
+    const auto look = std::find_if(regex.children.begin(), regex.children.end(), is_behind);
+    if (regex.kind == Kind::Cat && look != regex.children.end()) {
+      RegexNode before, after;
+      before.children.assign(regex.children.begin(), look);
+      after.children.assign(look + 1, regex.children.end());
+      const Parts p = build(before), seen = build(look->children[0]);
+      for (Behind e : {kNothing, kNewline}) {
+        if (p.of[0][e].term != kNone || p.of[1][e].term != kNone) refuse_behind();
+      }
+      if (!seen.plain()) refuse_behind();
+      const TermId text = a_.alt({a_.cat(any, p.of[0][kAnything].term), p.of[1][kAnything].term});
+      const TermId with = condition(*look, a_.cat(any_text(), seen.of[0][kAnything].term));
+      return followed(a_.both({text, with}), rest_of(after, {any, any}));
+    }
+    const Rest rest = rest_of(regex, {any, any});
+    return search ? followed(any, rest) : rest.at_start;
+  }
 
   Parts build(const RegexNode& node) {
     Parts p;
@@ -59,9 +104,18 @@ class Builder {
       }
       case Kind::Cat: {
         p.of[0][kAnything] = {kEpsilon};
-        for (size_t i = node.children.size(); i-- > 0;) p = before(build(node.children[i]), p);
+        uint64_t least = 0;  // characters that p takes
+        for (size_t i = node.children.size(); i-- > 0;) {
+          const RegexNode& child = node.children[i];
+          p = child.kind == Kind::Look && !without_looks_ ? seen_before(child, p, least) : before(build(child), p);
+          least = std::min(kUnbounded - 1, least + lengths_of(child).first);
+        }
         break;
       }
+      case Kind::Look:
+        if (!without_looks_) return seen_before(node, plain(kEpsilon), 0);
+        p.of[0][kAnything] = {kEpsilon};
+        break;
       case Kind::Repeat:
         p = repeated(build(node.children[0]), node.min, node.max);
         break;
@@ -73,6 +127,81 @@ class Builder {
 
  private:
   using Options = std::vector<Language>;
+
+  [[noreturn]] static void refuse_behind() {
+    throw Error(
+        ErrorKind::Unsupported,
+        "the regular expression uses a lookbehind that does not stand, with what is before it, in its outermost "
+        "sequence, which is not supported");
+  }
+  static Parts plain(TermId term) {
+    Parts p;
+    p.of[0][kAnything] = {term};
+    return p;
+  }
+  TermId condition(const RegexNode& look, TermId seen) { return look.negative ? a_.negate(seen) : seen; }
+
+  // The sequence p, which takes `least` characters at least, behind a lookahead that sees no more.
+  Parts seen_before(const RegexNode& look, const Parts& p, uint64_t least) {
+    if (look.behind) refuse_behind();
+    const Parts seen = build(look.children[0]);
+    const Language& l = p.of[0][kAnything];
+    if (!p.plain() || !seen.plain() || l.newline || lengths_of(look.children[0]).second > least) {
+      throw Error(ErrorKind::Unsupported,
+                  "the regular expression uses a lookahead inside of a repetition that may see beyond what must follow "
+                  "it there, which is not supported");
+    }
+    return plain(a_.both({l.term, condition(look, a_.cat(seen.of[0][kAnything].term, any_text()))}));
+  }
+
+  // A text and what follows it.
+  TermId followed(TermId text, const Rest& rest) {
+    if (rest.later == rest.at_start || !a_.term(text).nullable) return a_.cat(text, rest.later);
+    const TermId some = a_.cat(chars_.of(CharSet::all(), spelling_), any_text());
+    return a_.alt({a_.cat(a_.both({text, some}), rest.later), rest.at_start});
+  }
+  TermId at_end(TermId term) const { return a_.term(term).nullable ? kEpsilon : kNone; }
+  TermId at_newline(TermId term) { return a_.both({term, a_.byte_range('\n', '\n')}); }
+
+  // The node and what follows it.
+  Rest rest_of(const RegexNode& node, Rest after) {
+    if (node.kind == Kind::Cat && has_look(node)) {
+      for (size_t i = node.children.size(); i-- > 0;) after = rest_of(node.children[i], after);
+      return after;
+    }
+    if (node.kind == Kind::Alt && has_look(node)) {
+      std::vector<TermId> later, at_start;
+      for (const RegexNode& child : node.children) {
+        const Rest rest = rest_of(child, after);
+        later.push_back(rest.later);
+        at_start.push_back(rest.at_start);
+      }
+      return {a_.alt(later), a_.alt(at_start)};
+    }
+    if (node.kind == Kind::Look) {
+      if (node.behind) refuse_behind();
+      const Rest seen = rest_of(node.children[0], {any_text(), any_text()});
+      return {a_.both({after.later, condition(node, seen.later)}),
+              a_.both({after.at_start, condition(node, seen.at_start)})};
+    }
+    const Parts p = build(node);
+    const Rest end{at_end(after.later), at_end(after.at_start)};
+    std::vector<TermId> later, at_start;
+    for (int s : {0, 1}) {
+      std::vector<TermId> options = {followed(p.of[s][kAnything].term, after), followed(p.of[s][kNothing].term, end)};
+      if (const TermId line = p.of[s][kNewline].term; line != kNone) {
+        options.push_back(followed(line, {at_newline(after.later), at_newline(after.at_start)}));
+      }
+      at_start.push_back(a_.alt(options));
+      if (s == 1) continue;
+      options = {a_.cat(p.of[0][kAnything].term, after.later), a_.cat(p.of[0][kNothing].term, end.later)};
+      if (const TermId line = p.of[0][kNewline].term; line != kNone) {
+        options.push_back(a_.cat(line, at_newline(after.later)));
+      }
+      later.push_back(a_.alt(options));
+    }
+    return {a_.alt(later), a_.alt(at_start)};
+  }
 
   bool nullable(const Language& l) const { return a_.term(l.term).nullable; }
   Language only_empty(const Language& l) const { return {nullable(l) ? kEpsilon : kNone}; }
@@ -167,11 +296,13 @@ class Builder {
   CharTerms& chars_;
   Automaton& a_;
   Spelling spelling_;
+  bool without_looks_;
 };
 
 }  // namespace
 
 TermId full_match_term(CharTerms& chars, const RegexNode& regex, Spelling spelling) {
+  if (has_look(regex)) return Builder(chars, spelling).texts(regex, false);
   Parts p = Builder(chars, spelling).build(regex);
   return chars.automaton().alt(
       {p.of[0][kAnything].term, p.of[0][kNothing].term, p.of[1][kAnything].term, p.of[1][kNothing].term});
@@ -179,6 +310,7 @@ TermId full_match_term(CharTerms& chars, const RegexNode& regex, Spelling spelli
 
 TermId search_term(CharTerms& chars, const RegexNode& regex, Spelling spelling) {
   Builder builder(chars, spelling);
+  if (has_look(regex)) return builder.texts(regex, true);
   Parts p = builder.build(regex);
   Automaton& a = chars.automaton();
   TermId any = builder.any_text();
@@ -197,9 +329,41 @@ TermId search_term(CharTerms& chars, const RegexNode& regex, Spelling spelling) 
 bool is_anchored(const RegexNode& regex) {
   Automaton a;
   CharTerms chars(a);
-  Parts p = Builder(chars, Spelling::Plain).build(regex);
+  Parts p = Builder(chars, Spelling::Plain, true).build(regex);
   return p.of[0][kAnything].term == kNone && p.of[0][kNothing].term == kNone && p.of[1][kAnything].term == kNone &&
          p.of[0][kNewline].term == kNone && p.of[1][kNewline].term == kNone;
+}
+
+std::pair<uint64_t, uint64_t> lengths_of(const RegexNode& node) {
+  auto add = [](uint64_t a, uint64_t b) { return a > kUnbounded - b ? kUnbounded : a + b; };
+  auto times = [](uint64_t a, uint64_t n) { return a != 0 && n > kUnbounded / a ? kUnbounded : a * n; };
+  std::pair<uint64_t, uint64_t> out{0, 0};
+  switch (node.kind) {
+    case Kind::Set:
+      return {1, 1};
+    case Kind::Start:
+    case Kind::End:
+    case Kind::Look:
+      return out;
+    case Kind::Cat:
+      for (const RegexNode& child : node.children) {
+        auto [min, max] = lengths_of(child);
+        out = {add(out.first, min), add(out.second, max)};
+      }
+      return out;
+    case Kind::Alt:
+      out = {kUnbounded, 0};
+      for (const RegexNode& child : node.children) {
+        auto [min, max] = lengths_of(child);
+        out = {std::min(out.first, min), std::max(out.second, max)};
+      }
+      return out;
+    case Kind::Repeat: {
+      auto [min, max] = lengths_of(node.children[0]);
+      return {times(min, node.min), max == 0 ? 0 : node.max == kUnbounded ? kUnbounded : times(max, node.max)};
+    }
+  }
+  return out;
 }
 
 }  // namespace sgl::grammar

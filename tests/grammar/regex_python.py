@@ -37,6 +37,15 @@ WRITTEN = [
     r"(?i)σ", r"(?i)[^σ]", r"(?i)β", r"(?i)µ", r"(?i)θ", r"(?i)ϴ", r"(?i)\ufb05+", r"(?i)Ǆ", r"(?i)в+", r"(?i)\ua64b", r"(?i)[ͅβ-ε]+", r"(?i)ẞ+",
     r"(?i)[i-s]+", r"(?i)\u0390|ꮿ", r"(?ai)k", r"(?ai)[s-z]+", r"(?ai)[^k]", r"(?i)(?s)a.", r"(?#c)(?i)a", r"(?i:é)É?", r"(?x) (?i) a",
 ]
+# Lookaround: with what may follow in the outermost sequence and its groups, or with what must follow in a repetition.
+WRITTEN += [
+    r"a(?=b)b", r"a(?!b)[ab]", r"(?!aws:)[a-z:]{1,128}", r"^(?!aws:).*$", r"^(?!aws:.*)", r"(?!\s*$).+", r"(?!^[0-9]+$)\w+", r"(?!^[.-])^[\w.-]+$",
+    r"(?=^[a-z][a-z0-9]*(-[a-z0-9]+)*$).{1,30}", r"(?!\.$)(?!\.\.$)[\w.]+", r"[a-zA-Z_](?!.*--)[a-zA-Z0-9_-]*", r"[0-9a-z.-]*(?<!\.)",
+    r"(?![0-9_])\w+|_\w*[a-z]\w*", r"(((?!-)[a-z0-9-]{0,6}[a-z0-9])\.)+((?!-)[a-z0-9-]{1,6}[a-z0-9])", r"(?=.*\d)(?=.*[a-z])[a-z\d]{3,8}",
+    r"a(?:(?=b)b|(?!b)c)d", r"(?:a(?!b)|b)(?:b|c)", r"(?:(?=a)a?|b)c?", r"(?=a|b$)[ab]c?", r"x(?=$)\n?", r"(?!.*a$)[ab]+\n?", r"a*(?!$)b?\n?",
+    r"(?!(?!a)b)[abc]", r"(?=(?=a)[ab])[^c]+", r"\w+(?<=ab)c?", r"(?<!a)b", r"b?(?<!b)a", r"(?i)(?!ab)\w{2}", r"(?s)(?!.*\n\n).+",
+    r"(?=)a", r"(?!)a", r"(?=^a)a|(?!^a)b", r"((?![;,])[ -~])+",
+]
 # Patterns that kill backtracking or determinisation, and what their matches are, said harmlessly.
 SHORT_SUMS = {3, 5, 6}  # of threes and fives; from 8 on there are all
 KILLERS = {
@@ -61,7 +70,7 @@ KILLERS = {
 }
 HOSTILE_STRINGS = ["", "a" * 30, "ab" * 15, "a" * 30 + "b", "b" * 5 + "a" + "ab" * 10, "x" * 25 + "y", "x", "aaa=bb", "a\n", "ab" * 1000 + "a",
                    "ba" * 1100, "a" * 3000, "a" * 2999, "a" * 6001, "abc5", "word " * 40, "a " * 3 + " ", "ab" * 4 + "c" + "aba" + "c", "abbac"]
-REFUSED = [r"a(?=b)", r"a(?!b)", r"(?<=a)b", r"(?<!a)b", r"(a)\1", r"(?P<x>a)(?P=x)", r"\bword\b", r"(?>a|ab)c", r"a*+b", r"(?m)^a$"]
+REFUSED = [r"(a(?=b)){2}c", r"(?:(?!ab).)*", r"(a(?<=a)b)+", r"((?<!a)b)+", r"(a)\1", r"(?P<x>a)(?P=x)", r"\bword\b", r"(?>a|ab)c", r"a*+b", r"(?m)^a$"]
 MALFORMED = [r"(", r")", r"[", r"a**", r"*", r"+a", r"?", r"(?P<", r"a{2,1}", r"[b-a]", r"\\"[:1], r"(a", r"(?<n", r"[a-\d]", r"\q", r"\x1",
              r"a(?i)b", r"a|(?i)b", r"(a(?i)b)", r"(?P<a>x)(?P<a>y)", r"(?P<1>x)", r"(?P<>x)", r"(?-i)a", r"(?i-i:a)", r"(?au)a", r"(?)", r"$*"]
 
@@ -162,6 +171,9 @@ def main():
     patterns = [p for p in WRITTEN if p]
     while len(patterns) < a.patterns:
         pattern = random_pattern(rng, 3)
+        if rng.random() < 0.25:
+            look = rng.choice(["(?=", "(?!"]) + random_pattern(rng, 2) + rng.choice(["", "$"]) + ")"
+            pattern = random_pattern(rng, 1) + look + "(?:" + pattern + ")"
         try:
             re.compile(pattern)
             patterns.append(pattern)
