@@ -59,15 +59,17 @@ TEST(JsonSchema, PatternsHoldBesideLengthsAndWithLookaround) {
     const char* pattern;
     std::vector<const char*> good, bad;
   };
-  const std::vector<Case> cases = {{"^(?!aws:)[a-z:]{1,128}$", {"a", "aws", "xaws:"}, {"aws:", "aws:x", ""}},
-                                   {"^(?!aws:.*)", {"", "x", "a-Z"}, {"aws:", "aws:x"}},
-                                   {"(?!^[0-9]+$)([a-z0-9]+)", {"a1", "1a", "12"}, {"1", "", "-"}},
-                                   {"^(?=^[a-z-]+$).{1,4}$", {"a", "a-b"}, {"", "abcde", "a1"}},
-                                   {"^[a-z](?!.*--)[a-z-]*$", {"a", "a-b-c"}, {"a--b", "-a"}},
-                                   {"^[a-z.]*(?<!\\\\.)$", {"", "a", "a.b"}, {"a.", "."}},
-                                   {"^(((?!-)[a-z-]{0,5}[a-z])\\\\.)+$", {"a.", "a-b.c."}, {"-a.", "a-.", "."}},
-                                   {"^(?!x)a$|^(?!y)b$", {"a", "b"}, {"x", "y", "ab"}},
-                                   {"\\\\A[a-z]+\\\\Z", {"abc"}, {"Abc", "abc1", ""}}};
+  const std::vector<Case> cases = {
+      {"^(?!aws:)[a-z:]{1,128}$", {"a", "aws", "xaws:"}, {"aws:", "aws:x", ""}},
+      {"^(?!aws:.*)", {"", "x", "a-Z"}, {"aws:", "aws:x"}},
+      {"(?!^[0-9]+$)([a-z0-9]+)", {"a1", "1a", "12"}, {"1", "", "-"}},
+      {"^(?=^[a-z-]+$).{1,4}$", {"a", "a-b"}, {"", "abcde", "a1"}},
+      {"^[a-z](?!.*--)[a-z-]*$", {"a", "a-b-c"}, {"a--b", "-a"}},
+      {"^[a-z.]*(?<!\\\\.)$", {"", "a", "a.b"}, {"a.", "."}},
+      {"^(((?!-)[a-z-]{0,5}[a-z])\\\\.)+$", {"a.", "a-b.c."}, {"-a.", "a-.", "."}},
+      {"^(?!x)a$|^(?!y)b$", {"a", "b"}, {"x", "y", "ab"}},
+      {"^[a\\\\uD800\\\\uDBFF-\\\\uDC00\\\\uD83D\\\\uDE00]$", {"a", "\xF0\x9F\x98\x80"}, {"b", "\xEE\x80\x80"}},
+      {"\\\\A[a-z]+\\\\Z", {"abc"}, {"Abc", "abc1", ""}}};
   for (const Case& c : cases) {
     const std::string schema = R"({"type":"string","pattern":")" + std::string(c.pattern) + "\"}";
     for (const char* text : c.good)

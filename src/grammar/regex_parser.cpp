@@ -79,12 +79,10 @@ class Parser {
     RegexNode cat;
     while (!at_end() && peek() != '|' && peek() != ')') {
       if (flags_.verbose && skip_verbose()) continue;
-      const bool in_group = peek() == '(', is_look = looks();
+      const bool in_group = peek() == '(';
       std::optional<RegexNode> item = atom(depth);
       if (item) first_ = false;
-      // Python repeats lookaround, ECMAScript does not.
-      const bool is_anchor =
-          item && ((!in_group && (item->kind == Kind::Start || item->kind == Kind::End)) || (is_look && !python_));
+      const bool is_anchor = item && !in_group && (item->kind == Kind::Start || item->kind == Kind::End);
       if (item) cat.children.push_back(quantified(std::move(*item), is_anchor));
     }
     if (cat.children.size() == 1) return std::move(cat.children[0]);
@@ -101,6 +99,8 @@ class Parser {
     while (!at_end() && peek() != '\n') ++at_;
     return true;
   }
+
+  static bool is_surrogate(char32_t c) { return c >= 0xD800 && c <= 0xDFFF; }
 
   static RegexNode set_node(CharSet set) {
     RegexNode node;
@@ -411,8 +411,9 @@ class Parser {
     ++at_;
     if (at_end()) fail("a '\\' at the end");
     char32_t c = text_[at_++];
+    // Half of a surrogate pair is a code to ECMAScript, but no text has it.
     auto one = [&](char32_t code) {
-      if (code > kLastChar || (code >= 0xD800 && code <= 0xDFFF)) fail("a code that is no character");
+      if (code > kLastChar || (python_ && is_surrogate(code))) fail("a code that is no character");
       single = code;
       return CharSet::of(code);
     };
@@ -444,11 +445,13 @@ class Parser {
           return one(value);
         }
         char32_t code = hex(4);
-        if (code >= 0xD800 && code <= 0xDBFF && !python_ && peek() == '\\' && peek(1) == 'u') {
+        if (code >= 0xD800 && code <= 0xDBFF && !python_ && peek() == '\\' && peek(1) == 'u' && peek(2) != '{') {
+          const size_t start = at_;
           at_ += 2;
-          char32_t second = hex(4);
-          if (second < 0xDC00 || second > 0xDFFF) fail("half of a surrogate pair");
-          code = 0x10000 + ((code & 0x3FF) << 10 | (second & 0x3FF));
+          const char32_t second = hex(4);
+          const bool is_pair = second >= 0xDC00 && second <= 0xDFFF;
+          if (is_pair) code = 0x10000 + ((code & 0x3FF) << 10 | (second & 0x3FF));
+          if (!is_pair) at_ = start;
         }
         return one(code);
       }
