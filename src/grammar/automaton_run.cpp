@@ -227,57 +227,65 @@ TermId Automaton::derive_bool(TermId id, unsigned c) {
 
 // No text that the term matches has fewer or more bytes than these. Of an And its parts are asked, one by one.
 Automaton::Lengths Automaton::lengths(TermId id) {
-  constexpr uint32_t kNotKnown = UINT32_MAX, kMost = UINT32_MAX / 2;
-  if (lengths_.size() < terms_.size()) lengths_.resize(terms_.size(), {kNotKnown, 0});
-  if (lengths_[id].least != kNotKnown) return lengths_[id];
-  const Term t = terms_[id];
-  uint64_t least = 0, most = kMost;
-  switch (t.kind) {
-    case Kind::None:
-      least = kMost;
-      most = 0;
-      break;
-    case Kind::Epsilon:
-      most = 0;
-      break;
-    case Kind::Bytes:
-      least = most = 1;
-      break;
-    case Kind::Cat:
-    case Kind::Frame: {
-      const Lengths first = lengths(t.a), second = lengths(t.b);
-      least = uint64_t{first.least} + second.least;
-      most = uint64_t{first.most} + second.most;
-      break;
-    }
-    case Kind::Repeat: {
-      const Lengths one = lengths(t.a);
-      const auto [min, max] = bounds(id);
-      least = std::min<uint64_t>(min, kMost) * one.least;
-      most = std::min<uint64_t>(max, kMost) * one.most;
-      break;
-    }
-    case Kind::Alt:
-      least = kMost;
-      most = 0;
-      for (TermId item : items(id)) {
-        const Lengths one = lengths(item);
-        least = std::min<uint64_t>(least, one.least);
-        most = std::max<uint64_t>(most, one.most);
-      }
-      break;
-    case Kind::And:
-      for (TermId item : items(id)) {
-        const Lengths one = lengths(item);
-        least = std::max<uint64_t>(least, one.least);
-        most = std::min<uint64_t>(most, one.most);
-      }
-      break;
-    default:
-      break;
+  if (lengths_.size() < terms_.size()) lengths_.resize(terms_.size(), {kUnknown, 0});
+  // Sequences are long: from their ends, without recursion.
+  std::vector<TermId> sequence;
+  while (lengths_[id].least == kUnknown && (terms_[id].kind == Kind::Cat || terms_[id].kind == Kind::Frame)) {
+    sequence.push_back(id);
+    id = terms_[id].b;
   }
-  return lengths_[id] = {static_cast<uint32_t>(std::min<uint64_t>(least, kMost)),
-                         static_cast<uint32_t>(std::min<uint64_t>(most, kMost))};
+  constexpr uint64_t kMost = UINT32_MAX / 2;
+  auto keep = [&](TermId of, uint64_t least, uint64_t most) {
+    return lengths_[of] = {static_cast<uint32_t>(std::min(least, kMost)), static_cast<uint32_t>(std::min(most, kMost))};
+  };
+  Lengths known = lengths_[id];
+  if (known.least == kUnknown) {
+    const Term t = terms_[id];
+    uint64_t least = 0, most = kMost;
+    switch (t.kind) {
+      case Kind::None:
+        least = kMost;
+        most = 0;
+        break;
+      case Kind::Epsilon:
+        most = 0;
+        break;
+      case Kind::Bytes:
+        least = most = 1;
+        break;
+      case Kind::Repeat: {
+        const Lengths one = lengths(t.a);
+        const auto [min, max] = bounds(id);
+        least = std::min(min, kMost) * one.least;
+        most = std::min(max, kMost) * one.most;
+        break;
+      }
+      case Kind::Alt:
+        least = kMost;
+        most = 0;
+        for (TermId item : items(id)) {
+          const Lengths one = lengths(item);
+          least = std::min<uint64_t>(least, one.least);
+          most = std::max<uint64_t>(most, one.most);
+        }
+        break;
+      case Kind::And:
+        for (TermId item : items(id)) {
+          const Lengths one = lengths(item);
+          least = std::max<uint64_t>(least, one.least);
+          most = std::min<uint64_t>(most, one.most);
+        }
+        break;
+      default:
+        break;
+    }
+    known = keep(id, least, most);
+  }
+  for (size_t i = sequence.size(); i-- > 0;) {
+    const Lengths first = lengths(terms_[sequence[i]].a);
+    known = keep(sequence[i], uint64_t{first.least} + known.least, uint64_t{first.most} + known.most);
+  }
+  return known;
 }
 
 // Whether an And or a Not matches any text: a search for a nullable derivative, first where the fewest bytes may be
