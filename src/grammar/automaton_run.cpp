@@ -18,6 +18,7 @@ namespace {
 uint64_t less_one(uint64_t n) { return n == kUnbounded || n == 0 ? n : n - 1; }
 
 constexpr size_t kMostSearched = 10000;  // states looked at to decide whether an And matches anything
+constexpr size_t kMostSeen = 20000;      // that these lead to
 constexpr size_t kMostSteps = 400000;    // terms looked at for one derivative
 constexpr size_t kFewSteps = 64;         // after these, what was looked at is remembered: tails of stacks are shared
 constexpr size_t kStepsOfAReading = 8;   // where there are many, they cost time, too
@@ -324,7 +325,7 @@ bool Automaton::is_live(TermId id) {
       parent.emplace(d, at);
       if (least <= most) open.emplace(least, --later, d);
     }
-    if (++searched > kMostSearched) {
+    if (++searched > kMostSearched || parent.size() > kMostSeen) {
       throw Error(ErrorKind::Unsupported,
                   "the combination of patterns, formats and lengths is too large to decide whether any text fits; use "
                   "fewer of them together");

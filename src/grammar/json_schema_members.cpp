@@ -84,11 +84,13 @@ TermId SchemaCompiler::interleaved_object_term(const Members& m) {
   if (m.others.empty()) cap = std::min<uint64_t>(cap, most);
   cap = std::max<uint64_t>(cap, 1);
   if (cap > kMostCounted || (cap + 1) * states > kMostCounted || (cap + 1) * states * (most + 1) > 50 * kMostCounted) {
-    std::string_view keyword = m.max != kUnbounded ? "maxProperties"
-                               : m.min > 0         ? "minProperties"
-                                                   : "additionalProperties";
-    refuse(m.max != kUnbounded || m.min > 0 ? schema_with(*m.facts, keyword) : *m.wanted[0]->schema, keyword,
-           "with so many members it needs too many states");
+    constexpr std::string_view kWhy = "with so many members it needs too many states";
+    const std::string_view keyword = m.max != kUnbounded ? "maxProperties" : "minProperties";
+    const JsonValue& schema = schema_with(*m.facts, keyword);
+    if (schema.find(keyword) == nullptr && !m.wanted.empty()) {
+      refuse(*m.wanted[0]->schema, m.wanted[0]->name, std::string(kWhy));
+    }
+    refuse(schema, keyword, std::string(kWhy));
   }
   // Of each wanted sort: none came, one did, or one did whose name another member may say again: then that one is of
   // the sort, too, since of a name that comes twice the last counts.

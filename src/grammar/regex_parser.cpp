@@ -440,7 +440,10 @@ class Parser {
       case 'u': {
         if (!python_ && take(U'{')) {
           uint32_t value = 0;
-          while (peek() != '}') value = value << 4 | hex(1);
+          while (peek() != '}') {
+            if (value > kLastChar) fail("a code that is no character");
+            value = value << 4 | hex(1);
+          }
           ++at_;
           return one(value);
         }

@@ -31,7 +31,7 @@ enum class RegexDialect : uint8_t {
 RegexNode parse_regex(std::string_view pattern, RegexDialect dialect);
 
 // Terms of patterns. Throw Unsupported for a lookahead inside of a repetition that sees beyond what must follow it
-// there, and for a lookbehind that is not in the outermost sequence.
+// there, for a lookbehind that is not in the outermost sequence, and for very many of them.
 
 /// What a whole text must be to match the pattern (`re.fullmatch`).
 TermId full_match_term(CharTerms& chars, const RegexNode& regex, Spelling spelling);

@@ -9,6 +9,8 @@
 
 #include <algorithm>
 
+#include <fmt/format.h>
+
 #include <sgl/error.h>
 
 #include "grammar/regex_syntax.h"
@@ -46,6 +48,26 @@ bool has_look(const RegexNode& node) {
   return node.kind == Kind::Look || std::any_of(node.children.begin(), node.children.end(), has_look);
 }
 
+// Each is an intersection with all that follows; where alternatives have such, their combinations multiply.
+constexpr size_t kMostLooks = 16, kMostLooksOfAlternatives = 12;
+
+// below: only those in alternatives.
+size_t count_looks(const RegexNode& node, bool below) {
+  size_t count = node.kind == Kind::Look && !below ? 1 : 0;
+  for (const RegexNode& child : node.children) count += count_looks(child, below && node.kind != Kind::Alt);
+  return count;
+}
+
+void check_looks(const RegexNode& regex) {
+  for (const auto& [below, most] : {std::pair(false, kMostLooks), std::pair(true, kMostLooksOfAlternatives)}) {
+    const size_t count = count_looks(regex, below);
+    if (count <= most) continue;
+    throw Error(ErrorKind::Unsupported,
+                fmt::format("the regular expression uses {} lookaheads{}, and at most {} are supported", count,
+                            below ? " in alternatives" : "", most));
+  }
+}
+
 class Builder {
  public:
   Builder(CharTerms& chars, Spelling spelling, bool without_looks = false)
@@ -62,6 +84,25 @@ class Builder {
     auto is_behind = [](const RegexNode& node) { return node.kind == Kind::Look && node.behind; };
     const auto look = std::find_if(regex.children.begin(), regex.children.end(), is_behind);
     if (regex.kind == Kind::Cat && look != regex.children.end()) {
+      // Lookaheads at the text's start see all of it.
+      const auto first = std::find_if(regex.children.begin(), look, [](const RegexNode& node) {
+        return node.kind != Kind::Look && node.kind != Kind::Start;
+      });
+      const bool starts = !search || std::any_of(regex.children.begin(), first,
+                                                 [](const RegexNode& node) { return node.kind == Kind::Start; });
+      if (starts && std::any_of(regex.children.begin(), first, has_look)) {
+        RegexNode rest;
+        std::vector<TermId> all;
+        for (auto node = regex.children.begin(); node != regex.children.end(); ++node) {
+          if (node < first && node->kind == Kind::Look) {
+            all.push_back(rest_of(*node, {any_text(), any_text()}).at_start);
+          } else {
+            rest.children.push_back(*node);
+          }
+        }
+        all.push_back(texts(rest, search));
+        return a_.both(all);
+      }
       RegexNode before, after;
       before.children.assign(regex.children.begin(), look);
       after.children.assign(look + 1, regex.children.end());
@@ -147,9 +188,10 @@ class Builder {
     const Parts seen = build(look.children[0]);
     const Language& l = p.of[0][kAnything];
     if (!p.plain() || !seen.plain() || l.newline || lengths_of(look.children[0]).second > least) {
-      throw Error(ErrorKind::Unsupported,
-                  "the regular expression uses a lookahead inside of a repetition that may see beyond what must follow "
-                  "it there, which is not supported");
+      throw Error(
+          ErrorKind::Unsupported,
+          "the regular expression uses a lookahead inside of a repetition, or before a lookbehind, that may see "
+          "beyond what must follow it there, which is not supported");
     }
     return plain(a_.both({l.term, condition(look, a_.cat(seen.of[0][kAnything].term, any_text()))}));
   }
@@ -302,7 +344,10 @@ class Builder {
 }  // namespace
 
 TermId full_match_term(CharTerms& chars, const RegexNode& regex, Spelling spelling) {
-  if (has_look(regex)) return Builder(chars, spelling).texts(regex, false);
+  if (has_look(regex)) {
+    check_looks(regex);
+    return Builder(chars, spelling).texts(regex, false);
+  }
   Parts p = Builder(chars, spelling).build(regex);
   return chars.automaton().alt(
       {p.of[0][kAnything].term, p.of[0][kNothing].term, p.of[1][kAnything].term, p.of[1][kNothing].term});
@@ -310,7 +355,10 @@ TermId full_match_term(CharTerms& chars, const RegexNode& regex, Spelling spelli
 
 TermId search_term(CharTerms& chars, const RegexNode& regex, Spelling spelling) {
   Builder builder(chars, spelling);
-  if (has_look(regex)) return builder.texts(regex, true);
+  if (has_look(regex)) {
+    check_looks(regex);
+    return builder.texts(regex, true);
+  }
   Parts p = builder.build(regex);
   Automaton& a = chars.automaton();
   TermId any = builder.any_text();

@@ -87,7 +87,8 @@ void dequantize(cudaStream_t stream, Tensor rows, const QuantizedMatrix& w, int6
 /// of format None, are of one 16-bit type.
 constexpr int64_t kGemvRows = 16, kFp8GemvRows = 16, kInt4GemvRows = 32;
 constexpr int64_t kDenseTilesRows = 64, kInt4TilesRows = 256;  ///< of None and of int4 on Hopper
-/// Whether gemv() takes them: few rows of x, aligned, of 16 bits and a multiple of eight columns.
+/// Whether gemv() takes them: few rows of x, aligned, of 16 bits and a multiple of eight columns; of more than
+/// kGemvRows with weights of format None a multiple of eight outputs, too.
 bool can_gemv(const Tensor& x, const QuantizedMatrix& w);
 /// y = x · wᵀ + bias, y of x's type or float32; y += that, if `add`, y float32. bias: float32, or empty.
 void gemv(cudaStream_t stream, Tensor y, Tensor x, const QuantizedMatrix& w, Tensor bias, bool add);

@@ -44,7 +44,7 @@ WRITTEN += [
     r"(?![0-9_])\w+|_\w*[a-z]\w*", r"(((?!-)[a-z0-9-]{0,6}[a-z0-9])\.)+((?!-)[a-z0-9-]{1,6}[a-z0-9])", r"(?=.*\d)(?=.*[a-z])[a-z\d]{3,8}",
     r"a(?:(?=b)b|(?!b)c)d", r"(?:a(?!b)|b)(?:b|c)", r"(?:(?=a)a?|b)c?", r"(?=a|b$)[ab]c?", r"x(?=$)\n?", r"(?!.*a$)[ab]+\n?", r"a*(?!$)b?\n?",
     r"(?!(?!a)b)[abc]", r"(?=(?=a)[ab])[^c]+", r"\w+(?<=ab)c?", r"(?<!a)b", r"b?(?<!b)a", r"(?i)(?!ab)\w{2}", r"(?s)(?!.*\n\n).+",
-    r"(?=)a", r"(?!)a", r"(?=^a)a|(?!^a)b", r"((?![;,])[ -~])+",
+    r"(?=)a", r"(?!)a", r"(?=^a)a|(?!^a)b", r"^(?!-)[a-z-]*(?<!-)$", r"(?!aaa)[a-z]{1,5}(?<!a)", r"(?=.*b)(?!c)\w+(?<!a)\d?", r"((?![;,])[ -~])+",
 ]
 # Patterns that kill backtracking or determinisation, and what their matches are, said harmlessly.
 SHORT_SUMS = {3, 5, 6}  # of threes and fives; from 8 on there are all
@@ -70,7 +70,8 @@ KILLERS = {
 }
 HOSTILE_STRINGS = ["", "a" * 30, "ab" * 15, "a" * 30 + "b", "b" * 5 + "a" + "ab" * 10, "x" * 25 + "y", "x", "aaa=bb", "a\n", "ab" * 1000 + "a",
                    "ba" * 1100, "a" * 3000, "a" * 2999, "a" * 6001, "abc5", "word " * 40, "a " * 3 + " ", "ab" * 4 + "c" + "aba" + "c", "abbac"]
-REFUSED = [r"(a(?=b)){2}c", r"(?:(?!ab).)*", r"(a(?<=a)b)+", r"((?<!a)b)+", r"(a)\1", r"(?P<x>a)(?P=x)", r"\bword\b", r"(?>a|ab)c", r"a*+b", r"(?m)^a$"]
+REFUSED = [r"(a(?=b)){2}c", r"(?:(?!ab).)*", r"(a(?<=a)b)+", r"((?<!a)b)+", r"(?!(ab)+)a*(?<!b)b" + "(?!c)" * 16,
+           "(?:(?!a)b|(?!c)d)" * 7, r"(a)\1", r"(?P<x>a)(?P=x)", r"\bword\b", r"(?>a|ab)c", r"a*+b", r"(?m)^a$"]
 MALFORMED = [r"(", r")", r"[", r"a**", r"*", r"+a", r"?", r"(?P<", r"a{2,1}", r"[b-a]", r"\\"[:1], r"(a", r"(?<n", r"[a-\d]", r"\q", r"\x1",
              r"a(?i)b", r"a|(?i)b", r"(a(?i)b)", r"(?P<a>x)(?P<a>y)", r"(?P<1>x)", r"(?P<>x)", r"(?-i)a", r"(?i-i:a)", r"(?au)a", r"(?)", r"$*"]
 
