@@ -4,7 +4,6 @@
 #include <atomic>
 #include <cerrno>
 #include <charconv>
-#include <climits>
 #include <cstring>
 #include <fstream>
 #include <linux/mempolicy.h>
@@ -13,6 +12,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <climits>
 #include <fmt/format.h>
 
 #include "sgl/error.h"
@@ -82,9 +82,7 @@ std::vector<int> parse_number_list(std::string_view list) {
   return numbers;
 }
 
-std::vector<int> memory_nodes() {
-  return parse_number_list(word_of_line("/proc/self/status", "Mems_allowed_list"));
-}
+std::vector<int> memory_nodes() { return parse_number_list(word_of_line("/proc/self/status", "Mems_allowed_list")); }
 
 void* map_memory(size_t bytes) {
   void* p = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
