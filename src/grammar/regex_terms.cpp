@@ -228,21 +228,17 @@ class Builder {
     }
     const Parts p = build(node);
     const Rest end{at_end(after.later), at_end(after.at_start)};
-    std::vector<TermId> later, at_start;
-    for (int s : {0, 1}) {
-      std::vector<TermId> options = {followed(p.of[s][kAnything].term, after), followed(p.of[s][kNothing].term, end)};
-      if (const TermId line = p.of[s][kNewline].term; line != kNone) {
-        options.push_back(followed(line, {at_newline(after.later), at_newline(after.at_start)}));
+    auto joined = [&](bool starts, auto join) {  // the parts that need the text's start, or the others
+      const Language* part = p.of[starts ? 1 : 0];
+      std::vector<TermId> options = {join(part[kAnything].term, after), join(part[kNothing].term, end)};
+      if (const TermId line = part[kNewline].term; line != kNone) {
+        options.push_back(join(line, Rest{at_newline(after.later), at_newline(after.at_start)}));
       }
-      at_start.push_back(a_.alt(options));
-      if (s == 1) continue;
-      options = {a_.cat(p.of[0][kAnything].term, after.later), a_.cat(p.of[0][kNothing].term, end.later)};
-      if (const TermId line = p.of[0][kNewline].term; line != kNone) {
-        options.push_back(a_.cat(line, at_newline(after.later)));
-      }
-      later.push_back(a_.alt(options));
-    }
-    return {a_.alt(later), a_.alt(at_start)};
+      return a_.alt(options);
+    };
+    auto behind_text = [&](TermId text, const Rest& rest) { return a_.cat(text, rest.later); };
+    auto from_start = [&](TermId text, const Rest& rest) { return followed(text, rest); };
+    return {joined(false, behind_text), a_.alt({joined(false, from_start), joined(true, from_start)})};
   }
 
   bool nullable(const Language& l) const { return a_.term(l.term).nullable; }
@@ -341,24 +337,23 @@ class Builder {
   bool without_looks_;
 };
 
+TermId looking_term(CharTerms& chars, const RegexNode& regex, Spelling spelling, bool search) {
+  check_looks(regex);
+  return Builder(chars, spelling).texts(regex, search);
+}
+
 }  // namespace
 
 TermId full_match_term(CharTerms& chars, const RegexNode& regex, Spelling spelling) {
-  if (has_look(regex)) {
-    check_looks(regex);
-    return Builder(chars, spelling).texts(regex, false);
-  }
+  if (has_look(regex)) return looking_term(chars, regex, spelling, false);
   Parts p = Builder(chars, spelling).build(regex);
   return chars.automaton().alt(
       {p.of[0][kAnything].term, p.of[0][kNothing].term, p.of[1][kAnything].term, p.of[1][kNothing].term});
 }
 
 TermId search_term(CharTerms& chars, const RegexNode& regex, Spelling spelling) {
+  if (has_look(regex)) return looking_term(chars, regex, spelling, true);
   Builder builder(chars, spelling);
-  if (has_look(regex)) {
-    check_looks(regex);
-    return builder.texts(regex, true);
-  }
   Parts p = builder.build(regex);
   Automaton& a = chars.automaton();
   TermId any = builder.any_text();

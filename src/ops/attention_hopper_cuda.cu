@@ -371,13 +371,7 @@ bool describe_pages(CUtensorMap& map, const KvView& kv, std::byte* pages) {
 // How many blocks the device runs of it; 0 where it cannot run.
 template <typename T, int D>
 int hopper_blocks() {
-  static const int blocks = [] {
-    int device = 0, processors = 0;
-    if (tensor_map_encoder() == nullptr || !can_run_on_hopper(hopper_prefill_kernel<T, D>, sizeof(Shared<D>))) return 0;
-    cudaGetDevice(&device);
-    cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device);
-    return processors;
-  }();
+  static const int blocks = can_run_on_hopper(hopper_prefill_kernel<T, D>, sizeof(Shared<D>)) ? num_processors() : 0;
   return blocks;
 }
 

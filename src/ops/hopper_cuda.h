@@ -148,13 +148,13 @@ inline bool describe_matrix(CUtensorMap& map, DType type, void* data, int64_t ro
              CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE) == CUDA_SUCCESS;
 }
 
-/// Whether a kernel of such instructions was compiled for this device, and gets its shared memory. Code for 8.0 that
-/// the driver has translated is empty.
+/// Whether a kernel of such instructions was compiled for this device, and gets its shared memory and its matrices
+/// described. Code for 8.0 that the driver has translated is empty.
 template <typename Kernel>
 bool can_run_on_hopper(Kernel* kernel, int shared_bytes) {
   cudaFuncAttributes made{};
   const bool can =
-      cudaFuncGetAttributes(&made, kernel) == cudaSuccess && made.ptxVersion == 90 &&
+      tensor_map_encoder() != nullptr && cudaFuncGetAttributes(&made, kernel) == cudaSuccess && made.ptxVersion == 90 &&
       cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes) == cudaSuccess;
   cudaGetLastError();
   return can;

@@ -126,8 +126,7 @@ int run(int argc, char** argv) {
     std::printf(
         "%s: %zu masks of %zu grammars are as by brute force over %d tokens (%zu refused, %zu texts given up)\n",
         argv[i], totals.masks, totals.grammars, vocabulary->size(), totals.refused, totals.ambiguous);
-    // Some 2 % are; of a dozen grammars it can be several.
-    if (totals.masks == 0 || totals.ambiguous > 3 + totals.grammars / 10) return 1;
+    if (totals.masks == 0 || totals.ambiguous * 20 > totals.grammars * 3) return 1;
   }
   return 0;
 }

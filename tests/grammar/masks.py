@@ -39,7 +39,7 @@ def main():
             target.mkdir()
             for file in ("tokenizer.json", "tokenizer_config.json"):
                 (target / file).write_bytes(lzma.decompress((shared / name / f"{file}.xz").read_bytes()))
-            run = [a.program, str(a.seed), str(max(a.grammars // 8, 1)), target]
+            run = [a.program, str(a.seed), str(max(a.grammars // 3, 1)), target]
             failed |= subprocess.run(run, check=False).returncode != 0
     sys.exit(failed)
 
