@@ -198,7 +198,7 @@ class Benchmarks(unittest.TestCase):
     def test_overload_accounts_for_every_request(self):
         out = Path(self.folder.name) / "overload.json"
         done = subprocess.run([sys.executable, str(BENCH / "overload"), "--program", ARGS.program, "--seconds", "3",
-                               "--running", "2", "--input", "4", "--output", "2", "--queue-wait", "0.1", "--json", str(out),
+                               "--running", "2", "--input", "4", "--output", "2", "--max-ttft", "0.1", "--json", str(out),
                                "--", "--max-total-tokens", "4000"], capture_output=True, text=True)
         self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
         document = json.loads(out.read_text())
@@ -206,6 +206,7 @@ class Benchmarks(unittest.TestCase):
         for run in document["runs"]:
             self.assertEqual(run["failed"], 0)
             self.assertGreater(run["accepted"], 0)
+            self.assertLessEqual(run["late"], run["accepted"])
             self.assertGreater(run["ttft_ms"]["p50"], 0)
 
     def test_growth_plots_what_it_measured(self):

@@ -45,7 +45,7 @@ struct EngineOptions {
   int page_size = 16;                         ///< tokens a KV page
   int max_running_requests = 0;               ///< 0: chosen
   int max_queued_requests = 4096;             ///< beyond: ResourceExhausted
-  double max_queue_wait_s = 0;                ///< expected of a request that comes; beyond: the same; 0: no limit
+  double max_ttft_s = 0;                      ///< that a request may have to expect; beyond: the same; 0: no limit
   int chunked_prefill_size = 0;               ///< tokens a step may compute; −1: prompts are not cut; 0: chosen
   int max_prefill_tokens = 16384;             ///< tokens of prompts that one step computes together
   std::string schedule_policy = "lpm";        ///< lpm, fcfs, dfs-weight, lof, random
@@ -88,7 +88,8 @@ struct EngineStats {
   int64_t cached_pages_locked = 0;                            ///< of them, in use by a running request
   int page_size = 0;
   int max_running_requests = 0;
-  double expected_wait_s = 0;  ///< of a request that comes now, as fast as the queue has moved lately
+  double expected_ttft_s = 0;  ///< the longest to expect of a request that comes now; 0: it need not wait, or not known
+  std::string refusal{};       ///< why a request that comes now is refused; empty: it is not
   int64_t prompt_tokens = 0, cached_tokens = 0, generation_tokens = 0, requests = 0, aborted = 0, retracted = 0;
   int64_t evicted_tokens = 0;  ///< that the prefix cache has given up for others
   int64_t steps = 0;
@@ -129,6 +130,8 @@ class Engine {
   /// Throws InvalidArgument (nothing is started then), ResourceExhausted when the queue is full, Unavailable after
   /// drain().
   std::string submit(Request request, const OutputCallback& on_output);
+  /// The same for the requests of one call, of which all are taken or none; `on_output` is told which one a piece is of.
+  void submit(std::vector<Request> requests, const std::function<void(size_t request, Output&& piece)>& on_output);
   /// Whether submit() would have to compile a grammar first, which may take up to some seconds. Throws InvalidArgument
   /// for more than one grammar.
   bool must_compile(const SamplingParams& sampling) const;

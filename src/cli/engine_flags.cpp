@@ -81,14 +81,14 @@ void add_scheduler_flags(Flags& f, EngineOptions& o) {
             "size of the KV pool in tokens (default: by memory)");
   f.number("--mem-fraction-static", o.mem_fraction_static, 0, 1,
            "share of the memory for weights and KV pool; 0: chosen (default: 0)");
-  f.integer("--page-size", o.page_size, 1, 65536, "tokens a KV page (default: 16)");
+  f.integer("--page-size", o.page_size, 1, 65536, "tokens a KV page; on cpu a multiple of 16 (default: 16)");
   f.integer("--max-running-requests", o.max_running_requests, 0, kMaxInt,
             "requests that run at once; 0: chosen (default: 0)");
   f.integer("--max-queued-requests", o.max_queued_requests, 1, kMaxInt,
             "requests that wait; more are refused with 503 (default: 4096)");
-  f.number("--max-queue-wait", o.max_queue_wait_s, 0, 1e6,
-           "seconds that a request may be expected to wait, as fast as the queue has moved lately; else it is refused "
-           "with 503; 0: no limit (default: 0)");
+  f.number("--max-ttft", o.max_ttft_s, 0, 1e6,
+           "seconds to its first token that a request may have to expect, as fast as the queue has moved lately; else "
+           "it is refused with 503; 0: no limit (default: 0)");
   f.integer("--chunked-prefill-size", o.chunked_prefill_size, -1, kMaxInt,
             "tokens that one step computes; -1: prompts are never cut; 0: 512, on cuda 8192 (default: 0)");
   f.integer("--max-prefill-tokens", o.max_prefill_tokens, 1, kMaxInt,

@@ -115,7 +115,7 @@ TEST(Flags, EveryServeFlagLandsInItsField) {
                      "9",
                      "--max-queued-requests",
                      "10",
-                     "--max-queue-wait",
+                     "--max-ttft",
                      "2.5",
                      "--chunked-prefill-size",
                      "-1",
@@ -139,7 +139,7 @@ TEST(Flags, EveryServeFlagLandsInItsField) {
   EXPECT_EQ(o.engine.page_size, 32);
   EXPECT_EQ(o.engine.max_running_requests, 9);
   EXPECT_EQ(o.engine.max_queued_requests, 10);
-  EXPECT_DOUBLE_EQ(o.engine.max_queue_wait_s, 2.5);
+  EXPECT_DOUBLE_EQ(o.engine.max_ttft_s, 2.5);
   EXPECT_EQ(o.engine.chunked_prefill_size, -1);
   EXPECT_EQ(o.engine.max_prefill_tokens, 11);
   EXPECT_EQ(o.engine.schedule_policy, "dfs-weight");

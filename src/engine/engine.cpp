@@ -44,7 +44,9 @@ int served_context(const EngineOptions& o, const ModelConfig& c, std::optional<i
   return *o.context_length;
 }
 
-KvGeometry kv_geometry(const EngineOptions& o, const ModelConfig& c, DType automatic) {
+// What can be said before a model is looked for.
+void check_options(const EngineOptions& o) {
+  parse_policy(o.schedule_policy);
   if (o.page_size < 1 || (o.device == "cpu" && o.page_size % 16 != 0)) {
     throw Error(
         ErrorKind::InvalidArgument,
@@ -52,6 +54,14 @@ KvGeometry kv_geometry(const EngineOptions& o, const ModelConfig& c, DType autom
             "--page-size must be a multiple of 16 on the cpu device (its kernels read 16 keys at a time), got {}",
             o.page_size));
   }
+  if (o.max_ttft_s > 0 && o.enable_priority_scheduling) {
+    throw Error(ErrorKind::InvalidArgument,
+                "--max-ttft counts on every request waiting for those before it, and --enable-priority-scheduling lets "
+                "some pass: take one of them, or --max-queued-requests");
+  }
+}
+
+KvGeometry kv_geometry(const EngineOptions& o, const ModelConfig& c, DType automatic) {
   const DType dtype = parse_kv_dtype(o.kv_cache_dtype, automatic);
   if (dtype == DType::Q8_0 && o.device == "cuda") {
     throw Error(ErrorKind::InvalidArgument,
@@ -136,7 +146,7 @@ class Engine::Impl {
     c.num_pages = kv_->num_pages();
     c.max_running_requests = options_.max_running_requests;
     c.max_queued_requests = options_.max_queued_requests;
-    c.max_queue_wait_s = options_.max_queue_wait_s;
+    c.max_ttft_s = options_.max_ttft_s;
     c.chunked_prefill_size = options_.chunked_prefill_size;
     c.max_prefill_tokens = options_.max_prefill_tokens;
     c.conservativeness = options_.schedule_conservativeness;
@@ -249,7 +259,7 @@ int Engine::Impl::append_second_text(const Request& request, std::vector<int32_t
 }
 
 void Engine::Impl::load() {
-  parse_policy(options_.schedule_policy);
+  check_options(options_);
   place_memory(options_.numa);
   HubOptions hub = HubOptions::from_environment();
   hub.revision = options_.revision;
@@ -418,6 +428,15 @@ std::string Engine::submit(Request request, const OutputCallback& on_output) {
   auto sequences = impl_->prepare(request, on_output);
   impl_->scheduler_->submit(std::move(sequences));
   return request.rid;
+}
+
+void Engine::submit(std::vector<Request> requests, const std::function<void(size_t, Output&&)>& on_output) {
+  std::vector<std::unique_ptr<Sequence>> sequences;
+  for (size_t i = 0; i < requests.size(); ++i) {
+    const auto on_piece = [on_output, i](Output&& piece) { on_output(i, std::move(piece)); };
+    for (auto& seq : impl_->prepare(requests[i], on_piece)) sequences.push_back(std::move(seq));
+  }
+  impl_->scheduler_->submit(std::move(sequences));
 }
 
 bool Engine::must_compile(const SamplingParams& sampling) const { return impl_->constraints_->must_compile(sampling); }

@@ -71,22 +71,18 @@ void Scheduler::submit(std::vector<std::unique_ptr<Sequence>> sequences, bool un
     if (!stats_.failure.empty()) throw Error(ErrorKind::DeviceLost, stats_.failure);
     if (draining_ || stopping_)
       throw Error(ErrorKind::Unavailable, "the engine is shutting down and takes no requests");
-    if (!unbounded && queued_ + n > config_.max_queued_requests) {
-      throw Error(ErrorKind::ResourceExhausted, "The request queue is full.");
-    }
-    if (!unbounded && config_.max_queue_wait_s > 0 && expected_wait() > config_.max_queue_wait_s) {
-      throw Error(ErrorKind::ResourceExhausted,
-                  fmt::format("a request that comes now would wait about {:.1f} s, and --max-queue-wait is {} s; "
-                              "try again later",
-                              expected_wait(), config_.max_queue_wait_s));
+    if (std::string why = unbounded ? "" : refusal(n); !why.empty()) {
+      throw Error(ErrorKind::ResourceExhausted, std::move(why));
     }
     for (auto& seq : sequences) {
+      const int before = places_before();
+      if (before > 0 && forecast_.known() && !paused_) seq->expected_ttft_s = forecast_.expected(before);
+      ++queued_;
       seq->arrival = arrivals_++;
       seq->submitted_at = submitted_at;
       inbox_.push_back(std::move(seq));
     }
     in_flight_ += n;
-    queued_ += n;
     ++stats_.requests;
   }
   wake_.notify_one();
@@ -130,10 +126,11 @@ void Scheduler::resume() {
 bool Scheduler::flush_cache(double timeout_s) {
   std::unique_lock lock(mutex_);
   auto idle = [&] { return in_flight_ == 0; };
-  if (!idle() && !(timeout_s > 0 && idle_.wait_for(lock, std::chrono::duration<double>(timeout_s), idle))) return false;
+  if (timeout_s > 0 && !idle_.wait_for(lock, std::chrono::duration<double>(timeout_s), idle)) return false;
+  // The scheduler's thread decides: whoever has its whole answer may ask before the turn has ended that gave it, and a
+  // request may slip in.
   const uint64_t asked = ++flushes_asked_;
   wake_.notify_one();
-  // A request may slip in before the scheduler's thread gets to it: then nothing is flushed.
   idle_.wait(lock, [&] { return flushes_answered_ >= asked || stopping_; });
   return flushes_done_ >= asked;
 }
@@ -157,7 +154,8 @@ EngineStats Scheduler::stats() const {
   std::lock_guard lock(mutex_);
   EngineStats s = stats_;
   s.waiting = queued_;
-  s.expected_wait_s = expected_wait();
+  s.expected_ttft_s = expected_ttft();
+  s.refusal = refusal(1);
   s.pausing = pause_wanted_.has_value();
   s.paused = paused_;
   return s;
@@ -227,7 +225,7 @@ bool Scheduler::turn() {
   if (running_.empty() && waiting_.empty()) new_token_ratio_ = initial_ratio();
   const double seconds = steady_seconds() - began;
   if (worked) window_seconds_ += seconds;
-  queue_wait_.turn(seconds, std::exchange(ended_, 0), full_);
+  ttft_.turn(seconds, std::exchange(ended_, 0), full_);
   close_window();
   publish_stats();
   return worked;
@@ -261,7 +259,8 @@ void Scheduler::drain_inbox() {
     arrived.swap(inbox_);
     aborts.swap(aborts_);
     if (flushes_answered_ < flushes_asked_) {
-      if (in_flight_ == 0) {
+      const bool answered = std::all_of(running_.begin(), running_.end(), [](const auto& s) { return !s->on_output; });
+      if (arrived.empty() && waiting_.empty() && answered) {
         tree_.clear(free_);
         flushes_done_ = flushes_asked_;
       }
@@ -302,8 +301,12 @@ void Scheduler::apply(PauseMode mode) {
     while (!running_.empty()) retract(running_.size() - 1);
     batch_full_ = false;  // nothing runs that could make room by leaving
   }
+  // How long they stand still says nothing of the pace.
+  for (auto& seq : running_) seq->expected_ttft_s.reset();
+  for (auto& seq : waiting_) seq->expected_ttft_s.reset();
   {
     std::lock_guard lock(mutex_);
+    for (auto& seq : inbox_) seq->expected_ttft_s.reset();
     paused_ = pause_wanted_.has_value();  // resume() may have come in between
     standing_still_ = paused_;
     if (pause_wanted_ == mode) pause_wanted_.reset();  // else somebody asked for another one meanwhile: next turn
@@ -354,9 +357,31 @@ void Scheduler::remove_finished() {
   queued_ -= from_waiting;
 }
 
-// Those that find a free place do not make others wait. Requires: the lock.
-double Scheduler::expected_wait() const {
-  return std::max(queued_ + retracted_ - free_places_, 0) * seconds_per_place_;
+// How many must end before a sequence that comes now can run. Requires: the lock.
+int Scheduler::places_before() const { return std::max(queued_ + retracted_ + 1 - free_places_, 0); }
+
+// Requires: the lock.
+double Scheduler::expected_ttft() const {
+  const int before = places_before();
+  if (before == 0 || !forecast_.known()) return 0;
+  return forecast_.expected(before) + (steady_seconds() < forecast_.margin_until ? forecast_.margin : 0);
+}
+
+// Why so many sequences that come now are not taken; empty: they are. Requires: the lock.
+std::string Scheduler::refusal(int sequences) const {
+  if (queued_ + sequences > config_.max_queued_requests) return "The request queue is full.";
+  if (config_.max_ttft_s <= 0) return "";
+  if (!forecast_.known() && places_before() > config_.max_running_requests) {
+    return fmt::format(
+        "{} requests wait, as many as can run, and none has ended that would say how long they wait; "
+        "--max-ttft is {} s; try again later",
+        queued_ + retracted_, config_.max_ttft_s);
+  }
+  if (expected_ttft() <= config_.max_ttft_s) return "";
+  return fmt::format(
+      "a request that comes now would have its first token after up to {:.1f} s, and --max-ttft is {} s; "
+      "try again later",
+      expected_ttft(), config_.max_ttft_s);
 }
 
 // ── What others see ──────────────────────────────────────────────────────────────────────────────────────────────────
@@ -375,13 +400,13 @@ void Scheduler::publish_stats() {
   stats_.page_size = config_.page_size;
   stats_.max_running_requests = config_.max_running_requests;
   stats_.new_token_ratio = new_token_ratio_;
-  free_places_ = full_ ? 0 : config_.max_running_requests - stats_.running;
+  free_places_ = is_full() ? 0 : config_.max_running_requests - stats_.running;
   retracted_ = 0;
   for (const auto& seq : waiting_) {
     retracted_ += seq->admitted_before ? 1 : 0;
     stats_.waiting_uncached_tokens += static_cast<int64_t>(seq->tokens.size()) - seq->matched;
   }
-  seconds_per_place_ = queue_wait_.seconds_per_place();
+  forecast_ = ttft_.forecast(steady_seconds());
   idle_.notify_all();
 }
 

@@ -26,8 +26,8 @@
 #include "cache/radix_tree.h"
 #include "engine/plan.h"
 #include "engine/policy.h"
-#include "engine/queue_wait.h"
 #include "engine/runner.h"
+#include "engine/ttft_forecast.h"
 #include "sgl/engine.h"
 
 namespace sgl {
@@ -38,7 +38,7 @@ struct SchedulerConfig {
   int64_t num_pages = 0;
   int max_running_requests = 64;
   int max_queued_requests = 4096;
-  double max_queue_wait_s = 0;     ///< 0: no limit
+  double max_ttft_s = 0;           ///< 0: no limit
   int chunked_prefill_size = 512;  ///< tokens a step may compute; ≤ 0: prompts are not cut
   int max_prefill_tokens = 16384;  ///< tokens of prompts in a step; a longer prompt that is not cut has one for itself
   double conservativeness = 1.0;
@@ -105,6 +105,7 @@ class Scheduler {
   static void add_row(Plan& plan, Sequence& seq, int n);
   void admit_waiting(Plan& plan, Budget& budget);
   bool admit(Sequence& seq, const Budget& budget);
+  bool is_full() const;
   bool waits_for_prefix(const Sequence& seq, int matched) const;
   int chunk_of(const Sequence& seq, int computed, const Budget& budget) const;
   void add_prefill(Plan& plan, Sequence& seq, int n, Budget& budget);
@@ -135,7 +136,9 @@ class Scheduler {
   void end_with(Sequence& seq, FinishReason finish, Output&& out);
   void fail_running(const std::string& why);
   void remove_finished();
-  double expected_wait() const;
+  int places_before() const;
+  double expected_ttft() const;
+  std::string refusal(int sequences) const;
   void publish_stats();
   void close_window();
 
@@ -165,13 +168,14 @@ class Scheduler {
   uint64_t arrivals_ = 0;
   EngineStats stats_;
   int retracted_ = 0;  ///< of those that wait, admitted once and not counted in queued_, as far as the last turn knows
-  int free_places_ = 0;  ///< sequences that could be admitted without waiting, as far as the last turn knows
-  double seconds_per_place_ = 0;
+  int free_places_ = 0;    ///< sequences that could be admitted without waiting, as far as the last turn knows
+  TtftForecast forecast_;  ///< as the last turn left it
 
   // Scheduler's thread.
   EngineStats totals_;
-  QueueWait queue_wait_;
+  TtftRecord ttft_;
   bool full_ = false;            ///< the last plan could admit no more
+  bool out_of_tokens_ = false;   ///< its step computes as many tokens as one may
   int ended_ = 0;                ///< running sequences that ended in this turn
   bool standing_still_ = false;  ///< what paused_ was at the start of this turn
   double window_seconds_ = 0;    ///< of turns with work, since the last report of speed

@@ -170,6 +170,11 @@ void Scheduler::deliver(Sequence& seq, Output&& out) {
     cache_computed(seq);
     release(seq);
   }
+  if (seq.expected_ttft_s && out.finish.type != FinishReason::Type::Abort) {
+    const double now = steady_seconds(), took = now - seq.submitted_at;
+    ttft_.first_token(now, took, took - seq.queue_time_s, *seq.expected_ttft_s);
+  }
+  seq.expected_ttft_s.reset();
   OutputCallback callback = ended ? std::move(seq.on_output) : nullptr;
   (ended ? callback : seq.on_output)(std::move(out));
   if (ended) seq.on_output = nullptr;  // marks the sequence for remove_finished()

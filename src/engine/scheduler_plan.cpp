@@ -31,6 +31,12 @@ int most_cached_tokens(const Sequence& seq) {
 
 }  // namespace
 
+// Whether a sequence that comes now has to wait: for a place, for pages, or for the prompts of others.
+bool Scheduler::is_full() const {
+  return batch_full_ || static_cast<int>(running_.size()) >= config_.max_running_requests ||
+         (out_of_tokens_ && !waiting_.empty());
+}
+
 double Scheduler::initial_ratio() const { return std::min(kInitialRatio * config_.conservativeness, 1.0); }
 
 // A step has gone well.
@@ -61,7 +67,8 @@ std::optional<Plan> Scheduler::make_plan() {
   }
   if (!plan_prefill(plan, budget)) return std::nullopt;
   admit_waiting(plan, budget);
-  full_ = batch_full_ || static_cast<int>(running_.size()) >= config_.max_running_requests;
+  out_of_tokens_ = budget.tokens <= 0;
+  full_ = is_full();
   return plan;
 }
 

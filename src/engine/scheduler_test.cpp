@@ -2,6 +2,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <future>
 #include <map>
 #include <random>
 #include <thread>
@@ -462,6 +463,29 @@ TEST(Scheduler, AFlushIsAnsweredWhateverComesInBetween) {
   h.run_until_idle();
 }
 
+TEST(Scheduler, WhoHasItsWholeAnswerMayFlushAtOnce) {
+  FakeModel model(4);
+  Scheduler scheduler({.page_size = 4, .num_pages = 64, .decode_log_interval = 0},
+                      {.launch = [&](Plan plan) { return model(std::move(plan)); }});
+  scheduler.start();
+  for (int i = 0; i < 20; ++i) {
+    std::promise<void> answered;
+    std::vector<std::unique_ptr<Sequence>> one;
+    one.push_back(std::make_unique<Sequence>());
+    one[0]->tokens = numbers(6, i);
+    one[0]->prompt_len = 6;
+    one[0]->max_new_tokens = 2;
+    one[0]->on_output = [&](Output&& out) {
+      if (out.finish.type == FinishReason::Type::Running) return;
+      answered.set_value();
+      std::this_thread::sleep_for(std::chrono::milliseconds(2));  // the turn takes its time to end
+    };
+    scheduler.submit(std::move(one));
+    answered.get_future().wait();
+    EXPECT_TRUE(scheduler.flush_cache(0));
+  }
+}
+
 TEST(Scheduler, ThroughputLeavesOutTheTimeWithoutWork) {
   Harness h({.page_size = 4, .num_pages = 64});
   double worked = 0;  // seconds, at least those of the scheduler's own count
@@ -513,13 +537,26 @@ TEST(Scheduler, LongestOutputsComeFirstIfToldSo) {
 }
 
 TEST(Scheduler, AQueueThatIsTooSlowTakesNoMoreButFreePlacesDo) {
-  Harness h({.page_size = 4, .num_pages = 64, .max_running_requests = 2, .max_queue_wait_s = 1e-9});
-  for (int i = 0; i < 12; ++i) h.submit("a", numbers(5, 10 * i), 2);  // the pace is not known yet
-  while (h.scheduler.stats().expected_wait_s == 0) h.scheduler.turn();
-  EXPECT_THROW(h.submit("b", numbers(5), 2), Error);
-  h.results.pop_back();
+  Harness h({.page_size = 4, .num_pages = 64, .max_running_requests = 2, .max_ttft_s = 1e-9});
+  const auto refused = [&] {
+    try {
+      h.submit("b", numbers(5), 2);
+    } catch (const Error& e) {
+      h.results.pop_back();
+      EXPECT_EQ(e.what(), h.scheduler.stats().refusal);
+      return h.scheduler.stats().refusal;
+    }
+    return std::string();
+  };
+  // Two will run and two may wait for them, since nobody knows how long.
+  for (int i = 0; i < 2; ++i) h.submit("a", numbers(5, 10 * i), 2);
+  h.scheduler.turn();
+  for (int i = 2; i < 4; ++i) h.submit("a", numbers(5, 10 * i), 2);
+  EXPECT_NE(refused().find("2 requests wait, as many as can run"), std::string::npos);
+  while (h.scheduler.stats().expected_ttft_s == 0) h.scheduler.turn();
+  EXPECT_NE(refused().find("up to 0.0 s, and --max-ttft is 1e-09 s"), std::string::npos);
   h.run_until_idle();
-  EXPECT_EQ(h.scheduler.stats().expected_wait_s, 0) << "nothing is before it";
+  EXPECT_EQ(h.scheduler.stats().expected_ttft_s, 0) << "nothing is before it";
   h.submit("c", numbers(5), 2);
   h.submit("d", numbers(5), 2);
   h.run_until_idle();

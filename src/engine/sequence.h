@@ -60,7 +60,8 @@ struct Sequence {
   bool admitted_before = false;
   int cached_tokens = 0;  ///< at first admission
   int num_retractions = 0;
-  double queue_time_s = 0;  ///< until the first admission
+  double queue_time_s = 0;                ///< until the first admission
+  std::optional<double> expected_ttft_s;  ///< what was expected of its first token, until that comes
 
   std::vector<std::pair<int32_t, int32_t>> output_counts;  ///< (id, count), kept only where a penalty needs it
   std::vector<PositionLogprobs> prompt_logprobs;           ///< collected until the prompt is computed

@@ -13,8 +13,8 @@ namespace {
 class EngineAdapter final : public EngineApi {
  public:
   explicit EngineAdapter(const EngineOptions& options) : engine_(options) {}
-  std::string submit(Request request, OutputCallback on_output) override {
-    return engine_.submit(std::move(request), std::move(on_output));
+  void submit(std::vector<Request> requests, const CallCallback& on_output) override {
+    engine_.submit(std::move(requests), on_output);
   }
   bool must_compile(const SamplingParams& sampling) const override { return engine_.must_compile(sampling); }
   void abort(const std::string& rid_prefix) override { engine_.abort(rid_prefix); }

@@ -2,7 +2,9 @@
 // What the server needs of an engine. The routes see this interface, so that their tests run against a scripted engine
 // that needs no model; engine_adapter.cpp puts sgl::Engine behind it.
 
+#include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -18,7 +20,8 @@ namespace sgl {
 class EngineApi {
  public:
   virtual ~EngineApi() = default;
-  virtual std::string submit(Request request, OutputCallback on_output) = 0;
+  using CallCallback = std::function<void(size_t request, Output&& piece)>;
+  virtual void submit(std::vector<Request> requests, const CallCallback& on_output) = 0;
   virtual bool must_compile(const SamplingParams& sampling) const = 0;
   virtual void abort(const std::string& rid_prefix) = 0;
   virtual void abort_all(const std::string& why, int status) = 0;

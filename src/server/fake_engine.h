@@ -152,11 +152,10 @@ class FakeEngine final : public EngineApi {
     return changed_.wait_for(lock, kPatience, [&] { return predicate(samples_.size()); });
   }
 
-  void set_max_queued_requests(int n) { options_.max_queued_requests = n; }
-  void set_queue_wait(double expected_s, double most_s) {
+  /// What it says of requests that come; only the server looks at it.
+  void set_refusal(std::string why) {
     std::lock_guard lock(mutex_);
-    stats_.expected_wait_s = expected_s;
-    options_.max_queue_wait_s = most_s;
+    stats_.refusal = std::move(why);
   }
   /// While on, a pause that begins does not come to its end.
   void hold_pausing(bool on) {
@@ -174,7 +173,12 @@ class FakeEngine final : public EngineApi {
 
   // ── EngineApi ──
   bool must_compile(const SamplingParams&) const override { return must_compile_; }
-  std::string submit(Request request, OutputCallback on_output) override {
+  void submit(std::vector<Request> requests, const CallCallback& on_output) override {
+    for (size_t i = 0; i < requests.size(); ++i) {
+      submit_one(std::move(requests[i]), [on_output, i](Output&& piece) { on_output(i, std::move(piece)); });
+    }
+  }
+  void submit_one(Request request, const OutputCallback& on_output) {
     const SamplingParams& s = request.sampling;
     if (!(s.temperature >= 0)) throw Error(ErrorKind::InvalidArgument, "temperature must be a number ≥ 0");
     if (request.embedding.has_value() == info_.is_generation) {
@@ -202,7 +206,6 @@ class FakeEngine final : public EngineApi {
     ++stats_.requests;
     wake_.notify_all();
     changed_.notify_all();
-    return submitted_.back().rid;
   }
   void abort(const std::string& rid_prefix) override {
     std::lock_guard lock(mutex_);

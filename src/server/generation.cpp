@@ -99,9 +99,7 @@ class Generation final : public ClientWatcher, public std::enable_shared_from_th
     const auto self = shared_from_this();
     responder_->watch(weak_from_this());
     try {
-      for (size_t i = 0; i < requests.size(); ++i) {
-        engine->submit(std::move(requests[i]), [self, i](Output&& piece) { self->on_piece(i, std::move(piece)); });
-      }
+      engine->submit(std::move(requests), [self](size_t i, Output&& piece) { self->on_piece(i, std::move(piece)); });
     } catch (...) {
       const bool answered = !end();
       abort_all();

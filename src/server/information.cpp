@@ -50,11 +50,11 @@ void write_flags(JsonWriter& w, const Service& service, const EngineOptions& o) 
   optional_field(w, "quantization", or_null(o.quantization));
   optional_field(w, "context_length", o.context_length);
   w.field("allow_auto_truncate", o.allow_auto_truncate).field("json_model_override_args", o.json_model_override_args);
-  w.field("threads", o.threads).field("numa", o.numa);
+  w.field("enable_deterministic_inference", o.deterministic).field("threads", o.threads).field("numa", o.numa);
   optional_field(w, "max_total_tokens", o.max_total_tokens);
   w.field("mem_fraction_static", o.mem_fraction_static).field("page_size", o.page_size);
   w.field("max_running_requests", o.max_running_requests).field("max_queued_requests", o.max_queued_requests);
-  w.field("max_queue_wait", o.max_queue_wait_s);
+  w.field("max_ttft", o.max_ttft_s);
   w.field("chunked_prefill_size", o.chunked_prefill_size).field("max_prefill_tokens", o.max_prefill_tokens);
   w.field("schedule_policy", o.schedule_policy);
   w.field("schedule_conservativeness", o.schedule_conservativeness);

@@ -107,8 +107,8 @@ void write_load_metrics(PrometheusWriter& w, const EngineStats& s) {
   const auto number_of = [](int64_t n) { return static_cast<double>(n); };
   w.gauge("num_running_reqs", "Requests that run", s.running);
   w.gauge("num_queue_reqs", "Requests that wait", s.waiting);
-  w.gauge("expected_queue_time_seconds", "How long a request that comes now would wait, as the queue has moved lately",
-          s.expected_wait_s);
+  w.gauge("expected_ttft_seconds", "The longest to expect until the first token of a request that comes now",
+          s.expected_ttft_s);
   w.gauge("num_grammar_queue_reqs", "Requests that wait for a grammar: none, they are compiled before the queue", 0);
   w.gauge("num_used_tokens", "Tokens of the KV pool that running requests hold", number_of(used_tokens(s)));
   w.gauge("token_usage", "The same as a share of the pool", share(used_tokens(s), pool_tokens(s)));

@@ -217,14 +217,7 @@ std::optional<HttpResponse> refusal_of_work(const Service& service, const Route&
   const auto engine = service.engine();
   if (engine == nullptr) return std::nullopt;
   const EngineStats stats = engine->stats();
-  const EngineOptions& options = engine->options();
-  if (stats.waiting >= options.max_queued_requests) return flat_error(503, "The request queue is full.");
-  if (options.max_queue_wait_s > 0 && stats.expected_wait_s > options.max_queue_wait_s) {
-    return flat_error(503,
-                      fmt::format("a request that comes now would wait about {:.1f} s, and --max-queue-wait is {} s; "
-                                  "try again later",
-                                  stats.expected_wait_s, options.max_queue_wait_s));
-  }
+  if (!stats.refusal.empty()) return flat_error(503, stats.refusal);
   return std::nullopt;
 }
 
