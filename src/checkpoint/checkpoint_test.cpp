@@ -71,6 +71,21 @@ TEST(Checkpoint, OpensShardsByTheirIndex) {
   EXPECT_EQ(first(*c->find("b")), 2.0F);
 }
 
+TEST(Checkpoint, PartsByTheirNamesNeedNoIndex) {
+  TemporaryDirectory d;
+  d.write("config.json", kConfig);
+  d.write("model-00001-of-00002.safetensors", one_tensor("a", 1));
+  d.write("model-00002-of-00003.safetensors", one_tensor("b", 2));
+  expect_error(ErrorKind::CorruptFile, {"2 safetensors files", "…-00001-of-00002"},
+               [&] { Checkpoint::open(d.path()); });
+  std::filesystem::rename(d.path() + "/model-00002-of-00003.safetensors",
+                          d.path() + "/model-00002-of-00002.safetensors");
+  d.write("consolidated.safetensors", one_tensor("a", 3));  // a publisher's own copy
+  const auto c = Checkpoint::open(d.path());
+  EXPECT_EQ(c->names(), (std::vector<std::string_view>{"a", "b"}));
+  EXPECT_EQ(first(*c->find("a")), 1.0F);
+}
+
 TEST(Checkpoint, ShardsThatAreMissingOrUnnamedAreErrors) {
   TemporaryDirectory d;
   d.write("config.json", kConfig);

@@ -358,6 +358,15 @@ std::optional<int64_t> GgufFile::integer(std::string_view key) const {
   return result;
 }
 
+std::optional<int32_t> GgufFile::token_id(std::string_view key) const {
+  const std::optional<int64_t> id = integer(key);
+  if (!id || *id == std::numeric_limits<uint32_t>::max() || *id == -1) return std::nullopt;
+  if (*id < 0 || *id > INT32_MAX) {
+    throw Error(ErrorKind::CorruptFile, fmt::format("{}: {} must be a token id, got {}", path_, key, *id));
+  }
+  return static_cast<int32_t>(*id);
+}
+
 std::optional<bool> GgufFile::boolean(std::string_view key) const {
   const Value* v = find(key, false);
   if (v == nullptr) return std::nullopt;

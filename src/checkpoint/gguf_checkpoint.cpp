@@ -195,6 +195,11 @@ void read_rope(const Keys& k, ModelConfig& c) {
   } else if (type.empty() || type == "none") {
     rope.original_context = 0;
     rope.factor = 1;
+  } else if (type == "longrope") {
+    throw Error(ErrorKind::CorruptFile,
+                fmt::format("{}: rope scaling longrope needs the tensors rope_factors_long.weight and "
+                            "rope_factors_short.weight, and the file lacks one or both",
+                            k.file().path()));
   } else {
     throw Error(ErrorKind::Unsupported, fmt::format("{}: rope scaling {} is not supported; supported are none, linear, "
                                                     "yarn, longrope",
@@ -236,19 +241,10 @@ void read_gemma(const Keys& k, ModelConfig& c) {
 }
 
 void read_tokens(const GgufFile& file, ModelConfig& c) {
-  auto id = [&](const char* key) -> std::optional<int32_t> {
-    const std::optional<int64_t> x = file.integer(key);
-    // Some files say "none" as −1 in 32 bits.
-    if (!x || *x == std::numeric_limits<uint32_t>::max() || *x == -1) return std::nullopt;
-    if (*x < 0 || *x > INT32_MAX) {
-      throw Error(ErrorKind::CorruptFile, fmt::format("{}: {} must be a token id, got {}", file.path(), key, *x));
-    }
-    return static_cast<int32_t>(*x);
-  };
-  c.bos_id = id("tokenizer.ggml.bos_token_id");
+  c.bos_id = file.token_id("tokenizer.ggml.bos_token_id");
   for (const char* key :
        {"tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id"}) {
-    const std::optional<int32_t> x = id(key);
+    const std::optional<int32_t> x = file.token_id(key);
     if (x && std::find(c.eos_ids.begin(), c.eos_ids.end(), *x) == c.eos_ids.end()) c.eos_ids.push_back(*x);
   }
   auto number = [&](const char* key, std::optional<float>& to) {

@@ -203,4 +203,11 @@ std::vector<std::string> safetensors_without_index(const std::vector<std::string
   return main.empty() ? duplicates : main;
 }
 
+bool are_one_model(const std::vector<std::string>& safetensors) {
+  std::vector<std::string> as_gguf;
+  for (const std::string& name : safetensors) as_gguf.push_back(name.substr(0, name.rfind('.')) + std::string(kGguf));
+  const std::vector<GgufModel> models = gguf_models(as_gguf);
+  return models.size() == 1 && models[0].files.size() == safetensors.size();
+}
+
 }  // namespace sgl::hub

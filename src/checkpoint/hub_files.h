@@ -46,4 +46,7 @@ bool is_side_file(std::string_view name);
 /// not the publisher's own duplicate of the weights (consolidated*.safetensors), unless that is all there is.
 std::vector<std::string> safetensors_without_index(const std::vector<std::string>& names);
 
+/// Whether such files are one model: a single file, or all of x-00001-of-00003.safetensors and so on.
+bool are_one_model(const std::vector<std::string>& safetensors);
+
 }  // namespace sgl::hub

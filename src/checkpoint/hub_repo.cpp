@@ -56,19 +56,10 @@ std::set<std::string> indexed_files(const std::string& path) {
   return files;
 }
 
-/// "model-00002-of-00003.safetensors" without an index: whether all three are there.
-bool all_parts(const std::vector<std::string>& names) {
-  std::vector<std::string> as_gguf;
-  for (const std::string& n : names) as_gguf.push_back(n.substr(0, n.rfind('.')) + ".gguf");
-  size_t files = 0;
-  for (const GgufModel& m : gguf_models(as_gguf)) files += m.files.size();
-  return !names.empty() && files == names.size();
-}
-
 bool has_whole_safetensors(const std::string& directory, const std::vector<std::string>& names) {
   auto has = [&](const std::string& name) { return std::find(names.begin(), names.end(), name) != names.end(); };
   if (!has("config.json")) return false;
-  if (!has(kIndex)) return all_parts(safetensors_without_index(names));
+  if (!has(kIndex)) return are_one_model(safetensors_without_index(names));
   std::set<std::string> files = indexed_files(directory + "/" + kIndex);
   return !files.empty() && std::all_of(files.begin(), files.end(), has);
 }

@@ -9,6 +9,7 @@
 
 #include "base/file.h"
 #include "checkpoint/config_json.h"
+#include "checkpoint/hub_files.h"
 #include "checkpoint/json.h"
 #include "checkpoint/model_directory.h"
 #include "checkpoint/safetensors.h"
@@ -82,10 +83,13 @@ std::vector<std::string> weight_files(const fs::path& directory) {
     return files;
   }
   files = files_with_extension(directory.string(), ".safetensors");
-  if (files.size() > 1) {
-    throw Error(ErrorKind::CorruptFile,
-                fmt::format("{} has {} safetensors files ({}, …) but neither model.safetensors nor an index",
-                            directory.string(), files.size(), files[0]));
+  if (files.size() > 1) files = hub::safetensors_without_index(files);
+  if (files.size() > 1 && !hub::are_one_model(files)) {
+    throw Error(
+        ErrorKind::CorruptFile,
+        fmt::format("{} has {} safetensors files ({}, …) but neither model.safetensors nor an index, and they are "
+                    "not all parts of one model (…-00001-of-{:05}.safetensors and so on)",
+                    directory.string(), files.size(), files[0], files.size()));
   }
   if (files.empty()) {
     throw Error(

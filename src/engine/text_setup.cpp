@@ -5,9 +5,7 @@
 
 #include <fmt/format.h>
 
-#include "checkpoint/gguf.h"
 #include "sgl/error.h"
-#include "text/gguf_vocab.h"
 #include "text/tokenizer_json.h"
 
 namespace sgl {
@@ -16,6 +14,12 @@ namespace {
 // End-of-message tokens that some publishers list nowhere.
 constexpr const char* kEndTokens[] = {"<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<end_of_turn>", "<|end|>"};
 
+std::string special_token(const Tokenizer& t, std::optional<int32_t> id) {
+  return id ? std::string(t.token(*id)) : std::string();
+}
+
+}  // namespace
+
 GgufVocab read_vocab(const GgufFile& file) {
   GgufVocab v;
   auto text = [&](const char* key) { return std::string(file.string(key).value_or("")); };
@@ -23,10 +27,7 @@ GgufVocab read_vocab(const GgufFile& file) {
     std::vector<std::string_view> views = file.strings(key);
     return std::vector<std::string>(views.begin(), views.end());
   };
-  auto id = [&](const char* key) -> std::optional<int32_t> {
-    std::optional<int64_t> n = file.integer(key);
-    return n ? std::optional<int32_t>(static_cast<int32_t>(*n)) : std::nullopt;
-  };
+  auto id = [&](const char* key) { return file.token_id(key); };
   v.model = text("tokenizer.ggml.model");
   v.pre = text("tokenizer.ggml.pre");
   v.tokens = strings("tokenizer.ggml.tokens");
@@ -38,18 +39,14 @@ GgufVocab read_vocab(const GgufFile& file) {
   v.eot = id("tokenizer.ggml.eot_token_id");
   v.unk = id("tokenizer.ggml.unknown_token_id");
   v.pad = id("tokenizer.ggml.padding_token_id");
+  v.sep = id("tokenizer.ggml.seperator_token_id");  // as the format spells it
+  v.cls = id("tokenizer.ggml.cls_token_id");
   v.add_bos = file.boolean("tokenizer.ggml.add_bos_token");
   v.add_eos = file.boolean("tokenizer.ggml.add_eos_token");
   v.add_space_prefix = file.boolean("tokenizer.ggml.add_space_prefix");
   v.chat_template = text("tokenizer.chat_template");
   return v;
 }
-
-std::string special_token(const Tokenizer& t, std::optional<int32_t> id) {
-  return id ? std::string(t.token(*id)) : std::string();
-}
-
-}  // namespace
 
 std::string TextSetup::render(const ChatPrompt& chat) const {
   if (chat_template == nullptr) {

@@ -6,9 +6,11 @@
 #include <vector>
 
 #include "checkpoint/checkpoint.h"
+#include "checkpoint/gguf.h"
 #include "sgl/engine.h"
 #include "sgl/tokenizer.h"
 #include "text/chat_template.h"
+#include "text/gguf_vocab.h"
 
 namespace sgl {
 
@@ -18,6 +20,9 @@ struct TextSetup {
   /// Throws InvalidArgument where there is no template, or the template refuses the conversation.
   std::string render(const ChatPrompt& chat) const;
 };
+
+/// The vocabulary that the file has, as it says.
+GgufVocab read_vocab(const GgufFile& file);
 
 /// Throws NotFound (saying what to do) when the model has no tokenizer files.
 TextSetup load_text(const EngineOptions& options, const Checkpoint& checkpoint);

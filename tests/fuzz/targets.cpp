@@ -79,7 +79,7 @@ void run_gguf(std::string_view input) {
     config_from_gguf(file);
   } catch (const Error&) {
   }
-  const auto tokenizer = make_tokenizer(file);
+  const auto tokenizer = make_gguf_tokenizer(read_vocab(file));
   tokenizer->decode(tokenizer->encode("Hello, w\xc3\xb6rld!"));
 }
 
