@@ -62,10 +62,15 @@ bool parse(const std::vector<std::string>& arguments, World& world, GrammarFlags
          "JSON strings, one a line, walked token by token; prints a JSON object with times for each");
   f.text("--masks", g.masks, "FILE",
          "the same walks; prints before each token how many tokens are allowed and the FNV-1a hash of their ids");
-  f.choice("--explain", g.explain, {"text", "dot", "svg"}, "prints the automaton");
+  f.choice("--explain", g.explain, {"text", "dot", "svg"}, "prints the automaton; text if it says nothing else");
   f.text("--sample", g.sample, "TEXT", "--explain marks the way of this text, and what of it is forced");
   f.text("--tokenizer", g.tokenizer, "PATH", "a directory with a tokenizer.json, or that file");
-  if (!f.parse(arguments, world.out, world.columns)) return false;
+  std::vector<std::string> given = arguments;
+  for (size_t i = 0; i < given.size(); ++i) {
+    const bool alone = i + 1 == given.size() || given[i + 1].starts_with("--");
+    if (given[i] == "--explain" && alone) given[i] = "--explain=text";
+  }
+  if (!f.parse(given, world.out, world.columns)) return false;
 
   int grammars =
       (g.schema.empty() ? 0 : 1) + (g.regex ? 1 : 0) + (g.ebnf.empty() ? 0 : 1) + (g.structural_tag.empty() ? 0 : 1);
@@ -104,8 +109,8 @@ GrammarSpec read_spec(const GrammarFlags& g, World& world) {
   return spec;
 }
 
-/// Calls `use` for each line's string.
-void for_each_string(const std::string& path, World& world, const std::function<void(const std::string&)>& use) {
+/// Calls `use` for each line's string; null for what is in quotes and no string, such as half a character ("\ud800").
+void for_each_string(const std::string& path, World& world, const std::function<void(const std::string*)>& use) {
   std::ifstream file;
   if (path != "-") {
     file.open(path, std::ios::binary);
@@ -116,10 +121,11 @@ void for_each_string(const std::string& path, World& world, const std::function<
   for (size_t number = 1; std::getline(in, line); ++number) {
     if (line.empty() || line == "\r") continue;
     Json value = Json::parse(line, nullptr, false);
-    if (!value.is_string()) {
+    const bool quoted = line.front() == '"' && line[line.find_last_not_of(" \t\r")] == '"' && line.size() > 1;
+    if (!value.is_string() && !quoted) {
       throw Error(ErrorKind::InvalidArgument, fmt::format("{}, line {}: expected a JSON string", path, number));
     }
-    use(value.get<std::string>());
+    use(value.get_ptr<const std::string*>());
   }
 }
 
@@ -150,7 +156,7 @@ void bench(const std::shared_ptr<const Grammar>& grammar, double compile_ms, con
     matcher.fill_mask(mask);
     times.push_back(micros(Clock::now() - start));
     const std::string& bytes = grammar->vocabulary()->bytes(id);
-    if (matcher.jump_forward().starts_with(bytes)) ++forced;
+    if (!bytes.empty() && matcher.jump_forward().starts_with(bytes)) ++forced;
     if (!(accepted = matcher.accept(id))) break;
   }
   double sum = 0;
@@ -210,15 +216,19 @@ int grammar(const std::vector<std::string>& arguments, World& world) {
   double compile_ms = micros(Clock::now() - start) / 1000;
 
   if (!g.accepts.empty()) {
-    for_each_string(g.accepts, world,
-                    [&](const std::string& text) { world.out << (compiled->matches(text) ? "accept\n" : "reject\n"); });
+    for_each_string(g.accepts, world, [&](const std::string* text) {
+      world.out << (text != nullptr && compiled->matches(*text) ? "accept\n" : "reject\n");
+    });
   }
   if (!g.bench.empty()) {
-    for_each_string(g.bench, world,
-                    [&](const std::string& text) { bench(compiled, compile_ms, *tokenizer, text, world); });
+    for_each_string(g.bench, world, [&](const std::string* text) {
+      bench(compiled, compile_ms, *tokenizer, text != nullptr ? *text : "\xFF", world);
+    });
   }
   if (!g.masks.empty()) {
-    for_each_string(g.masks, world, [&](const std::string& text) { print_masks(compiled, *tokenizer, text, world); });
+    for_each_string(g.masks, world, [&](const std::string* text) {
+      if (text != nullptr) print_masks(compiled, *tokenizer, *text, world);
+    });
   }
   if (!g.explain.empty()) {
     auto form = g.explain == "dot"   ? grammar::ExplainForm::Dot

@@ -21,6 +21,23 @@ TEST(GrammarCommand, SaysWhichStringsAreAccepted) {
   EXPECT_EQ(w.out.str(), "accept\naccept\nreject\n");
 }
 
+TEST(GrammarCommand, HalfACharacterIsInNoText) {
+  TestWorld w("\"a\"\n\"\\ud800\"\n\"b\"\n");
+  EXPECT_EQ(w.run({"grammar", "--regex", ".", "--accepts", "-"}), 0) << w.err.str();
+  EXPECT_EQ(w.out.str(), "accept\nreject\naccept\n");
+  TestWorld none("a\n");
+  EXPECT_EQ(none.run({"grammar", "--regex", ".", "--accepts", "-"}), 1);
+  EXPECT_NE(none.err.str().find("line 1: expected a JSON string"), std::string::npos) << none.err.str();
+}
+
+TEST(GrammarCommand, ExplainsInWordsUnlessToldOtherwise) {
+  TestWorld words, dot;
+  EXPECT_EQ(words.run({"grammar", "--regex", "ab", "--explain", "--sample", "ab"}), 0) << words.err.str();
+  EXPECT_EQ(dot.run({"grammar", "--regex", "ab", "--explain", "dot"}), 0) << dot.err.str();
+  EXPECT_EQ(dot.out.str().rfind("digraph", 0), 0U);
+  EXPECT_NE(words.out.str().rfind("digraph", 0), 0U);
+}
+
 TEST(GrammarCommand, CompactMeansNoWhiteSpace) {
   std::string schema = write_file("schema.json", R"({"type":"array","items":{"type":"integer"}})");
   for (bool compact : {false, true}) {

@@ -234,6 +234,7 @@ class SchemaCompiler {
   bool ref_stands_alone_ = false;           // drafts up to 7: what stands beside a $ref is ignored
   bool evaluates_ = false;                  // unevaluatedProperties may depend on which alternatives hold
   std::set<const JsonValue*> unclear_;      // anyOf of which several alternatives may hold unseen
+  bool draft_3_ = false;                    // what it alone has is refused
   bool old_draft_ = false;                  // 3 and 4: `id` for $id; 1.0 is no integer
   int depth_ = 0, emptiness_budget_ = 0, disjoint_nesting_ = 0;
 };

@@ -42,7 +42,8 @@ TermId SchemaCompiler::compile() {
   by_uri_[""] = &root_;
   if (const JsonValue* draft = member_if(root_, "$schema", Type::String)) {
     auto says = [&](std::string_view part) { return draft->text.find(part) != std::string::npos; };
-    old_draft_ = says("draft-03") || says("draft-04");
+    draft_3_ = says("draft-03");
+    old_draft_ = draft_3_ || says("draft-04");
     ref_stands_alone_ = old_draft_ || says("draft-06") || says("draft-07");
     // Dialects of the drafts with vocabularies may switch keywords off, and what they say lies elsewhere.
     if (!says("json-schema.org") && says("://") && (says("2019-09") || says("2020-12"))) {

@@ -141,7 +141,7 @@ bool SchemaCompiler::violates(const JsonValue& value, const JsonValue& schema, s
       const auto [least, most] = contained(schema);
       return found < least || found > most;
     }
-    if (k == "prefixItems" || k == "items" || k == "additionalItems") {
+    if (k == "prefixItems" || k == "items" || k == "additionalItems" || k == "unevaluatedItems") {
       size_t prefix = 0;
       const JsonValue* rest = other_items_of(schema, prefix);
       const JsonValue* first = member_if(schema, "prefixItems", Type::Array);

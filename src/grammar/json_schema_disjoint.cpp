@@ -132,7 +132,9 @@ std::vector<std::vector<const JsonValue*>> SchemaCompiler::overlaps(const std::v
           everywhere = tag != nullptr;
           if (!everywhere) break;
           automaton_.budget().spend(tag->size());
-          for (std::string_view value : *tag) by_value[value].push_back(i);
+          for (std::string_view value : *tag) {  // an enum may say one twice
+            if (by_value[value].empty() || by_value[value].back() != i) by_value[value].push_back(i);
+          }
         }
         if (everywhere && by_value.size() > best.size()) best.swap(by_value);
       }

@@ -497,6 +497,8 @@ bool SchemaCompiler::expand_failing(const JsonValue& schema, Branch& branch, Cho
                 name == "items") &&
                is_trivial(value)) {
       continue;
+    } else if ((name == "exclusiveMinimum" || name == "exclusiveMaximum") && value.is(Type::Boolean)) {
+      continue;  // draft 4: says how to read the bound beside it
     } else {
       option({}, {{Fact::Kind::Not, &schema, name, {}, 0}});
     }

@@ -131,6 +131,12 @@ void SchemaCompiler::index(const JsonValue& value, Where where, bool is_schema) 
       by_uri_.try_emplace(*new_base(where.base->substr(0, where.base->find('#')) + id->text), &value);
     }
   }
+  for (const char* key : {"disallow", "divisibleBy", "extends"}) {
+    if (draft_3_ && is_schema && value.find(key) != nullptr) {
+      where_[&value] = where;
+      refuse(value, key, "it is draft 3's alone; write not, multipleOf, allOf or $ref, as later drafts have");
+    }
+  }
   if (const JsonValue* rest = is_schema ? value.find("unevaluatedProperties") : nullptr; rest != nullptr) {
     evaluates_ |= std::any_of(value.members.begin(), value.members.end(), [](const auto& m) {
       return m.name == "$ref" || m.name == "allOf" || m.name == "anyOf" || m.name == "oneOf" || m.name == "if" ||

@@ -79,6 +79,12 @@ TEST(JsonSchema, PatternsHoldBesideLengthsAndWithLookaround) {
       EXPECT_FALSE(matches(schema, '"' + std::string(text) + '"')) << schema << " " << text;
   }
   EXPECT_TRUE(holds(refusal(R"({"type":"string","pattern":"^((?!ab).)*$"})"), "lookahead inside of a repetition"));
+  const std::string duration = R"({"type":"string","pattern":"^P(?:(\\d+W)|(?!.*W)(?=\\d|T\\d)(\\d+Y)?(\\d+M)?(\\d+D)?)"
+                               R"((T(?=\\d)(\\d+H)?(\\d+M)?(\\d+([.,]\\d+)?S)?)?)$"})";
+  for (const char* text : {R"("P3W")", R"("P1Y2M")", R"("PT5M")", R"("P1DT0.5S")"})
+    EXPECT_TRUE(matches(duration, text)) << text;
+  for (const char* text : {R"("P")", R"("P1DT")", R"("P1YW")", R"("PT5")"})
+    EXPECT_FALSE(matches(duration, text)) << text;
 }
 
 TEST(JsonSchema, UniqueItemsDifferInValue) {
@@ -115,6 +121,46 @@ TEST(JsonSchema, UniqueItemsDifferInValue) {
   EXPECT_TRUE(matches(some, "[30,3,0]"));
   EXPECT_FALSE(matches(some, "[30,3,3.0]"));
   EXPECT_FALSE(matches(some, "[30,3,0,1]"));
+}
+
+TEST(JsonSchema, TagsThatAreSaidTwiceOrAreNoTextsAreTold) {
+  for (const char* tags : {R"("a","a")", R"("a",["x"],["y"],"a")"}) {
+    const std::string schema = std::string(R"({"oneOf":[{"type":"object","properties":{"k":{"enum":[)") + tags +
+                               R"(]}},"required":["k"]},
+                                 {"type":"object","properties":{"k":{"const":"b"}},"required":["k"]}]})";
+    EXPECT_TRUE(matches(schema, R"({"k":"a"})")) << tags;
+    EXPECT_TRUE(matches(schema, R"({"k":"b"})")) << tags;
+    EXPECT_FALSE(matches(schema, R"({"k":"c"})")) << tags;
+  }
+}
+
+TEST(JsonSchema, FlagsOfDraft4AreNoBoundsOfTheirOwn) {
+  const std::string above = R"({"not":{"minimum":5,"exclusiveMinimum":true}})";
+  EXPECT_FALSE(matches(above, "10"));
+  EXPECT_TRUE(matches(above, "5"));
+  const std::string one = R"({"oneOf":[{"type":"number","minimum":0,"exclusiveMinimum":true},
+                                       {"type":"number","maximum":10}]})";
+  EXPECT_FALSE(matches(one, "5"));
+  EXPECT_TRUE(matches(one, "11"));
+  EXPECT_TRUE(matches(one, "0"));
+  const std::string when = R"({"type":"object","if":{"properties":{"n":{"type":"number","minimum":5,
+      "exclusiveMinimum":true}},"required":["n"]},"then":{"required":["big"]}})";
+  EXPECT_FALSE(matches(when, R"({"n":10})"));
+  EXPECT_TRUE(matches(when, R"({"n":5})"));
+}
+
+TEST(JsonSchema, WhatDraft3AloneHasIsRefused) {
+  for (const char* keyword : {R"("divisibleBy":2)", R"("disallow":"integer")", R"("extends":{"minimum":5})"}) {
+    const std::string schema =
+        std::string(R"({"$schema":"http://json-schema.org/draft-03/schema#","properties":{"a":{)") + keyword + "}}}";
+    EXPECT_TRUE(holds(refusal(schema), "at #/properties/a/")) << keyword << ": " << refusal(schema);
+  }
+}
+
+TEST(JsonSchema, ValuesOfAListAreHeldAgainstUnevaluatedItems) {
+  EXPECT_FALSE(matches(R"({"const":[1],"unevaluatedItems":false})", "[1]"));
+  EXPECT_TRUE(matches(R"({"enum":[[1],["a"]],"unevaluatedItems":{"type":"string"}})", R"(["a"])"));
+  EXPECT_FALSE(matches(R"({"enum":[[1],["a"]],"unevaluatedItems":{"type":"string"}})", "[1]"));
 }
 
 TEST(JsonSchema, IdentifiersAreThoseOfTheDraft) {

@@ -150,9 +150,6 @@ class Parser {
       default:
         break;
     }
-    if (!python_ && (c == ']' || c == '}')) {
-      // ECMAScript without flag u takes them as themselves, and so do many schemas.
-    }
     if (c == '{') {
       uint64_t min, max;
       size_t start = at_;

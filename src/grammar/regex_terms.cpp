@@ -158,6 +158,12 @@ class Builder {
         p.of[0][kAnything] = {kEpsilon};
         break;
       case Kind::Repeat:
+        if (node.min == 0 && node.max == 1 && has_look(node)) {  // no repetition: the text or nothing
+          RegexNode choice;
+          choice.kind = Kind::Alt;
+          choice.children = {node.children[0], RegexNode{}};
+          return build(choice);
+        }
         p = repeated(build(node.children[0]), node.min, node.max);
         break;
     }
