@@ -335,6 +335,23 @@ TEST_P(OpsOnCuda, FusedOpsEqualTheirParts) {
   }
 }
 
+// Of so many rows by tiles of 128 rows and outputs, the last of them in part, and all of the columns but eight.
+TEST_P(OpsOnCuda, GatedProductsOfManyRowsEqualTheirParts) {
+  const DType t = GetParam();
+  const int64_t n = 7100, in = 72, outs = 2320;
+  std::mt19937 random(kSeed);
+  const Matrix x = rounded(random_matrix(random, n, in), t);
+  const WeightMatrix source = random_weights(random, t, outs, in);
+  const Weight w = cuda_->prepare({&source.tensor, 1}), ref_w = ref_.prepare({&source.tensor, 1});
+  DeviceMatrix dx(*cuda_, x, t), out(*cuda_, n, outs / 2, t), scratch(*cuda_, n, outs, t);
+  Matrix want(n, outs / 2), ref_scratch(n, outs);
+  for (const Act act : {Act::Silu, Act::GeluTanh}) {
+    cuda_->gated_linear(out.tensor, dx.tensor, w, {}, act, scratch.tensor);
+    ref_.gated_linear(want.tensor, x.tensor, ref_w, {}, act, ref_scratch.tensor);
+    expect_near(out.values(), want.values(), 1e-4F + 16 * rounding(t), t);
+  }
+}
+
 // `host` as a quantized matrix holds it.
 Matrix quantized(const Matrix& host, Quantization format) {
   Matrix m = host;

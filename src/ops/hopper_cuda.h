@@ -30,6 +30,14 @@ struct Barrier {
   __device__ void arrive() {
     asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(shared_address(&state)) : "memory");
   }
+  /// At the barrier that lies at the same place in the shared memory of the cluster's block of that number.
+  __device__ void arrive_at_block(int block) {
+    asm volatile(
+        "{\n.reg .b32 at;\nmapa.shared::cluster.u32 at, %0, %1;\n"
+        "mbarrier.arrive.shared::cluster.b64 _, [at];\n}" ::"r"(shared_address(&state)),
+        "r"(block)
+        : "memory");
+  }
   __device__ void arrive_and_expect(int bytes) {
     asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(shared_address(&state)), "r"(bytes)
                  : "memory");
@@ -61,6 +69,27 @@ __device__ inline void copy_box(void* to, const CUtensorMap& matrix, int x, int 
       "l"(&matrix), "r"(x), "r"(y), "r"(shared_address(&barrier.state))
       : "memory");
 }
+
+/// The same to the same place in the shared memory of both blocks of a cluster, and to the barrier of each.
+__device__ inline void copy_box_to_pair(void* to, const CUtensorMap& matrix, int x, int y, Barrier& barrier) {
+  asm volatile(
+      "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster [%0], [%1, {%2, "
+      "%3}], [%4], %5;" ::"r"(shared_address(to)),
+      "l"(&matrix), "r"(x), "r"(y), "r"(shared_address(&barrier.state)), "h"(static_cast<uint16_t>(3))
+      : "memory");
+}
+
+/// Begins the copy of a box from shared memory to a matrix; what lies beyond its ends is left out.
+__device__ inline void store_box(const CUtensorMap& matrix, const void* from, int x, int y) {
+  asm volatile("cp.async.bulk.tensor.2d.global.shared::cta.bulk_group [%0, {%1, %2}], [%3];" ::"l"(&matrix), "r"(x),
+               "r"(y), "r"(shared_address(from))
+               : "memory");
+}
+/// The boxes stored since the last commit are a group.
+__device__ inline void commit_stores() { asm volatile("cp.async.bulk.commit_group;" ::: "memory"); }
+/// Until this thread's stores have read their shared memory, or are done.
+__device__ inline void wait_for_stores_to_read() { asm volatile("cp.async.bulk.wait_group.read 0;" ::: "memory"); }
+__device__ inline void wait_for_stores() { asm volatile("cp.async.bulk.wait_group 0;" ::: "memory"); }
 
 /// Begins the copy of bytes, a multiple of 16 of them from and to multiples of 16; they arrive at the barrier.
 __device__ inline void copy_bytes(void* to, const void* from, int bytes, Barrier& barrier) {
@@ -202,9 +231,23 @@ __device__ inline void touch(float (&x)[N]) {
   "%54, "                                                                                                          \
   "%55, %56, %57, %58, %59, %60, %61, %62, %63"
 
-// For one type: tiles a · bᵀ, added to if `add`, for 128, 64 and 32 rows of b; results += p · v of attention with p in
-// registers, for heads of 128 and of 64; and w · xᵀ with w in registers, for 128 and for 64 rows of x.
+#define SGL_LAST_64                                                                                                \
+  "%64, %65, %66, %67, %68, %69, %70, %71, %72, %73, %74, %75, %76, %77, %78, %79, %80, %81, %82, %83, %84, %85, " \
+  "%86, %87, %88, %89, %90, %91, %92, %93, %94, %95, %96, %97, %98, %99, %100, %101, %102, %103, %104, %105, "     \
+  "%106, %107, %108, %109, %110, %111, %112, %113, %114, %115, %116, %117, %118, %119, %120, %121, %122, %123, "   \
+  "%124, %125, %126, %127"
+
+// For one type: tiles a · bᵀ, added to if `add`, for 256, 128, 64 and 32 rows of b; results += p · v of attention with
+// p in registers, for heads of 128 and of 64; and w · xᵀ with w in registers, for 128 and for 64 rows of x.
 #define SGL_PRODUCTS(T, NAME)                                                                                      \
+  __device__ inline void multiply_tiles(float(&c)[128], uint64_t a, uint64_t b, bool add, T) {                     \
+    asm volatile(                                                                                                  \
+        "{\n.reg .pred add;\nsetp.ne.b32 add, %130, 0;\n"                                                          \
+        "wgmma.mma_async.sync.aligned.m64n256k16.f32." NAME "." NAME " {" SGL_FIRST_32 ", " SGL_NEXT_32            \
+        ", " SGL_LAST_64 "}, %128, %129, add, 1, 1, 0, 0;\n}\n"                                                    \
+        : SGL_32(c, 0), SGL_32(c, 32), SGL_32(c, 64), SGL_32(c, 96)                                                \
+        : "l"(a), "l"(b), "r"(static_cast<int>(add)));                                                             \
+  }                                                                                                                \
   __device__ inline void multiply_tiles(float(&c)[64], uint64_t a, uint64_t b, bool add, T) {                      \
     asm volatile("{\n.reg .pred add;\nsetp.ne.b32 add, %66, 0;\nwgmma.mma_async.sync.aligned.m64n128k16.f32." NAME \
                  "." NAME " {" SGL_FIRST_32 ", " SGL_NEXT_32 "}, %64, %65, add, 1, 1, 0, 0;\n}\n"                  \
@@ -250,6 +293,7 @@ __device__ inline void touch(float (&x)[N]) {
 SGL_PRODUCTS(__nv_bfloat16, "bf16")
 SGL_PRODUCTS(__half, "f16")
 #undef SGL_PRODUCTS
+#undef SGL_LAST_64
 #undef SGL_NEXT_32
 #undef SGL_FIRST_32
 #undef SGL_FIRST_16
