@@ -56,7 +56,7 @@ bool parse(const std::vector<std::string>& arguments, World& world, GenerateFlag
             "lines that are given to the engine at once (default: 256)");
   add_sampling_flags(f, g.sampling);
   f.integer_to(
-      "--n", [&g](int64_t n) { g.sampling["n"] = n; }, 1, 16384, "answers for each prompt (default: 1)");
+      "--n", [&g](int64_t n) { g.sampling["n"] = n; }, 1, 1024, "answers for each prompt (default: 1)");
   add_model_flags(f, g.engine);
   add_compute_flags(f, g.engine);
   add_scheduler_flags(f, g.engine);

@@ -15,7 +15,8 @@ constexpr float kGreedyBelow = 1e-6F;
 constexpr size_t kMostStops = 32;
 constexpr size_t kLongestStopRegex = 256;
 constexpr int kMostSamples = 1024;
-constexpr int kAllTokens = 1 << 30;  // top_k: another way to say "all"
+constexpr int64_t kMostLogprobs = int64_t{1} << 24;  // of other tokens than the text's, in an answer: 200 MB
+constexpr int kAllTokens = 1 << 30;                  // top_k: another way to say "all"
 
 [[noreturn]] void refuse(const std::string& message) { throw Error(ErrorKind::InvalidArgument, message); }
 
@@ -59,13 +60,30 @@ int room_for_output(const Request& request, std::vector<int32_t>& tokens, const 
           "{} tokens: {} tokens from the input and {} tokens for the completion.",
           context, int64_t{size} + *wanted, size, *wanted));
     }
-    if (size >= longest) {
+    if (size >= longest && limits.pool_tokens < context) {
       refuse(fmt::format("The input ({} tokens) does not fit the KV cache ({} tokens); raise --max-total-tokens.", size,
                          limits.pool_tokens));
+    }
+    if (size >= longest) {
+      refuse(fmt::format("The input ({} tokens) leaves no room for output in the model's context length ({} tokens).",
+                         size, context));
     }
   }
   const int room = std::max(longest - static_cast<int>(tokens.size()), 0);
   return wanted ? std::min(*wanted, room) : room;
+}
+
+// What an answer holds is kept in memory until it ends.
+void check_logprobs(const Request& request, int max_new, int of_prompt) {
+  if (!request.return_logprob) return;
+  const int64_t each = request.top_logprobs_num + static_cast<int64_t>(request.token_ids_logprob.size());
+  const int64_t positions = int64_t{max_new} * request.sampling.n + of_prompt;
+  if (each * positions > kMostLogprobs) {
+    refuse(
+        fmt::format("top_logprobs_num and token_ids_logprob ask for {} log-probabilities at each of up to {} "
+                    "positions; an answer holds {} at most: ask for fewer, or for fewer tokens",
+                    each, positions, kMostLogprobs));
+  }
 }
 
 // Text that the grammar forces before anything is sampled is computed together with the prompt. Not where the output
@@ -170,6 +188,7 @@ std::vector<std::unique_ptr<Sequence>> make_sequences(const Request& request, st
   int logprob_start = request.logprob_start_len < prompt_len ? request.logprob_start_len : -1;
   if (request.logprob_start_len == -1 && max_new == 0) logprob_start = 0;
   if (!request.return_logprob) logprob_start = -1;
+  check_logprobs(request, max_new, logprob_start < 0 ? 0 : prompt_len - logprob_start);
 
   std::vector<StopPattern> patterns;
   for (const std::string& pattern : s.stop_regex) patterns.push_back(make_stop_pattern(pattern));

@@ -73,6 +73,8 @@ TEST(Admission, RefusesPromptsThatDoNotFitWithBothNumbers) {
   EXPECT_NE(refusal(r).find("45 tokens from the input and 10 tokens for the completion"), std::string::npos);
   r.sampling.max_new_tokens = std::nullopt;
   EXPECT_EQ(make(r)[0]->max_new_tokens, 4);  // to the end: min(context, pool) − 1 − 45
+  r.prompt = std::vector<int32_t>(49, 1);
+  EXPECT_EQ(refusal(r), "The input (49 tokens) leaves no room for output in the model's context length (50 tokens).");
   r.prompt = std::vector<int32_t>{};
   EXPECT_NE(refusal(r).find("empty"), std::string::npos);
   r.prompt = std::vector<int32_t>{1, 100};

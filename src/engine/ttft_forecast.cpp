@@ -1,17 +1,36 @@
-#include "engine/queue_wait.h"
+#include "engine/ttft_forecast.h"
 
 #include <algorithm>
 
 namespace sgl {
 
-void QueueWait::turn(double seconds, int ended, bool full) {
+void TtftRecord::turn(double seconds, int ended, bool full) {
   if (!full) return;
   since_ += seconds;
   if (ended == 0) return;
-  remembered_ = std::min(remembered_ + ended, kRemembered);
-  const double share = std::min(1.0, static_cast<double>(ended) / remembered_);
-  mean_ += (since_ / ended - mean_) * share;
+  ends_ = std::min(ends_ + ended, kRemembered);
+  const double share = std::min(1.0, static_cast<double>(ended) / ends_);
+  per_place_ += (since_ / ended - per_place_) * share;
   since_ = 0;
+}
+
+void TtftRecord::first_token(double now, double took, double running, double expected) {
+  first_tokens_ = std::min(first_tokens_ + 1, kRemembered);
+  running_ += (running - running_) / first_tokens_;
+  errors_.push_back({now, took - expected});
+  if (errors_.size() > kErrors) errors_.pop_front();
+}
+
+// Errors are forgotten with time, too: after a stall that no sequence should have waited for, none would be accepted
+// whose first token could say that it is over.
+TtftForecast TtftRecord::forecast(double now) const {
+  TtftForecast f{.per_place = per_place_, .running = running_};
+  for (const Error& e : errors_) {
+    if (now - e.at > kErrorSeconds) continue;
+    f.margin = std::max(f.margin, e.seconds);
+    f.margin_until = e.at + kErrorSeconds;
+  }
+  return f;
 }
 
 }  // namespace sgl

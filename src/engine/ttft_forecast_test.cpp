@@ -1,43 +1,66 @@
-#include "engine/queue_wait.h"
+#include "engine/ttft_forecast.h"
 
 #include <gtest/gtest.h>
 
 namespace sgl {
 namespace {
 
-TEST(QueueWait, BeforeItIsFullNothingIsKnown) {
-  QueueWait wait;
-  EXPECT_EQ(wait.seconds_per_place(), 0);
-  wait.turn(1, 5, /*full=*/false);
-  wait.turn(1, 0, /*full=*/true);
-  EXPECT_EQ(wait.seconds_per_place(), 0);
+TEST(TtftRecord, BeforeItIsFullNothingIsKnown) {
+  TtftRecord record;
+  EXPECT_FALSE(record.forecast(0).known());
+  record.turn(1, 5, /*full=*/false);
+  record.turn(1, 0, /*full=*/true);
+  EXPECT_FALSE(record.forecast(0).known());
+  EXPECT_EQ(record.forecast(0).expected(7), 0);
 }
 
-TEST(QueueWait, TheTimeBetweenEndsIsAveraged) {
-  QueueWait wait;
-  wait.turn(1, 0, true);
-  wait.turn(1, 2, true);  // 1 s each
-  EXPECT_DOUBLE_EQ(wait.seconds_per_place(), 1);
-  wait.turn(4, 2, true);  // 2 s each
-  EXPECT_DOUBLE_EQ(wait.seconds_per_place(), 1.5);
+TEST(TtftRecord, TheTimeBetweenEndsIsAveraged) {
+  TtftRecord record;
+  record.turn(1, 0, true);
+  record.turn(1, 2, true);  // 1 s each
+  EXPECT_DOUBLE_EQ(record.forecast(0).expected(1), 1);
+  record.turn(4, 2, true);  // 2 s each
+  EXPECT_DOUBLE_EQ(record.forecast(0).expected(2), 3);
 }
 
-TEST(QueueWait, TimeWithFreePlacesDoesNotCount) {
-  QueueWait wait;
-  wait.turn(1, 0, true);
-  wait.turn(100, 3, /*full=*/false);
-  wait.turn(1, 1, true);
-  EXPECT_DOUBLE_EQ(wait.seconds_per_place(), 2);
+TEST(TtftRecord, TimeWithFreePlacesDoesNotCount) {
+  TtftRecord record;
+  record.turn(1, 0, true);
+  record.turn(100, 3, /*full=*/false);
+  record.turn(1, 1, true);
+  EXPECT_DOUBLE_EQ(record.forecast(0).expected(1), 2);
 }
 
-TEST(QueueWait, ItFollowsTheLastEnds) {
-  QueueWait wait;
-  for (int i = 0; i < 1000; ++i) wait.turn(1, 1, true);
-  EXPECT_DOUBLE_EQ(wait.seconds_per_place(), 1);
-  for (int i = 0; i < 200; ++i) wait.turn(5, 1, true);
-  EXPECT_NEAR(wait.seconds_per_place(), 5, 0.05);
-  wait.turn(1, 64, true);  // more at once than it remembers
-  EXPECT_DOUBLE_EQ(wait.seconds_per_place(), 1.0 / 64);
+TEST(TtftRecord, ItFollowsTheLastEnds) {
+  TtftRecord record;
+  for (int i = 0; i < 1000; ++i) record.turn(1, 1, true);
+  EXPECT_DOUBLE_EQ(record.forecast(0).expected(1), 1);
+  for (int i = 0; i < 200; ++i) record.turn(5, 1, true);
+  EXPECT_NEAR(record.forecast(0).expected(1), 5, 0.05);
+  record.turn(1, 64, true);  // more at once than it remembers
+  EXPECT_DOUBLE_EQ(record.forecast(0).expected(1), 1.0 / 64);
+}
+
+TEST(TtftRecord, ThePromptTakesItsTime) {
+  TtftRecord record;
+  record.turn(1, 1, true);
+  record.first_token(0, 2.25, 0.25, 1);
+  record.first_token(0, 2.75, 0.75, 1);
+  EXPECT_DOUBLE_EQ(record.forecast(0).expected(3), 3.5);
+}
+
+TEST(TtftRecord, TheMarginCoversTheLastErrorsForAMinute) {
+  TtftRecord record;
+  EXPECT_EQ(record.forecast(0).margin, 0);
+  record.first_token(10, 3, 0, 1);
+  record.first_token(11, 1.5, 0, 1);
+  record.first_token(12, 1, 0, 4);  // earlier than was said
+  EXPECT_DOUBLE_EQ(record.forecast(12).margin, 2);
+  EXPECT_DOUBLE_EQ(record.forecast(12).margin_until, 72);
+  EXPECT_DOUBLE_EQ(record.forecast(70.5).margin, 0.5);
+  EXPECT_EQ(record.forecast(80).margin, 0);
+  for (int i = 0; i < 128; ++i) record.first_token(12, 1.25, 0, 1);
+  EXPECT_DOUBLE_EQ(record.forecast(12).margin, 0.25) << "128 are remembered";
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 
 #include <gtest/gtest.h>
 
+#include "checkpoint/config_json.h"
 #include "ops/ref_backend.h"
 #include "sgl/error.h"
 
@@ -134,6 +135,10 @@ TEST(Registry, IgnoresTensorsThatPublishersShipInVain) {
   c.add("model.layers.0.self_attn.rotary_emb.inv_freq", {2});
   c.mutable_config().tie_word_embeddings = true;  // lm_head.weight is a copy now
   EXPECT_EQ(refusal(c, ErrorKind::Internal), "");
+}
+
+TEST(Registry, OfEveryRowTheConfigIsRead) {
+  for (const std::string& name : supported_architectures()) EXPECT_TRUE(is_known_architecture(name)) << name;
 }
 
 TEST(Registry, UnknownArchitectureIsNamedWithThoseThereAre) {

@@ -1,9 +1,12 @@
 #include "server/chat_reply.h"
 
+#include <algorithm>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "server/reasoning_tokens.h"
 #include "server/service.h"
 #include "server/token_text.h"
 
@@ -16,7 +19,10 @@ class ChatReply final : public Reply {
  public:
   ChatReply(OpenAiForm form, const std::shared_ptr<const AnswerFormat>& answer, const Tokenizer* tokenizer)
       : form_(std::move(form)), tokenizer_(tokenizer) {
-    for (int i = 0; i < form_.n; ++i) choices_.emplace_back(answer);
+    for (int i = 0; i < form_.n; ++i) {
+      choices_.emplace_back(answer);
+      if (answer->reasoning && tokenizer_ != nullptr) choices_.back().thought.emplace(*answer->reasoning, *tokenizer_);
+    }
     counts_.resize(choices_.size());
   }
 
@@ -24,6 +30,10 @@ class ChatReply final : public Reply {
     const size_t index = static_cast<size_t>(piece.index);
     counts_[index].update(piece);
     Choice& c = choices_[index];
+    if (c.thought) {
+      c.thought->add(piece.token_ids);
+      counts_[index].reasoning_tokens = std::min(c.thought->count(), piece.completion_tokens);
+    }
     std::vector<AnswerPiece> parts;
     c.parser.push(piece.text, piece.finish.type != FinishReason::Type::Running, parts);
     if (form_.stream) {
@@ -96,6 +106,7 @@ class ChatReply final : public Reply {
     }
 
     AnswerParser parser;
+    std::optional<ReasoningTokens> thought;
     bool role_sent = false;   ///< stream
     bool called_any = false;  ///< stream
     std::string text, reasoning;

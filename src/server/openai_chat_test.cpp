@@ -309,6 +309,8 @@ TEST(Chat, TheResponseFormatIsAGrammar) {
   TestService t;
   t.ok(kChat, user(R"("response_format":{"type":"json_object"})"));
   EXPECT_EQ(t.engine->last().sampling.json_schema, R"({"type": "object"})");
+  t.ok(kChat, user(R"("response_format":{"type":"json_object","schema":{"required":["a"]}})"));
+  EXPECT_EQ(t.engine->last().sampling.json_schema, R"({"required":["a"]})");
   // The order of the members is the order that the model will write them in.
   t.ok(kChat, user(R"("response_format":{"type":"json_schema","json_schema":{"name":"x","strict":true,"schema":
       {"type":"object","properties":{"z":{"type":"integer"},"a":{"type":"integer"}}}}})"));

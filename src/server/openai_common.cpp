@@ -36,6 +36,7 @@ void refuse_unsupported_openai(const Fields& f) {
   refuse_field(f, "session_params", "sessions are for /generate only");
   refuse_field(f, "return_hidden_states", "hidden states are not supported yet");
   refuse_field(f, "custom_logit_processor", "custom logit processors are not supported");
+  refuse_field(f, "max_thinking_tokens", "a thinking budget is not supported yet");
   for (std::string_view key :
        {"guided_json", "guided_regex", "guided_choice", "guided_grammar", "structured_outputs"}) {
     refuse_field(f, key, "vLLM's names of grammars are not supported; use response_format, regex or ebnf");
@@ -64,7 +65,8 @@ void read_response_format(const Fields& f, SamplingParams& sampling) {
                             sampling.json_schema.empty() ? "structural_tag" : "json_schema"));
   }
   if (type == "json_object") {
-    sampling.json_schema = R"({"type": "object"})";
+    const Json* schema = format.find("schema");  // an addition of other servers'
+    sampling.json_schema = schema != nullptr ? schema->dump() : R"({"type": "object"})";
   } else if (type == "json_schema") {
     const Fields schema(format.require("json_schema", "an object with name and schema"), format.name("json_schema"));
     sampling.json_schema = schema.require("schema", "a JSON Schema").dump();
@@ -89,8 +91,11 @@ void write_usage(JsonWriter& w, const Usage& usage) {
       .key("prompt_tokens_details")
       .begin_object()
       .field("cached_tokens", usage.cached_tokens)
-      .end_object()
       .end_object();
+  if (usage.completion_tokens > 0) {
+    w.key("completion_tokens_details").begin_object().field("reasoning_tokens", usage.reasoning_tokens).end_object();
+  }
+  w.end_object();
 }
 
 void write_finish_reason(JsonWriter& w, const FinishReason& finish) {
@@ -130,6 +135,7 @@ Usage total_usage(const std::vector<SampleCounts>& samples, int n) {
   Usage total;
   for (size_t i = 0; i < samples.size(); ++i) {
     total.completion_tokens += samples[i].completion_tokens;
+    total.reasoning_tokens += samples[i].reasoning_tokens;
     if (i % static_cast<size_t>(n) != 0) continue;
     total.prompt_tokens += samples[i].prompt_tokens;
     total.cached_tokens += samples[i].cached_tokens;

@@ -45,8 +45,10 @@ const ModelInfo* sampling_defaults(const EngineApi& engine, const ServerOptions&
 /// Token counts of a call. Prompts count once however many samples they have.
 struct Usage {
   int64_t prompt_tokens = 0, completion_tokens = 0, cached_tokens = 0;
+  int64_t reasoning_tokens = 0;  ///< of the completion tokens
 };
-/// Writes the value of "usage". The number of cached tokens is always there, as with OpenAI.
+/// Writes the value of "usage". The number of cached tokens is always there, as with OpenAI, and that of the
+/// reasoning's where anything was generated.
 void write_usage(JsonWriter& w, const Usage& usage);
 
 /// "stop", "length", "abort"; null while running.
@@ -57,6 +59,7 @@ void write_matched_stop(JsonWriter& w, const FinishReason& finish);
 /// Token counts of one sample, kept up to date by its pieces.
 struct SampleCounts {
   int prompt_tokens = 0, completion_tokens = 0, cached_tokens = 0;
+  int reasoning_tokens = 0;  ///< set by who looks for it
   void update(const Output& piece) {
     prompt_tokens = piece.prompt_tokens;
     completion_tokens = piece.completion_tokens;

@@ -202,8 +202,9 @@ TEST(ChatTools, MistakesNameTheField) {
 TEST(ChatReasoning, ThinkingIsSeparated) {
   const auto t = service("<think>\nHm.\n</think>\n\nYes. <tool_call>{\"name\": \"time\"}</tool_call>",
                          "tools <tool_call>", "qwen3");
-  const Json message = t->ok(kChat, with_tools())["choices"][0]["message"];
+  const Json answer = t->ok(kChat, with_tools()), message = answer["choices"][0]["message"];
   EXPECT_EQ(message["reasoning_content"], "Hm.");
+  EXPECT_EQ(answer["usage"]["completion_tokens_details"]["reasoning_tokens"], 20) << "bytes, with both tags";
   EXPECT_EQ(message["content"], "Yes.");
   EXPECT_EQ(message["tool_calls"][0]["function"]["name"], "time");
   EXPECT_EQ(t->ok(kChat, user(R"("separate_reasoning":false)"))["choices"][0]["message"]["content"],
@@ -225,9 +226,15 @@ TEST(ChatReasoning, ThinkingIsSeparated) {
 
 TEST(ChatReasoning, TheRequestSaysWhetherTheModelThinks) {
   const auto t = service("Hm.\n</think>\n\nYes.", "", "qwen3-thinking");
-  EXPECT_EQ(t->ok(kChat, user(R"("n":1)"))["choices"][0]["message"]["reasoning_content"], "Hm.");
-  const Json message =
-      t->ok(kChat, user(R"("chat_template_kwargs":{"enable_thinking":false})"))["choices"][0]["message"];
+  const Json thought = t->ok(kChat, user(R"("n":2)"));
+  EXPECT_EQ(thought["choices"][0]["message"]["reasoning_content"], "Hm.");
+  EXPECT_EQ(thought["usage"]["completion_tokens_details"]["reasoning_tokens"], 2 * 12);
+  const auto events =
+      json_events_of(t->post(kChat, user(R"("stream":true,"stream_options":{"include_usage":true})")).body);
+  EXPECT_EQ(events.back()["usage"]["completion_tokens_details"]["reasoning_tokens"], 12);
+  const Json answer = t->ok(kChat, user(R"("chat_template_kwargs":{"enable_thinking":false})"));
+  EXPECT_EQ(answer["usage"]["completion_tokens_details"]["reasoning_tokens"], 0);
+  const Json message = answer["choices"][0]["message"];
   EXPECT_EQ(message["reasoning_content"], nullptr);
   EXPECT_EQ(message["content"], "Hm.\n</think>\n\nYes.");
 }

@@ -65,6 +65,19 @@ std::string whole(const std::string& format) {
   return fmt::format(R"({{"type":"structural_tag","format":{}}})", format);
 }
 
+// SGLang's first form: {"structures": [{"begin", "schema", "end"}, …], "triggers": […]}.
+std::string triggered_tags(const Json& given) {
+  Json tags = Json::array();
+  for (const Json& structure : given["structures"]) {
+    if (!structure.is_object() || !structure.contains("begin") || !structure.contains("end")) {
+      throw Error(ErrorKind::InvalidArgument, "structural_tag: each of 'structures' must have begin, schema and end");
+    }
+    Json content = {{"type", "json_schema"}, {"json_schema", structure.value("schema", Json(true))}};
+    tags.push_back({{"type", "tag"}, {"begin", structure["begin"]}, {"content", content}, {"end", structure["end"]}});
+  }
+  return Json({{"type", "triggered_tags"}, {"triggers", given["triggers"]}, {"tags", tags}}).dump();
+}
+
 std::string of_grammar(const SamplingParams& s) {
   if (!s.regex.empty()) return regex(s.regex);
   if (!s.ebnf.empty()) return fmt::format(R"({{"type":"grammar","grammar":{}}})", json_text(s.ebnf));
@@ -72,6 +85,7 @@ std::string of_grammar(const SamplingParams& s) {
   if (!s.json_schema.empty()) return json_schema(s.json_schema);
   if (s.structural_tag.empty()) return "";
   const Json given = parse_json(s.structural_tag);
+  if (given.contains("structures") && given.contains("triggers")) return triggered_tags(given);
   const auto format = given.find("format");
   if (format == given.end()) {
     throw Error(ErrorKind::InvalidArgument,

@@ -32,10 +32,10 @@ std::string object_schema(const Tool& tool) {
   const bool names_all =
       p.contains("properties") &&
       std::none_of(std::begin(kOpen), std::end(kOpen), [&](std::string_view key) { return p.contains(key); });
-  if (!names_all) return p.dump();
-  Json closed = p;
-  closed["additionalProperties"] = false;
-  return closed.dump();
+  Json object = p;
+  object["type"] = "object";  // whatever else it allows is no object of arguments
+  if (names_all) object["additionalProperties"] = false;
+  return object.dump();
 }
 
 // One parameter of a call whose arguments are no JSON object.
