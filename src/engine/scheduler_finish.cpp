@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "base/assert.h"
+#include "base/clock.h"
 #include "engine/scheduler.h"
 
 namespace sgl {

@@ -1,6 +1,7 @@
 #pragma once
 // When whoever comes now will have its first token: what the queue's pace says, and how far that was off lately.
 
+#include <cstddef>
 #include <deque>
 
 namespace sgl {
