@@ -130,7 +130,8 @@ class Engine {
   /// Throws InvalidArgument (nothing is started then), ResourceExhausted when the queue is full, Unavailable after
   /// drain().
   std::string submit(Request request, const OutputCallback& on_output);
-  /// The same for the requests of one call, of which all are taken or none; `on_output` is told which one a piece is of.
+  /// The same for the requests of one call, of which all are taken or none; `on_output` is told which one a piece is
+  /// of.
   void submit(std::vector<Request> requests, const std::function<void(size_t request, Output&& piece)>& on_output);
   /// Whether submit() would have to compile a grammar first, which may take up to some seconds. Throws InvalidArgument
   /// for more than one grammar.

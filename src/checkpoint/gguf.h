@@ -46,7 +46,7 @@ class GgufFile {
   std::optional<int64_t> integer(std::string_view key) const;  ///< any integer type or bool
   /// Nothing also where the file says "none" as −1, in 32 bits or more. Throws CorruptFile for what is no id.
   std::optional<int32_t> token_id(std::string_view key) const;
-  std::optional<double> number(std::string_view key) const;    ///< any integer or float type
+  std::optional<double> number(std::string_view key) const;  ///< any integer or float type
   std::optional<bool> boolean(std::string_view key) const;
   std::optional<std::string_view> string(std::string_view key) const;  ///< the bytes as they are: may be invalid UTF-8
 
