@@ -13,6 +13,9 @@ namespace {
 class EngineAdapter final : public EngineApi {
  public:
   explicit EngineAdapter(const EngineOptions& options) : engine_(options) {}
+  std::string submit(Request request, OutputCallback on_output) override {
+    return engine_.submit(std::move(request), std::move(on_output));
+  }
   void submit(std::vector<Request> requests, const CallCallback& on_output) override {
     engine_.submit(std::move(requests), on_output);
   }

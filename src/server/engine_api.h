@@ -20,6 +20,7 @@ namespace sgl {
 class EngineApi {
  public:
   virtual ~EngineApi() = default;
+  virtual std::string submit(Request request, OutputCallback on_output) = 0;
   using CallCallback = std::function<void(size_t request, Output&& piece)>;
   virtual void submit(std::vector<Request> requests, const CallCallback& on_output) = 0;
   virtual bool must_compile(const SamplingParams& sampling) const = 0;

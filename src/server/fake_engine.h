@@ -175,10 +175,10 @@ class FakeEngine final : public EngineApi {
   bool must_compile(const SamplingParams&) const override { return must_compile_; }
   void submit(std::vector<Request> requests, const CallCallback& on_output) override {
     for (size_t i = 0; i < requests.size(); ++i) {
-      submit_one(std::move(requests[i]), [on_output, i](Output&& piece) { on_output(i, std::move(piece)); });
+      submit(std::move(requests[i]), [on_output, i](Output&& piece) { on_output(i, std::move(piece)); });
     }
   }
-  void submit_one(Request request, const OutputCallback& on_output) {
+  std::string submit(Request request, OutputCallback on_output) override {
     const SamplingParams& s = request.sampling;
     if (!(s.temperature >= 0)) throw Error(ErrorKind::InvalidArgument, "temperature must be a number ≥ 0");
     if (request.embedding.has_value() == info_.is_generation) {
@@ -206,6 +206,7 @@ class FakeEngine final : public EngineApi {
     ++stats_.requests;
     wake_.notify_all();
     changed_.notify_all();
+    return submitted_.back().rid;
   }
   void abort(const std::string& rid_prefix) override {
     std::lock_guard lock(mutex_);

@@ -55,7 +55,7 @@ void HealthCheck::start(const std::shared_ptr<Probe>& probe) {
   if (!engine->info().is_generation) request.embedding.emplace();
   try {
     probe->submitted = true;
-    engine->submit({std::move(request)}, [self = shared_from_this(), probe](size_t, Output&& piece) {
+    engine->submit(std::move(request), [self = shared_from_this(), probe](Output&& piece) {
       const FinishReason& f = piece.finish;
       // Whoever ended it by a command was answered by an engine that lives.
       self->settle(probe, f.type != FinishReason::Type::Abort || f.status < 500);
