@@ -28,8 +28,7 @@ constexpr int kStages = 4;
 constexpr int kTogether = 8;  // pairs of tiles whose rows of x stay in the cache while w is read
 constexpr int kBoxBytes = kTile * kSwizzledRowBytes;
 constexpr int kStageBytes = 3 * kBoxBytes;
-constexpr int kMostIdle = 8;     // one row in so many of the tiles' may be beyond the last one
-constexpr int kLeastRounds = 4;  // tiles a block; with fewer, some are idle for too long in the last round
+constexpr int kMostIdle = 8;  // one row in so many of the tiles' may be beyond the last one
 
 struct Shared {
   unsigned char x[kStages][kBoxBytes], w[kStages][2][kBoxBytes];
@@ -54,20 +53,31 @@ struct Tiles {
 
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
 
+// By one thread. The weights of the first columns do not depend on the kernel before this one: they are fetched while
+// it still runs.
 __device__ inline void fetch_tiles(Shared& shared, const CUtensorMap& x, const CUtensorMap& w, Tiles tiles, int steps,
                                    int outputs) {
-  const int block = static_cast<int>(blockIdx.z);
+  const int block = static_cast<int>(blockIdx.z), early = min(steps, kStages);
   int step = 0;
   for (int tile = static_cast<int>(blockIdx.x); tile < tiles.total(); tile += static_cast<int>(gridDim.x)) {
     int pair, column;
     tiles.place(tile, pair, column);
     const int row = pair * kPair + block * kTile, output = column * kTile + (block == 0 ? 0 : outputs);
+    auto fetch_w = [&](int i, int stage) {
+      shared.full[stage].arrive_and_expect(kStageBytes);
+      copy_box_to_pair(shared.w[stage][block], w, i * kSwizzledColumns, output, shared.full[stage]);
+    };
+    if (step == 0) {
+      for (int i = 0; i < early; ++i) fetch_w(i, i);
+      wait_for_previous();
+    }
     for (int i = 0; i < steps; ++i, ++step) {
       const int stage = step % kStages;
-      shared.empty[stage].wait(step / kStages % 2 ^ 1);
-      shared.full[stage].arrive_and_expect(kStageBytes);
+      if (step >= early) {
+        shared.empty[stage].wait(step / kStages % 2 ^ 1);
+        fetch_w(i, stage);
+      }
       copy_box(shared.x[stage], x, i * kSwizzledColumns, row, shared.full[stage]);
-      copy_box_to_pair(shared.w[stage][block], w, i * kSwizzledColumns, output, shared.full[stage]);
     }
   }
 }
@@ -144,12 +154,12 @@ __global__ void __launch_bounds__(kThreads, 1)
     fence_barriers();
   }
   sync_cluster();
-  wait_for_previous();
   if (group == 2) {
     give_registers<24>();
     if (thread == kMultiplying) fetch_tiles(shared, x, w, tiles, steps, outputs);
   } else {
     take_registers<240>();
+    wait_for_previous();  // it may have to do with y
     int step = 0;
     for (int tile = static_cast<int>(blockIdx.x); tile < tiles.total(); tile += static_cast<int>(gridDim.x)) {
       float sums[2 * kTile / 2];
@@ -178,9 +188,13 @@ int rounded_up(int64_t a, int64_t b) { return static_cast<int>((a + b - 1) / b);
 bool can_multiply_gated(const Tensor& out, const Tensor& x, const QuantizedMatrix& w) {
   const int64_t outputs = w.out / 2;
   if (w.format != Quantization::None || out.dtype != x.dtype || outputs % 8 != 0 || w.in % 8 != 0) return false;
-  const int pairs = rounded_up(x.rows(), kPair);
-  const bool pays = pairs * rounded_up(outputs, kTile) >= kLeastRounds * (num_processors() / 2) &&
-                    kMostIdle * (pairs * kPair - x.rows()) <= pairs * kPair;
+  const int pairs = rounded_up(x.rows(), kPair), tiles = pairs * rounded_up(outputs, kTile);
+  if (kMostIdle * (pairs * kPair - x.rows()) > pairs * kPair) return false;
+  // Tiles are computed in rounds, and in the last one some processors have none. Of few rows, where reading the weights
+  // is most of the time, that matters less.
+  const int at_once = num_processors() / 2, rounds = rounded_up(tiles, at_once);
+  const bool pays =
+      10 * tiles >= 9 * rounds * at_once || (pairs == 1 && rounds <= 2 && 5 * tiles >= 4 * rounds * at_once);
   return pays && (x.dtype == DType::BF16 ? can_run<__nv_bfloat16>() : x.dtype == DType::F16 && can_run<__half>());
 }
 
