@@ -31,7 +31,8 @@ struct HttpRequest {
   std::string body;
   bool http11 = true;
   bool keep_alive = true;
-  RequestTag tag;  ///< set by the routes
+  RequestTag tag;                    ///< set by the routes
+  std::shared_ptr<const void> room;  ///< its body's share of what all bodies may take
   std::chrono::steady_clock::time_point arrived = std::chrono::steady_clock::now();
 
   /// The first header of that name, case ignored; empty if there is none.

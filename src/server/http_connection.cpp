@@ -21,8 +21,8 @@ using boost::system::error_code;
 constexpr size_t kMostPipelined = size_t{64} << 10;
 // What is thrown away of a refused client's input, so that it reads the answer before it meets a reset.
 constexpr size_t kMostLingered = size_t{16} << 20;
-constexpr size_t kSlowestBody = 16 << 10;        // bytes a second
-constexpr size_t kMostBodies = size_t{1} << 30;  // of requests that come, all together
+constexpr const char* kTooManyBodies = "too many bodies of requests are held at once; try again";
+constexpr size_t kSlowestBody = 16 << 10;  // bytes a second
 
 void append_headers(std::string& out, const HttpHeaders& headers) {
   for (const auto& [name, value] : headers) fmt::format_to(std::back_inserter(out), "{}: {}\r\n", name, value);
@@ -168,9 +168,13 @@ void Connection::parse() {
     switch (parser_->state()) {
       case HttpParser::State::Failed:
         return refuse(parser_->error_status(), parser_->error_message());
-      case HttpParser::State::Done:
-        hand_over(parser_->take());
+      case HttpParser::State::Done: {
+        HttpRequest request = parser_->take();
+        forget_body();
+        if (!has_room_for(request.body.size())) return refuse(503, kTooManyBodies);
+        hand_over(std::move(request));
         break;
+      }
       case HttpParser::State::Body:
         if (phase_ == Phase::Header) {
           HttpRequest head = parser_->head();
@@ -188,9 +192,7 @@ void Connection::parse() {
           return refuse(431, fmt::format("a chunk's header or the trailer is longer than {} bytes",
                                          hub_->options.max_header_bytes));
         }
-        if (hub_->body_bytes > kMostBodies) {
-          return refuse(503, "too many bodies of requests are being read at once; try again");
-        }
+        if (!has_room_for(0)) return refuse(503, kTooManyBodies);
         return;
       case HttpParser::State::Header:
         return;
@@ -201,15 +203,20 @@ void Connection::parse() {
 // Bytes of a body have come: they are held, and give it time.
 void Connection::count_body(size_t n) {
   body_bytes_ += n;
-  hub_->body_bytes += n;
+  *hub_->body_bytes += n;
   deadline_ = entered_ + hub_->options.body_timeout + std::chrono::seconds(body_bytes_ / kSlowestBody);
 }
 
-void Connection::forget_body() { hub_->body_bytes -= std::exchange(body_bytes_, 0); }
+bool Connection::has_room_for(size_t n) const { return *hub_->body_bytes + n <= hub_->options.max_bodies_bytes; }
+
+void Connection::forget_body() { *hub_->body_bytes -= std::exchange(body_bytes_, 0); }
 
 void Connection::hand_over(HttpRequest request) {
   parser_.reset();
-  forget_body();
+  if (const size_t n = request.body.size(); n > 0) {  // counts until the request is gone
+    *hub_->body_bytes += n;
+    request.room = std::shared_ptr<const void>(nullptr, [all = hub_->body_bytes, n](const void*) { *all -= n; });
+  }
   if (in_.empty()) in_.shrink_to_fit();
   ++exchange_;
   head_only_ = request.method == "HEAD";

@@ -50,7 +50,8 @@ struct ConnectionHub {
   bool stopping = false;            ///< answers say "Connection: close"
   std::unordered_set<std::shared_ptr<Connection>> connections;
   std::atomic<size_t> num_connections{0};
-  size_t body_bytes = 0;                                            ///< of requests whose bodies are being read
+  /// Of requests whose bodies are being read, or wait to be parsed.
+  std::shared_ptr<std::atomic<size_t>> body_bytes = std::make_shared<std::atomic<size_t>>(0);
   std::function<void()> on_closed;                                  ///< told after a connection has left `connections`
   std::vector<char> scratch = std::vector<char>(size_t{64} << 10);  ///< where sockets are read into
 
@@ -108,6 +109,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   void parse();
   void count_body(size_t n);
   void forget_body();
+  bool has_room_for(size_t body_bytes) const;
   void hand_over(HttpRequest request);
   void refuse(int status, const std::string& message);
   void send(std::string data);

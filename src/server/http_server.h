@@ -30,6 +30,7 @@ struct HttpOptions {
   size_t max_url_bytes = size_t{8} << 10;            ///< beyond: 414
   size_t max_header_bytes = size_t{64} << 10;        ///< beyond: 431
   size_t max_body_bytes = size_t{64} << 20;          ///< beyond: 413
+  size_t max_bodies_bytes = size_t{1} << 30;         ///< of all requests until they are parsed; beyond: 503
   size_t max_unsent_bytes = size_t{1} << 20;         ///< of a stream whose client does not read; beyond: dropped
   std::chrono::milliseconds idle_timeout{300'000};   ///< between requests
   std::chrono::milliseconds header_timeout{30'000};  ///< from the first byte of a request to the end of its header

@@ -355,6 +355,27 @@ TEST(HttpServer, LimitsAreKeptAndTheRefusalArrives) {
   }
 }
 
+TEST(HttpServer, BodiesCountUntilTheirRequestsAreGone) {
+  HttpOptions options;
+  options.max_bodies_bytes = 1000;
+  std::mutex mutex;
+  std::vector<HttpRequest> waiting;  // as in the workers' queue
+  HttpServer server(Echo::at_any_port(options),
+                    [&](HttpRequest&& request, const std::shared_ptr<Responder>& responder) {
+                      responder->respond(json_response("{}"));
+                      std::lock_guard lock(mutex);
+                      waiting.push_back(std::move(request));
+                    });
+  const std::string body(800, 'x');
+  EXPECT_EQ(TestClient(server.port()).post("/", body).status, 200);
+  EXPECT_EQ(TestClient(server.port()).post("/", body).status, 503);
+  {
+    std::lock_guard lock(mutex);
+    waiting.clear();
+  }
+  EXPECT_EQ(TestClient(server.port()).post("/", body).status, 200);
+}
+
 TEST(HttpServer, AChunkWhoseHeaderDoesNotEndIsRefused) {
   HttpOptions options;
   options.max_header_bytes = 1000;

@@ -228,6 +228,8 @@ void refuse_unsupported(const Fields& f) {
   refuse_field(f, "return_hidden_states", "hidden states are not supported yet");
   refuse_field(f, "custom_logit_processor", "custom logit processors are not supported");
   refuse_field(f, "max_thinking_tokens", "a thinking budget is not supported yet");
+  refuse_field(f, "require_reasoning",
+               "a grammar begins with the text here; /v1/chat/completions lets the model think first");
 }
 
 // The field's value for each of `count` prompts, from one value for all or from a list of values. `read` reads one.
