@@ -8,6 +8,7 @@
 // only where the lookahead sees no further than what must follow it there.
 
 #include <algorithm>
+#include <utility>
 
 #include <fmt/format.h>
 
@@ -46,6 +47,16 @@ struct Rest {
 
 bool has_look(const RegexNode& node) {
   return node.kind == Kind::Look || std::any_of(node.children.begin(), node.children.end(), has_look);
+}
+
+// X? around a lookahead is no repetition: it is X or nothing.
+RegexNode with_choices(RegexNode node) {
+  for (RegexNode& child : node.children) child = with_choices(std::move(child));
+  if (node.kind == Kind::Repeat && node.min == 0 && node.max == 1 && has_look(node)) {
+    node.kind = Kind::Alt;
+    node.children.emplace_back();
+  }
+  return node;
 }
 
 // Each is an intersection with all that follows; where alternatives have such, their combinations multiply.
@@ -158,12 +169,6 @@ class Builder {
         p.of[0][kAnything] = {kEpsilon};
         break;
       case Kind::Repeat:
-        if (node.min == 0 && node.max == 1 && has_look(node)) {  // no repetition: the text or nothing
-          RegexNode choice;
-          choice.kind = Kind::Alt;
-          choice.children = {node.children[0], RegexNode{}};
-          return build(choice);
-        }
         p = repeated(build(node.children[0]), node.min, node.max);
         break;
     }
@@ -343,7 +348,8 @@ class Builder {
   bool without_looks_;
 };
 
-TermId looking_term(CharTerms& chars, const RegexNode& regex, Spelling spelling, bool search) {
+TermId looking_term(CharTerms& chars, const RegexNode& given, Spelling spelling, bool search) {
+  const RegexNode regex = with_choices(given);
   check_looks(regex);
   return Builder(chars, spelling).texts(regex, search);
 }

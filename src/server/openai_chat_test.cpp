@@ -29,7 +29,8 @@ TEST(Chat, AnAnswerHasTheOpenAiShape) {
   EXPECT_EQ(answer, Json::parse(R"({"object":"chat.completion","model":"m","choices":[{"index":0,
       "message":{"role":"assistant","content":"Hello, wörld!","reasoning_content":null,"tool_calls":null},
       "logprobs":null,"finish_reason":"stop","matched_stop":257}],
-      "usage":{"prompt_tokens":3,"completion_tokens":15,"total_tokens":18,"prompt_tokens_details":{"cached_tokens":3}}})"));
+      "usage":{"prompt_tokens":3,"completion_tokens":15,"total_tokens":18,"prompt_tokens_details":{"cached_tokens":3},
+          "completion_tokens_details":{"reasoning_tokens":0}}})"));
 }
 
 TEST(Chat, TheModelNamesItselfIfTheRequestDoesNot) {

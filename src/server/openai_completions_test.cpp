@@ -21,7 +21,8 @@ TEST(Completions, AnAnswerHasTheOpenAiShape) {
   answer.erase("created");
   EXPECT_EQ(answer, Json::parse(R"({"object":"text_completion","model":"m","choices":[{"index":0,"text":"He",
       "logprobs":null,"finish_reason":"length","matched_stop":null}],
-      "usage":{"prompt_tokens":3,"completion_tokens":2,"total_tokens":5,"prompt_tokens_details":{"cached_tokens":3}}})"));
+      "usage":{"prompt_tokens":3,"completion_tokens":2,"total_tokens":5,"prompt_tokens_details":{"cached_tokens":3},
+          "completion_tokens_details":{"reasoning_tokens":0}}})"));
 }
 
 TEST(Completions, SixteenTokensAreTheDefault) {
