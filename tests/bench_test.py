@@ -206,7 +206,7 @@ class Benchmarks(unittest.TestCase):
         for run in document["runs"]:
             self.assertEqual(run["failed"], 0)
             self.assertGreater(run["accepted"], 0)
-            self.assertLessEqual(run["late"], run["accepted"])
+            self.assertEqual(run["late"] == 0, run["ttft_ms"]["max"] <= 100, run)
             self.assertGreater(run["ttft_ms"]["p50"], 0)
 
     def test_growth_plots_what_it_measured(self):

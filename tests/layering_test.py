@@ -5,8 +5,9 @@
     base <- text     text <- grammar <- engine
 
 `lang`, `server`, `bench` and `cli` reach the engine through the public headers in include/sgl, and through single headers
-that EXTRA_HEADERS names. The rules are the data below; docs/architecture.md explains them. Usage: layering_test.py [ROOT] prints one line a breach and exits with 1
-if there is any; layering_test.py --self-test runs the checks on made-up trees. Needs Python's standard library only.
+that EXTRA_HEADERS names. The rules are the data below; docs/architecture.md explains them. Usage: layering_test.py [ROOT]
+prints one line a breach and exits with 1 if there is any; layering_test.py --self-test runs the checks on made-up trees.
+Needs Python's standard library only.
 """
 
 import re

@@ -57,7 +57,8 @@ bool parse(const std::vector<std::string>& arguments, World& world, GrammarFlags
   f.toggle("--compact", g.compact, "JSON without white space between tokens");
   f.toggle("--closed", g.closed, "objects with properties have no others, unless the schema speaks of them");
   f.group("What to do");
-  f.text("--accepts", g.accepts, "FILE", "JSON strings, one a line; prints accept or reject for each");
+  f.text("--accepts", g.accepts, "FILE",
+         "JSON strings, one a line; prints accept or reject for each, reject for what is in quotes and no string");
   f.text("--bench", g.bench, "FILE",
          "JSON strings, one a line, walked token by token; prints a JSON object with times for each");
   f.text("--masks", g.masks, "FILE",
@@ -121,7 +122,7 @@ void for_each_string(const std::string& path, World& world, const std::function<
   for (size_t number = 1; std::getline(in, line); ++number) {
     if (line.empty() || line == "\r") continue;
     Json value = Json::parse(line, nullptr, false);
-    const bool quoted = line.front() == '"' && line[line.find_last_not_of(" \t\r")] == '"' && line.size() > 1;
+    const bool quoted = line.front() == '"' && line.rfind('"') > 0;
     if (!value.is_string() && !quoted) {
       throw Error(ErrorKind::InvalidArgument, fmt::format("{}, line {}: expected a JSON string", path, number));
     }

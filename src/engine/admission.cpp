@@ -15,7 +15,7 @@ constexpr float kGreedyBelow = 1e-6F;
 constexpr size_t kMostStops = 32;
 constexpr size_t kLongestStopRegex = 256;
 constexpr int kMostSamples = 1024;
-constexpr int64_t kMostLogprobs = int64_t{1} << 24;  // of other tokens than the text's, in an answer: 200 MB
+constexpr int64_t kMostLogprobs = int64_t{1} << 25;  // of other tokens than the text's, in an answer: 400 MB
 constexpr int kAllTokens = 1 << 30;                  // top_k: another way to say "all"
 
 [[noreturn]] void refuse(const std::string& message) { throw Error(ErrorKind::InvalidArgument, message); }
@@ -77,11 +77,11 @@ int room_for_output(const Request& request, std::vector<int32_t>& tokens, const 
 void check_logprobs(const Request& request, int max_new, int of_prompt) {
   if (!request.return_logprob) return;
   const int64_t each = request.top_logprobs_num + static_cast<int64_t>(request.token_ids_logprob.size());
-  const int64_t positions = int64_t{max_new} * request.sampling.n + of_prompt;
+  const int64_t positions = (int64_t{max_new} + of_prompt) * request.sampling.n;
   if (each * positions > kMostLogprobs) {
     refuse(
-        fmt::format("top_logprobs_num and token_ids_logprob ask for {} log-probabilities at each of up to {} "
-                    "positions; an answer holds {} at most: ask for fewer, or for fewer tokens",
+        fmt::format("the answer would hold {} log-probabilities at each of up to {} positions, and it may hold {} "
+                    "together: ask for fewer (top_logprobs), or for fewer tokens (max_tokens)",
                     each, positions, kMostLogprobs));
   }
 }

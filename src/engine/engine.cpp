@@ -55,9 +55,10 @@ void check_options(const EngineOptions& o) {
             o.page_size));
   }
   if (o.max_ttft_s > 0 && o.enable_priority_scheduling) {
-    throw Error(ErrorKind::InvalidArgument,
-                "--max-ttft counts on every request waiting for those before it, and --enable-priority-scheduling lets "
-                "some pass: take one of them, or --max-queued-requests");
+    throw Error(
+        ErrorKind::InvalidArgument,
+        "--max-ttft and --enable-priority-scheduling do not go together, since low priorities may wait for ever: "
+        "take one of them, or --max-queued-requests");
   }
 }
 

@@ -71,6 +71,12 @@ void Scheduler::submit(std::vector<std::unique_ptr<Sequence>> sequences, bool un
     if (!stats_.failure.empty()) throw Error(ErrorKind::DeviceLost, stats_.failure);
     if (draining_ || stopping_)
       throw Error(ErrorKind::Unavailable, "the engine is shutting down and takes no requests");
+    if (!unbounded && n > config_.max_queued_requests) {
+      throw Error(
+          ErrorKind::InvalidArgument,
+          fmt::format("a call of {} generations is more than may wait at once (--max-queued-requests {}); split it", n,
+                      config_.max_queued_requests));
+    }
     if (std::string why = unbounded ? "" : refusal(n); !why.empty()) {
       throw Error(ErrorKind::ResourceExhausted, std::move(why));
     }
@@ -83,6 +89,7 @@ void Scheduler::submit(std::vector<std::unique_ptr<Sequence>> sequences, bool un
       inbox_.push_back(std::move(seq));
     }
     in_flight_ += n;
+    unanswered_ += n;
     ++stats_.requests;
   }
   wake_.notify_one();
@@ -127,6 +134,7 @@ bool Scheduler::flush_cache(double timeout_s) {
   std::unique_lock lock(mutex_);
   auto idle = [&] { return in_flight_ == 0; };
   if (timeout_s > 0 && !idle_.wait_for(lock, std::chrono::duration<double>(timeout_s), idle)) return false;
+  if (unanswered_ > 0) return false;
   // The scheduler's thread decides: whoever has its whole answer may ask before the turn has ended that gave it, and a
   // request may slip in.
   const uint64_t asked = ++flushes_asked_;
@@ -368,6 +376,7 @@ double Scheduler::expected_ttft() const {
 }
 
 // Why so many sequences that come now are not taken; empty: they are. Requires: the lock.
+// Of a call of several the first one counts: the others wait for their own.
 std::string Scheduler::refusal(int sequences) const {
   if (queued_ + sequences > config_.max_queued_requests) return "The request queue is full.";
   if (config_.max_ttft_s <= 0) return "";

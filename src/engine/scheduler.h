@@ -163,8 +163,9 @@ class Scheduler {
   bool stopping_ = false, draining_ = false;
   std::optional<PauseMode> pause_wanted_;  ///< asked for, not done yet
   bool paused_ = false;
-  int in_flight_ = 0;  ///< sequences submitted and not ended
-  int queued_ = 0;     ///< of them, not admitted yet
+  int in_flight_ = 0;   ///< sequences submitted and not ended
+  int unanswered_ = 0;  ///< of them, whose last piece has not gone out
+  int queued_ = 0;      ///< of them, not admitted yet
   uint64_t arrivals_ = 0;
   EngineStats stats_;
   int retracted_ = 0;  ///< of those that wait, admitted once and not counted in queued_, as far as the last turn knows

@@ -170,6 +170,8 @@ void Scheduler::deliver(Sequence& seq, Output&& out) {
   if (ended) {
     cache_computed(seq);
     release(seq);
+    std::lock_guard lock(mutex_);
+    --unanswered_;
   }
   if (seq.expected_ttft_s && out.finish.type != FinishReason::Type::Abort) {
     const double now = steady_seconds(), took = now - seq.submitted_at;

@@ -176,6 +176,7 @@ bool Scheduler::admit(Sequence& seq, const Budget& budget) {
     totals_.cached_tokens += seq.cached_tokens;
     std::lock_guard lock(mutex_);
     --queued_;
+    free_places_ = std::max(free_places_ - 1, 0);
   }
   return true;
 }

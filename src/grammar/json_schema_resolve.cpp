@@ -137,6 +137,10 @@ void SchemaCompiler::index(const JsonValue& value, Where where, bool is_schema) 
       refuse(value, key, "it is draft 3's alone; write not, multipleOf, allOf or $ref, as later drafts have");
     }
   }
+  if (draft_3_ && is_schema && member_if(value, "required", Type::Boolean) != nullptr) {
+    where_[&value] = where;
+    refuse(value, "required", "it is draft 3's alone; later drafts list the names beside properties");
+  }
   if (const JsonValue* rest = is_schema ? value.find("unevaluatedProperties") : nullptr; rest != nullptr) {
     evaluates_ |= std::any_of(value.members.begin(), value.members.end(), [](const auto& m) {
       return m.name == "$ref" || m.name == "allOf" || m.name == "anyOf" || m.name == "oneOf" || m.name == "if" ||

@@ -150,7 +150,8 @@ TEST(JsonSchema, FlagsOfDraft4AreNoBoundsOfTheirOwn) {
 }
 
 TEST(JsonSchema, WhatDraft3AloneHasIsRefused) {
-  for (const char* keyword : {R"("divisibleBy":2)", R"("disallow":"integer")", R"("extends":{"minimum":5})"}) {
+  for (const char* keyword :
+       {R"("divisibleBy":2)", R"("disallow":"integer")", R"("extends":{"minimum":5})", R"("required":true)"}) {
     const std::string schema =
         std::string(R"({"$schema":"http://json-schema.org/draft-03/schema#","properties":{"a":{)") + keyword + "}}}";
     EXPECT_TRUE(holds(refusal(schema), "at #/properties/a/")) << keyword << ": " << refusal(schema);

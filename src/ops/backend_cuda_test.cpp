@@ -335,20 +335,30 @@ TEST_P(OpsOnCuda, FusedOpsEqualTheirParts) {
   }
 }
 
-// Of so many rows by tiles of 128 rows and outputs, the last of them in part, and all of the columns but eight.
+// By tiles of 128 rows and outputs, the last of them in part, and with all of the columns but eight: of many rows, and
+// of as few as take one pair of tiles.
 TEST_P(OpsOnCuda, GatedProductsOfManyRowsEqualTheirParts) {
   const DType t = GetParam();
-  const int64_t n = 7100, in = 72, outs = 2320;
-  std::mt19937 random(kSeed);
-  const Matrix x = rounded(random_matrix(random, n, in), t);
-  const WeightMatrix source = random_weights(random, t, outs, in);
-  const Weight w = cuda_->prepare({&source.tensor, 1}), ref_w = ref_.prepare({&source.tensor, 1});
-  DeviceMatrix dx(*cuda_, x, t), out(*cuda_, n, outs / 2, t), scratch(*cuda_, n, outs, t);
-  Matrix want(n, outs / 2), ref_scratch(n, outs);
-  for (const Act act : {Act::Silu, Act::GeluTanh}) {
-    cuda_->gated_linear(out.tensor, dx.tensor, w, {}, act, scratch.tensor);
-    ref_.gated_linear(want.tensor, x.tensor, ref_w, {}, act, ref_scratch.tensor);
-    expect_near(out.values(), want.values(), 1e-4F + 16 * rounding(t), t);
+  const int64_t in = 72;
+  for (const auto& [n, outs] : {std::pair<int64_t, int64_t>(7100, 3344), std::pair<int64_t, int64_t>(250, 28672)}) {
+    SCOPED_TRACE(fmt::format("{} rows to {}", n, outs));
+    std::mt19937 random(kSeed);
+    const Matrix x = rounded(random_matrix(random, n, in), t);
+    const WeightMatrix source = random_weights(random, t, outs, in);
+    const Weight w = cuda_->prepare({&source.tensor, 1}), ref_w = ref_.prepare({&source.tensor, 1});
+    DeviceMatrix dx(*cuda_, x, t), out(*cuda_, n, outs / 2, t), scratch(*cuda_, n, outs, t);
+    cudaDeviceProp device{};
+    ASSERT_EQ(cudaGetDeviceProperties(&device, 0), cudaSuccess);
+    if (t != DType::F32 && device.major == 9 && device.multiProcessorCount == 132) {
+      const cuda::QuantizedMatrix matrix{Quantization::None, outs, in, w.parts[0].packed.data(), nullptr};
+      EXPECT_TRUE(cuda::can_multiply_gated(out.tensor, dx.tensor, matrix)) << "these are the shapes that it is for";
+    }
+    Matrix want(n, outs / 2), ref_scratch(n, outs);
+    for (const Act act : {Act::Silu, Act::GeluTanh}) {
+      cuda_->gated_linear(out.tensor, dx.tensor, w, {}, act, scratch.tensor);
+      ref_.gated_linear(want.tensor, x.tensor, ref_w, {}, act, ref_scratch.tensor);
+      expect_near(out.values(), want.values(), 1e-4F + 16 * rounding(t), t);
+    }
   }
 }
 

@@ -1,4 +1,4 @@
-// Gated products of many rows (prefill) by Hopper's own instructions: act(x · gatesᵀ) · (x · upsᵀ), so that the sums of
+// Gated products of many rows by Hopper's own instructions: act(x · gatesᵀ) · (x · upsᵀ), so that the sums of
 // both never go to memory.
 //
 // A block computes tiles of 128 rows by 128 outputs, one after the other. One thread copies 64 columns at a time of x,

@@ -31,7 +31,7 @@ class ChatReply final : public Reply {
     counts_[index].update(piece);
     Choice& c = choices_[index];
     if (c.thought) {
-      c.thought->add(piece.token_ids);
+      c.thought->add(piece.token_ids, piece.replaces);
       counts_[index].reasoning_tokens = std::min(c.thought->count(), piece.completion_tokens);
     }
     std::vector<AnswerPiece> parts;

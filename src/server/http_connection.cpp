@@ -168,13 +168,11 @@ void Connection::parse() {
     switch (parser_->state()) {
       case HttpParser::State::Failed:
         return refuse(parser_->error_status(), parser_->error_message());
-      case HttpParser::State::Done: {
-        HttpRequest request = parser_->take();
+      case HttpParser::State::Done:
         forget_body();
-        if (!has_room_for(request.body.size())) return refuse(503, kTooManyBodies);
-        hand_over(std::move(request));
+        if (!has_room_for(parser_->body_bytes())) return refuse(503, kTooManyBodies);
+        hand_over(parser_->take());
         break;
-      }
       case HttpParser::State::Body:
         if (phase_ == Phase::Header) {
           HttpRequest head = parser_->head();

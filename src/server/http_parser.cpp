@@ -144,6 +144,8 @@ HttpRequest HttpParser::head() const {
   return state_ == State::Header || impl_->request.method.empty() ? head_of(impl_->parser.get()) : impl_->request;
 }
 
+size_t HttpParser::body_bytes() const { return impl_->parser.get().body().size(); }
+
 HttpRequest HttpParser::take() {
   SGL_ASSERT(state_ == State::Done, "the request is not complete");
   HttpRequest out = std::move(impl_->request);

@@ -34,6 +34,8 @@ class HttpParser {
   bool expects_continue() const;
   /// The request as far as its header has come; from state Body on all of it but the body.
   HttpRequest head() const;
+  /// Of the body, as far as it has come.
+  size_t body_bytes() const;
   /// Requires: state Done. Leaves the parser empty.
   HttpRequest take();
   int error_status() const { return error_status_; }

@@ -248,6 +248,24 @@ TEST(ChatReasoning, GrammarsBeginBehindTheThinking) {
   EXPECT_NE(s.structural_tag.find(R"([ \\t\\r\\n]{0,4})"), std::string::npos) << s.structural_tag;
 }
 
+TEST(ChatReasoning, StructuralTagsOfTheFirstFormBeginBehindTheThinking) {
+  const auto t = service("Hm.\n</think>\n\nYes.", "", "qwen3-thinking");
+  const auto with = [](const std::string& tag) {
+    return user(R"("response_format":{"type":"structural_tag",)" + tag + "}");
+  };
+  t->ok(kChat, with(R"("structures":[{"begin":"<f>","schema":{"z":1,"a":2},"end":"</f>"}],"triggers":["<f"])"));
+  const std::string tag = t->engine->last().sampling.structural_tag;
+  EXPECT_NE(tag.find(R"({"type":"triggered_tags","triggers":["<f"],"tags":[{"type":"tag","begin":"<f>",)"
+                     R"("content":{"type":"json_schema","json_schema":{"z":1,"a":2}},"end":"</f>"}]})"),
+            std::string::npos)
+      << tag;
+  EXPECT_NE(tag.find("</think>"), std::string::npos) << tag;
+  for (const char* wrong : {R"("structures":[{"begin":"<f>","end":"</f>"}],"triggers":["<f"])",
+                            R"("structures":{},"triggers":["<f"])", R"("structures":[],"triggers":[],"other":1)"}) {
+    EXPECT_NE(t->refusal(kChat, with(wrong)).find("structural_tag: "), std::string::npos) << wrong;
+  }
+}
+
 TEST(ChatReasoning, AnUnknownParserIsAnErrorAtTheStart) {
   ServerOptions options;
   options.reasoning_parser = "hermes";

@@ -16,14 +16,16 @@ class ReasoningTokens {
  public:
   ReasoningTokens(const ReasoningTags& tags, const Tokenizer& tokenizer) : tags_(tags), tokenizer_(tokenizer) {}
 
-  /// Takes tokens that continue the output.
-  void add(const std::vector<int32_t>& ids) {
+  /// Takes tokens that continue the output, in place of its last `replaced` ones.
+  void add(const std::vector<int32_t>& ids, int replaced) {
+    if (!over_) tokens_ -= std::min(replaced, tokens_);
     for (const int32_t id : ids) {
       if (over_) return;
-      const std::string bytes = tokenizer_.token_bytes(id);
-      text_ += bytes.empty() ? std::string(tokenizer_.token(id)) : bytes;
+      std::string text = tokenizer_.token_bytes(id);
+      if (text.empty()) text = tokenizer_.token(id);  // a special one
+      text_ += text;
       ++tokens_;
-      look(bytes.size());
+      look(text.size());
     }
   }
   /// The tags count, as they do in completion_tokens.

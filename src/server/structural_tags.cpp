@@ -16,6 +16,30 @@ std::string json_text(std::string_view text) {
 }
 std::string list(const std::vector<std::string>& formats) { return fmt::format("[{}]", fmt::join(formats, ",")); }
 
+// SGLang's first form, {"structures": [{"begin", "schema", "end"}, …], "triggers": […]}, as a format.
+std::string triggered_tags(const Json& given) {
+  const auto refuse = [](const std::string& what) {
+    throw Error(ErrorKind::InvalidArgument,
+                fmt::format("structural_tag: {}; expected {{\"structures\": [{{\"begin\", \"schema\", \"end\"}}, …], "
+                            "\"triggers\": […]}}",
+                            what));
+  };
+  for (const auto& [key, value] : given.items()) {
+    if (key != "type" && key != "structures" && key != "triggers") refuse(fmt::format("got {}", quote(key)));
+  }
+  Json tags = Json::array();
+  if (!given["structures"].is_array()) refuse("'structures' is no list");
+  for (const Json& part : given["structures"]) {
+    if (!part.is_object() || part.size() != 3 || !part.contains("begin") || !part.contains("schema") ||
+        !part.contains("end")) {
+      refuse("one of 'structures' has other members");
+    }
+    Json content = {{"type", "json_schema"}, {"json_schema", part["schema"]}};
+    tags.push_back({{"type", "tag"}, {"begin", part["begin"]}, {"content", content}, {"end", part["end"]}});
+  }
+  return Json({{"type", "triggered_tags"}, {"triggers", given["triggers"]}, {"tags", tags}}).dump();
+}
+
 }  // namespace
 
 std::string constant(std::string_view text) {
@@ -65,19 +89,6 @@ std::string whole(const std::string& format) {
   return fmt::format(R"({{"type":"structural_tag","format":{}}})", format);
 }
 
-// SGLang's first form: {"structures": [{"begin", "schema", "end"}, …], "triggers": […]}.
-std::string triggered_tags(const Json& given) {
-  Json tags = Json::array();
-  for (const Json& structure : given["structures"]) {
-    if (!structure.is_object() || !structure.contains("begin") || !structure.contains("end")) {
-      throw Error(ErrorKind::InvalidArgument, "structural_tag: each of 'structures' must have begin, schema and end");
-    }
-    Json content = {{"type", "json_schema"}, {"json_schema", structure.value("schema", Json(true))}};
-    tags.push_back({{"type", "tag"}, {"begin", structure["begin"]}, {"content", content}, {"end", structure["end"]}});
-  }
-  return Json({{"type", "triggered_tags"}, {"triggers", given["triggers"]}, {"tags", tags}}).dump();
-}
-
 std::string of_grammar(const SamplingParams& s) {
   if (!s.regex.empty()) return regex(s.regex);
   if (!s.ebnf.empty()) return fmt::format(R"({{"type":"grammar","grammar":{}}})", json_text(s.ebnf));
@@ -85,8 +96,8 @@ std::string of_grammar(const SamplingParams& s) {
   if (!s.json_schema.empty()) return json_schema(s.json_schema);
   if (s.structural_tag.empty()) return "";
   const Json given = parse_json(s.structural_tag);
-  if (given.contains("structures") && given.contains("triggers")) return triggered_tags(given);
   const auto format = given.find("format");
+  if (format == given.end() && given.contains("structures") && given.contains("triggers")) return triggered_tags(given);
   if (format == given.end()) {
     throw Error(ErrorKind::InvalidArgument,
                 "structural_tag: beside tools or thinking it must have the form {\"type\": \"structural_tag\", "

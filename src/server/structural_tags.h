@@ -27,7 +27,7 @@ std::string triggered(std::string_view trigger, const std::string& rest, bool on
 std::string whole(const std::string& format);
 
 /// The grammar that a request asks for, as a format; empty if it asks for none. Throws InvalidArgument for a structural
-/// tag of the old form, which cannot be a part of something.
+/// tag that has another form than SGLang's two.
 std::string of_grammar(const SamplingParams& sampling);
 
 }  // namespace sgl::tags
