@@ -340,6 +340,9 @@ TEST_P(OpsOnCuda, FusedOpsEqualTheirParts) {
 TEST_P(OpsOnCuda, GatedProductsOfManyRowsEqualTheirParts) {
   const DType t = GetParam();
   const int64_t in = 72;
+  // These shapes are for the kernel that rounds nothing before gates and ups have met; elsewhere both may be rounded.
+  const std::string device = cuda_->describe();
+  const bool fused = device.find("H100 80GB") != std::string::npos || device.find("H200") != std::string::npos;
   for (const auto& [n, outs] : {std::pair<int64_t, int64_t>(7100, 3344), std::pair<int64_t, int64_t>(250, 28672)}) {
     SCOPED_TRACE(fmt::format("{} rows to {}", n, outs));
     std::mt19937 random(kSeed);
@@ -347,17 +350,11 @@ TEST_P(OpsOnCuda, GatedProductsOfManyRowsEqualTheirParts) {
     const WeightMatrix source = random_weights(random, t, outs, in);
     const Weight w = cuda_->prepare({&source.tensor, 1}), ref_w = ref_.prepare({&source.tensor, 1});
     DeviceMatrix dx(*cuda_, x, t), out(*cuda_, n, outs / 2, t), scratch(*cuda_, n, outs, t);
-    cudaDeviceProp device{};
-    ASSERT_EQ(cudaGetDeviceProperties(&device, 0), cudaSuccess);
-    if (t != DType::F32 && device.major == 9 && device.multiProcessorCount == 132) {
-      const cuda::QuantizedMatrix matrix{Quantization::None, outs, in, w.parts[0].packed.data(), nullptr};
-      EXPECT_TRUE(cuda::can_multiply_gated(out.tensor, dx.tensor, matrix)) << "these are the shapes that it is for";
-    }
     Matrix want(n, outs / 2), ref_scratch(n, outs);
     for (const Act act : {Act::Silu, Act::GeluTanh}) {
       cuda_->gated_linear(out.tensor, dx.tensor, w, {}, act, scratch.tensor);
       ref_.gated_linear(want.tensor, x.tensor, ref_w, {}, act, ref_scratch.tensor);
-      expect_near(out.values(), want.values(), 1e-4F + 16 * rounding(t), t);
+      expect_near(out.values(), want.values(), 1e-4F + (fused ? 0 : 16 * rounding(t)), t);
     }
   }
 }
