@@ -163,7 +163,7 @@ TEST(Equality, OneThreadIsTwoOrThree) {
 TEST(Equality, RetractedIsNot) {
   // The admission expects that most of these stop early, and none does. The first eight fit together at first, with a
   // page or two each, but need four or five each in the end: pages run out, whatever the prompts are.
-  std::vector<Request> all = random_requests(std::max(8, std::min(num_cases(), 40)), test_seed() + 1);
+  std::vector<Request> all = random_requests(std::max(8, std::min(num_cases(), 100)), test_seed() + 1);
   for (size_t i = 0; i < 8; ++i) {
     auto& ids = std::get<1>(all[i].prompt);
     ids.resize(std::min<size_t>(ids.size(), 16));
