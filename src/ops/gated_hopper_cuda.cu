@@ -25,9 +25,7 @@ constexpr int kTile = 128;        // rows of x, and outputs, of a block
 constexpr int kPair = 2 * kTile;  // rows of x of a cluster
 constexpr int kMultiplying = 2 * kWarpgroup, kThreads = kMultiplying + kWarpgroup;
 constexpr int kStages = 4;
-constexpr int kTogether = 8;  // pairs of tiles whose rows of x stay in the cache while w is read
 constexpr int kBoxBytes = kTile * kSwizzledRowBytes;
-constexpr int kStageBytes = 3 * kBoxBytes;
 constexpr int kMostIdle = 8;  // one row in so many of the tiles' may be beyond the last one
 
 struct Shared {
@@ -40,18 +38,20 @@ static_assert(sizeof(Shared) <= 227 << 10);
 /// Which tiles there are, by number.
 struct Tiles {
   int pairs, columns;  ///< of rows, of outputs
-
-  __device__ int total() const { return pairs * columns; }
-  /// kTogether pairs of rows, then the next outputs with the same rows, and so on.
-  __device__ void place(int number, int& pair, int& column) const {
-    const int band = number / (kTogether * columns), first = band * kTogether;
-    const int height = min(kTogether, pairs - first), within = number - band * kTogether * columns;
-    pair = first + within % height;
-    column = within / height;
-  }
 };
 
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
+
+constexpr int kTogether = 8;  // pairs of tiles whose rows of x stay in the cache while w is read
+constexpr int kStageBytes = 3 * kBoxBytes;
+
+// Where a tile is: kTogether pairs of rows, then the next outputs with the same rows, and so on.
+__device__ inline void place_of(const Tiles& tiles, int number, int& pair, int& column) {
+  const int band = number / (kTogether * tiles.columns), first = band * kTogether;
+  const int height = min(kTogether, tiles.pairs - first), within = number - band * kTogether * tiles.columns;
+  pair = first + within % height;
+  column = within / height;
+}
 
 // By one thread. The weights of the first columns do not depend on the kernel before this one: they are fetched while
 // it still runs.
@@ -59,9 +59,10 @@ __device__ inline void fetch_tiles(Shared& shared, const CUtensorMap& x, const C
                                    int outputs) {
   const int block = static_cast<int>(blockIdx.z), early = min(steps, kStages);
   int step = 0;
-  for (int tile = static_cast<int>(blockIdx.x); tile < tiles.total(); tile += static_cast<int>(gridDim.x)) {
+  for (int tile = static_cast<int>(blockIdx.x); tile < tiles.pairs * tiles.columns;
+       tile += static_cast<int>(gridDim.x)) {
     int pair, column;
-    tiles.place(tile, pair, column);
+    place_of(tiles, tile, pair, column);
     const int row = pair * kPair + block * kTile, output = column * kTile + (block == 0 ? 0 : outputs);
     auto fetch_w = [&](int i, int stage) {
       shared.full[stage].arrive_and_expect(kStageBytes);
@@ -161,11 +162,12 @@ __global__ void __launch_bounds__(kThreads, 1)
     take_registers<240>();
     wait_for_previous();  // it may have to do with y
     int step = 0;
-    for (int tile = static_cast<int>(blockIdx.x); tile < tiles.total(); tile += static_cast<int>(gridDim.x)) {
+    for (int tile = static_cast<int>(blockIdx.x); tile < tiles.pairs * tiles.columns;
+         tile += static_cast<int>(gridDim.x)) {
       float sums[2 * kTile / 2];
       multiply_tile<T>(sums, shared, steps, step, group);
       int pair, column;
-      tiles.place(tile, pair, column);
+      place_of(tiles, tile, pair, column);
       store_tile<T>(sums, shared, out, act, pair * kPair + static_cast<int>(blockIdx.z) * kTile + group * kTile / 2,
                     column * kTile, group);
     }
