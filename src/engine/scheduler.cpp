@@ -386,11 +386,12 @@ std::string Scheduler::refusal(int sequences) const {
         "--max-ttft is {} s; try again later",
         queued_ + retracted_, config_.max_ttft_s);
   }
-  if (expected_ttft() <= config_.max_ttft_s) return "";
+  const double expected = expected_ttft();
+  if (expected <= config_.max_ttft_s) return "";
   return fmt::format(
       "a request that comes now would have its first token after up to {:.1f} s, and --max-ttft is {} s; "
       "try again later",
-      expected_ttft(), config_.max_ttft_s);
+      expected, config_.max_ttft_s);
 }
 
 // ── What others see ──────────────────────────────────────────────────────────────────────────────────────────────────

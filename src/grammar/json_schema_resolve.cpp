@@ -131,15 +131,15 @@ void SchemaCompiler::index(const JsonValue& value, Where where, bool is_schema) 
       by_uri_.try_emplace(*new_base(where.base->substr(0, where.base->find('#')) + id->text), &value);
     }
   }
-  for (const char* key : {"disallow", "divisibleBy", "extends"}) {
-    if (draft_3_ && is_schema && value.find(key) != nullptr) {
-      where_[&value] = where;
+  where_[&value] = where;
+  if (draft_3_ && is_schema) {
+    for (const char* key : {"disallow", "divisibleBy", "extends"}) {
+      if (value.find(key) == nullptr) continue;
       refuse(value, key, "it is draft 3's alone; write not, multipleOf, allOf or $ref, as later drafts have");
     }
-  }
-  if (draft_3_ && is_schema && member_if(value, "required", Type::Boolean) != nullptr) {
-    where_[&value] = where;
-    refuse(value, "required", "it is draft 3's alone; later drafts list the names beside properties");
+    if (member_if(value, "required", Type::Boolean) != nullptr) {
+      refuse(value, "required", "it is draft 3's alone; later drafts list the names beside properties");
+    }
   }
   if (const JsonValue* rest = is_schema ? value.find("unevaluatedProperties") : nullptr; rest != nullptr) {
     evaluates_ |= std::any_of(value.members.begin(), value.members.end(), [](const auto& m) {
@@ -147,7 +147,6 @@ void SchemaCompiler::index(const JsonValue& value, Where where, bool is_schema) 
              m.name == "dependentSchemas";
     });
   }
-  where_[&value] = where;
   for (size_t i = 0; i < value.items.size(); ++i) index(value.items[i], {&value, {}, i, where.base}, is_schema);
   for (const auto& [name, member] : value.members) {
     bool data = is_schema && (name == "enum" || name == "const" || name == "default" || name == "examples");

@@ -44,6 +44,7 @@ struct Tiles {
 
 constexpr int kTogether = 8;  // pairs of tiles whose rows of x stay in the cache while w is read
 constexpr int kStageBytes = 3 * kBoxBytes;
+constexpr int kGates = kTile / 2, kSums = 2 * kGates;  // of a thread: its share of 64 rows of gates, and the ups
 
 // Where a tile is: kTogether pairs of rows, then the next outputs with the same rows, and so on.
 __device__ inline void place_of(const Tiles& tiles, int number, int& pair, int& column) {
@@ -85,7 +86,7 @@ __device__ inline void fetch_tiles(Shared& shared, const CUtensorMap& x, const C
 
 // By a warpgroup: 64 rows of gates, then of ups.
 template <typename T>
-__device__ void multiply_tile(float (&sums)[2 * kTile / 2], Shared& shared, int steps, int& step, int group) {
+__device__ void multiply_tile(float (&sums)[kSums], Shared& shared, int steps, int& step, int group) {
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
   for (int i = 0; i < steps; ++i, ++step) {
     const int stage = step % kStages;
@@ -104,18 +105,18 @@ __device__ void multiply_tile(float (&sums)[2 * kTile / 2], Shared& shared, int 
 }
 
 template <typename T>
-__device__ void store_tile(const float (&sums)[2 * kTile / 2], Shared& shared, const CUtensorMap& out, Act act, int row,
+__device__ void store_tile(const float (&sums)[kSums], Shared& shared, const CUtensorMap& out, Act act, int row,
                            int output, int group) {
   const int thread = static_cast<int>(threadIdx.x) % kWarpgroup, lane = thread % kWarp;
   if (thread == 0) wait_for_stores_to_read();
   sync_some<kWarpgroup>(1 + group);
   const auto put = [&](auto activated) {
 #pragma unroll
-    for (int i = 0; i < kTile / 2; i += 2) {
+    for (int i = 0; i < kGates; i += 2) {
       const int r = thread / kWarp * 16 + lane / 4 + i / 2 % 2 * 8, column = i / 4 * 8;
       alignas(4) T pair[2];
 #pragma unroll
-      for (int k = 0; k < 2; ++k) pair[k] = from_float<T>(activated(sums[i + k]) * sums[kTile / 2 + i + k]);
+      for (int k = 0; k < 2; ++k) pair[k] = from_float<T>(activated(sums[i + k]) * sums[kGates + i + k]);
       unsigned char* box = shared.out[group][column / kSwizzledColumns];
       const int piece = column % kSwizzledColumns / 8 ^ r % 8;
       *reinterpret_cast<uint32_t*>(box + r * kSwizzledRowBytes + piece * 16 + lane % 4 * 4) =
@@ -164,7 +165,7 @@ __global__ void __launch_bounds__(kThreads, 1)
     int step = 0;
     for (int tile = static_cast<int>(blockIdx.x); tile < tiles.pairs * tiles.columns;
          tile += static_cast<int>(gridDim.x)) {
-      float sums[2 * kTile / 2];
+      float sums[kSums];
       multiply_tile<T>(sums, shared, steps, step, group);
       int pair, column;
       place_of(tiles, tile, pair, column);
