@@ -69,7 +69,7 @@ struct Case {
 };
 
 // First wizards, whose text is at least 40 tokens; then random grammars, more wizards, and free requests among them.
-constexpr size_t kWizards = 12;
+constexpr size_t kWizards = 20;
 const std::vector<Case>& cases() {
   static const std::vector<Case> all = [] {
     std::vector<Case> made;
@@ -205,7 +205,7 @@ TEST(Constrained, AloneIsAnyBatchAndCachedIsColdAndWholeIsChunked) {
 TEST(Constrained, RetractedIsNot) {
   EngineOptions o = options();
   o.schedule_policy = "fcfs";
-  o.max_total_tokens = 512;  // 32 pages: the wizards' prompts fit together, but not their 4 pages each in the end
+  o.max_total_tokens = 512;  // 32 pages: 20 prompts fit together, but not the 4 pages that each wizard has in the end
   o.context_length = 512;
   o.schedule_conservativeness = 0.05;
   std::vector<Request> all = requests();
