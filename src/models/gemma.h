@@ -16,8 +16,9 @@ struct GemmaBlock {
         ffn(w / "mlp", c),
         post_ffn_norm(w / "post_feedforward_layernorm", c, c.hidden_size) {}
 
-  void operator()(Ctx& cx, Tensor h) const {
+  void operator()(Ctx& cx, Tensor& h) const {
     Tensor x = post_attn_norm(cx, attn(cx, attn_norm(cx, h)));
+    h = rows_to_go_on(cx, h);
     x = ffn_norm.after_add(cx, h, x);  // h += x; x = norm(h)
     cx.ops.add(h, post_ffn_norm(cx, ffn(cx, x)));
   }

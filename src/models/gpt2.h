@@ -13,9 +13,10 @@ struct Gpt2Block {
         ffn_norm(w / "ln_2", c, c.hidden_size),
         ffn(w / "mlp", c, "c_fc", "c_proj", layout(c)) {}
 
-  void operator()(Ctx& cx, Tensor h) const {
-    Tensor x = attn_norm(cx, h);
-    x = ffn_norm.after_add(cx, h, attn(cx, x));
+  void operator()(Ctx& cx, Tensor& h) const {
+    Tensor x = attn(cx, attn_norm(cx, h));
+    h = rows_to_go_on(cx, h);
+    x = ffn_norm.after_add(cx, h, x);
     ffn.add_to(cx, h, x);
   }
 

@@ -15,9 +15,10 @@ struct LlamaBlock {
         ffn_norm(w / "post_attention_layernorm", c, c.hidden_size),
         ffn(w / "mlp", c) {}
 
-  void operator()(Ctx& cx, Tensor h) const {
-    Tensor x = attn_norm(cx, h);
-    x = ffn_norm.after_add(cx, h, attn(cx, x));  // h += attn(x); x = norm(h)
+  void operator()(Ctx& cx, Tensor& h) const {
+    Tensor x = attn(cx, attn_norm(cx, h));
+    h = rows_to_go_on(cx, h);
+    x = ffn_norm.after_add(cx, h, x);  // h += x; x = norm(h)
     ffn.add_to(cx, h, x);
   }
 

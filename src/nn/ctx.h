@@ -1,6 +1,9 @@
 #pragma once
 // What a layer needs to run one step. No globals: everything comes in here.
 
+#include <cstdint>
+#include <span>
+
 #include "cache/kv_pool.h"
 #include "ops/backend.h"
 #include "tensor/tensor.h"
@@ -17,6 +20,8 @@ struct Ctx {
   const PagedBatch& batch;
   DType activations;  ///< of what layers pass to each other; the residual stream is float32
   Tensor cos_sin[2];  ///< [n, rotary_dim] for each RopeTable; empty if the model has none
+  /// Of the last block: the rows that go on once their keys and values are stored. Empty: all of them.
+  std::span<const int32_t> rows = {};
 };
 
 }  // namespace sgl

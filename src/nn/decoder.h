@@ -21,8 +21,9 @@ struct DecoderNames {
   std::string head = "lm_head";
 };
 
-/// Block must have: a constructor (Loader, ModelConfig, int layer); `void operator()(Ctx&, Tensor h) const` that adds
-/// to the residual stream h, [n, hidden], in place; and `using Norm`, the type of the final norm.
+/// Block must have: a constructor (Loader, ModelConfig, int layer); `void operator()(Ctx&, Tensor& h) const` that adds
+/// to the residual stream h, [n, hidden], in place, and leaves in h the rows_to_go_on() of it; and `using Norm`, the
+/// type of the final norm.
 template <typename Block>
 class Decoder : public Model {
  public:
@@ -62,18 +63,21 @@ class Decoder : public Model {
     Tensor h = arena.alloc(DType::F32, {n, config_.hidden_size});
     ops.embedding(h, batch.token_ids, embed_.tensor, config_.embedding_scale);
     if (!positions_.empty()) ops.add_embedding(h, batch.positions, positions_.tensor);
-    for (const Block& block : blocks_) {
+    for (size_t i = 0; i + 1 < blocks_.size(); ++i) {
       Arena::Scope temporaries(arena);  // all blocks use the same memory
-      block(cx, h);
+      blocks_[i](cx, h);
     }
+    // After the last keys and values only the rows with results matter; of a step without any, one keeps ops simple.
+    static constexpr int32_t kAnyRow = 0;
+    cx.rows = rows.empty() ? std::span(&kAnyRow, 1) : rows;
+    blocks_.back()(cx, h);
 
     if (rows.empty()) return {};
-    const Tensor last = pick_rows(cx, h, rows);
     if (!head_) {
-      norm_.in_place(cx, last);
-      return last;
+      norm_.in_place(cx, h);
+      return h;
     }
-    Tensor logits = (*head_)(cx, norm_(cx, last), DType::F32);
+    Tensor logits = (*head_)(cx, norm_(cx, h), DType::F32);
     if (config_.final_softcap > 0) ops.softcap(logits, config_.final_softcap);
     return logits;
   }

@@ -32,13 +32,15 @@ Linear merged_or(const Loader& w, const std::string& merged, const std::vector<s
 
 }  // namespace
 
-Tensor pick_rows(Ctx& cx, Tensor h, std::span<const int32_t> rows) {
+Tensor pick_rows(Ctx& cx, Tensor x, std::span<const int32_t> rows) {
   const auto count = static_cast<int64_t>(rows.size());
-  if (count == h.rows()) return h;
-  Tensor picked = cx.arena.alloc(DType::F32, {count, h.cols()});
-  cx.ops.gather_rows(picked, h, rows);
+  if (count == x.rows()) return x;
+  Tensor picked = cx.arena.alloc(x.dtype, {count, x.cols()});
+  cx.ops.gather_rows(picked, x, rows);
   return picked;
 }
+
+Tensor rows_to_go_on(Ctx& cx, Tensor x) { return cx.rows.empty() ? x : pick_rows(cx, x, cx.rows); }
 
 Linear::Linear(const Loader& w, const std::vector<std::string>& names, int64_t in, const std::vector<int64_t>& outs,
                MatrixLayout layout, MatrixUse use)
@@ -139,7 +141,7 @@ Tensor Attention::operator()(Ctx& cx, Tensor x) const {
   }
   Tensor out = cx.arena.alloc(cx.activations, {x.rows(), nq});
   cx.ops.attention(out, q, kv, cx.batch, options_);
-  return o_(cx, out);
+  return o_(cx, rows_to_go_on(cx, out));
 }
 
 GatedMlp::GatedMlp(const Loader& w, const ModelConfig& c)

@@ -11,8 +11,10 @@
 
 namespace sgl {
 
-/// Those rows of h, [n, hidden] in float32, that a step's results are made of: h itself where they are all, in order.
-Tensor pick_rows(Ctx& cx, Tensor h, std::span<const int32_t> rows);
+/// Those rows of x, [n, d]: x itself where they are all, in order.
+Tensor pick_rows(Ctx& cx, Tensor x, std::span<const int32_t> rows);
+/// The rows of x that a block goes on with after its attention: in the last block those whose results are asked for.
+Tensor rows_to_go_on(Ctx& cx, Tensor x);
 
 /// y = x · wᵀ + b. Several matrices with the same input can be merged into one.
 class Linear {
@@ -76,7 +78,7 @@ class Attention {
   /// `layer` picks the KV storage and whether the layer uses the sliding window (and the local rope table).
   Attention(const Loader& w, const ModelConfig& c, int layer, const AttentionNames& names = {},
             MatrixLayout layout = MatrixLayout::OutIn);
-  /// [n, hidden] → [n, hidden]
+  /// [n, hidden] → [m, hidden], of the rows to go on with.
   Tensor operator()(Ctx& cx, Tensor x) const;
 
  private:

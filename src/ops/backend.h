@@ -184,7 +184,7 @@ class Backend {
   virtual void add(Tensor h, Tensor x) = 0;
   /// x = cap · tanh(x / cap).
   virtual void softcap(Tensor x, float cap) = 0;
-  /// out[i, :] = x[rows[i], :].
+  /// out[i, :] = x[rows[i], :], of one type: float32 or the activations'.
   virtual void gather_rows(Tensor out, Tensor x, std::span<const int32_t> rows) = 0;
 
   /// Chooses one token for each row of logits: [n, vocab]. Changes logits. See sampling.h.

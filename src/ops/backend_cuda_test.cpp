@@ -242,6 +242,11 @@ TEST_P(OpsOnCuda, LookUpsEqualReference) {
     std::vector<float> expected(all.begin() + 512, all.begin() + 768);
     expected.insert(expected.end(), all.begin() + 256, all.begin() + 512);
     EXPECT_TRUE(same_bits(gathered.values(), expected));
+    DeviceMatrix of_type(*cuda_, want, t), picked(*cuda_, 2, 256, t);
+    cuda_->gather_rows(picked.tensor, of_type.tensor, rows);
+    const std::vector<float> rounded = of_type.values(), got_rows = picked.values();
+    EXPECT_TRUE(std::equal(got_rows.begin(), got_rows.begin() + 256, rounded.begin() + 512));
+    EXPECT_TRUE(std::equal(got_rows.begin() + 256, got_rows.end(), rounded.begin() + 256));
   }
 }
 

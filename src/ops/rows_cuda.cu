@@ -42,15 +42,15 @@ __global__ void add_bias_kernel(T* y, int64_t stride, const float* bias, int64_t
 }
 
 // out[i] (+)= table[ids[i]] · scale; an id of −1 − j is chosen[j].
-template <typename T, int V, bool kAdd>
-__global__ void embedding_kernel(float* out, int64_t out_stride, const int32_t* ids, const int32_t* chosen,
+template <typename T, typename O, int V, bool kAdd>
+__global__ void embedding_kernel(O* out, int64_t out_stride, const int32_t* ids, const int32_t* chosen,
                                  const T* table, int64_t table_stride, int64_t cols, float scale) {
   enter();
   const int64_t row = blockIdx.x, at = piece<V>();
   if (at >= cols) return;
   const int32_t id = ids[row] < 0 ? chosen[-1 - ids[row]] : ids[row];
   Floats<V> f = load<V>(table + id * table_stride + at);
-  float* to = out + row * out_stride + at;
+  O* to = out + row * out_stride + at;
   Floats<V> sum{};
   if constexpr (kAdd) sum = load<V>(to);
 #pragma unroll
@@ -315,29 +315,33 @@ void add_bias(cudaStream_t stream, Tensor y, Tensor bias) {
 }
 
 namespace {
-template <bool kAdd>
+template <typename T, typename O, bool kAdd>
 void look_up(cudaStream_t stream, Tensor out, const int32_t* ids, const int32_t* chosen, Tensor table, float scale) {
   if (out.rows() == 0) return;
-  with_type(table.dtype, [&](auto type) {
-    with_width(in_eights(out) && in_eights(table), [&](auto width) {
-      using T = typename decltype(type)::type;
-      unsigned threads = 0;
-      const dim3 grid = pieces<width.value>(out.rows(), out.cols(), threads);
-      launch(stream, grid, threads, 0, embedding_kernel<T, width.value, kAdd>, pointer<float>(out), out.row_stride, ids,
-             chosen, pointer<T>(table), table.row_stride, out.cols(), scale);
-    });
+  with_width(in_eights(out) && in_eights(table), [&](auto width) {
+    unsigned threads = 0;
+    const dim3 grid = pieces<width.value>(out.rows(), out.cols(), threads);
+    launch(stream, grid, threads, 0, embedding_kernel<T, O, width.value, kAdd>, pointer<O>(out), out.row_stride, ids,
+           chosen, pointer<T>(table), table.row_stride, out.cols(), scale);
   });
 }
 }  // namespace
 
 void embedding(cudaStream_t stream, Tensor out, const int32_t* ids, const int32_t* chosen, Tensor table, float scale) {
-  look_up<false>(stream, out, ids, chosen, table, scale);
+  with_type(table.dtype, [&](auto type) {
+    look_up<typename decltype(type)::type, float, false>(stream, out, ids, chosen, table, scale);
+  });
 }
 void add_embedding(cudaStream_t stream, Tensor h, const int32_t* ids, Tensor table) {
-  look_up<true>(stream, h, ids, nullptr, table, 1.0F);
+  with_type(table.dtype, [&](auto type) {
+    look_up<typename decltype(type)::type, float, true>(stream, h, ids, nullptr, table, 1.0F);
+  });
 }
 void gather_rows(cudaStream_t stream, Tensor out, Tensor x, const int32_t* rows) {
-  look_up<false>(stream, out, rows, nullptr, x, 1.0F);
+  with_type(x.dtype, [&](auto type) {
+    using T = typename decltype(type)::type;
+    look_up<T, T, false>(stream, out, rows, nullptr, x, 1.0F);
+  });
 }
 
 void rms_norm(cudaStream_t stream, Tensor out, Tensor x, Tensor w, float eps) {
