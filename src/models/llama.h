@@ -5,7 +5,8 @@ namespace sgl {
 
 /// Llama's block (Touvron et al. 2023), and the models that differ from it by what their checkpoint and config say:
 /// Mistral (window), Qwen2 (bias on q, k, v), Qwen3 (norms on q and k), Phi-3 (merged matrices), SmolLM.
-/// h is the residual stream, [n, hidden]; n counts the tokens of all sequences in the step.
+/// h is the residual stream, [n, hidden]; n counts the tokens of all sequences in the step, after the
+/// last block's attention those of rows_to_go_on().
 struct LlamaBlock {
   using Norm = RmsNorm;
 

@@ -68,6 +68,7 @@ class Decoder : public Model {
       blocks_[i](cx, h);
     }
     // After the last keys and values only the rows with results matter; of a step without any, one keeps ops simple.
+    // What the last block leaves in h may be new memory, so no scope ends here.
     static constexpr int32_t kAnyRow = 0;
     cx.rows = rows.empty() ? std::span(&kAnyRow, 1) : rows;
     blocks_.back()(cx, h);

@@ -11,7 +11,7 @@
 
 namespace sgl {
 
-/// Those rows of x, [n, d]: x itself where they are all, in order.
+/// Those rows of x, [n, d], which rise: x itself where they are all.
 Tensor pick_rows(Ctx& cx, Tensor x, std::span<const int32_t> rows);
 /// The rows of x that a block goes on with after its attention: in the last block those whose results are asked for.
 Tensor rows_to_go_on(Ctx& cx, Tensor x);

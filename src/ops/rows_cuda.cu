@@ -43,8 +43,8 @@ __global__ void add_bias_kernel(T* y, int64_t stride, const float* bias, int64_t
 
 // out[i] (+)= table[ids[i]] · scale; an id of −1 − j is chosen[j].
 template <typename T, typename O, int V, bool kAdd>
-__global__ void embedding_kernel(O* out, int64_t out_stride, const int32_t* ids, const int32_t* chosen,
-                                 const T* table, int64_t table_stride, int64_t cols, float scale) {
+__global__ void embedding_kernel(O* out, int64_t out_stride, const int32_t* ids, const int32_t* chosen, const T* table,
+                                 int64_t table_stride, int64_t cols, float scale) {
   enter();
   const int64_t row = blockIdx.x, at = piece<V>();
   if (at >= cols) return;
