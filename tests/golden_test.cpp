@@ -7,6 +7,7 @@
 #include <numeric>
 #include <optional>
 #include <span>
+#include <string>
 
 #include <fmt/format.h>
 #include <gtest/gtest.h>
@@ -85,6 +86,16 @@ class OneSequence {
   Arena arena_;
   int32_t length_ = 0;
 };
+
+// What is missing for the device; nothing where it is there.
+std::optional<std::string> why_no_cuda() {
+  try {
+    Backend::create({.device = "cuda"});
+    return std::nullopt;
+  } catch (const Error& e) {
+    return e.what();
+  }
+}
 
 double largest_error(const std::vector<float>& a, const std::vector<float>& b) {
   double worst = a.size() == b.size() ? 0 : INFINITY;
@@ -267,11 +278,7 @@ TEST(Golden, StatesOfEncoders) {
 }
 
 TEST(Golden, StatesOfEncodersOnCuda) {
-  try {
-    Backend::create({.device = "cuda"});
-  } catch (const Error& e) {
-    GTEST_SKIP() << e.what();
-  }
+  if (const auto why = why_no_cuda()) GTEST_SKIP() << *why;
   const Variant setups[] = {
       {"cuda, float32", {.device = "cuda", .activations = DType::F32}, DType::F32, 2e-5},
       {"cuda, float16", {.device = "cuda", .activations = DType::F16}, DType::F16, 8e-3},
@@ -281,11 +288,7 @@ TEST(Golden, StatesOfEncodersOnCuda) {
 }
 
 TEST(Golden, SomeRowsAreThoseOfAllOnCuda) {
-  try {
-    Backend::create({.device = "cuda"});
-  } catch (const Error& e) {
-    GTEST_SKIP() << e.what();
-  }
+  if (const auto why = why_no_cuda()) GTEST_SKIP() << *why;
   const Variant setups[] = {
       {"cuda, float32", {.device = "cuda", .activations = DType::F32, .deterministic = true}, DType::F32, 0},
       {"cuda, bfloat16", {.device = "cuda", .activations = DType::BF16, .deterministic = true}, DType::BF16, 0},
@@ -294,11 +297,7 @@ TEST(Golden, SomeRowsAreThoseOfAllOnCuda) {
 }
 
 TEST(Golden, LogitsAndGreedyTokensOnCuda) {
-  try {
-    Backend::create({.device = "cuda"});
-  } catch (const Error& e) {
-    GTEST_SKIP() << e.what();
-  }
+  if (const auto why = why_no_cuda()) GTEST_SKIP() << *why;
   // Weights, activations, keys and values all in the type, with 11 and 8 significant bits; the residual stream and sums
   // in float32. One rounding is 2^-12 or 2^-9 of a number; what reaches the logits is some twenty times that. Quantized
   // weights of these models, which are random, are far off: their bounds tell wrong from inexact, no more.
