@@ -13,6 +13,7 @@
 
 #include <gtest/gtest.h>
 
+#include "each_isa.h"
 #include "sgl/engine.h"
 
 namespace sgl {
@@ -158,6 +159,15 @@ TEST(Equality, OneThreadIsTwoOrThree) {
     SCOPED_TRACE(std::to_string(threads) + " threads");
     expect_equal(engine.generate(requests()));
   }
+}
+
+TEST(Equality, AloneAndWholeIsBatchedAndChunkedOnEachInstructionSet) {
+  const std::vector<Request> some(requests().begin(), requests().begin() + std::min(6, num_cases()));
+  testing::on_each_isa([&](CpuIsa) {
+    EngineOptions o = options();
+    o.chunked_prefill_size = 37;
+    expect_equal(Engine(o).generate(some), computed_alone(some));
+  });
 }
 
 TEST(Equality, RetractedIsNot) {

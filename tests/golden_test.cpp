@@ -14,6 +14,7 @@
 
 #include "cache/kv_pool.h"
 #include "checkpoint/checkpoint.h"
+#include "each_isa.h"
 #include "golden_expected.h"
 #include "golden_gguf.h"
 #include "models/registry.h"
@@ -231,7 +232,7 @@ TEST(Golden, RopeScalingsOfTheServedContext) {
 }
 
 // Matrices in the types that checkpoints have, on the default path of each: activations are rounded to bfloat16 where
-// the machine multiplies that (AMX), and to int8 in blocks of 32 for block formats. The weights' own rounding is in the
+// the machine multiplies that, and to int8 in blocks of 32 for block formats. The weights' own rounding is in the
 // bounds, which are what the type costs models as narrow as these: 11, 8 and 7 significant bits.
 TEST(Golden, LogitsAndGreedyTokensByTheTypeOfTheWeights) {
   const BackendOptions fast = {.device = "cpu", .threads = 2, .quantize_activations = true};
@@ -241,6 +242,20 @@ TEST(Golden, LogitsAndGreedyTokensByTheTypeOfTheWeights) {
       {"cpu, Q8_0 weights", fast, DType::F16, 4e-1, DType::Q8_0},
   };
   compare_all(setups);
+}
+
+TEST(Golden, LogitsAndGreedyTokensOnEachInstructionSet) {
+  const BackendOptions fast = {.device = "cpu", .threads = 2, .quantize_activations = true};
+  const Variant setups[] = {
+      {"float32", {.device = "cpu", .threads = 2, .quantize_activations = false}, DType::F32, 2e-4},
+      {"float16 KV", fast, DType::F16, 1e-2},
+      {"BF16 weights", fast, DType::F16, 1.5e-1, DType::BF16},
+      {"Q8_0 weights", fast, DType::F16, 4e-1, DType::Q8_0},
+  };
+  testing::on_each_isa([&](CpuIsa isa) {
+    fmt::print("{}:\n", name(isa));
+    compare_all(setups);
+  });
 }
 
 // The last hidden states of encoders, and a cross-encoder's scores of pairs.

@@ -24,6 +24,8 @@ std::string_view name(CpuIsa isa) {
       return "avx2";
     case CpuIsa::Avx512:
       return "avx512";
+    case CpuIsa::Avx512Bf16:
+      return "avx512_bf16";
     case CpuIsa::Amx:
       return "amx";
   }
@@ -40,6 +42,7 @@ std::vector<CpuIsa> available_isas() {
       __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vnni")) {
     isas.push_back(CpuIsa::Avx512);
     const CpuUnits units = cpu_units();
+    if (units.avx512_bf16) isas.push_back(CpuIsa::Avx512Bf16);
     if (units.avx512_bf16 && units.amx_bf16) isas.push_back(CpuIsa::Amx);
   }
 #endif
@@ -55,13 +58,13 @@ CpuIsa choose_isa() {
     if (name(isa) == wish) return isa;
     known += fmt::format("{}{}", known.empty() ? "" : ", ", name(isa));
   }
-  for (CpuIsa isa : {CpuIsa::Generic, CpuIsa::Avx2, CpuIsa::Avx512, CpuIsa::Amx}) {
+  for (CpuIsa isa : {CpuIsa::Generic, CpuIsa::Avx2, CpuIsa::Avx512, CpuIsa::Avx512Bf16, CpuIsa::Amx}) {
     if (name(isa) == wish) {
       throw Error(ErrorKind::Unsupported, fmt::format("SGL_CPU_ISA asks for {}; this machine has {}", wish, known));
     }
   }
   throw Error(ErrorKind::InvalidArgument,
-              fmt::format("SGL_CPU_ISA is '{}'; expected one of generic, avx2, avx512, amx", wish));
+              fmt::format("SGL_CPU_ISA is '{}'; expected one of generic, avx2, avx512, avx512_bf16, amx", wish));
 }
 
 #if defined(__x86_64__)

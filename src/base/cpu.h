@@ -8,13 +8,14 @@ namespace sgl {
 
 /// Each level includes those before it. The kernels are built once for each level.
 enum class CpuIsa {
-  Generic,  ///< what the compiler's target has: x86-64 baseline, ARMv8
-  Avx2,     ///< AVX2, FMA, F16C
-  Avx512,   ///< AVX-512 F, BW, VL, DQ and VNNI
-  Amx,      ///< AVX512_BF16, and AMX tiles of bfloat16
+  Generic,     ///< what the compiler's target has: x86-64 baseline, ARMv8
+  Avx2,        ///< AVX2, FMA, F16C
+  Avx512,      ///< AVX-512 F, BW, VL, DQ and VNNI
+  Avx512Bf16,  ///< AVX512_BF16
+  Amx,         ///< AMX tiles of bfloat16
 };
 
-/// "generic", "avx2", "avx512", "amx".
+/// "generic", "avx2", "avx512", "avx512_bf16", "amx".
 std::string_view name(CpuIsa isa);
 
 /// What this machine and this build can run, weakest first; never empty.

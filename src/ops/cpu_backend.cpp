@@ -46,7 +46,9 @@ CpuBackend::CpuBackend(const BackendOptions& options, CpuIsa isa)
       attention_(SGL_FOR_ISA(isa, attention_kernels)),
       vector_(SGL_FOR_ISA(isa, vector_kernels)) {
 #if defined(__x86_64__)
-  if (isa == CpuIsa::Amx && quantize_activations_) tiles_ = amx::tile_kernels();
+  if (quantize_activations_ && isa >= CpuIsa::Avx512Bf16) {
+    bf16_ = isa == CpuIsa::Amx ? amx::bf16_kernels() : avx512bf16::bf16_kernels();
+  }
 #endif
 }
 

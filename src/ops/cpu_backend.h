@@ -11,8 +11,8 @@
 #include "base/cpu.h"
 #include "base/thread_pool.h"
 #include "ops/attention_kernels.h"
+#include "ops/linear_bf16.h"
 #include "ops/linear_kernels.h"
-#include "ops/linear_tiles.h"
 #include "ops/ref_backend.h"
 #include "ops/shared_splits.h"
 #include "ops/vector_kernels.h"
@@ -51,7 +51,7 @@ class CpuBackend : public RefBackend {
   Weight prepare(std::span<const Tensor> parts) override;
   /// Weights of float types, and all weights without `quantize_activations`, are multiplied in float32; quantized
   /// weights otherwise in int8, where x is rounded to blocks of 32 with a scale each (relative error about 0.4 % of a
-  /// block's largest magnitude at most). With it, and on machines with tiles (linear_tiles.h), bfloat16 weights are
+  /// block's largest magnitude at most). With it, and on machines with tiles (linear_bf16.h), bfloat16 weights are
   /// multiplied with x rounded to bfloat16.
   void linear(Tensor y, Tensor x, const Weight& w, Tensor bias) override;
 
@@ -94,14 +94,14 @@ class CpuBackend : public RefBackend {
   void quantize_rows(Tensor x, int64_t tiles);
   void interleave_rows(Tensor x, int64_t tiles);
   void round_rows(Tensor x);
-  void multiply_tiles(Tensor y, const Weight::Part& part, int64_t in, const float* bias);
+  void multiply_bf16(Tensor y, const Weight::Part& part, int64_t in, const float* bias);
 
   bool quantize_activations_;
   CpuIsa isa_;
   ThreadPool pool_;
   Int8Kernels int8_;
   FloatKernels float_;
-  TileKernels tiles_;  ///< none where this machine has no tiles, or activations are to stay as they are
+  Bf16Kernels bf16_;  ///< none where this machine does not multiply bfloat16, or activations are to stay as they are
   AttentionKernels attention_;
   VectorKernels vector_;
   WeightMemory weights_;

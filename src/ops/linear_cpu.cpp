@@ -11,8 +11,8 @@
 #include <fmt/format.h>
 
 #include "ops/cpu_backend.h"
+#include "ops/linear_bf16.h"
 #include "ops/linear_layout.h"
-#include "ops/linear_tiles.h"
 #include "sgl/error.h"
 #include "tensor/block_formats.h"
 
@@ -20,7 +20,6 @@ namespace sgl {
 namespace {
 
 constexpr int64_t kChunkBytes = 256 << 10;    // of rows, that stay in the L2 cache
-constexpr int64_t kTileChunkBytes = 1 << 20;  // the same on machines with tiles, whose L2 cache has 2 MiB
 constexpr int64_t kMinPieceBytes = 16 << 10;  // of weights times rows: less is not worth a thread's attention
 constexpr int kPiecesPerThread = 8;
 constexpr int64_t kAhead = 8 << 10;  // bytes: at the speed of memory about 200 ns ahead
@@ -43,8 +42,8 @@ int64_t panel_bytes(DType type, int64_t in) {
   return panel_format(type).bits > 0 ? panel_format(type).panel_bytes(in) : float_panel_bytes(type, in);
 }
 
-// Weight::Part::layout of bfloat16 panels for tiles; otherwise it is the type of the panels.
-constexpr int kForTiles = -1;
+// Weight::Part::layout of panels that are multiplied in bfloat16; otherwise it is the type of the panels.
+constexpr int kBf16Panels = -1;
 
 int64_t num_panels(int64_t rows) { return (rows + kPanelRows - 1) / kPanelRows; }
 
@@ -68,16 +67,16 @@ Weight CpuBackend::prepare(std::span<const Tensor> parts) {
                                                    name(part.format), w.in, block_layout(part.format).elements));
     }
     const DType type = panel_type(part.format);
-    const bool for_tiles = tiles_.multiply != nullptr && type == DType::BF16;
-    const int64_t bytes = for_tiles ? tile_panel_bytes(w.in) : panel_bytes(type, w.in), panels = num_panels(part.rows);
+    const bool in_bf16 = bf16_.multiply != nullptr && type == DType::BF16;
+    const int64_t bytes = in_bf16 ? tile_panel_bytes(w.in) : panel_bytes(type, w.in), panels = num_panels(part.rows);
     part.packed = weights_.take(static_cast<size_t>(bytes * panels));
-    part.layout = for_tiles ? kForTiles : static_cast<int>(type);
+    part.layout = in_bf16 ? kBf16Panels : static_cast<int>(type);
     part.source = Tensor();
     pool_.parallel_for(panels, std::max<int64_t>(1, (256 << 10) / bytes), [&](int64_t begin, int64_t end) {
       for (int64_t p = begin; p < end; ++p) {
         std::byte* to = part.packed.data() + p * bytes;
-        if (for_tiles) {
-          pack_tile_panel(source.data, part.rows, w.in, p, to);
+        if (in_bf16) {
+          bf16_.pack(source.data, part.rows, w.in, p, to);
         } else if (type != part.format) {
           pack_converted(source, p, to);
         } else if (panel_format(type).bits > 0) {
@@ -120,7 +119,7 @@ void CpuBackend::interleave_rows(Tensor x, int64_t count) {
   });
 }
 
-// Tiles of bfloat16, see linear_tiles.h.
+// Tiles of bfloat16, see linear_bf16.h.
 void CpuBackend::round_rows(Tensor x) {
   const int64_t in = x.cols(), count = (x.rows() + kTileColumns - 1) / kTileColumns;
   std::byte* all = rounded_.get(static_cast<size_t>(tile_row_bytes(in) * x.rows()));
@@ -128,21 +127,21 @@ void CpuBackend::round_rows(Tensor x) {
     for (int64_t t = begin; t < end; ++t) {
       const int64_t row = t * kTileColumns;
       const int rows = static_cast<int>(std::min<int64_t>(kTileColumns, x.rows() - row));
-      tiles_.round(x.f32(row), x.row_stride, rows, in, all + row * tile_row_bytes(in));
+      bf16_.round(x.f32(row), x.row_stride, rows, in, all + row * tile_row_bytes(in));
     }
   });
 }
 
-void CpuBackend::multiply_tiles(Tensor y, const Weight::Part& part, int64_t in, const float* bias) {
+void CpuBackend::multiply_bf16(Tensor y, const Weight::Part& part, int64_t in, const float* bias) {
   constexpr int64_t kPanels = 2;
   const int64_t bytes = tile_panel_bytes(in), row_bytes = tile_row_bytes(in);
   const int64_t groups = (num_panels(part.rows) + kPanels - 1) / kPanels;
-  const int64_t chunk_rows = std::max<int64_t>(1, kTileChunkBytes / row_bytes / kTileColumns) * kTileColumns;
+  const int64_t chunk_rows = std::max<int64_t>(1, bf16_.chunk_bytes / row_bytes / kTileColumns) * kTileColumns;
   const int64_t chunks = (y.rows() + chunk_rows - 1) / chunk_rows;
   auto multiply = [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       const int64_t panel = i % groups * kPanels, row = i / groups * chunk_rows, column = panel * kPanelRows;
-      TileProduct t;
+      Bf16Product t;
       t.panels = part.packed.data() + panel * bytes;
       t.columns = std::min(kPanels * kPanelRows, part.rows - column);
       t.num_panels = static_cast<int>(num_panels(t.columns));
@@ -152,7 +151,7 @@ void CpuBackend::multiply_tiles(Tensor y, const Weight::Part& part, int64_t in, 
       t.y = y.f32(row) + column;
       t.y_stride = y.row_stride;
       t.bias = bias != nullptr ? bias + column : nullptr;
-      tiles_.multiply(t);
+      bf16_.multiply(t);
     }
   };
   const int64_t work = kPanels * bytes * std::min(y.rows(), chunk_rows);
@@ -166,10 +165,10 @@ void CpuBackend::linear(Tensor y, Tensor x, const Weight& w, Tensor bias) {
   int64_t column = 0;
   bool is_quantized = false, is_interleaved = false, is_rounded = false;
   for (const Weight::Part& part : w.parts) {
-    if (part.layout == kForTiles) {
+    if (part.layout == kBf16Panels) {
       if (!is_rounded) round_rows(x);
       is_rounded = true;
-      multiply_tiles(y.slice_cols(column, part.rows), part, w.in, bias.empty() ? nullptr : bias.f32() + column);
+      multiply_bf16(y.slice_cols(column, part.rows), part, w.in, bias.empty() ? nullptr : bias.f32() + column);
       column += part.rows;
       continue;
     }

@@ -2,8 +2,8 @@
 #include <cstring>
 
 #include "base/half.h"
+#include "ops/linear_bf16.h"
 #include "ops/linear_layout.h"
-#include "ops/linear_tiles.h"
 #include "tensor/block_formats.h"
 
 namespace sgl {
@@ -251,6 +251,12 @@ void pack_tile_panel(const std::byte* matrix, int64_t rows, int64_t in, int64_t 
       std::memset(packed + bytes, 0, kTileDepth * 2 - bytes);
     }
   }
+}
+
+void pack_pair_panel(const std::byte* matrix, int64_t rows, int64_t in, int64_t panel, std::byte* packed) {
+  const int64_t bytes = float_panel_bytes(DType::BF16, in);
+  pack_float_panel(DType::BF16, matrix, rows, in, panel, packed);
+  std::memset(packed + bytes, 0, static_cast<size_t>(tile_panel_bytes(in) - bytes));
 }
 
 }  // namespace sgl

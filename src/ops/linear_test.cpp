@@ -94,8 +94,8 @@ TEST_P(LinearOnEachIsa, Int8PathEqualsReferenceOnRoundedActivations) {
   }
 }
 
-TEST_P(LinearOnEachIsa, TilesEqualReferenceOnActivationsRoundedToBfloat16) {
-  if (GetParam() != CpuIsa::Amx) return;  // the others do not round them
+TEST_P(LinearOnEachIsa, Bf16PathEqualsReferenceOnRoundedActivations) {
+  if (GetParam() < CpuIsa::Avx512Bf16) return;  // the others do not round them
   RefBackend ref;
   CpuBackend backend = cpu(GetParam(), 2);
   for (const LinearCase& c : linear_cases()) {

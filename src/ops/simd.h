@@ -1,13 +1,13 @@
 // Vectors of the widest kind that an instruction set has, behind one set of names. Included only by kernel files, which
-// define SGL_ISA as generic, avx2, avx512 or amx first: everything here lives in that namespace, so that a function
-// compiled for a wide machine can never be linked into code that runs on a narrow one. For the same reason kernel files
-// use no inline functions or templates of other headers.
+// define SGL_ISA as generic, avx2, avx512, avx512bf16 or amx first: everything here lives in that namespace, so that a
+// function compiled for a wide machine can never be linked into code that runs on a narrow one. For the same reason
+// kernel files use no inline functions or templates of other headers.
 //
 // VecF holds kLanes float32, VecI as many int32. Each lane is computed by itself with the same operations on each
 // instruction set; fma() rounds once where the machine has it, twice in the portable version.
 
 #ifndef SGL_ISA
-#error "define SGL_ISA (generic, avx2, avx512 or amx) before including simd.h"
+#error "define SGL_ISA (generic, avx2, avx512, avx512bf16 or amx) before including simd.h"
 #endif
 
 #include <cstddef>
@@ -18,7 +18,8 @@
 #define SGL_ISA_IS_generic 1
 #define SGL_ISA_IS_avx2 2
 #define SGL_ISA_IS_avx512 3
-#define SGL_ISA_IS_amx 3  // the vectors of avx512
+#define SGL_ISA_IS_avx512bf16 3  // the vectors of avx512
+#define SGL_ISA_IS_amx 3
 #define SGL_CONCAT_(a, b) a##b
 #define SGL_CONCAT(a, b) SGL_CONCAT_(a, b)
 #define SGL_ISA_LEVEL SGL_CONCAT(SGL_ISA_IS_, SGL_ISA)

@@ -1,14 +1,16 @@
 #pragma once
-// linear() of bfloat16 weights by products of tiles (AMX): how panels and activations stand in memory, and the kernels.
+// linear() of bfloat16 weights in bfloat16: how panels and activations stand in memory, and the kernels.
 //
-// Activations are rounded to bfloat16 and multiplied with float32 sums. A product of tiles takes 16 outputs, 32 weights
-// of each, and up to 16 rows of x:
+// Activations are rounded to bfloat16 and multiplied with float32 sums, by products of tiles (AMX),
 //   C[16 outputs][rows] += A[16 outputs][32] · B[16 pairs][rows][2]
-// Each output is one chain of such products along `in`, in blocks of 32, ascending; then + bias. So a row's result does
-// not depend on what else is computed beside it, or in which order.
+// or by dot products of pairs (AVX512_BF16), whose lanes are outputs:
+//   c[16 outputs] += a[16 outputs][2] · b[2]
+// Each output is one chain of them along `in`, ascending; then + bias. So a row's result does not depend on what else
+// is computed beside it, or in which order. The two differ in their roundings within a block of 32.
 //
-// A panel is 16 outputs as tiles A: [blocks][16][32] bfloat16. Rows of x stand in tiles B of 16, the last one of what
-// is left: [blocks][16][rows][2]. What is missing in the last block or panel is zero.
+// A panel is 16 outputs in blocks of 32 weights: for tiles [blocks][16][32] bfloat16, for pairs [blocks][16
+// pairs][16][2]. Rows of x stand in tiles B of 16, the last one of what is left: [blocks][16 pairs][rows][2]. What is
+// missing in the last block or panel is zero.
 
 #include <cstddef>
 #include <cstdint>
@@ -25,9 +27,10 @@ constexpr int64_t tile_panel_bytes(int64_t in) { return tile_row_bytes(in) * kTi
 
 /// Packs rows [16·panel, 16·panel + 16) of a bfloat16 matrix that has `rows` rows of `in` weights each.
 void pack_tile_panel(const std::byte* matrix, int64_t rows, int64_t in, int64_t panel, std::byte* packed);
+void pack_pair_panel(const std::byte* matrix, int64_t rows, int64_t in, int64_t panel, std::byte* packed);
 
 /// One or two neighbouring panels times tiles of rows.
-struct TileProduct {
+struct Bf16Product {
   const std::byte* panels = nullptr;
   int num_panels = 0;
   int64_t in = 0;
@@ -39,14 +42,19 @@ struct TileProduct {
   const float* bias = nullptr;  ///< [columns] or null
 };
 
-struct TileKernels {
+struct Bf16Kernels {
+  void (*pack)(const std::byte* matrix, int64_t rows, int64_t in, int64_t panel, std::byte* packed) = nullptr;
   /// Rounds up to kTileColumns rows of x to a tile of tile_row_bytes(in) · rows.
   void (*round)(const float* x, int64_t x_stride, int rows, int64_t in, std::byte* tile) = nullptr;
-  void (*multiply)(const TileProduct& product) = nullptr;
+  void (*multiply)(const Bf16Product& product) = nullptr;
+  int64_t chunk_bytes = 0;  ///< of x, that stay in the L2 cache while panels pass by
 };
 
 namespace amx {
-TileKernels tile_kernels();
+Bf16Kernels bf16_kernels();
+}
+namespace avx512bf16 {
+Bf16Kernels bf16_kernels();
 }
 
 }  // namespace sgl
