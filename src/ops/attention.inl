@@ -43,14 +43,24 @@ struct Work {
   int begin[kMaxAttentionRows], end[kMaxAttentionRows];     // what the row sees of the block; empty: begin == end
   const std::byte* k[kGroups];                              // of each group of 16 tokens
   const std::byte* v[kGroups];
+  const std::byte* next_k[kGroups];  // the same of the block after it, which is fetched meanwhile
+  const std::byte* next_v[kGroups];
 };
 
-// s[r][16 · g …] for R rows and G groups: q is [R][head_dim].
+// What has 16 bits goes from memory straight into the products.
+template <DType D>
+constexpr bool is_fetched_on_the_way = D == DType::F16 || D == DType::BF16;
+
+// s[r][16 · g …] for R rows and G groups: q is [R][head_dim]. Each line of k that is read asks for its like in next_k.
 template <DType D, int R, int G>
-[[gnu::noinline]] void scores(const float* q, int head_dim, const std::byte* const* k, float* s) {
+[[gnu::noinline]] void scores(const float* q, int head_dim, const std::byte* const* k, const std::byte* const* next_k,
+                              float* s) {
   VecF acc[R][G * kPer16];
   SGL_UNROLL for (int r = 0; r < R; ++r) { SGL_UNROLL for (int i = 0; i < G * kPer16; ++i) acc[r][i] = zero(); }
   for (int d = 0; d < head_dim; ++d) {
+    if constexpr (is_fetched_on_the_way<D>) {  // 16 keys are half a line: even groups with even d, odd ones with odd d
+      for (int i = d % 2; i < G; i += 2) __builtin_prefetch(next_k[i] + (d - d % 2) * kKeyGroup * element_bytes(D));
+    }
     VecF key[G * kPer16];
     SGL_UNROLL for (int i = 0; i < G * kPer16; ++i) {
       key[i] = load_kv<D>(k[i / kPer16], int64_t{d} * kKeyGroup + i % kPer16 * kLanes);
@@ -66,16 +76,18 @@ template <DType D, int R, int G>
 }
 
 template <DType D, int R, int G>
-SGL_INLINE void scores_of_groups(const float* q, int head_dim, const std::byte* const* k, int first, int last,
-                                 float* s) {
-  for (; first + G <= last; first += G) scores<D, R, G>(q, head_dim, k + first, s + first * kKeyGroup);
-  if constexpr (G > 1) scores_of_groups<D, R, G - 1>(q, head_dim, k, first, last, s);
+SGL_INLINE void scores_of_groups(const float* q, int head_dim, const std::byte* const* k,
+                                 const std::byte* const* next_k, int first, int last, float* s) {
+  for (; first + G <= last; first += G) {
+    scores<D, R, G>(q, head_dim, k + first, next_k + first, s + first * kKeyGroup);
+  }
+  if constexpr (G > 1) scores_of_groups<D, R, G - 1>(q, head_dim, k, next_k, first, last, s);
 }
 
 // out[r][…] += Σ_t p[r][t] · v[t][…] for R rows and N vectors, tokens [begin, end) of the block ascending.
 template <DType D, int R, int N>
-[[gnu::noinline]] void add_values(const float* p, const std::byte* const* v, int begin, int end, int head_dim,
-                                  float* out) {
+[[gnu::noinline]] void add_values(const float* p, const std::byte* const* v, const std::byte* const* next_v, int begin,
+                                  int end, int head_dim, float* out) {
   VecF acc[R][N];
   SGL_UNROLL for (int r = 0; r < R; ++r) {
     SGL_UNROLL for (int i = 0; i < N; ++i) acc[r][i] = load(out + r * head_dim + i * kLanes);
@@ -83,7 +95,11 @@ template <DType D, int R, int N>
   while (begin < end) {
     const int group = begin / kKeyGroup, stop = min_of(end, (group + 1) * kKeyGroup);
     const std::byte* at = v[group] + int64_t{begin - group * kKeyGroup} * head_dim * element_bytes(D);
+    const int64_t ahead = next_v[group] - v[group];
     for (; begin < stop; ++begin, at += head_dim * element_bytes(D)) {
+      if constexpr (is_fetched_on_the_way<D>) {
+        for (int i = 0; i < N * kLanes * element_bytes(D); i += 64) __builtin_prefetch(at + ahead + i);
+      }
       VecF value[N];
       SGL_UNROLL for (int i = 0; i < N; ++i) value[i] = load_kv<D>(at, i * kLanes);
       SGL_UNROLL for (int r = 0; r < R; ++r) {
@@ -98,14 +114,17 @@ template <DType D, int R, int N>
 }
 
 template <DType D, int R, int N>
-SGL_INLINE void add_values_from(const float* p, const std::byte* const* v, int begin, int end, int head_dim, int dim,
-                                float* out) {
+SGL_INLINE void add_values_from(const float* p, const std::byte* const* v, const std::byte* const* next_v, int begin,
+                                int end, int head_dim, int dim, float* out) {
   for (; dim + N * kLanes <= head_dim; dim += N * kLanes) {
-    const std::byte* at[kGroups];
-    for (int g = 0; g < kGroups; ++g) at[g] = v[g] + dim * element_bytes(D);
-    add_values<D, R, N>(p, at, begin, end, head_dim, out + dim);
+    const std::byte *at[kGroups], *next[kGroups];
+    for (int g = 0; g < kGroups; ++g) {
+      at[g] = v[g] + dim * element_bytes(D);
+      next[g] = next_v[g] + dim * element_bytes(D);
+    }
+    add_values<D, R, N>(p, at, next, begin, end, head_dim, out + dim);
   }
-  if constexpr (N > 1) add_values_from<D, R, N - 1>(p, v, begin, end, head_dim, dim, out);
+  if constexpr (N > 1) add_values_from<D, R, N - 1>(p, v, next_v, begin, end, head_dim, dim, out);
 }
 
 // Values for R rows, each over its own tokens: those all see together, before and after them row by row.
@@ -121,19 +140,22 @@ SGL_INLINE void add_values_of_rows(const Work& w, int first, int head_dim, float
   const float* p = w.s + first * kScoreBlock;
   if (R == 1 || all_begin >= all_end) {
     for (int r = 0; r < R; ++r) {
-      add_values_from<D, 1, kDimBlock>(p + r * kScoreBlock, w.v, begin[r], end[r], head_dim, 0, out + r * head_dim);
+      add_values_from<D, 1, kDimBlock>(p + r * kScoreBlock, w.v, w.next_v, begin[r], end[r], head_dim, 0,
+                                       out + r * head_dim);
     }
     return;
   }
   for (int r = 0; r < R; ++r) {
     if (begin[r] < all_begin) {
-      add_values_from<D, 1, kDimBlock>(p + r * kScoreBlock, w.v, begin[r], all_begin, head_dim, 0, out + r * head_dim);
+      add_values_from<D, 1, kDimBlock>(p + r * kScoreBlock, w.v, w.next_v, begin[r], all_begin, head_dim, 0,
+                                       out + r * head_dim);
     }
   }
-  add_values_from<D, R, kDimBlock>(p, w.v, all_begin, all_end, head_dim, 0, out);
+  add_values_from<D, R, kDimBlock>(p, w.v, w.next_v, all_begin, all_end, head_dim, 0, out);
   for (int r = 0; r < R; ++r) {
     if (end[r] > all_end) {
-      add_values_from<D, 1, kDimBlock>(p + r * kScoreBlock, w.v, all_end, end[r], head_dim, 0, out + r * head_dim);
+      add_values_from<D, 1, kDimBlock>(p + r * kScoreBlock, w.v, w.next_v, all_end, end[r], head_dim, 0,
+                                       out + r * head_dim);
     }
   }
 }
@@ -189,7 +211,7 @@ SGL_INLINE void attend_rows(const AttentionTile& t, Work& w, int first, const At
     end = w.end[r] > end ? w.end[r] : end;
   }
   if (begin >= end) return;
-  scores_of_groups<D, R, kGroupBlock>(w.q + first * t.head_dim, t.head_dim, w.k, begin / kKeyGroup,
+  scores_of_groups<D, R, kGroupBlock>(w.q + first * t.head_dim, t.head_dim, w.k, w.next_k, begin / kKeyGroup,
                                       (end + kKeyGroup - 1) / kKeyGroup, w.s + first * kScoreBlock);
   for (int r = first; r < first + R; ++r) {
     if (w.begin[r] < w.end[r]) soften(t, w, r, state);
@@ -242,8 +264,8 @@ SGL_INLINE void widen_block(Work& w, int groups, int head_dim) {
       for (int i = 0; i < numbers; i += kLanes) store(k + i, load_kv<D>(w.k[g], i));
       for (int i = 0; i < numbers; i += kLanes) store(v + i, load_kv<D>(w.v[g], i));
     }
-    w.k[g] = reinterpret_cast<const std::byte*>(k);
-    w.v[g] = reinterpret_cast<const std::byte*>(v);
+    w.k[g] = w.next_k[g] = reinterpret_cast<const std::byte*>(k);
+    w.v[g] = w.next_v[g] = reinterpret_cast<const std::byte*>(v);
   }
 }
 
@@ -256,15 +278,22 @@ void scale_queries(const AttentionTile& t, float* to) {
   }
 }
 
-// Asks for the keys and values of a block from memory.
+// The keys and values of 16 tokens.
 template <DType D>
-SGL_INLINE void fetch_block(const AttentionTile& t, int64_t block) {
-  const int64_t bytes = bytes_of<D>(int64_t{kKeyGroup} * t.head_dim);
-  for (int64_t position = block; position < min_of(block + kScoreBlock, t.kv_len); position += kKeyGroup) {
-    const int64_t page = int64_t{t.pages[position / t.page_size]} * t.page_bytes;
-    const int64_t inside = bytes_of<D>(position % t.page_size * t.head_dim);
-    for (int64_t i = 0; i < bytes; i += 64) __builtin_prefetch(t.k + page + inside + i);
-    for (int64_t i = 0; i < bytes; i += 64) __builtin_prefetch(t.v + page + inside + i);
+SGL_INLINE void find_group(const AttentionTile& t, int64_t position, const std::byte*& k, const std::byte*& v) {
+  const int64_t page = int64_t{t.pages[position / t.page_size]} * t.page_bytes;
+  const int64_t inside = bytes_of<D>(position % t.page_size * t.head_dim);
+  k = t.k + page + inside;
+  v = t.v + page + inside;
+}
+
+// Asks for the keys and values of the next block from memory, all at once.
+template <DType D>
+SGL_INLINE void fetch_next_block(const Work& w, int head_dim) {
+  const int64_t bytes = bytes_of<D>(int64_t{kKeyGroup} * head_dim);
+  for (int g = 0; g < kGroups; ++g) {
+    for (int64_t i = 0; i < bytes; i += 64) __builtin_prefetch(w.next_k[g] + i);
+    for (int64_t i = 0; i < bytes; i += 64) __builtin_prefetch(w.next_v[g] + i);
   }
 }
 
@@ -291,17 +320,19 @@ void attend_typed(const AttentionTile& t, int64_t begin, int64_t end, const Atte
         block_end = w.end[r] > block_end ? w.end[r] : block_end;
       }
     }
+    if (block_end == 0) continue;
     for (int g = 0; g < kGroups; ++g) {
-      const int64_t position = block + g * kKeyGroup;
-      w.k[g] = w.v[g] = nullptr;
-      if (g * kKeyGroup >= block_end) continue;  // past the sequence's pages
-      const int64_t page = int64_t{t.pages[position / t.page_size]} * t.page_bytes;
-      const int64_t inside = bytes_of<D>(position % t.page_size * t.head_dim);
-      w.k[g] = t.k + page + inside;
-      w.v[g] = t.v + page + inside;
+      // Past the sequence's pages, where no row sees a group, the first one stands in.
+      const int64_t position = block + (g * kKeyGroup < block_end ? g * kKeyGroup : 0);
+      find_group<D>(t, position, w.k[g], w.v[g]);
+      w.next_k[g] = w.k[g];
+      w.next_v[g] = w.v[g];
+      if (position + kScoreBlock < t.kv_len) find_group<D>(t, position + kScoreBlock, w.next_k[g], w.next_v[g]);
     }
-    fetch_block<D>(t, block + kScoreBlock);
-    if (D == DType::Q8_0 || (D != DType::F32 && rows >= kWorthWidening && t.head_dim <= kMaxWidenedDim)) {
+    const bool widened =
+        D == DType::Q8_0 || (D != DType::F32 && rows >= kWorthWidening && t.head_dim <= kMaxWidenedDim);
+    if (widened || !is_fetched_on_the_way<D>) fetch_next_block<D>(w, t.head_dim);
+    if (widened) {
       widen_block<D>(w, (block_end + kKeyGroup - 1) / kKeyGroup, t.head_dim);
       attend_block<DType::F32, kRowBlock>(t, w, 0, rows, state);
     } else if constexpr (D != DType::Q8_0) {
