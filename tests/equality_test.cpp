@@ -161,6 +161,8 @@ TEST(Equality, OneThreadIsTwoOrThree) {
   }
 }
 
+// The other equalities are those of the scheduler, whichever kernels compute; the kernels' own, for all types of
+// weights, are in src/ops and golden_test.
 TEST(Equality, AloneAndWholeIsBatchedAndChunkedOnEachInstructionSet) {
   const std::vector<Request> some(requests().begin(), requests().begin() + std::min(6, num_cases()));
   testing::on_each_isa([&](CpuIsa) {

@@ -113,11 +113,23 @@ struct Score {
   int wrong = 0;      ///< that differ although the margin says they must not
 };
 
+// A golden model, as GGUF if the setup says so: then with a file of its own.
+class Opened {
+ public:
+  Opened(const std::string& model, const Variant& setup) : checkpoint_(Checkpoint::open(kGolden + model)) {
+    if (!setup.gguf) return;
+    checkpoint_ = Checkpoint::open(folder_.write("model.gguf", testing::as_gguf(*checkpoint_, *setup.gguf)));
+  }
+  const Checkpoint& operator*() const { return *checkpoint_; }
+
+ private:
+  testing::TemporaryDirectory folder_;
+  std::unique_ptr<Checkpoint> checkpoint_;
+};
+
 Score score(const std::string& model, const Variant& setup) {
   Score s;
-  auto checkpoint = Checkpoint::open(kGolden + model);
-  testing::TemporaryDirectory folder;
-  if (setup.gguf) checkpoint = Checkpoint::open(folder.write("model.gguf", testing::as_gguf(*checkpoint, *setup.gguf)));
+  const Opened checkpoint(model, setup);
   const testing::Expected expected(kGolden + model + "/expected.safetensors");
   OneSequence seq(*checkpoint, setup);
   for (int i = 0; expected.has(fmt::format("input_ids.{}", i)); ++i) {
@@ -171,21 +183,27 @@ TEST(Golden, LogitsAndGreedyTokensOfEveryArchitecture) {
        DType::F32,
        2e-4,
        DType::F32},
+  };
+  compare_all(setups);
+  const Variant of_cpu[] = {
       {"cpu, float32", {.device = "cpu", .threads = 2, .quantize_activations = false}, DType::F32, 2e-4},
       {"cpu, float16 KV", {.device = "cpu", .threads = 2, .quantize_activations = true}, DType::F16, 1e-2},
       {"cpu, bfloat16 KV", {.device = "cpu", .threads = 2, .quantize_activations = true}, DType::BF16, 4e-2},
   };
-  compare_all(setups);
+  testing::on_each_isa([&](CpuIsa isa) {
+    fmt::print("{}:\n", name(isa));
+    compare_all(of_cpu);
+  });
 }
 
 // The last block leaves out the rows without a result; the others, and what the cache holds, are the same bits.
 void expect_some_rows_of_all(std::span<const Variant> setups) {
   for (const char* model : kModels) {
-    auto checkpoint = Checkpoint::open(kGolden + model);
     const testing::Expected expected(kGolden + model + "/expected.safetensors");
     const auto ids = expected.get<int64_t, int32_t>("input_ids.2");
     const std::vector<int32_t> first(ids.begin(), ids.end() - 5), rest(ids.end() - 5, ids.end());
     for (const Variant& setup : setups) {
+      const Opened checkpoint(model, setup);
       OneSequence seq(*checkpoint, setup);
       const std::vector<float> all = seq.extend(ids);
       seq.restart();
@@ -201,11 +219,15 @@ void expect_some_rows_of_all(std::span<const Variant> setups) {
 }
 
 TEST(Golden, SomeRowsAreThoseOfAll) {
-  const Variant setups[] = {
-      {"ref", {.device = "ref", .threads = 1, .quantize_activations = false}, DType::F32, 0},
-      {"cpu", {.device = "cpu", .threads = 2, .quantize_activations = true}, DType::F16, 0},
+  const Variant on_ref[] = {{"ref", {.device = "ref", .threads = 1, .quantize_activations = false}, DType::F32, 0}};
+  expect_some_rows_of_all(on_ref);
+  const BackendOptions fast = {.device = "cpu", .threads = 2, .quantize_activations = true};
+  const Variant on_cpu[] = {
+      {"cpu", fast, DType::F16, 0},
+      {"cpu, BF16 weights", fast, DType::F16, 0, DType::BF16},
+      {"cpu, Q8_0 weights", fast, DType::F16, 0, DType::Q8_0},
   };
-  expect_some_rows_of_all(setups);
+  testing::on_each_isa([&](CpuIsa) { expect_some_rows_of_all(on_cpu); });
 }
 
 // Rope scalings that depend on the length: of each text in transformers, of the served context here (nn/rope.h).
@@ -240,17 +262,6 @@ TEST(Golden, LogitsAndGreedyTokensByTheTypeOfTheWeights) {
       {"cpu, F16 weights", fast, DType::F16, 2e-2, DType::F16},
       {"cpu, BF16 weights", fast, DType::F16, 1.5e-1, DType::BF16},
       {"cpu, Q8_0 weights", fast, DType::F16, 4e-1, DType::Q8_0},
-  };
-  compare_all(setups);
-}
-
-TEST(Golden, LogitsAndGreedyTokensOnEachInstructionSet) {
-  const BackendOptions fast = {.device = "cpu", .threads = 2, .quantize_activations = true};
-  const Variant setups[] = {
-      {"float32", {.device = "cpu", .threads = 2, .quantize_activations = false}, DType::F32, 2e-4},
-      {"float16 KV", fast, DType::F16, 1e-2},
-      {"BF16 weights", fast, DType::F16, 1.5e-1, DType::BF16},
-      {"Q8_0 weights", fast, DType::F16, 4e-1, DType::Q8_0},
   };
   testing::on_each_isa([&](CpuIsa isa) {
     fmt::print("{}:\n", name(isa));
@@ -289,7 +300,7 @@ TEST(Golden, StatesOfEncoders) {
       {"cpu, float32", {.device = "cpu", .threads = 2, .quantize_activations = false}, DType::F32, 2e-5},
       {"cpu, float16 KV", {.device = "cpu", .threads = 2, .quantize_activations = true}, DType::F16, 4e-3},
   };
-  compare_states(setups);
+  testing::on_each_isa([&](CpuIsa) { compare_states(setups); });
 }
 
 TEST(Golden, StatesOfEncodersOnCuda) {

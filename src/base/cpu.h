@@ -6,7 +6,8 @@
 
 namespace sgl {
 
-/// Each level includes those before it. The kernels are built once for each level.
+/// Each level includes those before it. The kernels are built once for each of the first three; the last two replace
+/// the products of bfloat16 weights.
 enum class CpuIsa {
   Generic,     ///< what the compiler's target has: x86-64 baseline, ARMv8
   Avx2,        ///< AVX2, FMA, F16C

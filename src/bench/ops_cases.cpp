@@ -51,6 +51,7 @@ int OpsBench::run() {
   run_linear("qwen0.5b", "head", DType::Q8_0, 896, 151936);
   run_linear("qwen0.5b", "gate_up", DType::Q5_0, 896, 9728, true);
   for (DType format : kWeightFormats) run_linear("format", "square", format, 2048, 2048);
+  run_linear("format", "wide", DType::BF16, 8192, 2048);
   for (DType format : kWeightFormats) run_prepare(format, 1024, 8192);
   run_attention("smollm2", 9, 3, 64, 1, 1, 200);
   run_attention("smollm2", 9, 3, 64, 1, 1, 4096);

@@ -1,10 +1,9 @@
 // Kernels of attention over KV pages: see attention_kernels.h for the layout and the arithmetic.
 //
 // All query heads of a KV head, and for prompts several tokens, form a tile, so that a key or value is loaded once for
-// several rows. Where they are many, a block of keys and values is widened from 16 bits to float32 first, once for all
-// of them: the conversion takes the units that multiply. From int8 it always is. Scores are products of a block of rows
-// with groups of 16 keys; values are added to a block of rows, a few vectors of head_dim at a time. Both keep their
-// sums in registers.
+// several rows. Where they are many, a block of keys and values is widened to float32 first, once for all of them: the
+// conversion takes the units that multiply. Scores are products of a block of rows with groups of 16 keys; values are
+// added to a block of rows, a few vectors of head_dim at a time. Both keep their sums in registers.
 
 #include "ops/attention_kernels.h"
 #include "ops/simd_math.inl"
@@ -20,8 +19,8 @@ constexpr int kGroups = kScoreBlock / kKeyGroup;
 constexpr int kWorthWidening = 8;  // rows
 constexpr float kMinusInfinity = -__builtin_inff();
 
-// Bytes of an element that is a plain number, and of n elements.
-constexpr int element_bytes(DType d) { return d == DType::F32 ? 4 : 2; }
+// Bytes of an element without its scale, and of n elements with them.
+constexpr int element_bytes(DType d) { return d == DType::F32 ? 4 : d == DType::Q8_0 ? 1 : 2; }
 template <DType D>
 constexpr int64_t bytes_of(int64_t n) {
   return D == DType::Q8_0 ? n / kKvBlock * (kKvBlock + 2) : n * element_bytes(D);
@@ -47,9 +46,18 @@ struct Work {
   const std::byte* next_v[kGroups];
 };
 
-// What has 16 bits goes from memory straight into the products.
+// What is narrower than float32 goes from memory straight into the products.
 template <DType D>
-constexpr bool is_fetched_on_the_way = D == DType::F16 || D == DType::BF16;
+constexpr bool is_fetched_on_the_way = D != DType::F32;
+
+// Of a group in int8: the scales of block b of head_dim, for its 16 tokens.
+SGL_INLINE const uint16_t* scales_of(const std::byte* group, int head_dim, int b) {
+  return reinterpret_cast<const uint16_t*>(group + kKeyGroup * head_dim) + b * kKeyGroup;
+}
+
+SGL_INLINE VecF load_int8(const std::byte* codes, int64_t index, VecF scale) {
+  return to_float(load_i8(reinterpret_cast<const uint8_t*>(codes) + index)) * scale;
+}
 
 // s[r][16 · g …] for R rows and G groups: q is [R][head_dim]. Each line of k that is read asks for its like in next_k.
 template <DType D, int R, int G>
@@ -57,13 +65,29 @@ template <DType D, int R, int G>
                               float* s) {
   VecF acc[R][G * kPer16];
   SGL_UNROLL for (int r = 0; r < R; ++r) { SGL_UNROLL for (int i = 0; i < G * kPer16; ++i) acc[r][i] = zero(); }
+  VecF scale[G * kPer16];  // of int8
+  SGL_UNROLL for (int i = 0; i < G * kPer16; ++i) scale[i] = zero();
   for (int d = 0; d < head_dim; ++d) {
-    if constexpr (is_fetched_on_the_way<D>) {  // 16 keys are half a line: even groups with even d, odd ones with odd d
-      for (int i = d % 2; i < G; i += 2) __builtin_prefetch(next_k[i] + (d - d % 2) * kKeyGroup * element_bytes(D));
+    if constexpr (D == DType::Q8_0) {
+      if (d % kKvBlock == 0) {
+        SGL_UNROLL for (int i = 0; i < G * kPer16; ++i) {
+          scale[i] = load_f16(scales_of(k[i / kPer16], head_dim, d / kKvBlock) + i % kPer16 * kLanes);
+        }
+        for (int i = 0; i < G; ++i) __builtin_prefetch(scales_of(next_k[i], head_dim, d / kKvBlock));
+      }
+    }
+    if constexpr (is_fetched_on_the_way<D>) {  // a line is some d of a group: the groups take turns
+      constexpr int kStep = kKeyGroup * element_bytes(D), kTurns = 64 / kStep;
+      for (int i = d % kTurns; i < G; i += kTurns) __builtin_prefetch(next_k[i] + (d - d % kTurns) * kStep);
     }
     VecF key[G * kPer16];
     SGL_UNROLL for (int i = 0; i < G * kPer16; ++i) {
-      key[i] = load_kv<D>(k[i / kPer16], int64_t{d} * kKeyGroup + i % kPer16 * kLanes);
+      const int64_t index = int64_t{d} * kKeyGroup + i % kPer16 * kLanes;
+      if constexpr (D == DType::Q8_0) {
+        key[i] = load_int8(k[i / kPer16], index, scale[i]);
+      } else {
+        key[i] = load_kv<D>(k[i / kPer16], index);
+      }
     }
     SGL_UNROLL for (int r = 0; r < R; ++r) {
       VecF x = splat(q[r * head_dim + d]);
@@ -84,24 +108,42 @@ SGL_INLINE void scores_of_groups(const float* q, int head_dim, const std::byte* 
   if constexpr (G > 1) scores_of_groups<D, R, G - 1>(q, head_dim, k, next_k, first, last, s);
 }
 
-// out[r][…] += Σ_t p[r][t] · v[t][…] for R rows and N vectors, tokens [begin, end) of the block ascending.
+// out[r][dim …] += Σ_t p[r][t] · v[t][dim …] for R rows and N vectors, tokens [begin, end) of the block ascending.
 template <DType D, int R, int N>
 [[gnu::noinline]] void add_values(const float* p, const std::byte* const* v, const std::byte* const* next_v, int begin,
-                                  int end, int head_dim, float* out) {
+                                  int end, int head_dim, int dim, float* out) {
   VecF acc[R][N];
   SGL_UNROLL for (int r = 0; r < R; ++r) {
     SGL_UNROLL for (int i = 0; i < N; ++i) acc[r][i] = load(out + r * head_dim + i * kLanes);
   }
+  constexpr int kBlocks = (N * kLanes + kKvBlock - 1) / kKvBlock + 1;  // that N vectors may lie in
+  [[maybe_unused]] float scale[kBlocks][kKeyGroup];
+  const int first_block = dim / kKvBlock;
   while (begin < end) {
     const int group = begin / kKeyGroup, stop = min_of(end, (group + 1) * kKeyGroup);
-    const std::byte* at = v[group] + int64_t{begin - group * kKeyGroup} * head_dim * element_bytes(D);
+    if constexpr (D == DType::Q8_0) {
+      for (int b = first_block; b * kKvBlock < dim + N * kLanes; ++b) {
+        for (int j = 0; j < kKeyGroup; j += kLanes) {
+          store(scale[b - first_block] + j, load_f16(scales_of(v[group], head_dim, b) + j));
+        }
+        __builtin_prefetch(scales_of(next_v[group], head_dim, b));
+      }
+    }
+    const std::byte* at = v[group] + (int64_t{begin - group * kKeyGroup} * head_dim + dim) * element_bytes(D);
     const int64_t ahead = next_v[group] - v[group];
     for (; begin < stop; ++begin, at += head_dim * element_bytes(D)) {
       if constexpr (is_fetched_on_the_way<D>) {
         for (int i = 0; i < N * kLanes * element_bytes(D); i += 64) __builtin_prefetch(at + ahead + i);
       }
       VecF value[N];
-      SGL_UNROLL for (int i = 0; i < N; ++i) value[i] = load_kv<D>(at, i * kLanes);
+      SGL_UNROLL for (int i = 0; i < N; ++i) {
+        if constexpr (D == DType::Q8_0) {
+          const int block = (dim + i * kLanes) / kKvBlock - first_block;
+          value[i] = load_int8(at, i * kLanes, splat(scale[block][begin % kKeyGroup]));
+        } else {
+          value[i] = load_kv<D>(at, i * kLanes);
+        }
+      }
       SGL_UNROLL for (int r = 0; r < R; ++r) {
         VecF x = splat(p[r * kScoreBlock + begin]);
         SGL_UNROLL for (int i = 0; i < N; ++i) acc[r][i] = fma(x, value[i], acc[r][i]);
@@ -117,12 +159,7 @@ template <DType D, int R, int N>
 SGL_INLINE void add_values_from(const float* p, const std::byte* const* v, const std::byte* const* next_v, int begin,
                                 int end, int head_dim, int dim, float* out) {
   for (; dim + N * kLanes <= head_dim; dim += N * kLanes) {
-    const std::byte *at[kGroups], *next[kGroups];
-    for (int g = 0; g < kGroups; ++g) {
-      at[g] = v[g] + dim * element_bytes(D);
-      next[g] = next_v[g] + dim * element_bytes(D);
-    }
-    add_values<D, R, N>(p, at, next, begin, end, head_dim, out + dim);
+    add_values<D, R, N>(p, v, next_v, begin, end, head_dim, dim, out + dim);
   }
   if constexpr (N > 1) add_values_from<D, R, N - 1>(p, v, next_v, begin, end, head_dim, dim, out);
 }
@@ -292,6 +329,7 @@ template <DType D>
 SGL_INLINE void fetch_next_block(const Work& w, int head_dim) {
   const int64_t bytes = bytes_of<D>(int64_t{kKeyGroup} * head_dim);
   for (int g = 0; g < kGroups; ++g) {
+    if (w.next_k[g] == w.k[g]) continue;  // there is none
     for (int64_t i = 0; i < bytes; i += 64) __builtin_prefetch(w.next_k[g] + i);
     for (int64_t i = 0; i < bytes; i += 64) __builtin_prefetch(w.next_v[g] + i);
   }
@@ -329,13 +367,12 @@ void attend_typed(const AttentionTile& t, int64_t begin, int64_t end, const Atte
       w.next_v[g] = w.v[g];
       if (position + kScoreBlock < t.kv_len) find_group<D>(t, position + kScoreBlock, w.next_k[g], w.next_v[g]);
     }
-    const bool widened =
-        D == DType::Q8_0 || (D != DType::F32 && rows >= kWorthWidening && t.head_dim <= kMaxWidenedDim);
+    const bool widened = D != DType::F32 && rows >= kWorthWidening && t.head_dim <= kMaxWidenedDim;
     if (widened || !is_fetched_on_the_way<D>) fetch_next_block<D>(w, t.head_dim);
     if (widened) {
       widen_block<D>(w, (block_end + kKeyGroup - 1) / kKeyGroup, t.head_dim);
       attend_block<DType::F32, kRowBlock>(t, w, 0, rows, state);
-    } else if constexpr (D != DType::Q8_0) {
+    } else {
       attend_block<D, kRowBlock>(t, w, 0, rows, state);
     }
   }

@@ -106,7 +106,7 @@ class Backend {
   /// Throws InvalidArgument on an unknown device, Unsupported when the machine lacks it.
   static std::unique_ptr<Backend> create(const BackendOptions& options);
 
-  /// For the log: "cpu, avx512-vnni, 2 threads".
+  /// For the log: "cpu, avx512, 2 threads".
   virtual std::string describe() const = 0;
 
   /// Element type of what layers pass to each other. The residual stream, the logits and parameters are float32.

@@ -348,7 +348,8 @@ TEST_P(OpsOnCuda, GatedProductsOfManyRowsEqualTheirParts) {
   // These shapes are for the kernel that rounds nothing before gates and ups have met; elsewhere both may be rounded.
   const std::string device = cuda_->describe();
   const bool fused = device.find("H100 80GB") != std::string::npos || device.find("H200") != std::string::npos;
-  for (const auto& [n, outs] : {std::pair<int64_t, int64_t>(7100, 3344), std::pair<int64_t, int64_t>(250, 28672)}) {
+  for (const auto& [n, outs] : {std::pair<int64_t, int64_t>(7100, 3344), std::pair<int64_t, int64_t>(250, 28672),
+                                std::pair<int64_t, int64_t>(205, 28672)}) {
     SCOPED_TRACE(fmt::format("{} rows to {}", n, outs));
     std::mt19937 random(kSeed);
     const Matrix x = rounded(random_matrix(random, n, in), t);

@@ -51,8 +51,8 @@ class CpuBackend : public RefBackend {
   Weight prepare(std::span<const Tensor> parts) override;
   /// Weights of float types, and all weights without `quantize_activations`, are multiplied in float32; quantized
   /// weights otherwise in int8, where x is rounded to blocks of 32 with a scale each (relative error about 0.4 % of a
-  /// block's largest magnitude at most). With it, and on machines with tiles (linear_bf16.h), bfloat16 weights are
-  /// multiplied with x rounded to bfloat16.
+  /// block's largest magnitude at most). With it, and on machines that multiply bfloat16 (linear_bf16.h), such weights
+  /// are multiplied with x rounded to bfloat16.
   void linear(Tensor y, Tensor x, const Weight& w, Tensor bias) override;
 
   void begin(const PagedBatch& batch) override;

@@ -47,7 +47,6 @@ struct Bf16Kernels {
   /// Rounds up to kTileColumns rows of x to a tile of tile_row_bytes(in) · rows.
   void (*round)(const float* x, int64_t x_stride, int rows, int64_t in, std::byte* tile) = nullptr;
   void (*multiply)(const Bf16Product& product) = nullptr;
-  int64_t chunk_bytes = 0;  ///< of x, that stay in the L2 cache while panels pass by
 };
 
 namespace amx {

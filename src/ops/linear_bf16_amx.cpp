@@ -112,7 +112,6 @@ void multiply(const Bf16Product& t) {
 
 }  // namespace
 
-// Machines with tiles have 2 MiB of L2 cache.
-Bf16Kernels bf16_kernels() { return {pack_tile_panel, round, multiply, 1 << 20}; }
+Bf16Kernels bf16_kernels() { return {pack_tile_panel, round, multiply}; }
 
 }  // namespace sgl::amx

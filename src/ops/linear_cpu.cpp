@@ -20,6 +20,7 @@ namespace sgl {
 namespace {
 
 constexpr int64_t kChunkBytes = 256 << 10;    // of rows, that stay in the L2 cache
+constexpr int64_t kBf16ChunkBytes = 1 << 20;  // of rows in bfloat16, whose weights are larger: more must share them
 constexpr int64_t kMinPieceBytes = 16 << 10;  // of weights times rows: less is not worth a thread's attention
 constexpr int kPiecesPerThread = 8;
 constexpr int64_t kAhead = 8 << 10;  // bytes: at the speed of memory about 200 ns ahead
@@ -136,7 +137,7 @@ void CpuBackend::multiply_bf16(Tensor y, const Weight::Part& part, int64_t in, c
   constexpr int64_t kPanels = 2;
   const int64_t bytes = tile_panel_bytes(in), row_bytes = tile_row_bytes(in);
   const int64_t groups = (num_panels(part.rows) + kPanels - 1) / kPanels;
-  const int64_t chunk_rows = std::max<int64_t>(1, bf16_.chunk_bytes / row_bytes / kTileColumns) * kTileColumns;
+  const int64_t chunk_rows = std::max<int64_t>(1, kBf16ChunkBytes / row_bytes / kTileColumns) * kTileColumns;
   const int64_t chunks = (y.rows() + chunk_rows - 1) / chunk_rows;
   auto multiply = [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {

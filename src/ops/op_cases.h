@@ -51,6 +51,7 @@ inline std::vector<LinearCase> linear_cases() {
   cases.push_back({0, 256, {16}, {DType::Q4_1}, true});
   cases.push_back({130, 64, {40}, {DType::Q8_0}, true});   // many tiles
   cases.push_back({70, 4096, {40}, {DType::Q4_1}, true});  // more than one chunk of rows
+  cases.push_back({90, 8192, {40}, {DType::BF16}, true});
   return cases;
 }
 
