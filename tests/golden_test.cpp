@@ -185,14 +185,14 @@ TEST(Golden, LogitsAndGreedyTokensOfEveryArchitecture) {
        DType::F32},
   };
   compare_all(setups);
-  const Variant of_cpu[] = {
+  const Variant on_cpu[] = {
       {"cpu, float32", {.device = "cpu", .threads = 2, .quantize_activations = false}, DType::F32, 2e-4},
       {"cpu, float16 KV", {.device = "cpu", .threads = 2, .quantize_activations = true}, DType::F16, 1e-2},
       {"cpu, bfloat16 KV", {.device = "cpu", .threads = 2, .quantize_activations = true}, DType::BF16, 4e-2},
   };
   testing::on_each_isa([&](CpuIsa isa) {
     fmt::print("{}:\n", name(isa));
-    compare_all(of_cpu);
+    compare_all(on_cpu);
   });
 }
 
@@ -295,12 +295,15 @@ void compare_states(std::span<const Variant> setups) {
 }
 
 TEST(Golden, StatesOfEncoders) {
-  const Variant setups[] = {
+  const Variant on_ref[] = {
       {"ref, float32", {.device = "ref", .threads = 1, .quantize_activations = false}, DType::F32, 2e-5},
+  };
+  compare_states(on_ref);
+  const Variant on_cpu[] = {
       {"cpu, float32", {.device = "cpu", .threads = 2, .quantize_activations = false}, DType::F32, 2e-5},
       {"cpu, float16 KV", {.device = "cpu", .threads = 2, .quantize_activations = true}, DType::F16, 4e-3},
   };
-  testing::on_each_isa([&](CpuIsa) { compare_states(setups); });
+  testing::on_each_isa([&](CpuIsa) { compare_states(on_cpu); });
 }
 
 TEST(Golden, StatesOfEncodersOnCuda) {

@@ -264,26 +264,21 @@ void attend_block(const AttentionTile& t, Work& w, int first, int rows, const At
 
 // Keys and values of one group in int8, to float32.
 void widen_int8(const std::byte* k, const std::byte* v, int head_dim, float* wide_k, float* wide_v) {
-  const auto* keys = reinterpret_cast<const uint8_t*>(k);
-  const auto* values = reinterpret_cast<const uint8_t*>(v);
-  const auto* key_scales = reinterpret_cast<const uint16_t*>(keys + kKeyGroup * head_dim);
-  const auto* value_scales = reinterpret_cast<const uint16_t*>(values + kKeyGroup * head_dim);
-  for (int block = 0; block < head_dim; block += kKvBlock, key_scales += kKeyGroup, value_scales += kKeyGroup) {
+  for (int b = 0; b < head_dim / kKvBlock; ++b) {
     VecF scale[kPer16];
     alignas(64) float of_token[kKeyGroup];
     for (int j = 0; j < kPer16; ++j) {
-      scale[j] = load_f16(key_scales + j * kLanes);
-      store(of_token + j * kLanes, load_f16(value_scales + j * kLanes));
+      scale[j] = load_f16(scales_of(k, head_dim, b) + j * kLanes);
+      store(of_token + j * kLanes, load_f16(scales_of(v, head_dim, b) + j * kLanes));
     }
+    const int block = b * kKvBlock;
     for (int i = block * kKeyGroup; i < (block + kKvBlock) * kKeyGroup; i += kKeyGroup) {
-      for (int j = 0; j < kPer16; ++j) {
-        store(wide_k + i + j * kLanes, to_float(load_i8(keys + i + j * kLanes)) * scale[j]);
-      }
+      for (int j = 0; j < kPer16; ++j) store(wide_k + i + j * kLanes, load_int8(k, i + j * kLanes, scale[j]));
     }
     for (int token = 0; token < kKeyGroup; ++token) {
       const VecF x = splat(of_token[token]);
       const int from = token * head_dim + block;
-      for (int d = from; d < from + kKvBlock; d += kLanes) store(wide_v + d, to_float(load_i8(values + d)) * x);
+      for (int d = from; d < from + kKvBlock; d += kLanes) store(wide_v + d, load_int8(v, d, x));
     }
   }
 }

@@ -256,8 +256,8 @@ void pack_tile_panel(const std::byte* matrix, int64_t rows, int64_t in, int64_t 
 void pack_pair_panel(const std::byte* matrix, int64_t rows, int64_t in, int64_t panel, std::byte* packed) {
   const int64_t bytes = float_panel_bytes(DType::BF16, in);
   pack_float_panel(DType::BF16, matrix, rows, in, panel, packed);
-  std::memset(packed + bytes, 0,
-              static_cast<size_t>(tile_panel_bytes(in) - bytes));  // up to the size of a panel of tiles
+  // Up to whole blocks, as a panel of tiles.
+  std::memset(packed + bytes, 0, static_cast<size_t>(tile_panel_bytes(in) - bytes));
 }
 
 }  // namespace sgl
