@@ -1,6 +1,7 @@
 #include "base/thread_pool.h"
 
 #include <algorithm>
+#include <limits>
 #include <sched.h>
 #include <thread>
 
@@ -32,11 +33,16 @@ constexpr uint64_t kOneLoop = 0x20000;
 // A loop that a worker which took part in `seen` may join.
 bool may_join(uint64_t loop, uint64_t seen) { return (loop & kOpen) != 0 && loop / kOneLoop != seen; }
 
+// A share's pieces that nobody has taken yet, [first, end): `first` in the low half.
+uint32_t first_of(uint64_t left) { return static_cast<uint32_t>(left); }
+uint32_t end_of(uint64_t left) { return static_cast<uint32_t>(left >> 32U); }
+uint64_t pieces_left(uint64_t first, uint64_t end) { return first | end << 32U; }
+
 }  // namespace
 
-ThreadPool::ThreadPool(int threads) {
+ThreadPool::ThreadPool(int threads) : shares_(std::make_unique<Share[]>(static_cast<size_t>(std::max(threads, 1)))) {
   workers_.reserve(static_cast<size_t>(std::max(threads - 1, 0)));
-  for (int i = 1; i < threads; ++i) workers_.emplace_back([this] { worker_main(); });
+  for (int i = 1; i < threads; ++i) workers_.emplace_back([this, i] { worker_main(i); });
 }
 
 ThreadPool::~ThreadPool() {
@@ -48,19 +54,33 @@ ThreadPool::~ThreadPool() {
   for (std::thread& t : workers_) t.join();
 }
 
-void ThreadPool::work(const LoopBody& body, int64_t n, int64_t grain) {
-  while (true) {
-    int64_t begin = next_.fetch_add(grain, std::memory_order_relaxed);
-    if (begin >= n) return;
-    body(begin, std::min(begin + grain, n));
+// Takes a thread's own pieces from the front, and then what is left of the others' from the back.
+void ThreadPool::work(const LoopBody& body, int self) {
+  for (int i = 0; i < threads(); ++i) {
+    std::atomic<uint64_t>& share = shares_[static_cast<size_t>((self + i) % threads())].left;
+    uint64_t left = share.load(std::memory_order_relaxed);
+    while (first_of(left) < end_of(left)) {
+      const int64_t piece = i == 0 ? first_of(left) : end_of(left) - 1;
+      const uint64_t rest =
+          i == 0 ? pieces_left(first_of(left) + 1, end_of(left)) : pieces_left(first_of(left), end_of(left) - 1);
+      if (!share.compare_exchange_weak(left, rest, std::memory_order_relaxed)) continue;
+      body(piece * grain_, std::min((piece + 1) * grain_, n_));
+      left = share.load(std::memory_order_relaxed);
+    }
   }
 }
 
 void ThreadPool::run(int64_t n, int64_t grain, LoopBody body) {
   body_ = &body;
   n_ = n;
-  grain_ = grain;
-  next_.store(0, std::memory_order_relaxed);
+  // Pieces are counted in 32 bits.
+  grain_ = std::max(grain, n / std::numeric_limits<int32_t>::max() + 1);
+  const int64_t pieces = (n + grain_ - 1) / grain_;
+  for (int t = 0; t < threads(); ++t) {
+    const auto first = static_cast<uint64_t>(pieces * t / threads());
+    const auto end = static_cast<uint64_t>(pieces * (t + 1) / threads());
+    shares_[static_cast<size_t>(t)].left.store(pieces_left(first, end), std::memory_order_relaxed);
+  }
   const uint64_t number = loop_.load(std::memory_order_relaxed) / kOneLoop + 1;
   loop_.store(number * kOneLoop | kOpen, std::memory_order_seq_cst);
   // A worker raises parked_ before its last look at loop_: either it sees the new loop or we see it parked.
@@ -68,7 +88,7 @@ void ThreadPool::run(int64_t n, int64_t grain, LoopBody body) {
     { std::lock_guard lock(mutex_); }
     wake_.notify_all();
   }
-  work(body, n, grain);
+  work(body, 0);
   loop_.fetch_and(~kOpen, std::memory_order_acq_rel);
   for (int spins = 0; (loop_.load(std::memory_order_acquire) & kJoined) != 0; ++spins) {
     pause_cpu();
@@ -76,7 +96,7 @@ void ThreadPool::run(int64_t n, int64_t grain, LoopBody body) {
   }
 }
 
-void ThreadPool::worker_main() {
+void ThreadPool::worker_main(int self) {
   name_thread("sgl-compute");
   uint64_t seen = 0;  // number of the last loop joined
   while (true) {
@@ -95,7 +115,7 @@ void ThreadPool::worker_main() {
     }
     if (!loop_.compare_exchange_weak(loop, loop + 1, std::memory_order_acq_rel)) continue;
     seen = loop / kOneLoop;
-    work(*body_, n_, grain_);
+    work(*body_, self);
     loop_.fetch_sub(1, std::memory_order_release);
   }
 }

@@ -8,6 +8,7 @@
 #include <atomic>
 #include <condition_variable>
 #include <cstdint>
+#include <memory>
 #include <mutex>
 #include <thread>
 #include <vector>
@@ -38,8 +39,9 @@ class ThreadPool {
   int threads() const { return static_cast<int>(workers_.size()) + 1; }
 
   /// Calls body(begin, end) for pieces that cover [0, n) once, each piece at most `grain` long; returns when all are
-  /// done. Pieces go to whichever thread is free, so results must not depend on who runs what. Runs inline when one
-  /// piece covers all. Thread: one caller at a time; not from inside a body. A body must not throw.
+  /// done. Each thread has a share of them, neighbours, the same at each call; who is done takes over from the others,
+  /// so results must not depend on who runs what. Runs inline when one piece covers all. Thread: one caller at a time;
+  /// not from inside a body. A body must not throw.
   template <typename F>
   void parallel_for(int64_t n, int64_t grain, F&& body) {
     if (n <= grain || workers_.empty()) {
@@ -51,14 +53,17 @@ class ThreadPool {
 
  private:
   void run(int64_t n, int64_t grain, LoopBody body);
-  void work(const LoopBody& body, int64_t n, int64_t grain);
-  void worker_main();
+  void work(const LoopBody& body, int self);
+  void worker_main(int self);
 
   std::vector<std::thread> workers_;
   // The current loop. Written by run() before loop_ opens, read by workers that joined.
   const LoopBody* body_ = nullptr;
   int64_t n_ = 0, grain_ = 1;
-  alignas(64) std::atomic<int64_t> next_{0};
+  struct alignas(64) Share {
+    std::atomic<uint64_t> left{0};
+  };
+  std::unique_ptr<Share[]> shares_;  ///< the caller's, then the workers'
   /// Which loop it is (counted from 1), whether workers may still join, how many have joined and not left.
   alignas(64) std::atomic<uint64_t> loop_{0};
   std::atomic<int> parked_{0};

@@ -60,6 +60,27 @@ TEST(ThreadPool, ALoopDoesNotWaitForWorkersThatNeverCame) {
   EXPECT_EQ(sum.load(), 1000);
 }
 
+TEST(ThreadPool, WhoIsDoneTakesOverFromTheOthers) {
+  // The caller's first piece waits for all the rest, most of the caller's share included.
+  ThreadPool pool(2);
+  std::atomic<int> done{0};
+  pool.parallel_for(100, 1, [&](int64_t begin, int64_t) {
+    if (begin == 0) {
+      while (done.load() < 99) std::this_thread::yield();
+    }
+    ++done;
+  });
+  EXPECT_EQ(done.load(), 100);
+}
+
+TEST(ThreadPool, CountsPiecesOfVeryLongLoops) {
+  ThreadPool pool(2);
+  const int64_t n = int64_t{1} << 40;
+  std::atomic<int64_t> sum{0};
+  pool.parallel_for(n, n / 64, [&](int64_t begin, int64_t end) { sum += end - begin; });
+  EXPECT_EQ(sum.load(), n);
+}
+
 TEST(ThreadPool, EndsAtOnceWithWorkersSpinningOrParked) {
   for (int round = 0; round < 50; ++round) {
     ThreadPool pool(4);
