@@ -54,6 +54,7 @@ class CpuBackend : public RefBackend {
   /// block's largest magnitude at most). With it, and on machines that multiply bfloat16 (linear_bf16.h), such weights
   /// are multiplied with x rounded to bfloat16.
   void linear(Tensor y, Tensor x, const Weight& w, Tensor bias) override;
+  void gated_linear(Tensor out, Tensor x, const Weight& w, Tensor bias, Act act, Tensor scratch) override;
 
   void begin(const PagedBatch& batch) override;
   /// The layout inside a page is attention_kernels.h's where head_dim is a multiple of 16 up to 576 and page_size of
@@ -94,6 +95,16 @@ class CpuBackend : public RefBackend {
   void quantize_rows(Tensor x, int64_t tiles);
   void interleave_rows(Tensor x, int64_t tiles);
   void round_rows(Tensor x);
+  struct TiledPart;
+  struct RowsReady {
+    bool quantized = false, interleaved = false;
+  };
+  TiledPart tiled_part(const Weight& w, const Weight::Part& part, int64_t rows) const;
+  void prepare_rows(Tensor x, TiledPart& t, RowsReady& ready);
+  void multiply_tile(const TiledPart& t, int64_t panel, int64_t tile, bool first_of_panel, float* y, int64_t y_stride,
+                     const float* bias) const;
+  template <typename F>
+  void for_chunks(const TiledPart& t, int64_t panels, int64_t bytes, F body);
   void multiply_bf16(Tensor y, const Weight::Part& part, int64_t in, const float* bias);
 
   bool quantize_activations_;

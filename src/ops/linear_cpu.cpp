@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 #include <vector>
 
 #include <fmt/format.h>
@@ -160,64 +161,135 @@ void CpuBackend::multiply_bf16(Tensor y, const Weight::Part& part, int64_t in, c
   pool_.parallel_for(chunks * groups, std::max<int64_t>(1, grain), multiply);
 }
 
+// A part whose products are made tile by tile, and the rows x that it is multiplied with, in the form its kernels want.
+struct CpuBackend::TiledPart {
+  const Weight::Part& part;
+  DType type;  ///< of the panels
+  bool int8;
+  int64_t in, panel_bytes;
+  Tiles tiles;
+  int64_t row_bytes;  ///< of x as it is kept
+  const std::byte* rows;
+
+  int64_t panels() const { return num_panels(part.rows); }
+  int64_t tiles_per_chunk() const { return std::max<int64_t>(1, kChunkBytes / (row_bytes * tiles.size(0))); }
+};
+
+CpuBackend::TiledPart CpuBackend::tiled_part(const Weight& w, const Weight::Part& part, int64_t rows) const {
+  const auto type = static_cast<DType>(part.layout);
+  const bool int8 = quantize_activations_ && panel_format(type).bits > 0;
+  const int64_t row_bytes = int8 ? quantized_tile_bytes(1, w.in) : w.in * static_cast<int64_t>(sizeof(float));
+  return {.part = part,
+          .type = type,
+          .int8 = int8,
+          .in = w.in,
+          .panel_bytes = panel_bytes(type, w.in),
+          .tiles = Tiles(rows, int8 ? int8_.max_rows : float_.max_rows),
+          .row_bytes = row_bytes,
+          .rows = nullptr};
+}
+
+// Has x ready for the part: once for all parts of a weight that want it in the same form.
+void CpuBackend::prepare_rows(Tensor x, TiledPart& t, RowsReady& ready) {
+  if (t.int8 && !std::exchange(ready.quantized, true)) quantize_rows(x, t.tiles.count);
+  if (!t.int8 && !std::exchange(ready.interleaved, true)) interleave_rows(x, t.tiles.count);
+  t.rows = (t.int8 ? quantized_ : interleaved_).get(0);
+}
+
+// y: where the tile's first row and column go. bias: of the panel's first column, or null.
+void CpuBackend::multiply_tile(const TiledPart& t, int64_t panel, int64_t tile, bool first_of_panel, float* y,
+                               int64_t y_stride, const float* bias) const {
+  const LinearTile task{.panel = t.part.packed.data() + panel * t.panel_bytes,
+                        .x = t.rows + t.tiles.begin(tile) * t.row_bytes,
+                        .in = t.in,
+                        .ahead = first_of_panel ? kAhead : 0,
+                        .y = y,
+                        .y_stride = y_stride,
+                        .columns = static_cast<int>(std::min<int64_t>(kPanelRows, t.part.rows - panel * kPanelRows)),
+                        .bias = bias};
+  const int rows = t.tiles.size(tile);
+  if (t.int8) {
+    int8_.tile[t.part.layout][rows - 1](task);
+  } else {
+    float_.tile[rows - 1](task, t.type);
+  }
+}
+
+// body(panel, first tile, end of tiles) for all panels and chunks of tiles. `bytes`: of weights that a panel has.
+template <typename F>
+void CpuBackend::for_chunks(const TiledPart& t, int64_t panels, int64_t bytes, F body) {
+  const int64_t tiles_per_chunk = t.tiles_per_chunk();
+  const int64_t chunks = (t.tiles.count + tiles_per_chunk - 1) / tiles_per_chunk;
+  const int64_t work = bytes * std::min(t.tiles.rows, tiles_per_chunk * t.tiles.size(0));
+  const int64_t grain = std::max(chunks * panels / (pool_.threads() * kPiecesPerThread), kMinPieceBytes / work);
+  pool_.parallel_for(chunks * panels, std::max<int64_t>(1, grain), [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      const int64_t first = i / panels * tiles_per_chunk;
+      body(i % panels, first, std::min(first + tiles_per_chunk, t.tiles.count));
+    }
+  });
+}
+
 void CpuBackend::linear(Tensor y, Tensor x, const Weight& w, Tensor bias) {
   check_linear(y, x, w, bias);
   if (x.rows() == 0 || w.out == 0) return;
   int64_t column = 0;
-  bool is_quantized = false, is_interleaved = false, is_rounded = false;
+  bool is_rounded = false;
+  RowsReady ready;
   for (const Weight::Part& part : w.parts) {
+    const float* part_bias = bias.empty() ? nullptr : bias.f32() + column;
     if (part.layout == kBf16Panels) {
-      if (!is_rounded) round_rows(x);
-      is_rounded = true;
-      multiply_bf16(y.slice_cols(column, part.rows), part, w.in, bias.empty() ? nullptr : bias.f32() + column);
-      column += part.rows;
-      continue;
-    }
-    const auto type = static_cast<DType>(part.layout);
-    const bool int8 = quantize_activations_ && panel_format(type).bits > 0;
-    const Tiles tiles(x.rows(), int8 ? int8_.max_rows : float_.max_rows);
-    bool& is_ready = int8 ? is_quantized : is_interleaved;
-    if (!is_ready) {
-      if (int8) {
-        quantize_rows(x, tiles.count);
-      } else {
-        interleave_rows(x, tiles.count);
-      }
-      is_ready = true;
-    }
-    const std::byte* rows = (int8 ? quantized_ : interleaved_).get(0);
-    const int64_t bytes_per_row = int8 ? quantized_tile_bytes(1, w.in) : w.in * static_cast<int64_t>(sizeof(float));
-    const int64_t bytes = panel_bytes(type, w.in), panels = num_panels(part.rows);
-    const int64_t tiles_per_chunk = std::max<int64_t>(1, kChunkBytes / (bytes_per_row * tiles.size(0)));
-    const int64_t chunks = (tiles.count + tiles_per_chunk - 1) / tiles_per_chunk;
-
-    auto multiply = [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i) {
-        const int64_t p = i % panels, first_tile = i / panels * tiles_per_chunk;
-        LinearTile tile;
-        tile.panel = part.packed.data() + p * bytes;
-        tile.in = w.in;
-        tile.columns = static_cast<int>(std::min<int64_t>(kPanelRows, part.rows - p * kPanelRows));
-        tile.bias = bias.empty() ? nullptr : bias.f32() + column + p * kPanelRows;
-        tile.y_stride = y.row_stride;
-        for (int64_t t = first_tile; t < std::min(first_tile + tiles_per_chunk, tiles.count); ++t) {
-          const int64_t row = tiles.begin(t);
-          tile.ahead = t == first_tile ? kAhead : 0;
-          tile.x = rows + row * bytes_per_row;
-          tile.y = y.f32(row) + column + p * kPanelRows;
-          if (int8) {
-            int8_.tile[part.layout][tiles.size(t) - 1](tile);
-          } else {
-            float_.tile[tiles.size(t) - 1](tile, type);
-          }
+      if (!std::exchange(is_rounded, true)) round_rows(x);
+      multiply_bf16(y.slice_cols(column, part.rows), part, w.in, part_bias);
+    } else {
+      TiledPart t = tiled_part(w, part, x.rows());
+      prepare_rows(x, t, ready);
+      for_chunks(t, t.panels(), t.panel_bytes, [&](int64_t panel, int64_t first, int64_t end) {
+        const int64_t at = panel * kPanelRows;
+        for (int64_t tile = first; tile < end; ++tile) {
+          multiply_tile(t, panel, tile, tile == first, y.f32(t.tiles.begin(tile)) + column + at, y.row_stride,
+                        part_bias == nullptr ? nullptr : part_bias + at);
         }
-      }
-    };
-    const int64_t work = bytes * std::min(x.rows(), tiles_per_chunk * tiles.size(0));
-    const int64_t grain = std::max(chunks * panels / (pool_.threads() * kPiecesPerThread), kMinPieceBytes / work);
-    pool_.parallel_for(chunks * panels, std::max<int64_t>(1, grain), multiply);
+      });
+    }
     column += part.rows;
   }
+}
+
+// A task is a panel of gate, the same one of up, and a chunk of tiles: what they give is gated while it is in the
+// cache, and only that is written. Of a prompt's step, gate and up are the largest matrices there are.
+void CpuBackend::gated_linear(Tensor out, Tensor x, const Weight& w, Tensor bias, Act act, Tensor scratch) {
+  check_linear(scratch, x, w, bias);
+  check_gated_act(out, scratch);
+  const int64_t d = out.cols(), panels = d / kPanelRows;
+  const bool one = w.parts.size() == 1;
+  const bool two = w.parts.size() == 2 && w.parts[0].rows == d;
+  const auto tiled = [](const Weight::Part& p) { return p.layout != kBf16Panels; };
+  if (x.rows() == 0 || d == 0 || d % kPanelRows != 0 || !(one || two) ||
+      !std::all_of(w.parts.begin(), w.parts.end(), tiled)) {
+    return Backend::gated_linear(out, x, w, bias, act, scratch);
+  }
+  TiledPart gate = tiled_part(w, w.parts[0], x.rows()), up = tiled_part(w, w.parts.back(), x.rows());
+  if (gate.int8 != up.int8) return Backend::gated_linear(out, x, w, bias, act, scratch);
+  RowsReady ready;
+  prepare_rows(x, gate, ready);
+  prepare_rows(x, up, ready);
+  const int64_t up_panel = one ? panels : 0;  // where up begins in its part
+  for_chunks(gate, panels, gate.panel_bytes + up.panel_bytes, [&](int64_t panel, int64_t first, int64_t end) {
+    constexpr int64_t kTile = int64_t{kMaxTileRows} * kPanelRows;
+    alignas(64) float gates[kTile], ups[kTile], gated[kTile];
+    const int64_t at = panel * kPanelRows;
+    for (int64_t tile = first; tile < end; ++tile) {
+      const bool fetch = tile == first;
+      multiply_tile(gate, panel, tile, fetch, gates, kPanelRows, bias.empty() ? nullptr : bias.f32() + at);
+      multiply_tile(up, up_panel + panel, tile, fetch, ups, kPanelRows, bias.empty() ? nullptr : bias.f32() + d + at);
+      const int64_t row = gate.tiles.begin(tile), rows = gate.tiles.size(tile);
+      vector_.gated_act(gated, gates, ups, rows * kPanelRows, act);
+      for (int64_t r = 0; r < rows; ++r) {
+        std::memcpy(out.f32(row + r) + at, gated + r * kPanelRows, kPanelRows * sizeof(float));
+      }
+    }
+  });
 }
 
 }  // namespace sgl
