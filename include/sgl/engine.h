@@ -14,6 +14,7 @@
 #include "sgl/error.h"
 #include "sgl/request.h"
 #include "sgl/tokenizer.h"
+#include "sgl/work.h"
 
 namespace sgl {
 
@@ -93,9 +94,11 @@ struct EngineStats {
   int64_t prompt_tokens = 0, cached_tokens = 0, generation_tokens = 0, requests = 0, aborted = 0, retracted = 0;
   int64_t evicted_tokens = 0;  ///< that the prefix cache has given up for others
   int64_t steps = 0;
-  double gen_throughput = 0;   ///< output tokens/s over the last log interval, the time without work left out
-  double new_token_ratio = 0;  ///< share of their longest output that admission holds back for running requests
-  bool pausing = false;        ///< asked to pause; the last step has not ended
+  Work work{};                    ///< of all steps
+  double scheduling_seconds = 0;  ///< of the scheduler's thread, in turns with work, besides computing steps
+  double gen_throughput = 0;      ///< output tokens/s over the last log interval, the time without work left out
+  double new_token_ratio = 0;     ///< share of their longest output that admission holds back for running requests
+  bool pausing = false;           ///< asked to pause; the last step has not ended
   bool paused = false;
   std::string failure{};  ///< why the engine computes nothing any more; empty: it does
 };

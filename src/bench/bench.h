@@ -34,6 +34,7 @@ int run_ops(const OpsOptions& options, std::ostream& out);
 struct LatencyOptions {
   std::vector<LatencyCase> cases;
   int repeat = 3;
+  bool roofs = false;  ///< also measure the machine, between the repetitions
   uint64_t seed = 1;
   std::string json_file;
 };

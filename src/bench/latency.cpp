@@ -52,12 +52,17 @@ struct Watch {
     if (++ended_rows == batch) ended.set_value();
   }
 
+  double decode_seconds() const { return ended_at - all_begun_at; }
+  double steps() const { return static_cast<double>(after.steps - before.steps); }
+  Work work() const { return after.work - before.work; }
+
   std::vector<double> last;  ///< when each row had its last token
   std::vector<double> steps_ms;
   size_t batch, begun = 0, ended_rows = 0;
   double all_begun_at = 0, ended_at = 0;
   int64_t tokens_after = 0, computed = 0;
   std::string error;
+  EngineStats before, after;  ///< taken by who waits
   std::promise<void> ended;
 };
 
@@ -73,11 +78,23 @@ void submit(EngineApi& engine, Ids prompt, int output, std::string rid, OutputCa
   engine.submit(std::move(request), std::move(on_output));
 }
 
+/// The least seconds that the machine's units take for the operations. `exact`: all of them in float32.
+double least_seconds(const Work& w, bool exact, const Roofs& roofs) {
+  const double float_s = roofs.best(Arithmetic::Float32)->ops_s;
+  auto speed = [&](Arithmetic kind) {
+    const Roofs::Unit* unit = exact ? nullptr : roofs.best(kind);
+    return unit == nullptr ? float_s : unit->ops_s;
+  };
+  return static_cast<double>(w.quantized_ops) / speed(Arithmetic::Int8) +
+         static_cast<double>(w.bfloat16_ops) / speed(Arithmetic::Bfloat16) + static_cast<double>(w.float_ops) / float_s;
+}
+
 /// Runs the prompts at once, and puts those of `waiting` into the queue behind them for as long. `start`: when the
 /// first was submitted.
 std::shared_ptr<Watch> run_batch(EngineApi& engine, const std::vector<Ids>& prompts, int output, double& start,
                                  const std::vector<Ids>& waiting = {}) {
   auto watch = std::make_shared<Watch>(prompts.size());
+  watch->before = engine.stats();
   start = steady_seconds();
   for (size_t i = 0; i < prompts.size(); ++i) {
     submit(engine, prompts[i], output, "", [watch, i](Output&& piece) { watch->take(i, piece); });
@@ -87,11 +104,16 @@ std::shared_ptr<Watch> run_batch(EngineApi& engine, const std::vector<Ids>& prom
   }
   watch->ended.get_future().wait();
   if (!waiting.empty()) {
+    watch->after = engine.stats();  // may lack the last step: those that wait now run at once
     engine.abort(kWaitingRid);
-    for (EngineStats s = engine.stats(); s.running + s.waiting > 0; s = engine.stats()) {
-      std::this_thread::sleep_for(std::chrono::milliseconds(1));
-    }
   }
+  // The last piece of a step comes before what the step counted: running and waiting are 0 before the first, too.
+  EngineStats idle = engine.stats();
+  while (idle.running + idle.waiting > 0 || (watch->error.empty() && idle.steps == watch->before.steps)) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    idle = engine.stats();
+  }
+  if (waiting.empty()) watch->after = idle;
   if (!watch->error.empty()) throw Error(ErrorKind::Internal, "a request of the benchmark failed: " + watch->error);
   return watch;
 }
@@ -119,10 +141,13 @@ int64_t latency_tokens(const LatencyCase& what, int page_size) {
   return pages * page_size * what.batch + int64_t{2} * page_size * (what.cached_prefixes + 1) + int64_t{64} * page_size;
 }
 
-LatencyFigures measure_latency(EngineApi& engine, const LatencyCase& what, int repeat, Random& random) {
-  std::vector<double> prefill, decode, first, steps;
+LatencyFigures measure_latency(EngineApi& engine, const LatencyCase& what, int repeat, Random& random,
+                               RoofProbe* roofs) {
+  std::vector<double> prefill, decode, first, steps, scheduling, prefill_shares, decode_shares;
   engine.flush_cache(10);
   const std::vector<Ids> prefixes = fill_cache(engine, random, what.cached_prefixes);
+  const bool exact = engine.options().dtype == "float32";
+  Roofs before = roofs == nullptr ? Roofs() : roofs->measure();
   for (int r = 0; r < repeat; ++r) {
     std::vector<Ids> prompts;
     for (int i = 0; i < what.batch; ++i) {
@@ -132,22 +157,44 @@ LatencyFigures measure_latency(EngineApi& engine, const LatencyCase& what, int r
       std::copy_n(prefix.begin(), std::min(prefix.size(), prompts.back().size()), prompts.back().begin());
     }
     double start = 0;
-    std::shared_ptr<Watch> watch = run_batch(engine, prompts, 1, start);
-    first.push_back((watch->all_begun_at - start) * 1000);
-    prefill.push_back(static_cast<double>(watch->computed) / (watch->all_begun_at - start));
-    if (what.output < 2) continue;
-    std::vector<Ids> waiting;
-    for (int i = 0; i < what.waiting; ++i) waiting.push_back(random_ids(engine, random, kPrefixTokens));
-    watch = run_batch(engine, prompts, what.output, start, waiting);
-    decode.push_back(static_cast<double>(watch->tokens_after) / (watch->ended_at - watch->all_begun_at));
-    steps.insert(steps.end(), watch->steps_ms.begin(), watch->steps_ms.end());
+    const std::shared_ptr<Watch> prompt = run_batch(engine, prompts, 1, start);
+    const double prompt_seconds = prompt->all_begun_at - start;
+    first.push_back(prompt_seconds * 1000);
+    prefill.push_back(static_cast<double>(prompt->computed) / prompt_seconds);
+    std::shared_ptr<Watch> answer;
+    if (what.output >= 2) {
+      std::vector<Ids> waiting;
+      for (int i = 0; i < what.waiting; ++i) waiting.push_back(random_ids(engine, random, kPrefixTokens));
+      answer = run_batch(engine, prompts, what.output, start, waiting);
+      decode.push_back(static_cast<double>(answer->tokens_after) / answer->decode_seconds());
+      steps.insert(steps.end(), answer->steps_ms.begin(), answer->steps_ms.end());
+      scheduling.push_back((answer->after.scheduling_seconds - answer->before.scheduling_seconds) * 1e6 /
+                           std::max(answer->steps(), 1.0));
+    }
+    if (roofs == nullptr) continue;
+    const Roofs after = roofs->measure();
+    const double least =
+        (least_seconds(prompt->work(), exact, before) + least_seconds(prompt->work(), exact, after)) / 2;
+    prefill_shares.push_back(least / prompt_seconds);
+    if (answer) {
+      const double roof = (before.read_bytes_s(0) + after.read_bytes_s(0)) / 2;
+      const double bytes_a_step = static_cast<double>(answer->work().weight_bytes) / std::max(answer->steps(), 1.0);
+      decode_shares.push_back(bytes_a_step * (what.output - 1) / answer->decode_seconds() / roof);
+    }
+    before = after;
   }
-  return {.what = what,
-          .prefill_tok_s = summarize(std::move(prefill)),
-          .decode_tok_s = summarize(std::move(decode)),
-          .first_token_ms = summarize(std::move(first)),
-          .step_ms = summarize(std::move(steps)),
-          .resident_bytes = resident_memory()};
+  LatencyFigures f{.what = what,
+                   .prefill_tok_s = summarize(std::move(prefill)),
+                   .decode_tok_s = summarize(std::move(decode)),
+                   .first_token_ms = summarize(std::move(first)),
+                   .step_ms = summarize(std::move(steps)),
+                   .scheduling_us = summarize(std::move(scheduling)),
+                   .resident_bytes = resident_memory()};
+  if (roofs != nullptr) {
+    f.prefill_share = summarize(std::move(prefill_shares));
+    f.decode_share = summarize(std::move(decode_shares));
+  }
+  return f;
 }
 
 nlohmann::ordered_json to_json(const LatencyFigures& f) {
@@ -161,6 +208,9 @@ nlohmann::ordered_json to_json(const LatencyFigures& f) {
   out["decode_tok_s"] = speed(f.decode_tok_s);
   out["first_token_ms"] = speed(f.first_token_ms);
   out["step_ms"] = to_json(f.step_ms);
+  out["scheduling_us"] = speed(f.scheduling_us);
+  if (f.prefill_share) out["prefill_share_of_units"] = speed(*f.prefill_share);
+  if (f.decode_share) out["decode_share_of_reading"] = speed(*f.decode_share);
   out["resident_bytes"] = f.resident_bytes;
   return out;
 }

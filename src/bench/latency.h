@@ -2,11 +2,13 @@
 // How fast the engine in this process computes one batch: prompts first, then token by token.
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include <nlohmann/json.hpp>
 
 #include "bench/random_text.h"
+#include "bench/roofs.h"
 #include "bench/stats.h"
 #include "server/engine_api.h"
 
@@ -26,13 +28,19 @@ struct LatencyFigures {
   Summary prefill_tok_s;            ///< computed prompt tokens over the time to the last first token
   Summary decode_tok_s;             ///< tokens of all answers over the time after that
   Summary first_token_ms, step_ms;  ///< step: between two tokens of one answer
+  Summary scheduling_us;            ///< a step of the answers: what the scheduler's thread does besides computing
+  /// Shares of what the machine did just before and after: prefill of its units' operations (products with weights
+  /// alone), decode of its reading (weights alone). Empty if they were not asked for.
+  std::optional<Summary> prefill_share{}, decode_share{};
   int64_t resident_bytes = 0;
 };
 
 /// Prompts are random token ids. Each repetition computes its prompts for a single token, and then asks for the whole
 /// answers, with the prompts in the prefix cache: so no answer begins while another prompt is still being computed.
-/// Throws Error when a request fails. Requests wait only if the engine runs no more at once than `batch`.
-LatencyFigures measure_latency(EngineApi& engine, const LatencyCase& what, int repeat, Random& random);
+/// Throws Error when a request fails. Requests wait only if the engine runs no more at once than `batch`. `roofs`: what
+/// to measure the machine with before and after each; null: not.
+LatencyFigures measure_latency(EngineApi& engine, const LatencyCase& what, int repeat, Random& random,
+                               RoofProbe* roofs = nullptr);
 
 /// Tokens the KV pool must hold for it.
 int64_t latency_tokens(const LatencyCase& what, int page_size);

@@ -367,6 +367,18 @@ TEST(Latency, CountsThePromptsAndTheTokensAfterTheFirst) {
   }
 }
 
+TEST(Latency, SharesOfRoofsAreThoseOfTheWorkThatTheEngineCounts) {
+  FakeEngine engine;
+  ThreadPool pool(1);
+  RoofProbe roofs(pool, 1 << 16);
+  Random random(1);
+  const LatencyFigures f = measure_latency(engine, {.batch = 1, .input = 20, .output = 6}, 1, random, &roofs);
+  ASSERT_TRUE(f.prefill_share && f.decode_share);
+  EXPECT_EQ(f.prefill_share->p50, 0) << "this engine computes nothing";
+  EXPECT_EQ(f.decode_share->p50, 0);
+  EXPECT_FALSE(measure_latency(engine, {.batch = 1, .input = 20, .output = 6}, 1, random).decode_share);
+}
+
 TEST(Latency, RequestsThatWaitAreTakenBackWhenTheBatchHasEnded) {
   FakeEngine engine;
   engine.set_step_time(std::chrono::microseconds(200));

@@ -26,15 +26,6 @@ Arithmetic arithmetic_of(DType format, bool exact) {
   return format == DType::BF16 ? Arithmetic::Bfloat16 : Arithmetic::Int8;
 }
 
-int64_t weight_bytes(const Weight& w) {
-  int64_t bytes = 0;
-  for (const Weight::Part& p : w.parts) {
-    const int64_t source = p.source.data == nullptr ? 0 : row_bytes(p.format, p.rows * w.in);
-    bytes += p.packed.bytes() > 0 ? static_cast<int64_t>(p.packed.bytes()) : source;
-  }
-  return bytes;
-}
-
 }  // namespace
 
 int OpsBench::run() {
@@ -85,7 +76,7 @@ void OpsBench::run_linear(const char* model, const char* matrix, DType format, i
   for (int64_t i = 0; i < copies; ++i) weights.push_back(backend.prepare({&source.tensor, 1}));
   for (int64_t m : row_counts) {
     Matrix x = random_matrix(random_, m, in), y(m, out);
-    const int64_t bytes = weight_bytes(weights[0]);
+    const int64_t bytes = weights[0].bytes();
     size_t next = 0;
     report(fmt::format("{} m{}", shape, m),
            {.bytes = static_cast<double>(bytes + 4 * m * (in + out)),

@@ -47,7 +47,13 @@ double measure_unit(ThreadPool& pool, uint32_t (*run)(int64_t rounds), int64_t o
   return static_cast<double>(pieces * kRounds * ops_a_round) / t.best;
 }
 
-double measure_read(ThreadPool& pool, const RoofKernels& kernels, const std::byte* data, int64_t bytes) {
+struct ReadSpeed {
+  double best, median;  ///< bytes a second
+};
+
+ReadSpeed measure_read(ThreadPool& pool, const RoofKernels& kernels, const Buffer& memory) {
+  const std::byte* data = memory.data();
+  const auto bytes = static_cast<int64_t>(memory.bytes());
   std::atomic<uint32_t> sink{0};
   // A small working set is read many times a run, each piece by itself: it stays in the cache of the thread that has
   // it.
@@ -61,7 +67,44 @@ double measure_read(ThreadPool& pool, const RoofKernels& kernels, const std::byt
       }
     });
   });
-  return static_cast<double>(pieces * piece * times) / t.best;
+  const auto all = static_cast<double>(pieces * piece * times);
+  return {all / t.best, all / t.median};
+}
+
+Buffer filled_memory(int64_t bytes) {
+  Buffer memory = allocate_host(static_cast<size_t>(bytes));
+  std::fill(memory.data(), memory.data() + bytes, std::byte{1});  // else all of it would be one page of zeros
+  return memory;
+}
+
+void measure_special_units(ThreadPool& pool, Roofs& roofs) {
+  const CpuUnits have = cpu_units();
+  auto add = [&](bool there, const char* unit, Arithmetic kind, UnitLoop loop) {
+    if (there) roofs.units.push_back({unit, kind, measure_unit(pool, loop.run, loop.ops)});
+  };
+  add(have.avx_vnni, "avx-vnni", Arithmetic::Int8, avx_vnni_int8_loop());
+  add(have.avx512_bf16, "avx512-bf16", Arithmetic::Bfloat16, avx512_bf16_loop());
+  add(have.amx_int8, "amx", Arithmetic::Int8, amx_int8_loop());
+  add(have.amx_bf16, "amx", Arithmetic::Bfloat16, amx_bf16_loop());
+}
+
+// The units of an instruction set; returns its loops.
+RoofKernels measure_units(ThreadPool& pool, CpuIsa isa, Roofs& roofs) {
+  const RoofKernels kernels = kernels_of(isa);
+  const std::string unit(sgl::name(isa));
+  roofs.units.push_back({unit, Arithmetic::Float32, measure_unit(pool, kernels.float_fmas, kernels.float_ops)});
+  roofs.units.push_back({isa == CpuIsa::Avx512 ? unit + "-vnni" : unit, Arithmetic::Int8,
+                         measure_unit(pool, kernels.int8_dots, kernels.int8_ops)});
+  return kernels;
+}
+
+// Those of the widest vectors: instruction sets above have none of their own.
+CpuIsa widest_isa() {
+  CpuIsa widest = CpuIsa::Generic;
+  for (CpuIsa isa : available_isas()) {
+    if (isa <= CpuIsa::Avx512) widest = std::max(widest, isa);
+  }
+  return widest;
 }
 
 }  // namespace
@@ -88,29 +131,26 @@ Roofs measure_roofs(ThreadPool& pool, int64_t largest) {
   Roofs roofs;
   RoofKernels widest{};
   for (CpuIsa isa : available_isas()) {
-    if (isa > CpuIsa::Avx512) break;  // those have no wider vectors
-    widest = kernels_of(isa);
-    const std::string unit(sgl::name(isa));
-    roofs.units.push_back({unit, Arithmetic::Float32, measure_unit(pool, widest.float_fmas, widest.float_ops)});
-    roofs.units.push_back({isa == CpuIsa::Avx512 ? unit + "-vnni" : unit, Arithmetic::Int8,
-                           measure_unit(pool, widest.int8_dots, widest.int8_ops)});
+    if (isa <= CpuIsa::Avx512) widest = measure_units(pool, isa, roofs);
   }
-  const CpuUnits have = cpu_units();
-  auto add = [&](bool there, const char* unit, Arithmetic kind, UnitLoop loop) {
-    if (there) roofs.units.push_back({unit, kind, measure_unit(pool, loop.run, loop.ops)});
-  };
-  add(have.avx_vnni, "avx-vnni", Arithmetic::Int8, avx_vnni_int8_loop());
-  add(have.avx512_bf16, "avx512-bf16", Arithmetic::Bfloat16, avx512_bf16_loop());
-  add(have.amx_int8, "amx", Arithmetic::Int8, amx_int8_loop());
-  add(have.amx_bf16, "amx", Arithmetic::Bfloat16, amx_bf16_loop());
+  measure_special_units(pool, roofs);
 
   if (const int64_t available = available_memory(); available > 0) largest = std::min(largest, available / 2);
   for (int64_t bytes : kReadSizes) {
     if (bytes > std::max(largest, kReadSizes[0])) break;
-    Buffer memory = allocate_host(static_cast<size_t>(bytes));
-    std::fill(memory.data(), memory.data() + bytes, std::byte{1});
-    roofs.read.emplace_back(bytes, measure_read(pool, widest, memory.data(), bytes));
+    roofs.read.emplace_back(bytes, measure_read(pool, widest, filled_memory(bytes)).best);
   }
+  return roofs;
+}
+
+RoofProbe::RoofProbe(ThreadPool& pool, int64_t working_set)
+    : pool_(pool), memory_(filled_memory(std::max<int64_t>(working_set / 1024 * 1024, kReadSizes[0]))) {}
+
+Roofs RoofProbe::measure() {
+  Roofs roofs;
+  const RoofKernels kernels = measure_units(pool_, widest_isa(), roofs);
+  measure_special_units(pool_, roofs);
+  roofs.read.emplace_back(memory_.bytes(), measure_read(pool_, kernels, memory_).median);
   return roofs;
 }
 

@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/thread_pool.h"
+#include "tensor/tensor.h"
 
 namespace sgl::bench {
 
@@ -33,6 +34,20 @@ struct Roofs {
 /// With all threads of `pool` at work; takes a few seconds. Reads working sets of up to `largest` bytes, or as much as
 /// half of the free memory holds.
 Roofs measure_roofs(ThreadPool& pool, int64_t largest = int64_t{1} << 30);
+
+/// Measures what bounds a model again and again, between its steps: machines that are shared change by the minute.
+class RoofProbe {
+ public:
+  /// With all threads of `pool` at work. Holds memory of `working_set` bytes, which is read.
+  RoofProbe(ThreadPool& pool, int64_t working_set);
+  /// The machine's best units, and how fast it reads the working set; takes about half a second. Reading is the median
+  /// of many times, as steps are many, and not the best.
+  Roofs measure();
+
+ private:
+  ThreadPool& pool_;
+  Buffer memory_;
+};
 
 nlohmann::ordered_json to_json(const Roofs& roofs);
 std::string table(const Roofs& roofs);

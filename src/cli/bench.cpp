@@ -133,6 +133,10 @@ int bench_latency(const std::vector<std::string>& arguments, World& world) {
        "other prompts of 16 tokens that the prefix cache holds; each prompt begins with one of them (default: 0)");
   list("--waiting-requests", waiting, 0, 1 << 20,
        "other requests that wait in the queue while the answers of the largest batch are made (default: 0)");
+  f.toggle("--roofs", o.roofs,
+           "on the cpu device, also measure, between the repetitions, how fast the machine reads as much memory as the "
+           "model has weights and "
+           "how fast it multiplies, and give the shares of these that decode and prefill reach");
   f.integer("--repeat", o.repeat, 1, 1 << 20, "times that each is measured (default: 3)");
   f.integer("--seed", o.seed, 0, kMaxInt, "of the prompts (default: 1)");
   f.text("--json", o.json_file, "FILE", "where a JSON document goes (default: nowhere)");

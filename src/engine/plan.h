@@ -8,6 +8,7 @@
 
 #include "engine/sequence.h"
 #include "ops/sampling.h"
+#include "sgl/work.h"
 
 namespace sgl {
 
@@ -44,6 +45,7 @@ struct Step {
   };
   std::vector<Pick> picks{};
   Tensor result{};       ///< logits, or states, of the picks
+  Work work{};           ///< that the model counted
   bool pending = false;  ///< the device is choosing the tokens: the next step may be launched before they are known
   /// For each row: the prompt positions that were scored, in order, and then the sampled token if there is one.
   struct RowResult {

@@ -126,6 +126,7 @@ void Runner::warm_up(int64_t most_picks, int64_t prompt) {
   };
   run(1, std::min(prompt, pool), 1);
   for (const int64_t n : sizes) run(n, 1, std::min(n, most_picks));
+  backend_.take_work();  // serves nobody
 }
 
 Step Runner::launch(Plan plan) {
@@ -134,6 +135,7 @@ Step Runner::launch(Plan plan) {
   step.plan = std::move(plan);
   build_batch(step);
   step.result = model_.forward(backend_, arena_, kv_, batch_, wanted_rows_);
+  step.work = backend_.take_work();
   return step;
 }
 

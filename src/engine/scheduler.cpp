@@ -23,6 +23,19 @@ bool is_called(std::string_view rid, std::string_view name) {
   return rid.size() == name.size() || rid[name.size()] == '_' || rid[name.size()] == '/';
 }
 
+// Adds the time of its scope to a sum.
+class Stopwatch {
+ public:
+  explicit Stopwatch(double& sum) : sum_(sum) {}
+  ~Stopwatch() { sum_ += steady_seconds() - began_; }
+  Stopwatch(const Stopwatch&) = delete;
+  Stopwatch& operator=(const Stopwatch&) = delete;
+
+ private:
+  double& sum_;
+  const double began_ = steady_seconds();
+};
+
 constexpr int kAborted = 499;        // the HTTP status that says: the client itself ended it
 constexpr int kStepsPerWindow = 40;  // of the measured throughput, where no log line sets its length
 
@@ -191,6 +204,7 @@ void Scheduler::loop() {
 // with them the second one's masks and penalties are known before the device needs them.
 bool Scheduler::turn() {
   const double began = steady_seconds();
+  computing_seconds_ = 0;
   drain_inbox();
   if (standing_still_) {
     ended_ = 0;  // what a pause has ended says nothing of the pace
@@ -213,7 +227,10 @@ bool Scheduler::turn() {
     if (!plan->empty()) next = launch(std::move(*plan));
     land();
     if (next) {
-      steps_.sample(*next);
+      {
+        const Stopwatch computing(computing_seconds_);
+        steps_.sample(*next);
+      }
       flying_ = std::move(next);
       if (!flying_->pending || config_.disable_overlap) land();
     }
@@ -232,7 +249,10 @@ bool Scheduler::turn() {
   remove_finished();
   if (running_.empty() && waiting_.empty()) new_token_ratio_ = initial_ratio();
   const double seconds = steady_seconds() - began;
-  if (worked) window_seconds_ += seconds;
+  if (worked) {
+    window_seconds_ += seconds;
+    totals_.scheduling_seconds += seconds - computing_seconds_;
+  }
   ttft_.turn(seconds, std::exchange(ended_, 0), full_);
   close_window();
   publish_stats();
@@ -244,6 +264,7 @@ Step Scheduler::launch(Plan plan) {
     row.seq->in_flight += row.q_len;
     ++row.seq->launched;
   }
+  const Stopwatch computing(computing_seconds_);
   return steps_.launch(std::move(plan));
 }
 
@@ -252,7 +273,10 @@ void Scheduler::land() {
   if (!flying_) return;
   Step step = std::move(*flying_);
   flying_.reset();
-  steps_.collect(step);
+  {
+    const Stopwatch computing(computing_seconds_);
+    steps_.collect(step);
+  }
   finish(step);
 }
 
@@ -275,6 +299,7 @@ void Scheduler::drain_inbox() {
       flushes_answered_ = flushes_asked_;
     }
   }
+  if (!arrived.empty()) waiting_changed_ = true;
   for (auto& seq : arrived) waiting_.push_back(std::move(seq));
   for (const Abort& a : aborts) apply(a);
   if (pause) apply(*pause);
@@ -346,6 +371,7 @@ void Scheduler::fail_running(const std::string& why) {
 }
 
 void Scheduler::remove_finished() {
+  if (finished_ == 0) return;
   // A step that is in flight still refers to its sequences.
   auto ended = [](const std::unique_ptr<Sequence>& seq) { return !seq->on_output && seq->launched == 0; };
   int from_waiting = 0;
@@ -360,6 +386,8 @@ void Scheduler::remove_finished() {
   ended_ += static_cast<int>(running_before - running_.size());
   const int gone = static_cast<int>(before - running_.size() - waiting_.size());
   if (gone == 0) return;
+  finished_ -= gone;
+  waiting_changed_ = true;
   std::lock_guard lock(mutex_);
   in_flight_ -= gone;
   queued_ -= from_waiting;
@@ -411,10 +439,14 @@ void Scheduler::publish_stats() {
   stats_.max_running_requests = config_.max_running_requests;
   stats_.new_token_ratio = new_token_ratio_;
   free_places_ = is_full() ? 0 : config_.max_running_requests - stats_.running;
-  retracted_ = 0;
-  for (const auto& seq : waiting_) {
-    retracted_ += seq->admitted_before ? 1 : 0;
-    stats_.waiting_uncached_tokens += static_cast<int64_t>(seq->tokens.size()) - seq->matched;
+  if (std::exchange(waiting_changed_, false)) {
+    retracted_ = 0;
+    totals_.waiting_uncached_tokens = 0;
+    for (const auto& seq : waiting_) {
+      retracted_ += seq->admitted_before ? 1 : 0;
+      totals_.waiting_uncached_tokens += static_cast<int64_t>(seq->tokens.size()) - seq->matched;
+    }
+    stats_.waiting_uncached_tokens = totals_.waiting_uncached_tokens;
   }
   forecast_ = ttft_.forecast(steady_seconds());
   idle_.notify_all();

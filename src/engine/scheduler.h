@@ -175,11 +175,14 @@ class Scheduler {
   // Scheduler's thread.
   EngineStats totals_;
   TtftRecord ttft_;
-  bool full_ = false;            ///< the last plan could admit no more
-  bool out_of_tokens_ = false;   ///< its step computes as many tokens as one may
-  int ended_ = 0;                ///< running sequences that ended in this turn
-  bool standing_still_ = false;  ///< what paused_ was at the start of this turn
-  double window_seconds_ = 0;    ///< of turns with work, since the last report of speed
+  bool full_ = false;             ///< the last plan could admit no more
+  bool out_of_tokens_ = false;    ///< its step computes as many tokens as one may
+  int finished_ = 0;              ///< sequences whose last piece is out and that are still in a list
+  bool waiting_changed_ = true;   ///< since all that wait were last looked at
+  int ended_ = 0;                 ///< running sequences that ended in this turn
+  bool standing_still_ = false;   ///< what paused_ was at the start of this turn
+  double computing_seconds_ = 0;  ///< of this turn, in steps_' functions
+  double window_seconds_ = 0;     ///< of turns with work, since the last report of speed
   int64_t window_tokens_ = 0, window_prefill_ = 0, window_steps_ = 0;
   std::thread thread_;
 };

@@ -12,6 +12,7 @@ namespace sgl {
 
 void Scheduler::finish(Step& step) {
   ++totals_.steps;
+  totals_.work += step.work;
   ++window_steps_;
   for (size_t i = 0; i < step.plan.rows.size(); ++i) {
     const Plan::Row& row = step.plan.rows[i];
@@ -180,7 +181,9 @@ void Scheduler::deliver(Sequence& seq, Output&& out) {
   seq.expected_ttft_s.reset();
   OutputCallback callback = ended ? std::move(seq.on_output) : nullptr;
   (ended ? callback : seq.on_output)(std::move(out));
-  if (ended) seq.on_output = nullptr;  // marks the sequence for remove_finished()
+  if (!ended) return;
+  seq.on_output = nullptr;  // marks the sequence for remove_finished()
+  ++finished_;
 }
 
 // Gives the tree the whole pages of what is computed, and takes its pages for those it had already.

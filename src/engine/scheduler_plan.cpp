@@ -122,6 +122,7 @@ void Scheduler::add_row(Plan& plan, Sequence& seq, int n) {
 void Scheduler::admit_waiting(Plan& plan, Budget& budget) {
   if (waiting_.empty() || batch_full_ || budget.tokens <= 0) return;
   if (static_cast<int>(running_.size()) >= config_.max_running_requests) return;
+  waiting_changed_ = true;
   order_waiting(waiting_, config_.use_radix_cache || !needs_cache(config_.policy) ? config_.policy : Policy::Fcfs,
                 tree_, rng_);
   if (config_.priority_scheduling) {
@@ -268,6 +269,7 @@ void Scheduler::retract(size_t place) {
   if (seq->pooled) seq->pooled->clear();
   ++seq->num_retractions;
   ++totals_.retracted;
+  waiting_changed_ = true;
   waiting_.push_front(std::move(seq));
 }
 

@@ -61,6 +61,7 @@ class FakeModel {
       }
     }
     max_scored = std::max(max_scored, scored);
+    step.work.weight_bytes = 100;
     step.plan = std::move(plan);
     return step;
   }
@@ -163,6 +164,8 @@ TEST(Scheduler, OneRequestRunsToItsLength) {
   EXPECT_EQ(r.finish.type, FinishReason::Type::Length);
   EXPECT_EQ(r.ids, expected_output(numbers(10), 7));
   EXPECT_EQ(h.model.steps, 7);  // the prompt's step gives the first token
+  EXPECT_EQ(h.scheduler.stats().work.weight_bytes, 700);
+  EXPECT_GT(h.scheduler.stats().scheduling_seconds, 0);
 }
 
 TEST(Scheduler, StepsThatRunAheadComputeNothingInVainUnlessATextEndsEarly) {

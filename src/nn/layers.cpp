@@ -51,18 +51,21 @@ Tensor Linear::operator()(Ctx& cx, Tensor x) const { return (*this)(cx, x, cx.ac
 
 Tensor Linear::operator()(Ctx& cx, Tensor x, DType type) const {
   Tensor y = cx.arena.alloc(type, {x.rows(), weight_.out});
+  cx.ops.count(weight_.work(x.rows()));
   cx.ops.linear(y, x, weight_, bias_.tensor);
   return y;
 }
 
 void Linear::add_to(Ctx& cx, Tensor h, Tensor x) const {
   Tensor scratch = cx.arena.alloc(cx.activations, {x.rows(), weight_.out});
+  cx.ops.count(weight_.work(x.rows()));
   cx.ops.linear_add(h, x, weight_, bias_.tensor, scratch);
 }
 
 Tensor Linear::gated(Ctx& cx, Tensor x, Act act) const {
   Tensor scratch = cx.arena.alloc(cx.activations, {x.rows(), weight_.out});
   Tensor y = cx.arena.alloc(cx.activations, {x.rows(), weight_.out / 2});
+  cx.ops.count(weight_.work(x.rows()));
   cx.ops.gated_linear(y, x, weight_, bias_.tensor, act, scratch);
   return y;
 }

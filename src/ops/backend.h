@@ -9,11 +9,13 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "ops/act.h"
 #include "ops/quantize.h"
 #include "ops/sampling.h"
+#include "sgl/work.h"
 #include "tensor/tensor.h"
 
 namespace sgl {
@@ -33,7 +35,9 @@ struct Weight {
   int64_t out = 0;
   int64_t in = 0;
   std::vector<Part> parts;
-  std::vector<Buffer> keep;  ///< memory that a part's source lives in, if not the file's
+  int64_t bytes() const;          ///< that a product reads of it
+  Work work(int64_t rows) const;  ///< of linear() with so many rows
+  std::vector<Buffer> keep;       ///< memory that a part's source lives in, if not the file's
 };
 
 /// A tensor and its memory, unless that is somebody else's.
@@ -131,6 +135,10 @@ class Backend {
   /// it, else a copy.
   virtual Param prepare_table(const Tensor& table) = 0;
 
+  /// What has been counted since the last call. Layers count the products that they ask for.
+  Work take_work() { return std::exchange(work_, {}); }
+  void count(const Work& work) { work_ += work; }
+
   /// Precedes the ops of a step: store_kv() and attention() take this batch and no other until the next begin(). It
   /// must stay as it is until then.
   virtual void begin(const PagedBatch& batch) = 0;
@@ -196,6 +204,9 @@ class Backend {
   /// token of row i.
   virtual bool begin_sample(Tensor /*logits*/, std::span<const SampleRow> /*rows*/) { return false; }
   virtual void end_sample(std::span<SampleResult> /*results*/) {}
+
+ private:
+  Work work_;
 };
 
 /// Throws Internal when a dimension differs: names bind, so equal letters must be equal sizes.

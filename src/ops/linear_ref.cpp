@@ -26,6 +26,25 @@ Weight describe_weight(std::span<const Tensor> parts) {
   return w;
 }
 
+int64_t Weight::bytes() const {
+  int64_t bytes = 0;
+  for (const Part& p : parts) {
+    const int64_t source = p.source.data == nullptr ? 0 : row_bytes(p.format, p.rows * in);
+    bytes += p.packed.bytes() > 0 ? static_cast<int64_t>(p.packed.bytes()) : source;
+  }
+  return bytes;
+}
+
+Work Weight::work(int64_t n) const {
+  Work w{.weight_bytes = bytes()};
+  for (const Part& p : parts) {
+    const int64_t ops = 2 * n * in * p.rows;
+    const bool blocks = block_layout(p.format).elements > 1;
+    (blocks ? w.quantized_ops : p.format == DType::BF16 ? w.bfloat16_ops : w.float_ops) += ops;
+  }
+  return w;
+}
+
 void check_linear(Tensor y, Tensor x, const Weight& w, Tensor bias) {
   check_shapes("linear", {{"y", y, "n o"}, {"x", x, "n i"}});
   if (x.cols() != w.in || y.cols() != w.out || (!bias.empty() && bias.cols() != w.out)) {

@@ -250,6 +250,32 @@ TEST_P(LinearOnEachIsa, LargestCodesAndActivationsDoNotOverflow) {
   }
 }
 
+// Gate and up as one matrix or two, of one format or of different ones, and of rows that are no multiple of a panel's.
+TEST_P(LinearOnEachIsa, AGatedProductIsTheProductAndThenTheGate) {
+  for (bool quantize : {true, false}) {
+    CpuBackend backend = cpu(GetParam(), 2, quantize);
+    for (DType t : kWeightFormats) {
+      const std::vector<std::pair<std::vector<int64_t>, std::vector<DType>>> weights = {
+          {{96}, {t}}, {{48, 48}, {t}}, {{40, 40}, {t}}, {{32, 32}, {t, DType::Q8_0}}, {{32, 16, 16}, {t}}};
+      for (const auto& [outs, formats] : weights) {
+        for (int64_t rows : {1, 5, 16, 37}) {
+          const LinearCase c{rows, 512, outs, formats, rows != 5, 3, 7};
+          SCOPED_TRACE(to_string(c));
+          Inputs in(c);
+          const int64_t d = in.out / 2;
+          Matrix got(rows, d, 7), want(rows, d), scratch(rows, in.out);
+          const Weight w = backend.prepare(in.tensors);
+          backend.linear(scratch.tensor, in.x.tensor, w, in.bias_tensor);
+          backend.gated_act(want.tensor, scratch.tensor, Act::Silu);
+          backend.gated_linear(got.tensor, in.x.tensor, w, in.bias_tensor, Act::Silu, scratch.tensor);
+          EXPECT_TRUE(got.padding_untouched());
+          EXPECT_TRUE(same_bits(got.values(), want.values()));
+        }
+      }
+    }
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(, LinearOnEachIsa, ::testing::ValuesIn(available_isas()),
                          [](const auto& isa) { return std::string(name(isa.param)); });
 
@@ -275,6 +301,25 @@ TEST(Linear, PackedWeightsAreNotMuchLargerThanTheFile) {
     double packed = 8.0 * static_cast<double>(panel_format(t).panel_bytes(1024)) / (16.0 * 1024.0);
     EXPECT_LE(packed, file + 0.19) << name(t);
   }
+}
+
+TEST(Linear, ItsWorkIsCountedByTheWeightsType) {
+  std::mt19937 random(kSeed);
+  const WeightMatrix q = random_weights(random, DType::Q4_K, 16, 256), b = random_weights(random, DType::BF16, 8, 256),
+                     f = random_weights(random, DType::F16, 4, 256);
+  const std::vector<Tensor> parts = {q.tensor, b.tensor, f.tensor};
+  const auto file_bytes =
+      row_bytes(DType::Q4_K, 16 * 256) + row_bytes(DType::BF16, 8 * 256) + row_bytes(DType::F16, 4 * 256);
+  RefBackend ref;
+  const Weight w = ref.prepare(parts);
+  ref.count(w.work(3));
+  ref.count(w.work(1));
+  const Work work = ref.take_work();
+  EXPECT_EQ(work.weight_bytes, 2 * file_bytes);
+  EXPECT_EQ(work.quantized_ops, 4 * 2 * 16 * 256);
+  EXPECT_EQ(work.bfloat16_ops, 4 * 2 * 8 * 256);
+  EXPECT_EQ(work.float_ops, 4 * 2 * 4 * 256);
+  EXPECT_EQ(ref.take_work().weight_bytes, 0);
 }
 
 TEST(Linear, RefusesAnInputThatDoesNotFitTheWeight) {
