@@ -95,7 +95,7 @@ struct EngineStats {
   int64_t evicted_tokens = 0;  ///< that the prefix cache has given up for others
   int64_t steps = 0;
   Work work{};                    ///< of all steps
-  double scheduling_seconds = 0;  ///< of the scheduler's thread, in turns with work, besides computing steps
+  double scheduling_seconds = 0;  ///< processor time of the scheduler's thread besides computing steps
   double gen_throughput = 0;      ///< output tokens/s over the last log interval, the time without work left out
   double new_token_ratio = 0;     ///< share of their longest output that admission holds back for running requests
   bool pausing = false;           ///< asked to pause; the last step has not ended

@@ -77,8 +77,11 @@ void ThreadPool::run(int64_t n, int64_t grain, LoopBody body) {
   grain_ = std::max(grain, n / std::numeric_limits<int32_t>::max() + 1);
   const int64_t pieces = (n + grain_ - 1) / grain_;
   for (int t = 0; t < threads(); ++t) {
-    const auto first = static_cast<uint64_t>(pieces * t / threads());
-    const auto end = static_cast<uint64_t>(pieces * (t + 1) / threads());
+    // Rounded up: what is over goes to the caller, who is certain to be there.
+    const auto begin_of = [&](int64_t share) {
+      return static_cast<uint64_t>((pieces * share + threads() - 1) / threads());
+    };
+    const uint64_t first = begin_of(t), end = begin_of(t + 1);
     shares_[static_cast<size_t>(t)].left.store(pieces_left(first, end), std::memory_order_relaxed);
   }
   const uint64_t number = loop_.load(std::memory_order_relaxed) / kOneLoop + 1;

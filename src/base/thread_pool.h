@@ -38,10 +38,10 @@ class ThreadPool {
 
   int threads() const { return static_cast<int>(workers_.size()) + 1; }
 
-  /// Calls body(begin, end) for pieces that cover [0, n) once, each piece at most `grain` long; returns when all are
-  /// done. Each thread has a share of them, neighbours, the same at each call; who is done takes over from the others,
-  /// so results must not depend on who runs what. Runs inline when one piece covers all. Thread: one caller at a time;
-  /// not from inside a body. A body must not throw.
+  /// Calls body(begin, end) for pieces that cover [0, n) once, each piece `grain` long at most (of more than 2^31 such
+  /// pieces more); returns when all are done. Each thread has a share of them, neighbours, the same at each call; who
+  /// is done takes over from the others, so results must not depend on who runs what. Runs inline when one piece covers
+  /// all. Thread: one caller at a time; not from inside a body. A body must not throw.
   template <typename F>
   void parallel_for(int64_t n, int64_t grain, F&& body) {
     if (n <= grain || workers_.empty()) {

@@ -73,12 +73,20 @@ TEST(ThreadPool, WhoIsDoneTakesOverFromTheOthers) {
   EXPECT_EQ(done.load(), 100);
 }
 
-TEST(ThreadPool, CountsPiecesOfVeryLongLoops) {
-  ThreadPool pool(2);
-  const int64_t n = int64_t{1} << 40;
-  std::atomic<int64_t> sum{0};
-  pool.parallel_for(n, n / 64, [&](int64_t begin, int64_t end) { sum += end - begin; });
-  EXPECT_EQ(sum.load(), n);
+TEST(ThreadPool, OwnersAndThievesTakeEachPieceOnce) {
+  ThreadPool pool(4);
+  for (int round = 0; round < 5000; ++round) {
+    const int64_t n = 3 + round % 7;
+    std::atomic<uint64_t> taken{0}, again{0};
+    pool.parallel_for(n, 1, [&](int64_t begin, int64_t) {
+      const uint64_t bit = uint64_t{1} << static_cast<uint64_t>(begin);
+      if ((taken.fetch_or(bit) & bit) != 0) ++again;
+      for (int64_t spin = 0; spin < begin * (round % 3) * 20; ++spin)
+        std::atomic_signal_fence(std::memory_order_seq_cst);
+    });
+    ASSERT_EQ(taken.load(), (uint64_t{1} << static_cast<uint64_t>(n)) - 1) << round;
+    ASSERT_EQ(again.load(), 0U) << round;
+  }
 }
 
 TEST(ThreadPool, EndsAtOnceWithWorkersSpinningOrParked) {

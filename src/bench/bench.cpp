@@ -1,5 +1,6 @@
 #include "bench/bench.h"
 
+#include <algorithm>
 #include <functional>
 #include <optional>
 #include <ostream>
@@ -108,22 +109,22 @@ int run_latency(EngineApi& engine, const LatencyOptions& o, std::ostream& out) {
   std::optional<ThreadPool> pool;
   std::optional<RoofProbe> roofs;
   if (o.roofs) {
-    if (engine.options().device == "cuda") {
-      throw Error(ErrorKind::InvalidArgument, "--roofs measures the processor, and the model is on the cuda device");
-    }
     pool.emplace(engine.options().threads);
     roofs.emplace(*pool, engine.info().weight_bytes);
   }
   out << fmt::format("{:>6} {:>6} {:>6} {:>8} {:>7} {:>13} {:>14} {:>13} {:>12} {:>10} {:>8} {:>9}{}\n", "batch", "in",
                      "out", "prefixes", "waiting", "prefill tok/s", "first token ms", "decode tok/s", "step ms p50",
-                     "p99", "host us", "RSS MB", o.roofs ? "  of units  of reading" : "");
+                     "p99", "host us", "RSS MB", o.roofs ? "  of units  of reading   GB/s" : "");
   for (const LatencyCase& c : o.cases) {
     const LatencyFigures f = measure_latency(engine, c, o.repeat, random, roofs ? &*roofs : nullptr);
     out << fmt::format("{:6} {:6} {:6} {:8} {:7} {:13.1f} {:14.1f} {:13.1f} {:12.2f} {:10.2f} {:8.1f} {:9.0f}", c.batch,
                        c.input, c.output, c.cached_prefixes, c.waiting, f.prefill_tok_s.p50, f.first_token_ms.p50,
                        f.decode_tok_s.p50, f.step_ms.p50, f.step_ms.p99, f.scheduling_us.p50,
                        static_cast<double>(f.resident_bytes) / 1e6);
-    if (o.roofs) out << fmt::format("{:8.0f} %{:10.0f} %", f.prefill_share->p50 * 100, f.decode_share->p50 * 100);
+    if (o.roofs) {
+      out << fmt::format("{:8.0f} %{:>12} {:6.0f}", f.prefill_share->p50 * 100,
+                         f.decode_share ? fmt::format("{:.0f} %", f.decode_share->p50 * 100) : "-", f.read_gb_s->p50);
+    }
     out << "\n" << std::flush;
     json["results"].push_back(to_json(f));
   }
@@ -137,9 +138,16 @@ int run_throughput(EngineApi& engine, const LoadOptions& o, std::ostream& out) {
   json["device"] = engine.info().device;
   json["slo"] = json_of(o.slo);
   out << describe_machine() << "\n" << engine.info().served_model_name << " on " << engine.info().device << "\n\n";
-  return run_loads(o, std::move(json), out, [&](const Workload& workload, const std::function<void()>& on_answer) {
-    return run_offline(engine, workload, on_answer);
-  });
+  const EngineStats before = engine.stats();
+  const int status =
+      run_loads(o, std::move(json), out, [&](const Workload& workload, const std::function<void()>& on_answer) {
+        return run_offline(engine, workload, on_answer);
+      });
+  const EngineStats after = engine.stats();
+  const auto steps = static_cast<double>(after.steps - before.steps);
+  out << fmt::format("\n{} steps; the scheduler's thread took {:.0f} us a step besides computing them\n", steps,
+                     (after.scheduling_seconds - before.scheduling_seconds) * 1e6 / std::max(steps, 1.0));
+  return status;
 }
 
 int run_serving(Target target, const LoadOptions& o, std::ostream& out) {

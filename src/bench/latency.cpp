@@ -78,17 +78,6 @@ void submit(EngineApi& engine, Ids prompt, int output, std::string rid, OutputCa
   engine.submit(std::move(request), std::move(on_output));
 }
 
-/// The least seconds that the machine's units take for the operations. `exact`: all of them in float32.
-double least_seconds(const Work& w, bool exact, const Roofs& roofs) {
-  const double float_s = roofs.best(Arithmetic::Float32)->ops_s;
-  auto speed = [&](Arithmetic kind) {
-    const Roofs::Unit* unit = exact ? nullptr : roofs.best(kind);
-    return unit == nullptr ? float_s : unit->ops_s;
-  };
-  return static_cast<double>(w.quantized_ops) / speed(Arithmetic::Int8) +
-         static_cast<double>(w.bfloat16_ops) / speed(Arithmetic::Bfloat16) + static_cast<double>(w.float_ops) / float_s;
-}
-
 /// Runs the prompts at once, and puts those of `waiting` into the queue behind them for as long. `start`: when the
 /// first was submitted.
 std::shared_ptr<Watch> run_batch(EngineApi& engine, const std::vector<Ids>& prompts, int output, double& start,
@@ -107,9 +96,10 @@ std::shared_ptr<Watch> run_batch(EngineApi& engine, const std::vector<Ids>& prom
     watch->after = engine.stats();  // may lack the last step: those that wait now run at once
     engine.abort(kWaitingRid);
   }
-  // The last piece of a step comes before what the step counted: running and waiting are 0 before the first, too.
+  // The last pieces of a step come before what the step counted.
+  const auto tokens = watch->error.empty() ? static_cast<int64_t>(prompts.size()) * output : 0;
   EngineStats idle = engine.stats();
-  while (idle.running + idle.waiting > 0 || (watch->error.empty() && idle.steps == watch->before.steps)) {
+  while (idle.running + idle.waiting > 0 || idle.generation_tokens < watch->before.generation_tokens + tokens) {
     std::this_thread::sleep_for(std::chrono::milliseconds(1));
     idle = engine.stats();
   }
@@ -136,6 +126,16 @@ nlohmann::ordered_json speed(const Summary& s) { return {{"p50", s.p50}, {"min",
 
 }  // namespace
 
+double least_seconds(const Work& w, const Roofs& roofs) {
+  const auto speed = [&](Arithmetic kind) {
+    const Roofs::Unit* unit = roofs.best(kind);
+    return (unit == nullptr ? roofs.best(Arithmetic::Float32) : unit)->ops_s;
+  };
+  return static_cast<double>(w.quantized_ops) / speed(Arithmetic::Int8) +
+         static_cast<double>(w.bfloat16_ops) / speed(Arithmetic::Bfloat16) +
+         static_cast<double>(w.float_ops) / speed(Arithmetic::Float32);
+}
+
 int64_t latency_tokens(const LatencyCase& what, int page_size) {
   const int64_t pages = (what.input + what.output) / page_size + 2;
   return pages * page_size * what.batch + int64_t{2} * page_size * (what.cached_prefixes + 1) + int64_t{64} * page_size;
@@ -143,10 +143,9 @@ int64_t latency_tokens(const LatencyCase& what, int page_size) {
 
 LatencyFigures measure_latency(EngineApi& engine, const LatencyCase& what, int repeat, Random& random,
                                RoofProbe* roofs) {
-  std::vector<double> prefill, decode, first, steps, scheduling, prefill_shares, decode_shares;
+  std::vector<double> prefill, decode, first, steps, scheduling, read_gb_s, prefill_shares, decode_shares;
   engine.flush_cache(10);
   const std::vector<Ids> prefixes = fill_cache(engine, random, what.cached_prefixes);
-  const bool exact = engine.options().dtype == "float32";
   Roofs before = roofs == nullptr ? Roofs() : roofs->measure();
   for (int r = 0; r < repeat; ++r) {
     std::vector<Ids> prompts;
@@ -173,11 +172,11 @@ LatencyFigures measure_latency(EngineApi& engine, const LatencyCase& what, int r
     }
     if (roofs == nullptr) continue;
     const Roofs after = roofs->measure();
-    const double least =
-        (least_seconds(prompt->work(), exact, before) + least_seconds(prompt->work(), exact, after)) / 2;
+    const double least = (least_seconds(prompt->work(), before) + least_seconds(prompt->work(), after)) / 2;
     prefill_shares.push_back(least / prompt_seconds);
+    const double roof = (before.read_bytes_s(0) + after.read_bytes_s(0)) / 2;
+    read_gb_s.push_back(roof / 1e9);
     if (answer) {
-      const double roof = (before.read_bytes_s(0) + after.read_bytes_s(0)) / 2;
       const double bytes_a_step = static_cast<double>(answer->work().weight_bytes) / std::max(answer->steps(), 1.0);
       decode_shares.push_back(bytes_a_step * (what.output - 1) / answer->decode_seconds() / roof);
     }
@@ -189,10 +188,11 @@ LatencyFigures measure_latency(EngineApi& engine, const LatencyCase& what, int r
                    .first_token_ms = summarize(std::move(first)),
                    .step_ms = summarize(std::move(steps)),
                    .scheduling_us = summarize(std::move(scheduling)),
-                   .resident_bytes = resident_memory()};
+                   .resident_bytes = resident_memory() - (roofs == nullptr ? 0 : roofs->bytes())};
   if (roofs != nullptr) {
     f.prefill_share = summarize(std::move(prefill_shares));
-    f.decode_share = summarize(std::move(decode_shares));
+    f.read_gb_s = summarize(std::move(read_gb_s));
+    if (!decode_shares.empty()) f.decode_share = summarize(std::move(decode_shares));
   }
   return f;
 }
@@ -209,6 +209,7 @@ nlohmann::ordered_json to_json(const LatencyFigures& f) {
   out["first_token_ms"] = speed(f.first_token_ms);
   out["step_ms"] = to_json(f.step_ms);
   out["scheduling_us"] = speed(f.scheduling_us);
+  if (f.read_gb_s) out["machine_reads_gb_s"] = speed(*f.read_gb_s);
   if (f.prefill_share) out["prefill_share_of_units"] = speed(*f.prefill_share);
   if (f.decode_share) out["decode_share_of_reading"] = speed(*f.decode_share);
   out["resident_bytes"] = f.resident_bytes;

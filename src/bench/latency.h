@@ -29,9 +29,9 @@ struct LatencyFigures {
   Summary decode_tok_s;             ///< tokens of all answers over the time after that
   Summary first_token_ms, step_ms;  ///< step: between two tokens of one answer
   Summary scheduling_us;            ///< a step of the answers: what the scheduler's thread does besides computing
-  /// Shares of what the machine did just before and after: prefill of its units' operations (products with weights
-  /// alone), decode of its reading (weights alone). Empty if they were not asked for.
-  std::optional<Summary> prefill_share{}, decode_share{};
+  /// What the machine did before and after, and the shares of it: prefill of its units' operations (products with
+  /// weights alone), decode of its reading (weights alone). Empty if they were not asked for.
+  std::optional<Summary> read_gb_s{}, prefill_share{}, decode_share{};
   int64_t resident_bytes = 0;
 };
 
@@ -41,6 +41,9 @@ struct LatencyFigures {
 /// to measure the machine with before and after each; null: not.
 LatencyFigures measure_latency(EngineApi& engine, const LatencyCase& what, int repeat, Random& random,
                                RoofProbe* roofs = nullptr);
+
+/// Seconds that the machine's best units for the weights' types take for the operations, at least.
+double least_seconds(const Work& work, const Roofs& roofs);
 
 /// Tokens the KV pool must hold for it.
 int64_t latency_tokens(const LatencyCase& what, int page_size);

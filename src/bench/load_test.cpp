@@ -369,14 +369,33 @@ TEST(Latency, CountsThePromptsAndTheTokensAfterTheFirst) {
 
 TEST(Latency, SharesOfRoofsAreThoseOfTheWorkThatTheEngineCounts) {
   FakeEngine engine;
+  engine.set_step_time(std::chrono::milliseconds(2));
   ThreadPool pool(1);
   RoofProbe roofs(pool, 1 << 16);
   Random random(1);
-  const LatencyFigures f = measure_latency(engine, {.batch = 1, .input = 20, .output = 6}, 1, random, &roofs);
-  ASSERT_TRUE(f.prefill_share && f.decode_share);
-  EXPECT_EQ(f.prefill_share->p50, 0) << "this engine computes nothing";
-  EXPECT_EQ(f.decode_share->p50, 0);
-  EXPECT_FALSE(measure_latency(engine, {.batch = 1, .input = 20, .output = 6}, 1, random).decode_share);
+  const LatencyCase what{.batch = 1, .input = 20, .output = 6};
+  const LatencyFigures f = measure_latency(engine, what, 3, random, &roofs);
+  ASSERT_TRUE(f.prefill_share && f.decode_share && f.read_gb_s);
+  EXPECT_GT(f.prefill_share->p50, 0);
+  // A step reads as much as the fake engine says, once in its time.
+  const double bytes_s = static_cast<double>(FakeEngine::kStepWork.weight_bytes) * f.decode_tok_s.p50;
+  EXPECT_NEAR(f.decode_share->p50 * f.read_gb_s->p50 * 1e9 / bytes_s, 1, 0.5);
+  EXPECT_FALSE(measure_latency(engine, what, 1, random).decode_share);
+  const LatencyFigures prompt = measure_latency(engine, {.batch = 1, .input = 20, .output = 1}, 1, random, &roofs);
+  EXPECT_TRUE(prompt.prefill_share);
+  EXPECT_FALSE(prompt.decode_share);
+}
+
+TEST(Latency, OperationsTakeTheirUnitsTime) {
+  Roofs r;
+  r.units = {{"vector", Arithmetic::Float32, 1e9}, {"bytes", Arithmetic::Int8, 8e9}};
+  EXPECT_DOUBLE_EQ(
+      least_seconds({.weight_bytes = 1, .quantized_ops = 4'000'000'000, .bfloat16_ops = 0, .float_ops = 0}, r), 0.5);
+  EXPECT_DOUBLE_EQ(
+      least_seconds({.weight_bytes = 1, .quantized_ops = 0, .bfloat16_ops = 1'000'000'000, .float_ops = 2'000'000'000},
+                    r),
+      3)
+      << "bfloat16 by float32's unit, where it has none";
 }
 
 TEST(Latency, RequestsThatWaitAreTakenBackWhenTheBatchHasEnded) {

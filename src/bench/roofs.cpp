@@ -38,7 +38,7 @@ RoofKernels kernels_of(CpuIsa isa) {
 double measure_unit(ThreadPool& pool, uint32_t (*run)(int64_t rounds), int64_t ops_a_round) {
   std::atomic<uint32_t> sink{0};
   // Many pieces, so that a thread that comes late costs little.
-  const int64_t pieces = 32;
+  const int64_t pieces = int64_t{16} * pool.threads();
   const Timing t = time_it(0.1, pool.threads() == 1, [&] {
     pool.parallel_for(pieces, 1, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) sink += run(kRounds);
@@ -145,6 +145,8 @@ Roofs measure_roofs(ThreadPool& pool, int64_t largest) {
 
 RoofProbe::RoofProbe(ThreadPool& pool, int64_t working_set)
     : pool_(pool), memory_(filled_memory(std::max<int64_t>(working_set / 1024 * 1024, kReadSizes[0]))) {}
+
+int64_t RoofProbe::bytes() const { return static_cast<int64_t>(memory_.bytes()); }
 
 Roofs RoofProbe::measure() {
   Roofs roofs;

@@ -40,6 +40,7 @@ class RoofProbe {
  public:
   /// With all threads of `pool` at work. Holds memory of `working_set` bytes, which is read.
   RoofProbe(ThreadPool& pool, int64_t working_set);
+  int64_t bytes() const;  ///< that it holds
   /// The machine's best units, and how fast it reads the working set; takes about half a second. Reading is the median
   /// of many times, as steps are many, and not the best.
   Roofs measure();

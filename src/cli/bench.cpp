@@ -135,8 +135,7 @@ int bench_latency(const std::vector<std::string>& arguments, World& world) {
        "other requests that wait in the queue while the answers of the largest batch are made (default: 0)");
   f.toggle("--roofs", o.roofs,
            "on the cpu device, also measure, between the repetitions, how fast the machine reads as much memory as the "
-           "model has weights and "
-           "how fast it multiplies, and give the shares of these that decode and prefill reach");
+           "model has weights and how fast it multiplies; give the shares of these that decode and prefill reach");
   f.integer("--repeat", o.repeat, 1, 1 << 20, "times that each is measured (default: 3)");
   f.integer("--seed", o.seed, 0, kMaxInt, "of the prompts (default: 1)");
   f.text("--json", o.json_file, "FILE", "where a JSON document goes (default: nowhere)");
@@ -147,6 +146,9 @@ int bench_latency(const std::vector<std::string>& arguments, World& world) {
   add_log_level(f, log_level, "warn");
   if (!f.parse(arguments, world.out, world.columns)) return 0;
   log::init(log_level);
+  if (o.roofs && engine.device == "cuda") {
+    throw UsageError("--roofs measures the processor, and --device is cuda; leave one of them out");
+  }
 
   int64_t tokens = 0;
   for (int p : prefixes) {

@@ -100,6 +100,7 @@ TEST(Bench, WrongFlagsNameWhatWasExpected) {
       {{"serving", "--workload", "rnadom"}, "unknown workload 'rnadom'; expected one of alone, random"},
       {{"serving", "--request-rate", "0"}, "positive numbers or inf, got '0'"},
       {{"serving", "--api", "soap"}, "completions, chat"},
+      {{"latency", "--roofs", "--device", "cuda"}, "--roofs measures the processor, and --device is cuda"},
       {{"latency", "--batch-size", "0"}, "--batch-size: expected integers in [1, 16384]"},
       {{"throughput", "--slo-ttft", "x"}, "--slo-ttft-ms: expected a number"},
       {{"ops", "--bogus"}, "unknown flag --bogus"},

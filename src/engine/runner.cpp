@@ -126,11 +126,11 @@ void Runner::warm_up(int64_t most_picks, int64_t prompt) {
   };
   run(1, std::min(prompt, pool), 1);
   for (const int64_t n : sizes) run(n, 1, std::min(n, most_picks));
-  backend_.take_work();  // serves nobody
 }
 
 Step Runner::launch(Plan plan) {
   arena_.reset();
+  backend_.take_work();  // of a step that failed
   Step step;
   step.plan = std::move(plan);
   build_batch(step);

@@ -23,17 +23,17 @@ bool is_called(std::string_view rid, std::string_view name) {
   return rid.size() == name.size() || rid[name.size()] == '_' || rid[name.size()] == '/';
 }
 
-// Adds the time of its scope to a sum.
+// Adds this thread's processor time in its scope to a sum.
 class Stopwatch {
  public:
   explicit Stopwatch(double& sum) : sum_(sum) {}
-  ~Stopwatch() { sum_ += steady_seconds() - began_; }
+  ~Stopwatch() { sum_ += thread_cpu_seconds() - began_; }
   Stopwatch(const Stopwatch&) = delete;
   Stopwatch& operator=(const Stopwatch&) = delete;
 
  private:
   double& sum_;
-  const double began_ = steady_seconds();
+  const double began_ = thread_cpu_seconds();
 };
 
 constexpr int kAborted = 499;        // the HTTP status that says: the client itself ended it
@@ -203,7 +203,7 @@ void Scheduler::loop() {
 // While the device computes a step, the next one is planned and launched; then the first one's tokens are taken, and
 // with them the second one's masks and penalties are known before the device needs them.
 bool Scheduler::turn() {
-  const double began = steady_seconds();
+  const double began = steady_seconds(), cpu_began = thread_cpu_seconds();
   computing_seconds_ = 0;
   drain_inbox();
   if (standing_still_) {
@@ -251,7 +251,7 @@ bool Scheduler::turn() {
   const double seconds = steady_seconds() - began;
   if (worked) {
     window_seconds_ += seconds;
-    totals_.scheduling_seconds += seconds - computing_seconds_;
+    totals_.scheduling_seconds += thread_cpu_seconds() - cpu_began - computing_seconds_;
   }
   ttft_.turn(seconds, std::exchange(ended_, 0), full_);
   close_window();
@@ -299,8 +299,10 @@ void Scheduler::drain_inbox() {
       flushes_answered_ = flushes_asked_;
     }
   }
-  if (!arrived.empty()) waiting_changed_ = true;
-  for (auto& seq : arrived) waiting_.push_back(std::move(seq));
+  for (auto& seq : arrived) {
+    waiting_sums_.add(*seq);
+    waiting_.push_back(std::move(seq));
+  }
   for (const Abort& a : aborts) apply(a);
   if (pause) apply(*pause);
 }
@@ -371,26 +373,24 @@ void Scheduler::fail_running(const std::string& why) {
 }
 
 void Scheduler::remove_finished() {
-  if (finished_ == 0) return;
+  if (finished_running_ + finished_waiting_ == 0) return;
   // A step that is in flight still refers to its sequences.
   auto ended = [](const std::unique_ptr<Sequence>& seq) { return !seq->on_output && seq->launched == 0; };
-  int from_waiting = 0;
-  for (auto& seq : waiting_) {
-    if (ended(seq) && !seq->admitted_before) ++from_waiting;
-  }
-  const auto before = running_.size() + waiting_.size();
-  const auto running_before = running_.size();
-  std::erase_if(waiting_, ended);
-  std::erase_if(running_, ended);
-  if (running_.size() != running_before) batch_full_ = false;
-  ended_ += static_cast<int>(running_before - running_.size());
-  const int gone = static_cast<int>(before - running_.size() - waiting_.size());
-  if (gone == 0) return;
-  finished_ -= gone;
-  waiting_changed_ = true;
+  int from_queue = 0;
+  const auto from_waiting = finished_waiting_ == 0 ? 0 : std::erase_if(waiting_, [&](const auto& seq) {
+    if (!ended(seq)) return false;
+    waiting_sums_.remove(*seq);
+    if (!seq->admitted_before) ++from_queue;
+    return true;
+  });
+  const auto from_running = std::erase_if(running_, ended);
+  if (from_running > 0) batch_full_ = false;
+  ended_ += static_cast<int>(from_running);
+  finished_waiting_ -= static_cast<int>(from_waiting);
+  finished_running_ -= static_cast<int>(from_running);
   std::lock_guard lock(mutex_);
-  in_flight_ -= gone;
-  queued_ -= from_waiting;
+  in_flight_ -= static_cast<int>(from_waiting + from_running);
+  queued_ -= from_queue;
 }
 
 // How many must end before a sequence that comes now can run. Requires: the lock.
@@ -439,15 +439,8 @@ void Scheduler::publish_stats() {
   stats_.max_running_requests = config_.max_running_requests;
   stats_.new_token_ratio = new_token_ratio_;
   free_places_ = is_full() ? 0 : config_.max_running_requests - stats_.running;
-  if (std::exchange(waiting_changed_, false)) {
-    retracted_ = 0;
-    totals_.waiting_uncached_tokens = 0;
-    for (const auto& seq : waiting_) {
-      retracted_ += seq->admitted_before ? 1 : 0;
-      totals_.waiting_uncached_tokens += static_cast<int64_t>(seq->tokens.size()) - seq->matched;
-    }
-    stats_.waiting_uncached_tokens = totals_.waiting_uncached_tokens;
-  }
+  retracted_ = waiting_sums_.retracted;
+  stats_.waiting_uncached_tokens = waiting_sums_.uncached_tokens;
   forecast_ = ttft_.forecast(steady_seconds());
   idle_.notify_all();
 }
@@ -478,6 +471,16 @@ void Scheduler::check() const {
   int64_t own = 0;
   for (const auto& seq : running_) own += static_cast<int64_t>(seq->pages.size()) - seq->tree_pages;
   SGL_ASSERT(own + free_.free_pages() + tree_.counts().cached == free_.total(), "a page is lost or has two owners");
+  WaitingSums sums;
+  int finished_waiting = 0, finished_running = 0;
+  for (const auto& seq : waiting_) {
+    sums.add(*seq);
+    finished_waiting += seq->on_output ? 0 : 1;
+  }
+  for (const auto& seq : running_) finished_running += seq->on_output ? 0 : 1;
+  SGL_ASSERT(sums == waiting_sums_, "what waits is counted wrongly");
+  SGL_ASSERT(finished_waiting == finished_waiting_ && finished_running == finished_running_,
+             "sequences that have ended are counted wrongly");
   if (running_.empty()) SGL_ASSERT(tree_.counts().locked == 0, "an idle scheduler holds a lock on the tree");
 }
 

@@ -175,14 +175,28 @@ class Scheduler {
   // Scheduler's thread.
   EngineStats totals_;
   TtftRecord ttft_;
-  bool full_ = false;             ///< the last plan could admit no more
-  bool out_of_tokens_ = false;    ///< its step computes as many tokens as one may
-  int finished_ = 0;              ///< sequences whose last piece is out and that are still in a list
-  bool waiting_changed_ = true;   ///< since all that wait were last looked at
-  int ended_ = 0;                 ///< running sequences that ended in this turn
-  bool standing_still_ = false;   ///< what paused_ was at the start of this turn
-  double computing_seconds_ = 0;  ///< of this turn, in steps_' functions
-  double window_seconds_ = 0;     ///< of turns with work, since the last report of speed
+  bool full_ = false;           ///< the last plan could admit no more
+  bool out_of_tokens_ = false;  ///< its step computes as many tokens as one may
+  /// Sums over waiting_.
+  struct WaitingSums {
+    int retracted = 0;
+    int64_t uncached_tokens = 0;
+    void add(const Sequence& seq) { count(seq, 1); }
+    void remove(const Sequence& seq) { count(seq, -1); }
+    bool operator==(const WaitingSums&) const = default;
+
+   private:
+    void count(const Sequence& seq, int n) {
+      retracted += seq.admitted_before ? n : 0;
+      uncached_tokens += n * (static_cast<int64_t>(seq.tokens.size()) - seq.matched);
+    }
+  };
+  WaitingSums waiting_sums_;
+  int finished_running_ = 0, finished_waiting_ = 0;  ///< whose last piece is out, and that are still in the list
+  int ended_ = 0;                                    ///< running sequences that ended in this turn
+  bool standing_still_ = false;                      ///< what paused_ was at the start of this turn
+  double computing_seconds_ = 0;                     ///< processor time of this turn in steps_' functions
+  double window_seconds_ = 0;                        ///< of turns with work, since the last report of speed
   int64_t window_tokens_ = 0, window_prefill_ = 0, window_steps_ = 0;
   std::thread thread_;
 };

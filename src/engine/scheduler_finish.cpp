@@ -179,11 +179,10 @@ void Scheduler::deliver(Sequence& seq, Output&& out) {
     ttft_.first_token(now, took, took - seq.queue_time_s, *seq.expected_ttft_s);
   }
   seq.expected_ttft_s.reset();
-  OutputCallback callback = ended ? std::move(seq.on_output) : nullptr;
-  (ended ? callback : seq.on_output)(std::move(out));
-  if (!ended) return;
-  seq.on_output = nullptr;  // marks the sequence for remove_finished()
-  ++finished_;
+  if (!ended) return seq.on_output(std::move(out));
+  const OutputCallback callback = std::exchange(seq.on_output, nullptr);  // marks it for remove_finished()
+  ++(seq.runs ? finished_running_ : finished_waiting_);
+  callback(std::move(out));
 }
 
 // Gives the tree the whole pages of what is computed, and takes its pages for those it had already.

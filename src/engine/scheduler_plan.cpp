@@ -122,7 +122,6 @@ void Scheduler::add_row(Plan& plan, Sequence& seq, int n) {
 void Scheduler::admit_waiting(Plan& plan, Budget& budget) {
   if (waiting_.empty() || batch_full_ || budget.tokens <= 0) return;
   if (static_cast<int>(running_.size()) >= config_.max_running_requests) return;
-  waiting_changed_ = true;
   order_waiting(waiting_, config_.use_radix_cache || !needs_cache(config_.policy) ? config_.policy : Policy::Fcfs,
                 tree_, rng_);
   if (config_.priority_scheduling) {
@@ -133,18 +132,22 @@ void Scheduler::admit_waiting(Plan& plan, Budget& budget) {
   while (!waiting_.empty() && budget.tokens > 0 && static_cast<int>(running_.size()) < config_.max_running_requests) {
     std::unique_ptr<Sequence> seq = std::move(waiting_.front());
     waiting_.pop_front();
+    waiting_sums_.remove(*seq);
     const int matched = config_.use_radix_cache ? tree_.match_length(seq->key(most_cached_tokens(*seq))) : 0;
     seq->matched = matched;
     if (waits_for_prefix(*seq, matched) || chunk_of(*seq, matched, budget) == 0) {
+      waiting_sums_.add(*seq);
       rest.push_back(std::move(seq));
       continue;
     }
     if (!admit(*seq, budget)) {
+      waiting_sums_.add(*seq);
       waiting_.push_front(std::move(seq));
       batch_full_ = !running_.empty();
       break;
     }
     add_prefill(plan, *seq, chunk_of(*seq, seq->computed, budget), budget);
+    seq->runs = true;
     running_.push_back(std::move(seq));
   }
   while (!rest.empty()) {
@@ -269,7 +272,8 @@ void Scheduler::retract(size_t place) {
   if (seq->pooled) seq->pooled->clear();
   ++seq->num_retractions;
   ++totals_.retracted;
-  waiting_changed_ = true;
+  seq->runs = false;
+  waiting_sums_.add(*seq);
   waiting_.push_front(std::move(seq));
 }
 

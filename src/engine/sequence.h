@@ -56,7 +56,8 @@ struct Sequence {
   int tree_pages = 0;  ///< leading pages that the radix tree owns, kept by `lock`
   RadixTree::Lock lock;
 
-  int matched = 0;  ///< tokens that the cache held when admission looked last
+  int matched = 0;    ///< tokens that the cache held when admission looked last
+  bool runs = false;  ///< it is among the running ones
   bool admitted_before = false;
   int cached_tokens = 0;  ///< at first admission
   int num_retractions = 0;

@@ -1,5 +1,5 @@
-// linear() on the processor: packs weights into panels of 16 outputs, cuts x into tiles of rows, and multiplies each
-// panel with each tile.
+// linear() and gated_linear() on the processor: packs weights into panels of 16 outputs, cuts x into tiles of rows, and
+// multiplies each panel with each tile.
 //
 // A task is a panel times a chunk of tiles. The chunk's rows stay in the L2 cache while panels pass by, and a panel
 // stays there while it meets the chunk's tiles; for one row this is the plain stream through the weights.

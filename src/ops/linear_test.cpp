@@ -258,8 +258,9 @@ TEST_P(LinearOnEachIsa, AGatedProductIsTheProductAndThenTheGate) {
       const std::vector<std::pair<std::vector<int64_t>, std::vector<DType>>> weights = {
           {{96}, {t}}, {{48, 48}, {t}}, {{40, 40}, {t}}, {{32, 32}, {t, DType::Q8_0}}, {{32, 16, 16}, {t}}};
       for (const auto& [outs, formats] : weights) {
-        for (int64_t rows : {1, 5, 16, 37}) {
-          const LinearCase c{rows, 512, outs, formats, rows != 5, 3, 7};
+        for (int64_t rows : {1, 5, 16, 37, 70}) {
+          // The longest has rows for more than one chunk.
+          const LinearCase c{rows, rows == 70 ? 4096 : 512, outs, formats, rows != 5, 3, 7};
           SCOPED_TRACE(to_string(c));
           Inputs in(c);
           const int64_t d = in.out / 2;

@@ -249,6 +249,8 @@ class FakeEngine final : public EngineApi {
     std::lock_guard lock(mutex_);
     stats_.failure = why;
   }
+  /// What each step counts.
+  static constexpr Work kStepWork{.weight_bytes = 1 << 20, .quantized_ops = 1 << 20, .bfloat16_ops = 0, .float_ops = 0};
   EngineStats stats() const override {
     std::lock_guard lock(mutex_);
     EngineStats s = stats_;
@@ -304,10 +306,12 @@ class FakeEngine final : public EngineApi {
   // Callbacks are called without the lock, as the real engine's are.
   void step(std::unique_lock<std::mutex>& lock) {
     ++stats_.steps;
+    stats_.work += kStepWork;
     std::vector<std::pair<OutputCallback, Output>> out;
     for (Sample& s : samples_) {
       if (held_ && !s.health && !failure_) continue;
       out.emplace_back(s.on_output, failure_ ? ended(s, *failure_) : next(s));
+      stats_.generation_tokens += static_cast<int64_t>(out.back().second.token_ids.size());
       if (out.back().second.finish.type != FinishReason::Type::Running) s.generated = -1;
     }
     failure_.reset();
