@@ -7,8 +7,8 @@ namespace sgl {
 
 /// Of products with weights; attention and the rest are not in.
 struct Work {
-  int64_t weight_bytes =
-      0;  ///< read, in the device's own layout: each matrix once a step, though long steps read it more often
+  /// Read, in the device's own layout: each matrix once a step, though long steps read it more often.
+  int64_t weight_bytes = 0;
   /// Multiplications and additions, by the weights' type in the checkpoint: blocks of 8 bits and fewer, bfloat16,
   /// others.
   int64_t quantized_ops = 0, bfloat16_ops = 0, float_ops = 0;

@@ -57,12 +57,13 @@ ThreadPool::~ThreadPool() {
 // Takes a thread's own pieces from the front, and then what is left of the others' from the back.
 void ThreadPool::work(const LoopBody& body, int self) {
   for (int i = 0; i < threads(); ++i) {
+    const bool own = i == 0;
     std::atomic<uint64_t>& share = shares_[static_cast<size_t>((self + i) % threads())].left;
     uint64_t left = share.load(std::memory_order_relaxed);
     while (first_of(left) < end_of(left)) {
-      const int64_t piece = i == 0 ? first_of(left) : end_of(left) - 1;
-      const uint64_t rest =
-          i == 0 ? pieces_left(first_of(left) + 1, end_of(left)) : pieces_left(first_of(left), end_of(left) - 1);
+      const uint32_t first = first_of(left), end = end_of(left);
+      const int64_t piece = own ? first : end - 1;
+      const uint64_t rest = own ? pieces_left(first + 1, end) : pieces_left(first, end - 1);
       if (!share.compare_exchange_weak(left, rest, std::memory_order_relaxed)) continue;
       body(piece * grain_, std::min((piece + 1) * grain_, n_));
       left = share.load(std::memory_order_relaxed);

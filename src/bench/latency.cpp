@@ -53,7 +53,7 @@ struct Watch {
   }
 
   double decode_seconds() const { return ended_at - all_begun_at; }
-  double steps() const { return static_cast<double>(after.steps - before.steps); }
+  double steps() const { return static_cast<double>(std::max<int64_t>(after.steps - before.steps, 1)); }
   Work work() const { return after.work - before.work; }
 
   std::vector<double> last;  ///< when each row had its last token
@@ -127,13 +127,9 @@ nlohmann::ordered_json speed(const Summary& s) { return {{"p50", s.p50}, {"min",
 }  // namespace
 
 double least_seconds(const Work& w, const Roofs& roofs) {
-  const auto speed = [&](Arithmetic kind) {
-    const Roofs::Unit* unit = roofs.best(kind);
-    return (unit == nullptr ? roofs.best(Arithmetic::Float32) : unit)->ops_s;
-  };
-  return static_cast<double>(w.quantized_ops) / speed(Arithmetic::Int8) +
-         static_cast<double>(w.bfloat16_ops) / speed(Arithmetic::Bfloat16) +
-         static_cast<double>(w.float_ops) / speed(Arithmetic::Float32);
+  return static_cast<double>(w.quantized_ops) / roofs.best_or_float(Arithmetic::Int8)->ops_s +
+         static_cast<double>(w.bfloat16_ops) / roofs.best_or_float(Arithmetic::Bfloat16)->ops_s +
+         static_cast<double>(w.float_ops) / roofs.best_or_float(Arithmetic::Float32)->ops_s;
 }
 
 int64_t latency_tokens(const LatencyCase& what, int page_size) {
@@ -168,7 +164,7 @@ LatencyFigures measure_latency(EngineApi& engine, const LatencyCase& what, int r
       decode.push_back(static_cast<double>(answer->tokens_after) / answer->decode_seconds());
       steps.insert(steps.end(), answer->steps_ms.begin(), answer->steps_ms.end());
       scheduling.push_back((answer->after.scheduling_seconds - answer->before.scheduling_seconds) * 1e6 /
-                           std::max(answer->steps(), 1.0));
+                           answer->steps());
     }
     if (roofs == nullptr) continue;
     const Roofs after = roofs->measure();
@@ -177,7 +173,7 @@ LatencyFigures measure_latency(EngineApi& engine, const LatencyCase& what, int r
     const double roof = (before.read_bytes_s(0) + after.read_bytes_s(0)) / 2;
     read_gb_s.push_back(roof / 1e9);
     if (answer) {
-      const double bytes_a_step = static_cast<double>(answer->work().weight_bytes) / std::max(answer->steps(), 1.0);
+      const double bytes_a_step = static_cast<double>(answer->work().weight_bytes) / answer->steps();
       decode_shares.push_back(bytes_a_step * (what.output - 1) / answer->decode_seconds() / roof);
     }
     before = after;

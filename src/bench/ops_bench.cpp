@@ -16,8 +16,7 @@ Shares shares(const OpFigures& f, const Roofs& roofs) {
   Shares s;
   const int64_t working_set = f.work.working_set > 0 ? f.work.working_set : static_cast<int64_t>(f.work.bytes);
   if (f.work.bytes > 0) s.bytes = f.work.bytes / f.time.best / roofs.read_bytes_s(working_set);
-  const Roofs::Unit* unit = roofs.best(f.work.arithmetic);
-  if (unit == nullptr) unit = roofs.best(Arithmetic::Float32);
+  const Roofs::Unit* unit = roofs.best_or_float(f.work.arithmetic);
   if (f.work.ops > 0 && unit != nullptr) s.ops = f.work.ops / f.time.best / unit->ops_s;
   return s;
 }

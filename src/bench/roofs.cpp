@@ -117,6 +117,11 @@ const Roofs::Unit* Roofs::best(Arithmetic kind) const {
   return best;
 }
 
+const Roofs::Unit* Roofs::best_or_float(Arithmetic kind) const {
+  const Unit* unit = best(kind);
+  return unit == nullptr ? best(Arithmetic::Float32) : unit;
+}
+
 double Roofs::read_bytes_s(int64_t working_set) const {
   auto above = std::find_if(read.begin(), read.end(), [&](const auto& r) { return r.first >= working_set; });
   if (above == read.begin()) return read.front().second;

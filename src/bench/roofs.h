@@ -27,6 +27,8 @@ struct Roofs {
 
   /// The unit that does most, if there is one; float32 always has one.
   const Unit* best(Arithmetic kind) const;
+  /// The same, or float32's where there is none of this kind.
+  const Unit* best_or_float(Arithmetic kind) const;
   /// Bytes a second for a working set of so many bytes: between two sizes, by the logarithm of the size.
   double read_bytes_s(int64_t working_set) const;
 };

@@ -2,8 +2,8 @@
 // layout.
 //
 // Two panels meet up to eight rows at a time, so that a pair of weights is loaded once for the rows and a pair of a row
-// once for both panels; the sums are 16 chains in registers, which hide the instruction's latency. The
-// first rows of a chunk ask for the weights ahead.
+// once for both panels; the sums are 16 chains in registers, which hide the instruction's latency. The first rows of a
+// chunk ask for the weights ahead.
 
 #define SGL_ISA avx512bf16
 #include "ops/linear_bf16.inl"
