@@ -6,7 +6,8 @@
 //
 //   submit → inbox → waiting_ ── admit ──► running_ ──► finished
 //                       ▲                     │
-//                       └────── retract ──────┘   when pages run out: the last goes back, its output kept
+//                       └────── retract ──────┘   its output kept: the last when pages run out, or one whose place
+//                                                 goes to a higher priority or an urgent first token
 
 #include <atomic>
 #include <condition_variable>
@@ -38,7 +39,7 @@ struct SchedulerConfig {
   int64_t num_pages = 0;
   int max_running_requests = 64;
   int max_queued_requests = 4096;
-  double max_ttft_s = 0;           ///< 0: no limit
+  double max_ttft_s = 0;           ///< to a sequence's first token, for which running ones give way; 0: no limit
   int chunked_prefill_size = 512;  ///< tokens a step may compute; ≤ 0: prompts are not cut
   int max_prefill_tokens = 16384;  ///< tokens of prompts in a step; a longer prompt that is not cut has one for itself
   double conservativeness = 1.0;
@@ -104,6 +105,7 @@ class Scheduler {
   bool plan_prefill(Plan& plan, Budget& budget);
   static void add_row(Plan& plan, Sequence& seq, int n);
   void admit_waiting(Plan& plan, Budget& budget);
+  int cached_tokens(const Sequence& seq) const;
   bool admit(Sequence& seq, const Budget& budget);
   bool is_full() const;
   bool waits_for_prefix(const Sequence& seq, int matched) const;
@@ -115,6 +117,8 @@ class Scheduler {
   void retract(size_t place);
   bool outranks(const Sequence& a, const Sequence& b) const;
   std::optional<size_t> outranked() const;
+  bool give_way_to_urgent();
+  std::optional<size_t> gives_way() const;
   double reserved_tokens() const;
   double initial_ratio() const;
   void lower_ratio();

@@ -174,10 +174,12 @@ void Scheduler::deliver(Sequence& seq, Output&& out) {
     std::lock_guard lock(mutex_);
     --unanswered_;
   }
-  if (seq.expected_ttft_s && out.finish.type != FinishReason::Type::Abort) {
+  if ((seq.expected_ttft_s || seq.is_urgent) && out.finish.type != FinishReason::Type::Abort) {
     const double now = steady_seconds(), took = now - seq.submitted_at;
-    ttft_.first_token(now, took, took - seq.queue_time_s, *seq.expected_ttft_s);
+    ttft_.first_token(took - seq.queue_time_s);
+    if (seq.expected_ttft_s) ttft_.error(now, took - *seq.expected_ttft_s);
   }
+  seq.is_urgent = false;
   seq.expected_ttft_s.reset();
   if (!ended) return seq.on_output(std::move(out));
   const OutputCallback callback = std::exchange(seq.on_output, nullptr);  // marks it for remove_finished()

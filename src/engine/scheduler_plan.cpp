@@ -2,6 +2,8 @@
 // its place up where pages or rank demand it.
 
 #include <algorithm>
+#include <utility>
+#include <vector>
 
 #include "base/assert.h"
 #include "base/clock.h"
@@ -27,6 +29,13 @@ int most_cached_tokens(const Sequence& seq) {
   const int limit = static_cast<int>(seq.tokens.size()) - 1;
   if (seq.pooled) return seq.pooled->most_cached(static_cast<int>(seq.tokens.size()));
   return seq.logprob_start < 0 ? limit : std::min(limit, first_scored_position(seq));
+}
+
+// With a bound on the time to the first token, places go to those that have lost theirs, then to the urgent ones, the
+// oldest first, then by the policy; but places that were made for urgent ones go to these.
+std::pair<int, uint64_t> turn_of(const Sequence& seq) {
+  if (seq.admitted_before) return {seq.stands_back ? 3 : 0, 0};
+  return seq.is_urgent ? std::pair(1, seq.arrival) : std::pair(2, uint64_t{0});
 }
 
 }  // namespace
@@ -58,6 +67,7 @@ std::optional<Plan> Scheduler::make_plan() {
       batch_full_ = false;
     }
   }
+  if (config_.max_ttft_s > 0 && !give_way_to_urgent()) return std::nullopt;
   if (!plan_decode(plan)) return std::nullopt;
   Budget budget{.tokens = config_.max_prefill_tokens};
   if (config_.chunked_prefill_size > 0) {
@@ -128,12 +138,16 @@ void Scheduler::admit_waiting(Plan& plan, Budget& budget) {
     std::stable_sort(waiting_.begin(), waiting_.end(),
                      [this](const auto& a, const auto& b) { return outranks(*a, *b); });
   }
+  if (config_.max_ttft_s > 0) {
+    std::stable_sort(waiting_.begin(), waiting_.end(),
+                     [](const auto& a, const auto& b) { return turn_of(*a) < turn_of(*b); });
+  }
   std::deque<std::unique_ptr<Sequence>> rest;
   while (!waiting_.empty() && budget.tokens > 0 && static_cast<int>(running_.size()) < config_.max_running_requests) {
     std::unique_ptr<Sequence> seq = std::move(waiting_.front());
     waiting_.pop_front();
     waiting_sums_.remove(*seq);
-    const int matched = config_.use_radix_cache ? tree_.match_length(seq->key(most_cached_tokens(*seq))) : 0;
+    const int matched = cached_tokens(*seq);
     seq->matched = matched;
     if (waits_for_prefix(*seq, matched) || chunk_of(*seq, matched, budget) == 0) {
       waiting_sums_.add(*seq);
@@ -156,6 +170,10 @@ void Scheduler::admit_waiting(Plan& plan, Budget& budget) {
   }
 }
 
+int Scheduler::cached_tokens(const Sequence& seq) const {
+  return config_.use_radix_cache ? tree_.match_length(seq.key(most_cached_tokens(seq))) : 0;
+}
+
 // Locks the cached prefix and takes pages for the first chunk, if the pool can be expected to hold the whole request.
 bool Scheduler::admit(Sequence& seq, const Budget& budget) {
   const int size = static_cast<int>(seq.tokens.size());
@@ -171,6 +189,10 @@ bool Scheduler::admit(Sequence& seq, const Budget& budget) {
   if (!grow_pages(seq, chunk_of(seq, matched, budget))) {
     release(seq);
     return false;
+  }
+  if (const auto taker = std::exchange(seq.taker, std::nullopt)) {
+    const double now = steady_seconds();
+    ttft_.error(now, now - taker->submitted_at + ttft_.running() - taker->expected_ttft_s);
   }
   if (!seq.admitted_before) {
     seq.admitted_before = true;
@@ -291,6 +313,60 @@ std::optional<size_t> Scheduler::outranked() const {
   const auto victim = std::min_element(running_.rbegin(), running_.rend(), lower);
   if (int64_t{urgent->priority} - (*victim)->priority < config_.preemption_threshold) return std::nullopt;
   return static_cast<size_t>(running_.rend() - victim) - 1;
+}
+
+// Under a bound on the time to the first token: how long a waiting one will wait was only estimated when it was taken.
+// Those whose time is nearly over take places of running ones that have had their first tokens, unless there are enough
+// for all that wait longer. False: not while a step is in flight.
+bool Scheduler::give_way_to_urgent() {
+  const double now = steady_seconds(), bound = config_.max_ttft_s;
+  std::vector<Sequence*> urgent;
+  for (auto& seq : waiting_) {
+    seq->is_urgent = seq->stands_back = false;
+    if (!seq->admitted_before && now - seq->submitted_at > bound / 2) urgent.push_back(seq.get());
+  }
+  std::sort(urgent.begin(), urgent.end(), [](const auto* a, const auto* b) { return a->arrival < b->arrival; });
+  // A first token comes some time after admission, at most what it was lately, and twice that to be sure; those of
+  // several come one after the other.
+  size_t num_urgent = 0;
+  for (size_t i = 0; i < urgent.size(); ++i) {
+    const double takes = 2 * ttft_.longest_running() + static_cast<double>(i) * ttft_.running();
+    if (now - urgent[i]->submitted_at + takes > bound) num_urgent = i + 1;
+  }
+  urgent.resize(num_urgent);
+  for (Sequence* seq : urgent) seq->is_urgent = true;
+  // One that waits for a prefix that is being computed would not take the place.
+  std::erase_if(urgent, [this](const Sequence* seq) { return waits_for_prefix(*seq, cached_tokens(*seq)); });
+  if (urgent.empty()) return true;
+  int free = batch_full_ ? 0 : config_.max_running_requests - static_cast<int>(running_.size());
+  for (auto& seq : waiting_) seq->stands_back = seq->admitted_before && free-- <= 0;
+  for (auto i = static_cast<size_t>(std::max(free, 0)); i < urgent.size(); ++i) {
+    const auto place = gives_way();
+    if (!place) break;
+    if (flying_) return false;
+    retract(*place);
+    Sequence& victim = *waiting_.front();
+    victim.stands_back = true;
+    // How far the expectation was off shows when the place would have come, so when the victim has one again.
+    if (urgent[i]->expected_ttft_s) victim.taker = {urgent[i]->submitted_at, *urgent[i]->expected_ttft_s};
+    urgent[i]->expected_ttft_s.reset();
+    batch_full_ = false;
+  }
+  return true;
+}
+
+// Of the running ones that have had their first token, the one that has given way least often and has most to come.
+std::optional<size_t> Scheduler::gives_way() const {
+  std::optional<size_t> best;
+  const auto better = [](const Sequence& a, const Sequence& b) {
+    return std::pair(a.num_retractions, -a.remaining_new()) < std::pair(b.num_retractions, -b.remaining_new());
+  };
+  for (size_t i = 0; i < running_.size(); ++i) {
+    const Sequence& seq = *running_[i];
+    if (!seq.on_output || seq.output_len() == 0) continue;
+    if (!best || better(seq, *running_[*best])) best = i;
+  }
+  return best;
 }
 
 }  // namespace sgl

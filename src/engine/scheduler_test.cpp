@@ -566,6 +566,55 @@ TEST(Scheduler, AQueueThatIsTooSlowTakesNoMoreButFreePlacesDo) {
   for (auto& r : h.results) EXPECT_EQ(r->finish.type, FinishReason::Type::Length);
 }
 
+// A bound this short makes every first token urgent from the start.
+TEST(Scheduler, AnUrgentFirstTokenTakesThePlaceOfTheOneThatHasMostToCome) {
+  for (const bool ahead : {false, true}) {
+    SCOPED_TRACE(ahead);
+    Harness h({.page_size = 4, .num_pages = 64, .max_running_requests = 2, .max_ttft_s = 1e-9});
+    h.model.ahead = ahead;
+    const Result& brief = h.submit("brief", numbers(20), 20);
+    const Result& lengthy = h.submit("lengthy", numbers(20, 100), 40);
+    while (lengthy.ids.size() < 3) h.scheduler.turn();
+    const Result& urgent = h.submit("urgent", numbers(20, 200), 30);
+    for (int i = 0; i < 4; ++i) h.scheduler.turn();
+    EXPECT_GT(urgent.ids.size(), 0U);
+    const size_t stood_at = lengthy.ids.size();
+    while (brief.finish.type == FinishReason::Type::Running) h.scheduler.turn();
+    EXPECT_EQ(lengthy.ids.size(), stood_at);
+    for (int i = 0; i < 4; ++i) h.scheduler.turn();
+    EXPECT_GT(lengthy.ids.size(), stood_at) << "the first place that is free again is for who lost one";
+    EXPECT_EQ(urgent.finish.type, FinishReason::Type::Running);
+    h.run_until_idle();
+    EXPECT_EQ(brief.retractions, 0);
+    EXPECT_EQ(lengthy.retractions, 1);
+    EXPECT_EQ(urgent.retractions, 0);
+    const int lengths[] = {20, 40, 30};
+    for (size_t i = 0; i < 3; ++i) EXPECT_EQ(h.results[i]->ids, expected_output(h.results[i]->prompt, lengths[i]));
+    EXPECT_EQ(h.model.corrupt, 0);
+  }
+}
+
+TEST(Scheduler, NobodyGivesWayBeforeItsOwnFirstTokenOrToWhoHasTime) {
+  Harness h(
+      {.page_size = 4, .num_pages = 64, .max_running_requests = 1, .max_ttft_s = 1e-9, .chunked_prefill_size = 8});
+  const Result& first = h.submit("first", numbers(40), 5);
+  h.scheduler.turn();
+  const Result& second = h.submit("second", numbers(20, 100), 5);
+  while (first.ids.empty()) {
+    EXPECT_TRUE(second.ids.empty());
+    h.scheduler.turn();
+  }
+  h.run_until_idle();
+  EXPECT_EQ(first.retractions, 1) << "then it does";
+
+  Harness patient({.page_size = 4, .num_pages = 64, .max_running_requests = 1, .max_ttft_s = 3600});
+  patient.submit("first", numbers(40), 5);
+  patient.scheduler.turn();
+  patient.submit("second", numbers(20, 100), 5);
+  patient.run_until_idle();
+  EXPECT_EQ(patient.results[0]->retractions, 0);
+}
+
 TEST(Scheduler, AStepThatThrowsFailsItsRequestsAndNothingElse) {
   bool broken = true;
   FakeModel model(4);
@@ -635,6 +684,7 @@ TEST(Scheduler, RandomTrafficKeepsEveryPageAndEveryToken) {
     config.conservativeness = 0.1 + 0.3 * pick(5);
     config.use_radix_cache = pick(5) != 0;
     config.priority_scheduling = pick(3) == 0;
+    if (!config.priority_scheduling && pick(2) == 0) config.max_ttft_s = 1e-4;
     Harness h(config);
     h.model.ahead = pick(3) != 0;
     const int longest = static_cast<int>(config.num_pages) * config.page_size - 1;
@@ -645,9 +695,14 @@ TEST(Scheduler, RandomTrafficKeepsEveryPageAndEveryToken) {
         std::vector<int32_t> prompt = numbers(1 + pick(60), 100 * pick(3));  // few starts: many shared prefixes
         if (pick(2) == 0) prompt.push_back(kVocab - 1 - pick(3));
         int max_new = std::min(pick(40), longest - static_cast<int>(prompt.size()));
-        Result& r =
-            h.submit("r" + std::to_string(submitted++), prompt, max_new, pick(6) == 0 ? "other" : "", -1, 6 * pick(4));
-        wanted.emplace_back(&r, max_new);
+        const std::string rid = "r" + std::to_string(submitted++), space = pick(6) == 0 ? "other" : "";
+        const int priority = 6 * pick(4);
+        try {
+          wanted.emplace_back(&h.submit(rid, prompt, max_new, space, -1, priority), max_new);
+        } catch (const Error& e) {
+          ASSERT_EQ(e.kind(), ErrorKind::ResourceExhausted);
+          h.results.pop_back();
+        }
       }
       if (pick(15) == 0) h.scheduler.abort("r" + std::to_string(pick(60)));
       h.scheduler.turn();

@@ -63,6 +63,13 @@ struct Sequence {
   int num_retractions = 0;
   double queue_time_s = 0;                ///< until the first admission
   std::optional<double> expected_ttft_s;  ///< what was expected of its first token, until that comes
+  bool is_urgent = false;                 ///< it must run at once to have its first token in time; until that comes
+  bool stands_back = false;               ///< it has lost its place, and in this turn urgent ones come first
+  /// When an urgent one came that took its place, and the first token that was expected for that one then.
+  struct Taker {
+    double submitted_at, expected_ttft_s;
+  };
+  std::optional<Taker> taker;
 
   std::vector<std::pair<int32_t, int32_t>> output_counts;  ///< (id, count), kept only where a penalty needs it
   std::vector<PositionLogprobs> prompt_logprobs;           ///< collected until the prompt is computed

@@ -14,10 +14,19 @@ void TtftRecord::turn(double seconds, int ended, bool full) {
   since_ = 0;
 }
 
-void TtftRecord::first_token(double now, double took, double running, double expected) {
+void TtftRecord::first_token(double running) {
   first_tokens_ = std::min(first_tokens_ + 1, kRemembered);
   running_ += (running - running_) / first_tokens_;
-  errors_.push_back({now, took - expected});
+  runnings_.push_back(running);
+  if (runnings_.size() > static_cast<size_t>(kRemembered)) runnings_.pop_front();
+}
+
+double TtftRecord::longest_running() const {
+  return runnings_.empty() ? 0 : *std::max_element(runnings_.begin(), runnings_.end());
+}
+
+void TtftRecord::error(double now, double seconds) {
+  errors_.push_back({now, seconds});
   if (errors_.size() > kErrors) errors_.pop_front();
 }
 

@@ -27,9 +27,14 @@ class TtftRecord {
   /// which could have admitted no more, say how fast the queue moves: before that, whoever came was admitted.
   void turn(double seconds, int ended, bool full);
 
-  /// At `now` a sequence that others were before had its first token, `took` seconds after it came, of which it was
-  /// `running` for so many; `expected` was said when it came.
-  void first_token(double now, double took, double running, double expected);
+  /// A sequence that had waited had its first token so long after its admission.
+  void first_token(double running);
+  /// And so much later than was expected when it came.
+  void error(double now, double seconds);
+
+  double running() const { return running_; }  ///< as in the forecast
+  /// The longest of the last kRemembered.
+  double longest_running() const;
 
   /// By the means of about the last kRemembered, and the errors of the last kErrors and kErrorSeconds.
   TtftForecast forecast(double now) const;
@@ -46,6 +51,7 @@ class TtftRecord {
   double per_place_ = 0, running_ = 0;  ///< means, as in the forecast
   int ends_ = 0, first_tokens_ = 0;     ///< in them
   double since_ = 0;                    ///< seconds of full turns since the last end
+  std::deque<double> runnings_;         ///< of the last kRemembered sequences, the latest last
   std::deque<Error> errors_;            ///< of what was expected, the latest last
 };
 

@@ -44,22 +44,26 @@ TEST(TtftRecord, ItFollowsTheLastEnds) {
 TEST(TtftRecord, ThePromptTakesItsTime) {
   TtftRecord record;
   record.turn(1, 1, true);
-  record.first_token(0, 2.25, 0.25, 1);
-  record.first_token(0, 2.75, 0.75, 1);
+  EXPECT_EQ(record.longest_running(), 0);
+  record.first_token(0.75);
+  record.first_token(0.25);
   EXPECT_DOUBLE_EQ(record.forecast(0).expected(3), 3.5);
+  EXPECT_DOUBLE_EQ(record.longest_running(), 0.75);
+  for (int i = 0; i < 32; ++i) record.first_token(0.25);
+  EXPECT_DOUBLE_EQ(record.longest_running(), 0.25);
 }
 
 TEST(TtftRecord, TheMarginCoversTheLastErrorsForAMinute) {
   TtftRecord record;
   EXPECT_EQ(record.forecast(0).margin, 0);
-  record.first_token(10, 3, 0, 1);
-  record.first_token(11, 1.5, 0, 1);
-  record.first_token(12, 1, 0, 4);  // earlier than was said
+  record.error(10, 2);
+  record.error(11, 0.5);
+  record.error(12, -3);  // earlier than was said
   EXPECT_DOUBLE_EQ(record.forecast(12).margin, 2);
   EXPECT_DOUBLE_EQ(record.forecast(12).margin_until, 72);
   EXPECT_DOUBLE_EQ(record.forecast(70.5).margin, 0.5);
   EXPECT_EQ(record.forecast(80).margin, 0);
-  for (int i = 0; i < 128; ++i) record.first_token(12, 1.25, 0, 1);
+  for (int i = 0; i < 128; ++i) record.error(12, 0.25);
   EXPECT_DOUBLE_EQ(record.forecast(12).margin, 0.25) << "128 are remembered";
 }
 
