@@ -92,7 +92,7 @@ std::optional<OutputConstraint::Jump> OutputConstraint::spell(std::span<const in
   size_t begin = output.size() - std::min(output.size(), kSpelledTogether);
   // Special tokens stay as they are; a tail begins with a whole character.
   for (size_t i = output.size(); i > begin; --i) {
-    if (bytes(output[i - 1]).empty()) begin = i;
+    if (!grammar_->vocabulary()->is_text(output[i - 1])) begin = i;
   }
   while (begin < output.size() && is_continuation(bytes(output[begin]).front())) ++begin;
   std::string tail;

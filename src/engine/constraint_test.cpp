@@ -1,5 +1,7 @@
 #include "engine/constraint.h"
 
+#include <algorithm>
+#include <bit>
 #include <random>
 
 #include <gtest/gtest.h>
@@ -64,6 +66,40 @@ class Jump : public testing::Test {
   std::unique_ptr<Tokenizer> tokenizer_ = small_tokenizer("smollm");
   ConstraintCompiler compiler_{tokenizer_.get(), tokenizer_->eos_ids(), {}};
 };
+
+TEST_F(Jump, ASpecialTokenOfATagIsSampledAndStays) {
+  std::vector<int32_t> special;
+  for (int32_t id = 0; id < tokenizer_->vocab_size() && special.size() < 2; ++id) {
+    const std::vector<int32_t>& eos = tokenizer_->eos_ids();
+    if (tokenizer_->is_special(id) && std::find(eos.begin(), eos.end(), id) == eos.end()) special.push_back(id);
+  }
+  ASSERT_EQ(special.size(), 2U);
+  SamplingParams s;
+  s.structural_tag = R"({"type":"structural_tag","format":{"type":"tag","begin":")" +
+                     std::string(tokenizer_->token(special[0])) +
+                     R"(","content":{"type":"const_string","value":"ab cd"},"end":")" +
+                     std::string(tokenizer_->token(special[1])) + R"("}})";
+  OutputConstraint c = *compiler_.compile(s);
+  std::vector<int32_t> output;
+  const auto only = [&](int32_t id) {
+    EXPECT_FALSE(c.jump(output));
+    std::vector<uint32_t> mask;
+    EXPECT_TRUE(c.fill_mask(mask, tokenizer_->vocab_size()));
+    int allowed = 0;
+    for (uint32_t word : mask) allowed += std::popcount(word);
+    EXPECT_EQ(allowed, 1);
+    EXPECT_TRUE(c.accept(id));
+    output.push_back(id);
+  };
+  only(special[0]);
+  const auto jump = c.jump(output);
+  ASSERT_TRUE(jump);
+  EXPECT_EQ(jump->keep, 1U);
+  EXPECT_EQ(bytes_of(*tokenizer_, jump->ids), "ab cd");
+  output.insert(output.end(), jump->ids.begin(), jump->ids.end());
+  only(special[1]);
+  EXPECT_TRUE(c.must_end());
+}
 
 TEST_F(Jump, SpellsTheOutputAsTheTokenizerDoes) {
   // Whatever single bytes the model began with, the whole is what the tokenizer makes of it.

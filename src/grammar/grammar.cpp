@@ -97,7 +97,7 @@ Grammar::Grammar(const GrammarSpec& spec, std::shared_ptr<const grammar::TokenVo
       root = grammar::compile_ebnf(chars, spec.text);
       break;
     case GrammarKind::StructuralTag:
-      root = grammar::compile_structural_tag(chars, spec.text, spec.options);
+      root = grammar::compile_structural_tag(chars, spec.text, spec.options, vocabulary_.get());
       break;
   }
   automaton->finish(root);
@@ -212,7 +212,7 @@ std::string GrammarMatcher::jump_forward() const {
   StateId state = state_;
   while (text.size() < kLongestJump) {
     int byte = core_->automaton.forced_byte(state);
-    if (byte < 0) break;
+    if (byte < 0 || grammar::TokenVocabulary::is_special_byte(static_cast<char>(byte))) break;
     text.push_back(static_cast<char>(byte));
     state = core_->automaton.next(state, static_cast<uint8_t>(byte));
   }

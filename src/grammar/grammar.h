@@ -116,8 +116,8 @@ class GrammarMatcher {
   /// Bit i of mask[i / 32] = whether token i may come next; EOS where the text may end. At least mask_words() words;
   /// those beyond are cleared. After an EOS all are 0.
   void fill_mask(std::span<uint32_t> mask) const;
-  /// The text that must come next, whatever is sampled: whole characters, at most kLongestJump bytes, may be empty. It
-  /// is not taken; give it to accept_text().
+  /// The text that must come next, whatever is sampled, up to a special token: whole characters, at most kLongestJump
+  /// bytes, may be empty. It is not taken; give it to accept_text().
   std::string jump_forward() const;
   /// Whether the text may end here, or has.
   bool complete() const;

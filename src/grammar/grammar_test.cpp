@@ -1,8 +1,10 @@
 #include "grammar/grammar.h"
 
+#include <array>
 #include <atomic>
 #include <fstream>
 #include <memory>
+#include <random>
 #include <set>
 #include <string>
 #include <thread>
@@ -43,18 +45,20 @@ std::string error_of(const GrammarSpec& spec) {
   }
 }
 
-// A vocabulary of single bytes (256 ids), some longer tokens, an end and a special token.
+// A vocabulary of single bytes (256 ids), some longer tokens, an end and special tokens.
 std::shared_ptr<const TokenVocabulary> test_vocabulary() {
   std::vector<std::string> bytes;
   for (int b = 0; b < 256; ++b) bytes.emplace_back(1, static_cast<char>(b));
   for (const char* token : {"{\"", "\":", "name", "\",\"", "true", "false", "ab", "abc", "\"}", "    ", "answer"})
     bytes.emplace_back(token);
   bytes.emplace_back("</s>");
-  bytes.emplace_back();
-  auto eos = static_cast<int32_t>(bytes.size() - 2);
-  return std::make_shared<const TokenVocabulary>(std::move(bytes), std::vector<int32_t>{eos});
+  bytes.resize(bytes.size() + 4);
+  return std::make_shared<const TokenVocabulary>(
+      std::move(bytes), std::vector<int32_t>{267},
+      std::vector<TokenVocabulary::Special>{
+          {"<|x|>", 268}, {"<call>", 269}, {"</call>", 270}, {"<call>more", 271}, {"</s>", 267}});
 }
-constexpr int32_t kEos = 267, kSpecial = 268, kTrue = 260;
+constexpr int32_t kEos = 267, kSpecial = 268, kCall = 269, kCallEnd = 270, kCallMore = 271, kTrue = 260;
 
 bool allowed(const GrammarMatcher& matcher, int32_t id) {
   std::vector<uint32_t> mask(9, 0);
@@ -369,6 +373,39 @@ TEST(Grammar, StructuralTagsKeepExcludedTextOut) {
   EXPECT_FALSE(matches(inner, "<no>"));
 }
 
+TEST(Grammar, StructuralTagsRepeatAndEndInSeveralWays) {
+  const auto repeat = [](const std::string& members) {
+    return tag_of(R"({"type":"repeat",)" + members + R"(,"content":{"type":"const_string","value":"ab"}})");
+  };
+  EXPECT_FALSE(matches(repeat(R"("min":2,"max":3)"), "ab"));
+  EXPECT_TRUE(matches(repeat(R"("min":2,"max":3)"), "ababab"));
+  EXPECT_FALSE(matches(repeat(R"("min":2,"max":3)"), "abababab"));
+  EXPECT_TRUE(matches(repeat(R"("min":2,"max":-1)"), "ababababab"));
+  EXPECT_TRUE(matches(repeat(R"("min":0,"max":0)"), ""));
+  for (const char* bad : {R"("min":-1,"max":1)", R"("min":2,"max":1)", R"("min":"1","max":2)", R"("min":1)"}) {
+    EXPECT_NE(error_of(repeat(bad)), "") << bad;
+  }
+  const char* texts[] = {"", "ab", "abab"};
+  const std::pair<const char*, std::array<bool, 3>> formats[] = {
+      {"optional", {true, true, false}}, {"plus", {false, true, true}}, {"star", {true, true, true}}};
+  for (const auto& [type, takes] : formats) {
+    const GrammarSpec tag =
+        tag_of(R"({"type":")" + std::string(type) + R"(","content":{"type":"regex","pattern":"ab"}})");
+    for (size_t i = 0; i < 3; ++i) EXPECT_EQ(matches(tag, texts[i]), takes[i]) << type << " " << texts[i];
+  }
+  const auto ends = [](const std::string& content) {
+    return tag_of(R"({"type":"tag","begin":"<","content":)" + content + R"(,"end":["/>","\n\n"]})");
+  };
+  EXPECT_TRUE(matches(ends(R"({"type":"any_text"})"), "<a\n b/>"));
+  EXPECT_TRUE(matches(ends(R"({"type":"any_text"})"), "<a\n\n"));
+  EXPECT_FALSE(matches(ends(R"({"type":"any_text"})"), "<a/>\n\n"));
+  EXPECT_TRUE(matches(ends(R"({"type":"regex","pattern":"a*"})"), "<aa/>"));
+  EXPECT_TRUE(matches(ends(R"({"type":"regex","pattern":"a*"})"), "<\n\n"));
+  EXPECT_FALSE(matches(ends(R"({"type":"regex","pattern":"a*"})"), "<aa"));
+  EXPECT_NE(error_of(tag_of(R"({"type":"tag","begin":"<","content":{"type":"any_text"},"end":[]})")), "");
+  EXPECT_NE(error_of(tag_of(R"({"type":"token","token":"<|x|>"})")).find("tokenizer"), std::string::npos);
+}
+
 TEST(Grammar, StructuralTagsRefuseWhatTheyDoNotKnowWithItsPlace) {
   auto error = [](const std::string& format) { return error_of(tag_of(format)); };
   EXPECT_NE(error(R"({"type":"sequence","elements":[{"type":"any_text","max":3}]})").find("#/format/elements/0/max"),
@@ -410,6 +447,96 @@ TEST(GrammarMatcher, ForcedTextIsWholeCharacters) {
   EXPECT_TRUE(m.accept_text("\"}"));
   EXPECT_EQ(m.jump_forward(), "");
   EXPECT_TRUE(m.complete());
+}
+
+std::vector<int32_t> all_allowed(const GrammarMatcher& m) {
+  std::vector<int32_t> ids;
+  for (int32_t id = 0; id <= kCallMore; ++id) {
+    if (allowed(m, id)) ids.push_back(id);
+  }
+  return ids;
+}
+
+TEST(GrammarMatcher, ASpecialTokenComesWhereATagHasItsNameAndOnlyThere) {
+  const GrammarSpec spec = tag_of(R"({"type":"triggered_tags","triggers":["<call>"],"tags":[)"
+                                  R"({"begin":"<call>f","content":{"type":"json_schema","json_schema":)"
+                                  R"({"enum":["<call>"]}},"end":"!</call>"}]})");
+  GrammarMatcher m(std::make_shared<const Grammar>(spec, test_vocabulary()));
+  EXPECT_TRUE(allowed(m, kCall));
+  EXPECT_TRUE(allowed(m, '<'));
+  for (const int32_t id : {kSpecial, kCallEnd, kCallMore, 0xF8, 0xFF}) EXPECT_FALSE(allowed(m, id)) << id;
+  EXPECT_TRUE(m.accept_text("<call"));
+  EXPECT_FALSE(allowed(m, '>')) << "nor is its name spelled by other tokens";
+  EXPECT_TRUE(m.accept_text(" and "));
+  EXPECT_FALSE(m.accept(kCallEnd));
+  EXPECT_TRUE(m.accept(kCall));
+  EXPECT_EQ(m.jump_forward(), "f\"<call>\"!")
+      << "inside of the content it is words; a special token is not forced text";
+  EXPECT_TRUE(m.accept_text(m.jump_forward()));
+  EXPECT_EQ(all_allowed(m), std::vector<int32_t>{kCallEnd});
+  EXPECT_FALSE(m.complete());
+  EXPECT_TRUE(m.accept(kCallEnd));
+  EXPECT_TRUE(m.complete());
+  EXPECT_TRUE(allowed(m, kCall));
+  EXPECT_TRUE(allowed(m, kEos));
+}
+
+TEST(TokenVocabulary, ATextIsSplitAtTheLongestNameEverywhere) {
+  std::mt19937 random(3);
+  const auto word = [&](size_t most) {
+    std::string text;
+    for (size_t n = random() % (most + 1); n > 0; --n) text.push_back(static_cast<char>('a' + random() % 2));
+    return text;
+  };
+  for (int round = 0; round < 300; ++round) {
+    std::vector<TokenVocabulary::Special> specials;
+    for (int32_t id = 0; id < 6; ++id) specials.push_back({word(5), id});
+    const TokenVocabulary vocabulary(std::vector<std::string>(6), {}, specials);
+    const std::string text = word(30);
+    std::string expected, got;
+    for (size_t at = 0; at < text.size();) {
+      size_t longest = 0;
+      for (const auto& special : specials) {
+        if (text.compare(at, special.name.size(), special.name) == 0) longest = std::max(longest, special.name.size());
+      }
+      expected += longest > 0 ? "[" + text.substr(at, longest) + "]" : text.substr(at, 1);
+      at += std::max<size_t>(longest, 1);
+    }
+    for (const auto& piece : vocabulary.split_at_specials(text)) {
+      got += piece.text == piece.bytes ? std::string(piece.text) : "[" + std::string(piece.text) + "]";
+    }
+    EXPECT_EQ(got, expected);
+  }
+}
+
+TEST(GrammarMatcher, TheLongestNameIsTheSpecialTokenAndATriggerMayEndInside) {
+  const auto matcher = [](const std::string& format) {
+    return GrammarMatcher(std::make_shared<const Grammar>(tag_of(format), test_vocabulary()));
+  };
+  GrammarMatcher m = matcher(R"({"type":"triggered_tags","triggers":["<ca"],"at_least_one":true,"tags":[)"
+                             R"({"begin":"<call>more","content":{"type":"const_string","value":"1"},"end":"</call>"},)"
+                             R"({"begin":"<call>name","content":{"type":"const_string","value":"2"},"end":"</s>"},)"
+                             R"({"begin":"<cat","content":{"type":"const_string","value":"3"},"end":""}]})");
+  GrammarMatcher name = m.clone(), words = m.clone();
+  EXPECT_TRUE(m.accept(kCallMore));
+  EXPECT_EQ(m.jump_forward(), "1");
+  EXPECT_TRUE(name.accept(kCall));
+  EXPECT_EQ(name.jump_forward(), "name2</s>") << "the text's end is not a special token of a tag";
+  EXPECT_TRUE(words.accept_text("<ca"));
+  EXPECT_EQ(words.jump_forward(), "t3");
+
+  GrammarMatcher until = matcher(R"({"type":"tag","begin":{"type":"token","token":268},"content":{"type":"any_text"},)"
+                                 R"("end":{"type":"token","token":"</call>"}})");
+  EXPECT_EQ(all_allowed(until), std::vector<int32_t>{kSpecial});
+  EXPECT_TRUE(until.accept(kSpecial));
+  EXPECT_TRUE(until.accept_text("free </cal"));
+  EXPECT_FALSE(until.accept_text("l>"));
+  EXPECT_FALSE(until.accept(kSpecial));
+  EXPECT_TRUE(until.accept(kCallEnd));
+  EXPECT_EQ(all_allowed(until), std::vector<int32_t>{kEos});
+  for (const char* unknown : {"\"<unknown>\"", "\"</s>\"", "267", "12", "true"}) {
+    EXPECT_THROW(matcher(R"({"type":"token","token":)" + std::string(unknown) + "}"), Error) << unknown;
+  }
 }
 
 TEST(GrammarMatcher, EndIsAllowedWhereTheTextIsComplete) {

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <initializer_list>
 #include <string>
+#include <utility>
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -84,8 +85,8 @@ struct Part {
 
 class TagCompiler {
  public:
-  TagCompiler(CharTerms& chars, const GrammarOptions& options)
-      : chars_(chars), a_(chars.automaton()), options_(options) {}
+  TagCompiler(CharTerms& chars, const GrammarOptions& options, const TokenVocabulary* vocabulary)
+      : chars_(chars), a_(chars.automaton()), options_(options), vocabulary_(vocabulary) {}
 
   TermId compile(const Part& root) {
     const bool has_format = root.json.find("format") != nullptr;
@@ -103,7 +104,7 @@ class TagCompiler {
     std::vector<Tag> tags;
     for (const Part& s : root.list("structures")) {
       s.only({"begin", "schema", "end"});
-      tags.push_back({s.string("begin"), schema_term(s.member("schema")), s.string("end")});
+      tags.push_back({mark(s, "begin"), schema_term(s.member("schema")), {mark(s, "end")}});
     }
     return triggered(root, tags, false, false);
   }
@@ -112,7 +113,7 @@ class TagCompiler {
   struct Tag {
     std::string begin;
     TermId content;
-    std::string end;
+    std::vector<std::string> ends;  // alternatives
   };
 
   TermId schema_term(const Part& schema) { return SchemaCompiler(chars_, schema.json, options_).compile(); }
@@ -125,7 +126,7 @@ class TagCompiler {
     const std::string type = format.string("type");
     if (type == "const_string") {
       format.only({"type", "value"});
-      return a_.literal(format.string("value"));
+      return a_.literal(spell(format.string("value")).bytes);
     }
     if (type == "json_schema") return json_term(format);
     if (type == "regex") {
@@ -139,6 +140,22 @@ class TagCompiler {
     if (type == "any_text") {
       format.only({"type", "excludes"});
       return free_text(a_, excluded(format), true);
+    }
+    if (type == "token") return a_.literal(spell(special_token(format)).bytes);
+    if (type == "optional" || type == "plus" || type == "star") {
+      format.only({"type", "content"});
+      return a_.repeat(format_term(format.member("content"), depth + 1), type == "plus" ? 1 : 0,
+                       type == "optional" ? 1 : kUnbounded);
+    }
+    if (type == "repeat") {
+      format.only({"type", "min", "max", "content"});
+      const JsonValue &least = format.member("min").json, &most = format.member("max").json;
+      uint64_t min = 0, max = kUnbounded;
+      const bool is_bounded = !most.is(Type::Number) || most.text != "-1";
+      if (!to_count(least, min) || (is_bounded && !to_count(most, max)) || min > max) {
+        format.fail("expected 0 ≤ min ≤ max, or a max of -1 for no bound");
+      }
+      return a_.repeat(format_term(format.member("content"), depth + 1), min, max);
     }
     if (type == "sequence" || type == "or") {
       format.only({"type", "elements"});
@@ -161,7 +178,7 @@ class TagCompiler {
       TermId one = a_.alt(options);
       TermId all = format.flag("stop_after_first")
                        ? one
-                       : a_.cat(one, a_.star(a_.cat(a_.literal(format.string("separator")), one)));
+                       : a_.cat(one, a_.star(a_.cat(a_.literal(spell(format.string("separator")).bytes), one)));
       return format.flag("at_least_one") ? all : a_.optional(all);
     }
     format.fail(fmt::format("the format type '{}' is not supported", type), ErrorKind::Unsupported);
@@ -181,16 +198,17 @@ class TagCompiler {
   Tag read_tag(const Part& format, int depth) {
     format.only({"type", "begin", "content", "end"});
     if (format.json.find("type") != nullptr && format.string("type") != "tag") format.fail("expected a tag");
-    Tag tag{format.string("begin"), kNone, format.string("end")};
+    Tag tag{mark(format, "begin"), kNone, end_marks(format)};
     const Part content = format.member("content");
     const JsonValue* type = content.json.find("type");
-    if (type != nullptr && type->is(Type::String) && type->text == "any_text" && !tag.end.empty()) {
-      // Up to the end tag, which the text does not hold.
+    const bool is_text = type != nullptr && type->is(Type::String) && type->text == "any_text";
+    if (is_text && tag.ends != std::vector<std::string>{""}) {
+      // Up to the first end tag, which the text does not hold.
       content.only({"type", "excludes"});
       Stops stops = excluded(content);
-      add_stop(stops, tag.end, kEpsilon, content);
+      for (const std::string& end : tag.ends) add_stop(stops, spell(end), kEpsilon, content);
       tag.content = free_text(a_, stops, false);
-      tag.end.clear();
+      tag.ends = {""};
     } else {
       tag.content = format_term(content, depth + 1);
     }
@@ -201,7 +219,59 @@ class TagCompiler {
     for (const Part& tag : format.list("tags")) tags.push_back(read_tag(tag, depth));
     return tags;
   }
-  TermId tag_term(const Tag& tag) { return a_.cat({a_.literal(tag.begin), tag.content, a_.literal(tag.end)}); }
+  TermId tag_term(const Tag& tag) { return tag_term(spell(tag.begin).bytes, tag); }
+  TermId tag_term(std::string_view begin, const Tag& tag) {
+    std::vector<TermId> ends;
+    for (const std::string& end : tag.ends) ends.push_back(a_.literal(spell(end).bytes));
+    return a_.cat({a_.literal(begin), tag.content, a_.alt(ends)});
+  }
+
+  // A tag's begin or end: a text, or {"type": "token", "token": …}.
+  std::string mark(const Part& tag, std::string_view name) const {
+    const JsonValue* value = tag.json.find(name);
+    return value != nullptr && value->is(Type::Object) ? special_token(tag.member(name)) : tag.string(name);
+  }
+  // Or a list of texts.
+  std::vector<std::string> end_marks(const Part& tag) const {
+    const JsonValue* value = tag.json.find("end");
+    if (value == nullptr || !value->is(Type::Array)) return {mark(tag, "end")};
+    std::vector<std::string> ends = tag.strings("end");
+    if (ends.empty()) tag.fail("'end' must be a text or a list of texts, at least one");
+    return ends;
+  }
+  // The name of a special token that is given by its name or id.
+  std::string special_token(const Part& format) const {
+    format.only({"type", "token"});
+    if (format.string("type") != "token") format.fail("expected a token");
+    const JsonValue& given = format.member("token").json;
+    if (vocabulary_ == nullptr)
+      format.fail("a token can be given only where there is a tokenizer", ErrorKind::Unsupported);
+    for (const auto& [name, id] : vocabulary_->specials()) {
+      if (given.is(Type::String) ? given.text == name : given.is(Type::Number) && given.text == std::to_string(id)) {
+        return name;
+      }
+    }
+    format.fail(fmt::format("'{}' is not the name or id of one of the tokenizer's special tokens", given.text),
+                ErrorKind::Unsupported);
+  }
+
+  struct Spelled {
+    std::string text;
+    std::string bytes;  // as the vocabulary's tokens have it
+  };
+  // The beginning of a text, of `most` bytes, or more where that is inside of a special token's name.
+  Spelled spell(std::string_view text, size_t most = std::string_view::npos) const {
+    if (vocabulary_ == nullptr) return {std::string(text.substr(0, most)), std::string(text.substr(0, most))};
+    Spelled out;
+    for (const TokenVocabulary::Piece& piece : vocabulary_->split_at_specials(text)) {
+      if (out.text.size() >= most) break;
+      const bool is_words = piece.text == piece.bytes;
+      const size_t n = is_words ? most - out.text.size() : std::string_view::npos;
+      out.text += piece.text.substr(0, n);
+      out.bytes += piece.bytes.substr(0, n);
+    }
+    return out;
+  }
 
   using Stops = std::vector<TextStop>;
 
@@ -210,13 +280,15 @@ class TagCompiler {
     for (std::string& text : format.strings("excludes")) stops.push_back({std::move(text), kNone});
     return stops;
   }
-  // Behind those that are excluded, which thus must not come across its beginning either.
-  static void add_stop(Stops& stops, const std::string& text, TermId after, const Part& format) {
+  // Behind those that are excluded, which thus must not come across its beginning either. Where special tokens stand in
+  // it, their names must not come as words: who reads the text could not tell.
+  static void add_stop(Stops& stops, const Spelled& stop, TermId after, const Part& format) {
     for (const std::string& excluded : format.strings("excludes")) {
-      if (text.find(excluded) == std::string::npos) continue;
-      format.fail(fmt::format("'excludes' has '{}', a part of '{}', which then could never come", excluded, text));
+      if (stop.text.find(excluded) == std::string::npos) continue;
+      format.fail(fmt::format("'excludes' has '{}', a part of '{}', which then could never come", excluded, stop.text));
     }
-    stops.push_back({text, after});
+    stops.push_back({stop.bytes, after});
+    if (stop.bytes != stop.text) stops.push_back({stop.text, kNone});
   }
 
   TermId triggered(const Part& format, const std::vector<Tag>& tags, bool at_least_one, bool stop) {
@@ -231,15 +303,19 @@ class TagCompiler {
       if (!starts) format.fail(fmt::format("no trigger starts the tag '{}', which then could never come", tag.begin));
     }
     for (const std::string& trigger : triggers) {
-      std::vector<TermId> options;
+      // One, unless it ends inside of the names of several special tokens.
+      std::vector<std::pair<Spelled, std::vector<TermId>>> starts;
       for (const Tag& tag : tags) {
         if (!tag.begin.starts_with(trigger)) continue;
-        Tag rest = tag;
-        rest.begin.erase(0, trigger.size());
-        options.push_back(a_.cat(tag_term(rest), stop ? kEpsilon : a_.call(again)));
+        Spelled start = spell(tag.begin, trigger.size());
+        const std::string rest = spell(tag.begin).bytes.substr(start.bytes.size());
+        auto known =
+            std::find_if(starts.begin(), starts.end(), [&](const auto& s) { return s.first.bytes == start.bytes; });
+        if (known == starts.end()) known = starts.insert(known, {std::move(start), {}});
+        known->second.push_back(a_.cat(tag_term(rest, tag), stop ? kEpsilon : a_.call(again)));
       }
-      if (options.empty()) format.fail(fmt::format("no tag begins with the trigger '{}'", trigger));
-      add_stop(stops, trigger, a_.alt(options), format);
+      if (starts.empty()) format.fail(fmt::format("no tag begins with the trigger '{}'", trigger));
+      for (const auto& [start, options] : starts) add_stop(stops, start, a_.alt(options), format);
     }
     TermId free = free_text(a_, stops, true);
     a_.define(again, free);
@@ -249,13 +325,15 @@ class TagCompiler {
   CharTerms& chars_;
   Automaton& a_;
   GrammarOptions options_;
+  const TokenVocabulary* vocabulary_;
 };
 
 }  // namespace
 
-TermId compile_structural_tag(CharTerms& chars, std::string_view text, const GrammarOptions& options) {
+TermId compile_structural_tag(CharTerms& chars, std::string_view text, const GrammarOptions& options,
+                              const TokenVocabulary* vocabulary) {
   const JsonValue root = parse_json_text(text);
-  return TagCompiler(chars, options).compile({root, "#"});
+  return TagCompiler(chars, options, vocabulary).compile({root, "#"});
 }
 
 }  // namespace sgl::grammar

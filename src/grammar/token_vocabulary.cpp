@@ -73,12 +73,14 @@ TokenTrie::TokenTrie(std::span<const Entry> sorted) {
   nodes_.push_back({static_cast<uint32_t>(nodes_.size() + 1), static_cast<uint32_t>(ids_.size()), 0, 0, 0, 0});
 }
 
-TokenVocabulary::TokenVocabulary(std::vector<std::string> bytes, std::vector<int32_t> eos_ids)
+TokenVocabulary::TokenVocabulary(std::vector<std::string> bytes, std::vector<int32_t> eos_ids,
+                                 std::vector<Special> specials)
     : bytes_(std::move(bytes)), eos_ids_(std::move(eos_ids)) {
   std::sort(eos_ids_.begin(), eos_ids_.end());
   eos_ids_.erase(std::unique(eos_ids_.begin(), eos_ids_.end()), eos_ids_.end());
   std::erase_if(eos_ids_, [&](int32_t id) { return id < 0 || static_cast<size_t>(id) >= bytes_.size(); });
   for (int32_t id : eos_ids_) bytes_[static_cast<size_t>(id)].clear();  // an end, whatever it spells
+  add_specials(std::move(specials));
 
   std::vector<int32_t> order(bytes_.size());
   std::iota(order.begin(), order.end(), 0);
@@ -124,6 +126,58 @@ TokenVocabulary::TokenVocabulary(std::vector<std::string> bytes, std::vector<int
   for (const auto& part : parts) tries_.emplace_back(part);
 }
 
+// A code is the token's number, three bits a byte. Tokens that hold such bytes by themselves, pieces of no character,
+// are not taken by any grammar, and could be taken for the beginning of a code.
+void TokenVocabulary::add_specials(std::vector<Special> specials) {
+  for (std::string& token : bytes_) {
+    if (std::any_of(token.begin(), token.end(), is_special_byte)) token.clear();
+  }
+  for (Special& special : specials) {
+    if (is_eos(special.id) || special.name.empty() || !specials_.try_emplace(special.name, special.id).second) continue;
+    std::string& code = bytes_[static_cast<size_t>(special.id)];
+    code.clear();
+    for (int shift = 30; shift >= 0; shift -= 3) {
+      code.push_back(static_cast<char>(kFirstSpecialByte + (static_cast<unsigned>(special.id) >> shift) % 8));
+    }
+  }
+}
+
+// The names in front of `text` are in order of their lengths, and the last name that is not behind `text` in the order
+// of all is either the longest of them or has a longer part in common with `text` than any of them.
+TokenVocabulary::Specials::const_iterator TokenVocabulary::longest_special_in_front_of(std::string_view text) const {
+  while (!text.empty()) {
+    auto at = specials_.upper_bound(text);
+    if (at == specials_.begin()) break;
+    const std::string& name = (--at)->first;
+    const auto common = std::mismatch(name.begin(), name.end(), text.begin(), text.end());
+    if (common.first == name.end()) return at;
+    text = text.substr(0, static_cast<size_t>(common.first - name.begin()));
+  }
+  return specials_.end();
+}
+
+std::vector<TokenVocabulary::Piece> TokenVocabulary::split_at_specials(std::string_view text) const {
+  std::vector<Piece> pieces;
+  size_t begin = 0;  // of the words at hand
+  const auto add_words = [&](size_t end) {
+    const std::string_view words = text.substr(begin, end - begin);
+    if (!words.empty()) pieces.push_back({words, words});
+  };
+  for (size_t at = 0; at < text.size();) {
+    const auto found = longest_special_in_front_of(text.substr(at));
+    if (found == specials_.end()) {
+      ++at;
+      continue;
+    }
+    add_words(at);
+    pieces.push_back({text.substr(at, found->first.size()), bytes(found->second)});
+    at += found->first.size();
+    begin = at;
+  }
+  add_words(text.size());
+  return pieces;
+}
+
 KindMask TokenVocabulary::make_short_tokens(CharKinds kinds) const {
   KindMask mask(mask_words());
   const CharKinds* of_token = short_kinds_.data();
@@ -159,10 +213,14 @@ std::span<const int32_t> TokenVocabulary::long_plain(size_t chars) const {
 std::shared_ptr<const TokenVocabulary> TokenVocabulary::of(const Tokenizer& tokenizer,
                                                            std::span<const int32_t> more_eos_ids) {
   std::vector<std::string> bytes(static_cast<size_t>(tokenizer.vocab_size()));
-  for (size_t i = 0; i < bytes.size(); ++i) bytes[i] = tokenizer.token_bytes(static_cast<int32_t>(i));
+  std::vector<Special> specials;
+  for (int32_t id = 0; id < tokenizer.vocab_size(); ++id) {
+    bytes[static_cast<size_t>(id)] = tokenizer.token_bytes(id);
+    if (tokenizer.is_special(id)) specials.push_back({std::string(tokenizer.token(id)), id});
+  }
   std::vector<int32_t> eos = tokenizer.eos_ids();
   eos.insert(eos.end(), more_eos_ids.begin(), more_eos_ids.end());
-  return std::make_shared<const TokenVocabulary>(std::move(bytes), std::move(eos));
+  return std::make_shared<const TokenVocabulary>(std::move(bytes), std::move(eos), std::move(specials));
 }
 
 bool TokenVocabulary::is_eos(int32_t id) const { return std::binary_search(eos_ids_.begin(), eos_ids_.end(), id); }

@@ -10,7 +10,9 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <list>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -96,16 +98,36 @@ class TokenVocabulary {
   static constexpr size_t kShort = 16;  ///< most bytes of a short token
   enum : uint32_t { kPlain, kOther, kLongPlain, kLongOther, kNumTries };
 
-  /// `bytes[i]`: what token i adds to a text; empty for special tokens, which no grammar allows. `eos_ids` are allowed
-  /// where a text is complete.
-  TokenVocabulary(std::vector<std::string> bytes, std::vector<int32_t> eos_ids);
+  /// A token that stands for no text of its own, but may be named in a structural tag.
+  struct Special {
+    std::string name;  ///< how it is written, <|python_tag|>
+    int32_t id;
+  };
+
+  /// `bytes[i]`: what token i adds to a text; empty for those that no grammar allows. `eos_ids` are allowed where a
+  /// text is complete, and never otherwise; `specials` where a structural tag has their names.
+  TokenVocabulary(std::vector<std::string> bytes, std::vector<int32_t> eos_ids, std::vector<Special> specials = {});
   /// With the tokenizer's own EOS ids and `more_eos_ids`.
   static std::shared_ptr<const TokenVocabulary> of(const Tokenizer& tokenizer,
                                                    std::span<const int32_t> more_eos_ids = {});
 
   int32_t size() const { return static_cast<int32_t>(bytes_.size()); }
   size_t mask_words() const { return (bytes_.size() + 31) / 32; }
+  /// What grammars take for the token: of a special one a code of bytes that UTF-8 does not have, the same length for
+  /// all.
   const std::string& bytes(int32_t id) const { return bytes_[static_cast<size_t>(id)]; }
+  /// Whether the token is text.
+  bool is_text(int32_t id) const { return !bytes(id).empty() && !is_special_byte(bytes(id).front()); }
+  static bool is_special_byte(char byte) { return static_cast<unsigned char>(byte) >= kFirstSpecialByte; }
+  using Specials = std::map<std::string, int32_t, std::less<>>;  ///< ids by names
+  const Specials& specials() const { return specials_; }
+  /// A piece of a text: either words, or the name of a special token.
+  struct Piece {
+    std::string_view text;
+    std::string_view bytes;  ///< as grammars take it: the words themselves, or the token's code
+  };
+  /// At each place the longest name. The pieces refer to `text` and to this object.
+  std::vector<Piece> split_at_specials(std::string_view text) const;
   const std::vector<int32_t>& eos_ids() const { return eos_ids_; }
   bool is_eos(int32_t id) const;
   const TokenTrie& trie(uint32_t which) const { return tries_[which]; }
@@ -128,11 +150,15 @@ class TokenVocabulary {
   static constexpr size_t kMostKinds = 256;  ///< sets of kinds, a bit for each token
 
  private:
+  static constexpr unsigned kFirstSpecialByte = 0xF8;
   KindMask make_short_tokens(CharKinds kinds) const;
+  void add_specials(std::vector<Special> specials);
+  Specials::const_iterator longest_special_in_front_of(std::string_view text) const;
 
   using Entry = std::pair<uint64_t, std::shared_ptr<const PartialMask>>;
   std::vector<std::string> bytes_;
   std::vector<int32_t> eos_ids_;
+  Specials specials_;
   std::vector<TokenTrie> tries_;
   std::vector<CharKinds> short_kinds_;   // of each token; kBroken for those that are none, to whole words of a mask
   std::vector<uint32_t> short_up_to_;    // masks, one after the other

@@ -1,5 +1,6 @@
 #include "server/chat_formats.h"
 
+#include <algorithm>
 #include <filesystem>
 
 #include <fmt/format.h>
@@ -19,6 +20,14 @@ std::string chat_template(const EngineApi& engine) {
   return engine.tokenizer() != nullptr ? engine.tokenizer()->chat_template() : "";
 }
 
+// Whether the model's tokenizer has special tokens in it.
+bool has_special_tokens(const EngineApi& engine, std::string_view tag) {
+  const Tokenizer* tokenizer = engine.tokenizer();
+  if (tokenizer == nullptr) return false;
+  const std::vector<int32_t> ids = tokenizer->encode(tag, false);
+  return std::any_of(ids.begin(), ids.end(), [&](int32_t id) { return tokenizer->is_special(id); });
+}
+
 }  // namespace
 
 ChatFormats choose_chat_formats(const ServerOptions& options, const EngineApi& engine) {
@@ -34,6 +43,7 @@ ChatFormats choose_chat_formats(const ServerOptions& options, const EngineApi& e
                               fmt::join(tool_parser_names(), ", ")));
     }
   }
+  out.special_tool_tags = out.tools->special_tokens || has_special_tokens(engine, out.tools->trigger);
   if (!options.reasoning_parser.empty()) {
     out.reasoning = find_reasoning_tags(options.reasoning_parser);
     if (!out.reasoning) {
@@ -41,6 +51,7 @@ ChatFormats choose_chat_formats(const ServerOptions& options, const EngineApi& e
                   fmt::format("--reasoning-parser: unknown name {}, expected {}, or two tags: <think>,</think>",
                               options.reasoning_parser, fmt::join(reasoning_parser_names(), ", ")));
     }
+    if (has_special_tokens(engine, out.reasoning->begin + out.reasoning->end)) out.reasoning->special_tokens = true;
   }
   return out;
 }

@@ -13,6 +13,7 @@ namespace sgl {
 struct ChatFormats {
   const ToolFormat* tools = nullptr;
   bool template_knows_tools = false;       ///< the chat template puts tools into the prompt
+  bool special_tool_tags = false;          ///< tools' tags are special tokens, which the text must show
   std::optional<ReasoningTags> reasoning;  ///< none: thinking is not separated
 };
 

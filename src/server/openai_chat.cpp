@@ -214,7 +214,7 @@ Call parse_chat(const Json& body, const EngineApi& engine, const ServerOptions& 
     answer->tools_format = formats.tools;
     answer->tools = tools.callable;
     answer->tool_options.constrained = constrained;
-    if (formats.tools->special_tokens) r.sampling.skip_special_tokens = false;
+    if (formats.special_tool_tags) r.sampling.skip_special_tokens = false;
   }
   if (answer->reasoning && answer->reasoning->special_tokens) r.sampling.skip_special_tokens = false;
 
