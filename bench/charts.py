@@ -77,8 +77,10 @@ def panel(x0, y0, width, height, chart):
     w, h = width - left - right, height - top - bottom
     points = [p for _, series in chart["series"] for p in series]
     xs, highest = [x for x, _ in points], max(y for _, y in points) or 1
-    x_low, x_high = math.log2(min(xs)), math.log2(max(xs))
-    place_x = lambda x: x0 + left + (w * (math.log2(x) - x_low) / (x_high - x_low) if x_high > x_low else w / 2)
+    positive = min((x for x in xs if x > 0), default=1)
+    log = lambda x: math.log2(x or positive / 2)  # where zero stands
+    x_low, x_high = log(min(xs)), log(max(xs))
+    place_x = lambda x: x0 + left + (w * (log(x) - x_low) / (x_high - x_low) if x_high > x_low else w / 2)
     place_y = lambda y: y0 + top + h - h * y / (highest * 1.05)
     parts = [text(x0 + left, y0 + 18, chart["title"], 13, weight="600")]
     for y in nice_ticks(highest):
