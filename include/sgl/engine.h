@@ -46,10 +46,12 @@ struct EngineOptions {
   int page_size = 16;                         ///< tokens a KV page
   int max_running_requests = 0;               ///< 0: chosen
   int max_queued_requests = 4096;             ///< beyond: ResourceExhausted
-  double max_ttft_s = 0;                      ///< that a request may have to expect; beyond: the same; 0: no limit
-  int chunked_prefill_size = 0;               ///< tokens a step may compute; −1: prompts are not cut; 0: chosen
-  int max_prefill_tokens = 16384;             ///< tokens of prompts that one step computes together
-  std::string schedule_policy = "lpm";        ///< lpm, fcfs, dfs-weight, lof, random
+  /// Seconds to the first token: a request that must expect more is refused in the same way; for one that was taken a
+  /// running answer pauses, before it is late. 0: no limit.
+  double max_ttft_s = 0;
+  int chunked_prefill_size = 0;         ///< tokens a step may compute; −1: prompts are not cut; 0: chosen
+  int max_prefill_tokens = 16384;       ///< tokens of prompts that one step computes together
+  std::string schedule_policy = "lpm";  ///< lpm, fcfs, dfs-weight, lof, random
   double schedule_conservativeness = 1.0;
   bool enable_priority_scheduling = false;            ///< waiting requests of a larger Request::priority come first
   int priority_scheduling_preemption_threshold = 10;  ///< and take the place of running ones that are so much lower

@@ -134,7 +134,8 @@ struct Output {
   int completion_tokens = 0;  ///< so far, this piece included
   int cached_tokens = 0;      ///< prompt tokens taken from the prefix cache at first admission
   int num_retractions = 0;
-  double queue_time_s = 0;  ///< from submit to the first admission
+  double queue_time_s = 0;   ///< from submit to the first admission
+  double first_token_s = 0;  ///< from submit to the first output token; 0: there was none yet
 };
 
 /// Makes `into` and the piece that follows it one piece.

@@ -86,9 +86,11 @@ void add_scheduler_flags(Flags& f, EngineOptions& o) {
             "requests that run at once; 0: chosen (default: 0)");
   f.integer("--max-queued-requests", o.max_queued_requests, 1, kMaxInt,
             "requests that wait; more are refused with 503 (default: 4096)");
-  f.number("--max-ttft", o.max_ttft_s, 0, 1e6,
-           "seconds to its first token that a request may have to expect, as fast as the queue has moved lately; else "
-           "it is refused with 503; not with --enable-priority-scheduling; 0: no limit (default: 0)");
+  f.number(
+      "--max-ttft", o.max_ttft_s, 0, 1e6,
+      "seconds to the first token: a request that must expect more, as fast as the queue has moved lately, is refused "
+      "with 503, and one that was taken has the place of a running answer, which pauses, before it is late; not with "
+      "--enable-priority-scheduling; 0: no limit (default: 0)");
   f.integer("--chunked-prefill-size", o.chunked_prefill_size, -1, kMaxInt,
             "tokens that one step computes; -1: prompts are never cut; 0: 512, on cuda 8192 (default: 0)");
   f.integer("--max-prefill-tokens", o.max_prefill_tokens, 1, kMaxInt,

@@ -96,6 +96,8 @@ void Scheduler::submit(std::vector<std::unique_ptr<Sequence>> sequences, bool un
     for (auto& seq : sequences) {
       const int before = places_before();
       if (before > 0 && forecast_.known() && !paused_) seq->expected_ttft_s = forecast_.expected(before);
+      // Of a call of several only those that would have been taken alone.
+      seq->is_bounded = config_.max_ttft_s > 0 && !unbounded && !paused_ && refusal(1).empty();
       ++queued_;
       seq->arrival = arrivals_++;
       seq->submitted_at = submitted_at;
@@ -336,12 +338,19 @@ void Scheduler::apply(PauseMode mode) {
     while (!running_.empty()) retract(running_.size() - 1);
     batch_full_ = false;  // nothing runs that could make room by leaving
   }
-  // How long they stand still says nothing of the pace.
-  for (auto& seq : running_) seq->expected_ttft_s.reset();
-  for (auto& seq : waiting_) seq->expected_ttft_s.reset();
+  // How long they stand still says nothing of the pace, and is not what anyone was to wait.
+  const auto forget_times = [](auto& sequences) {
+    for (auto& seq : sequences) {
+      seq->expected_ttft_s.reset();
+      seq->taker.reset();
+      seq->is_bounded = seq->is_timed = false;
+    }
+  };
+  forget_times(running_);
+  forget_times(waiting_);
   {
     std::lock_guard lock(mutex_);
-    for (auto& seq : inbox_) seq->expected_ttft_s.reset();
+    forget_times(inbox_);
     paused_ = pause_wanted_.has_value();  // resume() may have come in between
     standing_still_ = paused_;
     if (pause_wanted_ == mode) pause_wanted_.reset();  // else somebody asked for another one meanwhile: next turn

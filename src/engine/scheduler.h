@@ -118,7 +118,8 @@ class Scheduler {
   bool outranks(const Sequence& a, const Sequence& b) const;
   std::optional<size_t> outranked() const;
   bool give_way_to_urgent();
-  std::optional<size_t> gives_way() const;
+  std::vector<Sequence*> find_urgent();
+  std::optional<size_t> gives_way(const Sequence& seq) const;
   double reserved_tokens() const;
   double initial_ratio() const;
   void lower_ratio();

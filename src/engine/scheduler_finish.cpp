@@ -166,6 +166,9 @@ void Scheduler::deliver(Sequence& seq, Output&& out) {
   out.cached_tokens = seq.cached_tokens;
   out.num_retractions = seq.num_retractions;
   out.queue_time_s = seq.queue_time_s;
+  const bool is_first = seq.first_token_s == 0;
+  if (is_first && seq.output_len() > 0) seq.first_token_s = steady_seconds() - seq.submitted_at;
+  out.first_token_s = seq.first_token_s;
   out.forced_tokens = seq.forced_tokens;
   const bool ended = out.finish.type != FinishReason::Type::Running;
   if (ended) {
@@ -174,12 +177,11 @@ void Scheduler::deliver(Sequence& seq, Output&& out) {
     std::lock_guard lock(mutex_);
     --unanswered_;
   }
-  if ((seq.expected_ttft_s || seq.is_urgent) && out.finish.type != FinishReason::Type::Abort) {
+  if (is_first && seq.is_timed && seq.admitted_before && out.finish.type != FinishReason::Type::Abort) {
     const double now = steady_seconds(), took = now - seq.submitted_at;
     ttft_.first_token(took - seq.queue_time_s);
     if (seq.expected_ttft_s) ttft_.error(now, took - *seq.expected_ttft_s);
   }
-  seq.is_urgent = false;
   seq.expected_ttft_s.reset();
   if (!ended) return seq.on_output(std::move(out));
   const OutputCallback callback = std::exchange(seq.on_output, nullptr);  // marks it for remove_finished()

@@ -31,11 +31,12 @@ int most_cached_tokens(const Sequence& seq) {
   return seq.logprob_start < 0 ? limit : std::min(limit, first_scored_position(seq));
 }
 
-// With a bound on the time to the first token, places go to those that have lost theirs, then to the urgent ones, the
-// oldest first, then by the policy; but places that were made for urgent ones go to these.
+// With a bound on the time to the first token, free places go to those that have lost theirs, then to urgent ones, the
+// oldest first, and at last to others, by the policy.
 std::pair<int, uint64_t> turn_of(const Sequence& seq) {
-  if (seq.admitted_before) return {seq.stands_back ? 3 : 0, 0};
-  return seq.is_urgent ? std::pair(1, seq.arrival) : std::pair(2, uint64_t{0});
+  if (seq.is_urgent) return {1, seq.arrival};
+  if (seq.admitted_before) return {seq.stands_back ? 2 : 0, 0};
+  return {3, 0};
 }
 
 }  // namespace
@@ -75,7 +76,13 @@ std::optional<Plan> Scheduler::make_plan() {
     const int chunk = std::max(config_.chunked_prefill_size - plan.num_tokens(), config_.page_size);
     budget.tokens = std::min(budget.tokens, chunk);
   }
+  // Long prompts leave a part to those that got a place because they are urgent.
+  const bool is_urgent = config_.max_ttft_s > 0 &&
+                         std::any_of(waiting_.begin(), waiting_.end(), [](const auto& seq) { return seq->has_place; });
+  const int kept = is_urgent ? budget.tokens / 2 : 0;
+  budget.tokens -= kept;
   if (!plan_prefill(plan, budget)) return std::nullopt;
+  budget.tokens += kept;
   admit_waiting(plan, budget);
   out_of_tokens_ = budget.tokens <= 0;
   full_ = is_full();
@@ -142,10 +149,16 @@ void Scheduler::admit_waiting(Plan& plan, Budget& budget) {
     std::stable_sort(waiting_.begin(), waiting_.end(),
                      [](const auto& a, const auto& b) { return turn_of(*a) < turn_of(*b); });
   }
+  size_t made = 0;  // of the free places for urgent ones
+  for (const auto& seq : waiting_) made += seq->has_place ? 1 : 0;
   std::deque<std::unique_ptr<Sequence>> rest;
   while (!waiting_.empty() && budget.tokens > 0 && static_cast<int>(running_.size()) < config_.max_running_requests) {
     std::unique_ptr<Sequence> seq = std::move(waiting_.front());
     waiting_.pop_front();
+    if (!seq->has_place && static_cast<int>(running_.size() + made) >= config_.max_running_requests) {
+      rest.push_back(std::move(seq));
+      continue;
+    }
     waiting_sums_.remove(*seq);
     const int matched = cached_tokens(*seq);
     seq->matched = matched;
@@ -154,6 +167,8 @@ void Scheduler::admit_waiting(Plan& plan, Budget& budget) {
       rest.push_back(std::move(seq));
       continue;
     }
+    if (seq->has_place) --made;
+    seq->has_place = false;
     if (!admit(*seq, budget)) {
       waiting_sums_.add(*seq);
       waiting_.push_front(std::move(seq));
@@ -316,57 +331,71 @@ std::optional<size_t> Scheduler::outranked() const {
 }
 
 // Under a bound on the time to the first token: how long a waiting one will wait was only estimated when it was taken.
-// Those whose time is nearly over take places of running ones that have had their first tokens, unless there are enough
+// Those whose time is nearly over get places of running ones that have had their first tokens, unless there are enough
 // for all that wait longer. False: not while a step is in flight.
 bool Scheduler::give_way_to_urgent() {
-  const double now = steady_seconds(), bound = config_.max_ttft_s;
-  std::vector<Sequence*> urgent;
-  for (auto& seq : waiting_) {
-    seq->is_urgent = seq->stands_back = false;
-    if (!seq->admitted_before && now - seq->submitted_at > bound / 2) urgent.push_back(seq.get());
-  }
-  std::sort(urgent.begin(), urgent.end(), [](const auto* a, const auto* b) { return a->arrival < b->arrival; });
-  // A first token comes some time after admission, at most what it was lately, and twice that to be sure; those of
-  // several come one after the other.
-  size_t num_urgent = 0;
-  for (size_t i = 0; i < urgent.size(); ++i) {
-    const double takes = 2 * ttft_.longest_running() + static_cast<double>(i) * ttft_.running();
-    if (now - urgent[i]->submitted_at + takes > bound) num_urgent = i + 1;
-  }
-  urgent.resize(num_urgent);
-  for (Sequence* seq : urgent) seq->is_urgent = true;
-  // One that waits for a prefix that is being computed would not take the place.
-  std::erase_if(urgent, [this](const Sequence* seq) { return waits_for_prefix(*seq, cached_tokens(*seq)); });
+  std::vector<Sequence*> urgent = find_urgent();
   if (urgent.empty()) return true;
   int free = batch_full_ ? 0 : config_.max_running_requests - static_cast<int>(running_.size());
-  for (auto& seq : waiting_) seq->stands_back = seq->admitted_before && free-- <= 0;
-  for (auto i = static_cast<size_t>(std::max(free, 0)); i < urgent.size(); ++i) {
-    const auto place = gives_way();
-    if (!place) break;
+  for (const auto& seq : waiting_) free -= seq->has_place ? 1 : 0;
+  for (auto& seq : waiting_) seq->stands_back = seq->admitted_before && !seq->is_urgent && free-- <= 0;
+  for (Sequence* seq : urgent) {
+    if (seq->has_place || free-- > 0) continue;
+    // One that waits for a prefix that is being computed would not take the place.
+    if (waits_for_prefix(*seq, cached_tokens(*seq))) continue;
+    const auto place = gives_way(*seq);
+    if (!place) continue;
     if (flying_) return false;
     retract(*place);
     Sequence& victim = *waiting_.front();
     victim.stands_back = true;
     // How far the expectation was off shows when the place would have come, so when the victim has one again.
-    if (urgent[i]->expected_ttft_s) victim.taker = {urgent[i]->submitted_at, *urgent[i]->expected_ttft_s};
-    urgent[i]->expected_ttft_s.reset();
+    if (seq->expected_ttft_s) victim.taker = {seq->submitted_at, *seq->expected_ttft_s};
+    seq->expected_ttft_s.reset();
+    seq->has_place = true;
     batch_full_ = false;
   }
   return true;
 }
 
-// Of the running ones that have had their first token, the one that has given way least often and has most to come.
-std::optional<size_t> Scheduler::gives_way() const {
+// Marks them; the oldest first, and no more than can run at once.
+std::vector<Sequence*> Scheduler::find_urgent() {
+  const double now = steady_seconds(), bound = config_.max_ttft_s;
+  std::vector<Sequence*> urgent;
+  for (auto& seq : waiting_) {
+    seq->is_urgent = seq->stands_back = false;
+    if (seq->is_bounded && seq->first_token_s == 0 && now - seq->submitted_at > bound / 2) urgent.push_back(seq.get());
+  }
+  std::sort(urgent.begin(), urgent.end(), [](const auto* a, const auto* b) { return a->arrival < b->arrival; });
+  urgent.resize(std::min(urgent.size(), static_cast<size_t>(config_.max_running_requests)));
+  // A first token comes some time after admission, at most what it was lately, and twice that to be sure; those of
+  // several come one after the other.
+  size_t num_urgent = 0;
+  for (size_t i = 0; i < urgent.size(); ++i) {
+    const double takes = 2 * ttft_.longest_running() + static_cast<double>(i) * ttft_.running();
+    if (urgent[i]->has_place || now - urgent[i]->submitted_at + takes > bound) num_urgent = i + 1;
+  }
+  urgent.resize(num_urgent);
+  for (Sequence* seq : urgent) seq->is_urgent = true;
+  return urgent;
+}
+
+// Which running one gives way to `seq`: of those that have had their first token and are not nearly done, the one that
+// has given way least often and has most to come. None if `seq` would not fit into the pages of all of them.
+std::optional<size_t> Scheduler::gives_way(const Sequence& seq) const {
   std::optional<size_t> best;
   const auto better = [](const Sequence& a, const Sequence& b) {
     return std::pair(a.num_retractions, -a.remaining_new()) < std::pair(b.num_retractions, -b.remaining_new());
   };
+  size_t pages = static_cast<size_t>(free_.free_pages() + tree_.counts().evictable());
   for (size_t i = 0; i < running_.size(); ++i) {
-    const Sequence& seq = *running_[i];
-    if (!seq.on_output || seq.output_len() == 0) continue;
-    if (!best || better(seq, *running_[*best])) best = i;
+    const Sequence& other = *running_[i];
+    if (!other.on_output || other.first_token_s == 0 || other.remaining_new() < 2) continue;
+    pages += other.pages.size();
+    if (!best || better(other, *running_[*best])) best = i;
   }
-  return best;
+  const bool fits = seq.tokens.size() < pages * static_cast<size_t>(config_.page_size);
+  return fits ? best : std::nullopt;
 }
 
 }  // namespace sgl

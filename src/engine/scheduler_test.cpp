@@ -615,6 +615,47 @@ TEST(Scheduler, NobodyGivesWayBeforeItsOwnFirstTokenOrToWhoHasTime) {
   EXPECT_EQ(patient.results[0]->retractions, 0);
 }
 
+TEST(Scheduler, AnUrgentOneGetsOnePlaceAndAPartOfTheStepBesideALongPrompt) {
+  Harness h(
+      {.page_size = 4, .num_pages = 256, .max_running_requests = 4, .max_ttft_s = 1e-9, .chunked_prefill_size = 16});
+  for (int i = 0; i < 3; ++i) h.submit("runs", numbers(5, 100 * i), 60);
+  while (h.results[2]->ids.empty()) h.scheduler.turn();
+  const Result& prompt = h.submit("long", numbers(300, 1000), 5);
+  h.scheduler.turn();
+  const Result& urgent = h.submit("urgent", numbers(20, 2000), 5);
+  for (int i = 0; i < 8; ++i) h.scheduler.turn();
+  EXPECT_GT(urgent.ids.size(), 0U);
+  EXPECT_EQ(prompt.ids.size(), 0U) << "its prompt is not done";
+  h.run_until_idle();
+  EXPECT_EQ(h.scheduler.stats().retracted, 1);
+  EXPECT_EQ(h.model.corrupt, 0);
+}
+
+TEST(Scheduler, WhoWasNotPromisedAnythingTakesNoPlace) {
+  for (const bool pause : {false, true}) {
+    SCOPED_TRACE(pause);
+    Harness h({.page_size = 4, .num_pages = 64, .max_running_requests = 1, .max_ttft_s = 1e-9});
+    const Result& runs = h.submit("runs", numbers(20), 20);
+    while (runs.ids.empty()) h.scheduler.turn();
+    if (pause) {
+      h.submit("waits", numbers(20, 100), 5);
+      h.scheduler.pause(PauseMode::InPlace, false);
+      h.scheduler.turn();
+      h.scheduler.resume();
+    } else {
+      std::vector<std::unique_ptr<Sequence>> one;
+      one.push_back(std::make_unique<Sequence>());
+      one[0]->tokens = numbers(20, 100);
+      one[0]->prompt_len = 20;
+      one[0]->max_new_tokens = 5;
+      one[0]->on_output = [](Output&&) {};
+      h.scheduler.submit(std::move(one), /*unbounded=*/true);
+    }
+    h.run_until_idle();
+    EXPECT_EQ(h.scheduler.stats().retracted, 0);
+  }
+}
+
 TEST(Scheduler, AStepThatThrowsFailsItsRequestsAndNothingElse) {
   bool broken = true;
   FakeModel model(4);

@@ -62,10 +62,14 @@ struct Sequence {
   int cached_tokens = 0;  ///< at first admission
   int num_retractions = 0;
   double queue_time_s = 0;                ///< until the first admission
+  double first_token_s = 0;               ///< until the first output token; 0: there was none yet
   std::optional<double> expected_ttft_s;  ///< what was expected of its first token, until that comes
-  bool is_urgent = false;                 ///< it must run at once to have its first token in time; until that comes
-  bool stands_back = false;               ///< it has lost its place, and in this turn urgent ones come first
-  /// When an urgent one came that took its place, and the first token that was expected for that one then.
+  bool is_bounded = false;                ///< when it came it was to have its first token within max_ttft_s
+  bool is_timed = true;                   ///< no pause came in between: its times say how fast the server is
+  bool is_urgent = false;                 ///< in this turn: it must run now to have its first token in time
+  bool has_place = false;                 ///< until it runs: another one has given way for it
+  bool stands_back = false;               ///< in this turn: it has lost its place, and urgent ones come first
+  /// Of the urgent one that it gave way for: when that came, and the first token that was expected for it then.
   struct Taker {
     double submitted_at, expected_ttft_s;
   };

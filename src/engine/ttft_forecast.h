@@ -27,9 +27,9 @@ class TtftRecord {
   /// which could have admitted no more, say how fast the queue moves: before that, whoever came was admitted.
   void turn(double seconds, int ended, bool full);
 
-  /// A sequence that had waited had its first token so long after its admission.
+  /// A sequence had its first token so long after its admission.
   void first_token(double running);
-  /// And so much later than was expected when it came.
+  /// One that had waited had it so much later than was expected when it came.
   void error(double now, double seconds);
 
   double running() const { return running_; }  ///< as in the forecast

@@ -387,6 +387,7 @@ class FakeEngine final : public EngineApi {
       if ((static_cast<unsigned char>(following) & 0xc0U) != 0x80U) o.text = std::exchange(held, {});
     }
     o.completion_tokens = ++s.generated;
+    o.first_token_s = 1e-6;
     if (eos) {
       o.finish.type = FinishReason::Type::Stop;
       o.finish.matched = id;

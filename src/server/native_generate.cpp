@@ -136,8 +136,14 @@ class GenerateReply final : public Reply {
       const double latency = std::chrono::duration<double>(sample.end - start_).count();
       w.field("e2e_latency", latency).field("response_sent_to_client_ts", unix_seconds());
       if (timed_) w.field("request_finished_ts", received_ts_ + latency);
+      // Tokens a second behind the first one.
+      const double decoding = latency - o.first_token_s;
+      if (timed_ && o.completion_tokens > 1 && decoding > 0) {
+        w.field("decode_throughput", (o.completion_tokens - 1) / decoding);
+      }
     }
     if (timed_) w.field("request_received_ts", received_ts_).field("queue_time", o.queue_time_s);
+    if (timed_ && o.first_token_s > 0) w.field("first_token_latency", o.first_token_s);
     w.end_object();
   }
 

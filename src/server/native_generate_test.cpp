@@ -32,7 +32,8 @@ TEST(Generate, OneTextGivesOneObject) {
   EXPECT_EQ(info["reasoning_tokens"], 0);
   EXPECT_EQ(info["cached_tokens_details"], Json::parse(R"({"device":3,"host":0})"));
   EXPECT_GT(info["response_sent_to_client_ts"].get<double>(), 1.7e9) << "seconds since 1970";
-  for (const char* timed : {"request_received_ts", "request_finished_ts", "queue_time"}) {
+  for (const char* timed :
+       {"request_received_ts", "request_finished_ts", "queue_time", "first_token_latency", "decode_throughput"}) {
     EXPECT_FALSE(info.contains(timed)) << timed;
   }
   EXPECT_FALSE(info.contains("input_token_logprobs"));
@@ -49,6 +50,9 @@ TEST(Generate, WithMetricsTheAnswerHasItsTimes) {
   EXPECT_NEAR(finished - received, info["e2e_latency"].get<double>(), 1e-4);
   EXPECT_LE(received, info["response_sent_to_client_ts"].get<double>());
   EXPECT_GE(info["queue_time"].get<double>(), 0);
+  const double first = info["first_token_latency"], rest = info["e2e_latency"].get<double>() - first;
+  EXPECT_GT(first, 0);
+  EXPECT_NEAR(info["decode_throughput"].get<double>() * rest, info["completion_tokens"].get<int>() - 1, 1e-3);
 }
 
 TEST(Generate, PutWorksAndTheContentTypeDoesNotMatter) {
