@@ -1,6 +1,8 @@
 #include "grammar/grammar.h"
 
+#include <algorithm>
 #include <atomic>
+#include <set>
 #include <utility>
 
 #include <fmt/format.h>
@@ -122,15 +124,31 @@ size_t Grammar::memory() const {
   return base_->memory() + (core_ != nullptr ? core_->held.load() : 0);
 }
 
+// The name of a special token can be meant as words, too: both are tried wherever one stands.
 bool Grammar::matches(std::string_view text) const {
+  std::vector<grammar::TokenVocabulary::Piece> pieces{{text, text}};
+  if (vocabulary_ != nullptr) pieces = vocabulary_->split_at_specials(text);
   std::shared_ptr<Core> running = core();
   Use use(*running);
-  StateId state = running->automaton.start();
-  for (char c : text) {
-    state = running->automaton.next(state, static_cast<uint8_t>(c));
-    if (state == grammar::kDead) return false;
+  const auto after = [&](const std::set<StateId>& before, std::string_view bytes) {
+    std::set<StateId> states = before;
+    for (char c : bytes) {
+      std::set<StateId> next;
+      for (StateId state : states) next.insert(running->automaton.next(state, static_cast<uint8_t>(c)));
+      next.erase(grammar::kDead);
+      states = std::move(next);
+      if (states.empty()) break;
+    }
+    return states;
+  };
+  std::set<StateId> states{running->automaton.start()};
+  states.erase(grammar::kDead);
+  for (const auto& piece : pieces) {
+    std::set<StateId> next = after(states, piece.text);
+    if (piece.bytes != piece.text) next.merge(after(states, piece.bytes));
+    states = std::move(next);
   }
-  return running->automaton.accepts(state);
+  return std::any_of(states.begin(), states.end(), [&](StateId s) { return running->automaton.accepts(s); });
 }
 
 GrammarMatcher::GrammarMatcher(std::shared_ptr<const Grammar> grammar, Rollback rollback)

@@ -73,7 +73,8 @@ class Grammar {
   ~Grammar();
 
   const std::shared_ptr<const grammar::TokenVocabulary>& vocabulary() const { return vocabulary_; }
-  /// Whether the whole text matches. Throws Unsupported where the text drives the grammar beyond its limits.
+  /// Whether the whole text matches, in which special tokens of the vocabulary stand by their names. Throws Unsupported
+  /// where the text drives the grammar beyond its limits.
   bool matches(std::string_view text) const;
   /// Whether no text matches, as with the schema `false`.
   bool matches_nothing() const { return base_->start() == grammar::kDead; }

@@ -479,6 +479,9 @@ TEST(GrammarMatcher, ASpecialTokenComesWhereATagHasItsNameAndOnlyThere) {
   EXPECT_TRUE(m.complete());
   EXPECT_TRUE(allowed(m, kCall));
   EXPECT_TRUE(allowed(m, kEos));
+  const Grammar grammar(spec, test_vocabulary());
+  EXPECT_TRUE(grammar.matches(R"(a <call>f"<call>"!</call>)"));
+  EXPECT_FALSE(grammar.matches(R"(a <call>g"<call>"!</call>)"));
 }
 
 TEST(TokenVocabulary, ATextIsSplitAtTheLongestNameEverywhere) {

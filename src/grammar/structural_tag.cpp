@@ -22,6 +22,7 @@ namespace {
 
 using Type = JsonValue::Type;
 constexpr int kDeepestFormat = 100;
+constexpr size_t kStepsPerByte = 8;  // to look for names of special tokens
 
 // An object of the tag's JSON text and its place. A member that is absent or null has its default.
 struct Part {
@@ -126,7 +127,7 @@ class TagCompiler {
     const std::string type = format.string("type");
     if (type == "const_string") {
       format.only({"type", "value"});
-      return a_.literal(spell(format.string("value")).bytes);
+      return a_.literal(format.string("value"));
     }
     if (type == "json_schema") return json_term(format);
     if (type == "regex") {
@@ -296,7 +297,12 @@ class TagCompiler {
     RuleId again = a_.new_rule("free text", false);
     Stops stops = excluded(format);
     format.list("triggers");  // there must be one
-    const std::vector<std::string> triggers = format.strings("triggers");
+    std::vector<std::string> triggers;
+    for (std::string& trigger : format.strings("triggers")) {
+      if (std::find(triggers.begin(), triggers.end(), trigger) == triggers.end())
+        triggers.push_back(std::move(trigger));
+      a_.budget().spend(triggers.size());
+    }
     for (const Tag& tag : tags) {
       const bool starts = std::any_of(triggers.begin(), triggers.end(),
                                       [&](const std::string& trigger) { return tag.begin.starts_with(trigger); });
@@ -307,6 +313,7 @@ class TagCompiler {
       std::vector<std::pair<Spelled, std::vector<TermId>>> starts;
       for (const Tag& tag : tags) {
         if (!tag.begin.starts_with(trigger)) continue;
+        a_.budget().spend(kStepsPerByte * tag.begin.size());
         Spelled start = spell(tag.begin, trigger.size());
         const std::string rest = spell(tag.begin).bytes.substr(start.bytes.size());
         auto known =

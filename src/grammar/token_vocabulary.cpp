@@ -216,7 +216,10 @@ std::shared_ptr<const TokenVocabulary> TokenVocabulary::of(const Tokenizer& toke
   std::vector<Special> specials;
   for (int32_t id = 0; id < tokenizer.vocab_size(); ++id) {
     bytes[static_cast<size_t>(id)] = tokenizer.token_bytes(id);
-    if (tokenizer.is_special(id)) specials.push_back({std::string(tokenizer.token(id)), id});
+    const std::string_view name = tokenizer.token(id);
+    // These are no marks of a format, and their names are common in markup.
+    const bool is_filler = id == tokenizer.bos_id() || name == "<unk>" || name == "<pad>";
+    if (tokenizer.is_special(id) && !is_filler) specials.push_back({std::string(name), id});
   }
   std::vector<int32_t> eos = tokenizer.eos_ids();
   eos.insert(eos.end(), more_eos_ids.begin(), more_eos_ids.end());

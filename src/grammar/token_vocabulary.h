@@ -107,7 +107,8 @@ class TokenVocabulary {
   /// `bytes[i]`: what token i adds to a text; empty for those that no grammar allows. `eos_ids` are allowed where a
   /// text is complete, and never otherwise; `specials` where a structural tag has their names.
   TokenVocabulary(std::vector<std::string> bytes, std::vector<int32_t> eos_ids, std::vector<Special> specials = {});
-  /// With the tokenizer's own EOS ids and `more_eos_ids`.
+  /// With the tokenizer's own EOS ids and `more_eos_ids`, and its special tokens but those for the start of a text, for
+  /// what is unknown and for padding.
   static std::shared_ptr<const TokenVocabulary> of(const Tokenizer& tokenizer,
                                                    std::span<const int32_t> more_eos_ids = {});
 

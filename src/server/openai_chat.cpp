@@ -216,7 +216,7 @@ Call parse_chat(const Json& body, const EngineApi& engine, const ServerOptions& 
     answer->tool_options.constrained = constrained;
     if (formats.special_tool_tags) r.sampling.skip_special_tokens = false;
   }
-  if (answer->reasoning && answer->reasoning->special_tokens) r.sampling.skip_special_tokens = false;
+  if (reasoning && reasoning->special_tokens) r.sampling.skip_special_tokens = false;
 
   form.n = r.sampling.n;
   form.logprobs = r.return_logprob;

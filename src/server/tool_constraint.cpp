@@ -169,7 +169,7 @@ std::string calls(const ToolFormat& format, const std::vector<Tool>& tools, bool
   }
   const std::string all = tags::separated(each, w.separator, one);
   if (w.begin.empty()) return all;
-  return tags::sequence({tags::constant(w.begin.substr(skipped)), all, tags::constant(w.end)});
+  return tags::tag(w.begin.substr(skipped), all, w.end);
 }
 
 }  // namespace
