@@ -132,6 +132,7 @@ FormatRegex make_format(std::string_view name) {
   if (name == "duration") return {{duration()}};
   if (name == "json-pointer") return {{json_pointer()}};
   if (name == "relative-json-pointer") return {{"(?:0|[1-9]\\d*)(?:#|" + json_pointer() + ")"}};
+  if (name == "regex") return {{ecma_regex()}};
   return {};
 }
 
@@ -140,7 +141,7 @@ FormatRegex make_format(std::string_view name) {
 FormatSupport find_format(std::string_view name, FormatRegex& regex) {
   regex = make_format(name);
   if (!regex.empty()) return FormatSupport::Known;
-  for (std::string_view standard : {"idn-email", "idn-hostname", "regex"}) {
+  for (std::string_view standard : {"idn-email", "idn-hostname"}) {
     if (name == standard) return FormatSupport::Unsupported;
   }
   return FormatSupport::Annotation;

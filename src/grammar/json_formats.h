@@ -18,4 +18,7 @@ enum class FormatSupport : uint8_t {
 using FormatRegex = std::vector<std::vector<std::string>>;
 FormatSupport find_format(std::string_view name, FormatRegex& regex);
 
+/// The format `regex` (json_format_regex.cpp).
+std::string ecma_regex();
+
 }  // namespace sgl::grammar

@@ -1,6 +1,8 @@
 #include <cstdint>
 #include <cstdlib>
 #include <functional>
+#include <iterator>
+#include <random>
 #include <string>
 #include <vector>
 
@@ -9,6 +11,7 @@
 #include <sgl/error.h>
 
 #include "grammar/grammar.h"
+#include "grammar/regex_syntax.h"
 
 namespace sgl {
 namespace {
@@ -28,6 +31,74 @@ std::string refusal(const std::string& schema) {
 }
 
 bool holds(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
+
+std::string json_string(const std::string& text) {
+  std::string out = "\"";
+  for (char c : text) {
+    if (c == '"' || c == '\\') out.push_back('\\');
+    out.push_back(c);
+  }
+  return out + "\"";
+}
+
+TEST(JsonSchema, TheFormatRegexTakesRegularExpressionsOnly) {
+  const Grammar format({GrammarKind::JsonSchema, R"({"format":"regex","type":"string"})", {}}, nullptr);
+  const auto takes = [&](const std::string& text) { return format.matches(json_string(text)); };
+  for (const char* good : {"",
+                           "([abc])+\\s+$",
+                           "^[a-zA-Z_][a-zA-Z0-9_]*$",
+                           "^[\\w-.]+@([\\w-]+\\.)+[\\w-]{2,4}$",
+                           "a{1,2}?",
+                           "x{0}",
+                           "x{7,}",
+                           "^(?!foo)(?:bar|baz)(?=x)[^]$",
+                           "((((x))))",
+                           "[\\u4e00-\\u9fa5]+",
+                           "[\\x00-\\x1F]",
+                           "[а-яё]",
+                           "[ -~]",
+                           "a-b",
+                           "[a-z-9]",
+                           "\\p{L}+\\p{Script=Greek}",
+                           "[+-]?\\d+(\\.\\d+)?",
+                           "a|b|",
+                           "(?<=a)b",
+                           "[-a]",
+                           "[a-]",
+                           "\\u{1F600}"}) {
+    EXPECT_TRUE(takes(good)) << good;
+  }
+  for (const char* bad : {"^(abc]",   "^\\S(|(.|\\n)*\\S)\\Z",
+                          "[z-a]",    "a{2,1}",
+                          "a{12,11}", "a{21,12}",
+                          "\\a",      "**",
+                          "(?=a)*",   "\\p{Foo}",
+                          "x{,5}",    "[\\u0020-\\u0010]",
+                          "a)",       "(a",
+                          "[a",       "a{",
+                          "\\",       "(?P<n>a)",
+                          "\\x1",     "[\\d-z-a]"}) {
+    EXPECT_FALSE(takes(bad)) << bad;
+  }
+  // What it takes, the parser of patterns takes, whatever it is made of.
+  const char* pieces[] = {"a", "z",   "0",   "9",   "-",  "[", "[^",  "]",   "(",    "(?:",  "(?=", "(?<!",
+                          ")", "*",   "+",   "?",   "{",  "}", ",",   "1",   "2",    ".",    "|",   "^",
+                          "$", "\\d", "\\w", "\\b", "\\", "/", "\\-", "{2}", "\\x4", "\\u00"};
+  std::mt19937 random(5);
+  int taken = 0;
+  for (int i = 0; i < 4000; ++i) {
+    std::string text;
+    for (size_t n = 1 + random() % 9; n > 0; --n) text += pieces[random() % std::size(pieces)];
+    if (!takes(text)) continue;
+    ++taken;
+    try {
+      grammar::parse_regex(text, grammar::RegexDialect::Ecma);
+    } catch (const Error& e) {
+      EXPECT_EQ(e.kind(), ErrorKind::Unsupported) << text << ": " << e.what();
+    }
+  }
+  EXPECT_GT(taken, 100);
+}
 
 TEST(JsonSchema, LengthBoundsCountCharactersAndNotRepetitions) {
   const std::string hex = R"({"type":"string","pattern":"^([0-9a-f]{2})*$","maxLength":4})";

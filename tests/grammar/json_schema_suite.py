@@ -29,7 +29,7 @@ CORE = set("type enum const properties required additionalProperties items prefi
            "maxLength pattern minimum maximum exclusiveMinimum exclusiveMaximum $ref $defs anyOf".split())
 # What an automaton cannot be asked: remote documents, and formats that are only annotations.
 FORMATS = ("date date-time time duration email hostname ipv4 ipv6 uri uri-reference uri-template iri iri-reference uuid "
-           "json-pointer relative-json-pointer").split()
+           "json-pointer relative-json-pointer regex ecmascript-regex").split()
 
 
 def fetch(cache):
