@@ -145,12 +145,12 @@ void Scheduler::admit_waiting(Plan& plan, Budget& budget) {
     std::stable_sort(waiting_.begin(), waiting_.end(),
                      [this](const auto& a, const auto& b) { return outranks(*a, *b); });
   }
+  size_t made = 0;  // of the free places for urgent ones
   if (config_.max_ttft_s > 0) {
     std::stable_sort(waiting_.begin(), waiting_.end(),
                      [](const auto& a, const auto& b) { return turn_of(*a) < turn_of(*b); });
+    for (const auto& seq : waiting_) made += seq->has_place ? 1 : 0;
   }
-  size_t made = 0;  // of the free places for urgent ones
-  for (const auto& seq : waiting_) made += seq->has_place ? 1 : 0;
   std::deque<std::unique_ptr<Sequence>> rest;
   while (!waiting_.empty() && budget.tokens > 0 && static_cast<int>(running_.size()) < config_.max_running_requests) {
     std::unique_ptr<Sequence> seq = std::move(waiting_.front());
