@@ -402,7 +402,11 @@ TEST(Grammar, StructuralTagsRepeatAndEndInSeveralWays) {
   EXPECT_TRUE(matches(ends(R"({"type":"regex","pattern":"a*"})"), "<aa/>"));
   EXPECT_TRUE(matches(ends(R"({"type":"regex","pattern":"a*"})"), "<\n\n"));
   EXPECT_FALSE(matches(ends(R"({"type":"regex","pattern":"a*"})"), "<aa"));
-  EXPECT_NE(error_of(tag_of(R"({"type":"tag","begin":"<","content":{"type":"any_text"},"end":[]})")), "");
+  for (const char* end : {"[]", R"(["</a>","</a>b"])", R"(["b</a>c","</a>"])"}) {
+    EXPECT_NE(
+        error_of(tag_of(R"({"type":"tag","begin":"<","content":{"type":"any_text"},"end":)" + std::string(end) + "}")),
+        "");
+  }
   EXPECT_NE(error_of(tag_of(R"({"type":"token","token":"<|x|>"})")).find("tokenizer"), std::string::npos);
 }
 

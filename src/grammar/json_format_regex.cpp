@@ -6,7 +6,9 @@
 // are, since their ends would have to be compared, ranges other than those of class_range(), and counts from above 99
 // to the same number of digits.
 
+#include <algorithm>
 #include <string>
+#include <utility>
 
 #include <fmt/format.h>
 
@@ -17,22 +19,22 @@ namespace {
 
 constexpr int kDepth = 4, kDepthOfLook = 1;
 
-// From c on to the end of its kind: a-z, b-z, … and so for other letters and digits.
-std::string up_to(char first, char last) {
-  std::string all;
-  for (char c = first; c <= last; ++c) all += fmt::format("|{0}-[{0}-{1}]", c, last);
-  return all;
-}
-
-// Letters or digits of one kind; ASCII marks from the first on; numbers in hexadecimal that differ in the first digit,
-// or both with two or three zeros in front; and what is common besides.
+// Characters of ASCII in order, ASCII and others, some alphabets; numbers in hexadecimal that differ in the first
+// digit, or both with one or two zeros in front.
 std::string class_range() {
   std::string all =
-      "[ !]-[/0-9A-Za-z~]|A-z|[ -]-[\\u{80}-\\u{10FFFF}]|[ -Z_a-z]-[\\u{80}-\\u{10FFFF}]|[À-ÖØ-öø-ÿ]-ÿ|"
-      "[а-яА-Я]-[яё]|[А-Я]-Я|Ё-[Яяё]|[ぁ-ん]-ん|[ァ-ヶ]-ヶ|[一-丁]-[三-龥]|[가-각]-힣";
-  all += up_to('a', 'z') + up_to('A', 'Z') + up_to('0', '9');
-  const std::string kinds[][2] = {{"\\\\x", "{1}"}, {"\\\\u", "{3}"}, {"\\\\u00", "{1}"}, {"\\\\u0", "{2}"}};
-  for (const auto& [mark, rest] : kinds) {
+      "[ -,.-\\[_-~]-[\\u{80}-\\u{10FFFF}]|[À-ÖØ-öø-ÿ]-ÿ|[а-яА-Я]-[яё]|[А-Я]-Я|Ё-[Яяё]|[ぁ-ん]-ん|[ァ-ヶ]-ヶ|"
+      "[一-丁]-[三-龥]|[가-각]-힣";
+  for (unsigned c = ' '; c <= '~'; ++c) {
+    if (c == '-' || c == '\\' || c == ']' || c == '^') continue;
+    std::string least;  // what may be the end, without those that must be escaped
+    for (const auto& [low, high] : {std::pair(0x20U, 0x2CU), {0x2EU, 0x5BU}, {0x5EU, 0x7EU}}) {
+      if (c <= high) least += fmt::format("\\x{:02x}-\\x{:02x}", std::max(c, low), high);
+    }
+    all += fmt::format("|\\x{:02x}-[{}]", c, least);
+  }
+  const std::string numbers[][2] = {{"\\\\x", "{1}"}, {"\\\\u", "{3}"}, {"\\\\u00", "{1}"}, {"\\\\u0", "{2}"}};
+  for (const auto& [mark, rest] : numbers) {
     for (int d = 0; d < 15; ++d) {
       std::string above;
       for (int e = d + 1; e < 16; ++e) above += e < 10 ? fmt::format("{}", e) : fmt::format("{0:x}{0:X}", e);

@@ -207,7 +207,14 @@ class TagCompiler {
       // Up to the first end tag, which the text does not hold.
       content.only({"type", "excludes"});
       Stops stops = excluded(content);
-      for (const std::string& end : tag.ends) add_stop(stops, spell(end), kEpsilon, content);
+      for (const std::string& end : tag.ends) {
+        for (const std::string& other : tag.ends) {
+          const size_t at = end.find(other);
+          if (at == std::string::npos || at + other.size() == end.size()) continue;
+          format.fail(fmt::format("the end '{}' could never come: text ends at '{}' in it", end, other));
+        }
+        add_stop(stops, spell(end), kEpsilon, content);
+      }
       tag.content = free_text(a_, stops, false);
       tag.ends = {""};
     } else {
@@ -252,7 +259,9 @@ class TagCompiler {
         return name;
       }
     }
-    format.fail(fmt::format("'{}' is not the name or id of one of the tokenizer's special tokens", given.text),
+    format.fail(fmt::format("'{}' is not the name or id of one of the tokenizer's special tokens, those that end the "
+                            "text left out; what is not special is written as text",
+                            given.text),
                 ErrorKind::Unsupported);
   }
 
