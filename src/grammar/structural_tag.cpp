@@ -209,6 +209,7 @@ class TagCompiler {
       Stops stops = excluded(content);
       for (const std::string& end : tag.ends) {
         for (const std::string& other : tag.ends) {
+          a_.budget().spend(end.size());
           const size_t at = end.find(other);
           if (at == std::string::npos || at + other.size() == end.size()) continue;
           format.fail(fmt::format("the end '{}' could never come: text ends at '{}' in it", end, other));
