@@ -130,22 +130,18 @@ bool Grammar::matches(std::string_view text) const {
   if (vocabulary_ != nullptr) pieces = vocabulary_->split_at_specials(text);
   std::shared_ptr<Core> running = core();
   Use use(*running);
-  const auto after = [&](const std::set<StateId>& before, std::string_view bytes) {
-    std::set<StateId> states = before;
+  const auto after = [&](StateId state, std::string_view bytes) {
     for (char c : bytes) {
-      std::set<StateId> next;
-      for (StateId state : states) next.insert(running->automaton.next(state, static_cast<uint8_t>(c)));
-      next.erase(grammar::kDead);
-      states = std::move(next);
-      if (states.empty()) break;
+      if (state == grammar::kDead) break;
+      state = running->automaton.next(state, static_cast<uint8_t>(c));
     }
-    return states;
+    return state;
   };
   std::set<StateId> states{running->automaton.start()};
-  states.erase(grammar::kDead);
   for (const auto& piece : pieces) {
-    std::set<StateId> next = after(states, piece.text);
-    if (piece.bytes != piece.text) next.merge(after(states, piece.bytes));
+    std::set<StateId> next;
+    for (StateId state : states) next.insert({after(state, piece.text), after(state, piece.bytes)});
+    next.erase(grammar::kDead);
     states = std::move(next);
   }
   return std::any_of(states.begin(), states.end(), [&](StateId s) { return running->automaton.accepts(s); });
