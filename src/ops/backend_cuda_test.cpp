@@ -340,17 +340,18 @@ TEST_P(OpsOnCuda, FusedOpsEqualTheirParts) {
   }
 }
 
-// By tiles of 128 rows and outputs, the last of them in part, and with all of the columns but eight: of many rows, and
-// of as few as take one pair of tiles.
+// By tiles, the last of them in part, and with eight of the last columns: of many rows, and of a step's.
 TEST_P(OpsOnCuda, GatedProductsOfManyRowsEqualTheirParts) {
   const DType t = GetParam();
-  const int64_t in = 72;
-  // These shapes are for the kernel that rounds nothing before gates and ups have met; elsewhere both may be rounded.
+  // These shapes are for the kernels that round nothing before gates and ups have met; elsewhere both may be rounded.
   const std::string device = cuda_->describe();
   const bool fused = device.find("H100 80GB") != std::string::npos || device.find("H200") != std::string::npos;
-  for (const auto& [n, outs] : {std::pair<int64_t, int64_t>(7100, 3344), std::pair<int64_t, int64_t>(250, 28672),
-                                std::pair<int64_t, int64_t>(205, 28672)}) {
-    SCOPED_TRACE(fmt::format("{} rows to {}", n, outs));
+  struct Case {
+    int64_t n, in, outs;
+  };
+  for (const auto& [n, in, outs] :
+       {Case{7100, 72, 3344}, Case{250, 328, 28672}, Case{129, 72, 27888}, Case{66, 584, 27888}}) {
+    SCOPED_TRACE(fmt::format("{} rows of {} to {}", n, in, outs));
     std::mt19937 random(kSeed);
     const Matrix x = rounded(random_matrix(random, n, in), t);
     const WeightMatrix source = random_weights(random, t, outs, in);

@@ -216,7 +216,7 @@ __device__ inline void touch(float (&x)[N]) {
   for (float& each : x) asm volatile("" : "+f"(each)::"memory");
 }
 
-// The registers of 64 rows by 64 or 128 columns of float32 in a warpgroup: a thread has two of every eight columns, in
+// The registers of 64 rows by some columns of float32 in a warpgroup: a thread has two of every eight columns, in
 // two rows, as mma.sync gives them.
 #define SGL_EIGHT(c, i)                                                                                       \
   "+f"(c[i]), "+f"(c[i + 1]), "+f"(c[i + 2]), "+f"(c[i + 3]), "+f"(c[i + 4]), "+f"(c[i + 5]), "+f"(c[i + 6]), \
@@ -231,21 +231,29 @@ __device__ inline void touch(float (&x)[N]) {
   "%54, "                                                                                                          \
   "%55, %56, %57, %58, %59, %60, %61, %62, %63"
 
-#define SGL_LAST_64                                                                                                \
+#define SGL_NEXT_48                                                                                                \
   "%64, %65, %66, %67, %68, %69, %70, %71, %72, %73, %74, %75, %76, %77, %78, %79, %80, %81, %82, %83, %84, %85, " \
   "%86, %87, %88, %89, %90, %91, %92, %93, %94, %95, %96, %97, %98, %99, %100, %101, %102, %103, %104, %105, "     \
-  "%106, %107, %108, %109, %110, %111, %112, %113, %114, %115, %116, %117, %118, %119, %120, %121, %122, %123, "   \
-  "%124, %125, %126, %127"
+  "%106, %107, %108, %109, %110, %111"
+#define SGL_LAST_16 "%112, %113, %114, %115, %116, %117, %118, %119, %120, %121, %122, %123, %124, %125, %126, %127"
 
-// For one type: tiles a · bᵀ, added to if `add`, for 256, 128, 64 and 32 rows of b; results += p · v of attention with
-// p in registers, for heads of 128 and of 64; and w · xᵀ with w in registers, for 128 and for 64 rows of x.
+// For one type: tiles a · bᵀ, added to if `add`, for 256, 224, 128, 64 and 32 rows of b; results += p · v of attention
+// with p in registers, for heads of 128 and of 64; and w · xᵀ with w in registers, for 128 and for 64 rows of x.
 #define SGL_PRODUCTS(T, NAME)                                                                                      \
   __device__ inline void multiply_tiles(float(&c)[128], uint64_t a, uint64_t b, bool add, T) {                     \
     asm volatile(                                                                                                  \
         "{\n.reg .pred add;\nsetp.ne.b32 add, %130, 0;\n"                                                          \
         "wgmma.mma_async.sync.aligned.m64n256k16.f32." NAME "." NAME " {" SGL_FIRST_32 ", " SGL_NEXT_32            \
-        ", " SGL_LAST_64 "}, %128, %129, add, 1, 1, 0, 0;\n}\n"                                                    \
+        ", " SGL_NEXT_48 ", " SGL_LAST_16 "}, %128, %129, add, 1, 1, 0, 0;\n}\n"                                   \
         : SGL_32(c, 0), SGL_32(c, 32), SGL_32(c, 64), SGL_32(c, 96)                                                \
+        : "l"(a), "l"(b), "r"(static_cast<int>(add)));                                                             \
+  }                                                                                                                \
+  __device__ inline void multiply_tiles(float(&c)[112], uint64_t a, uint64_t b, bool add, T) {                     \
+    asm volatile(                                                                                                  \
+        "{\n.reg .pred add;\nsetp.ne.b32 add, %114, 0;\n"                                                          \
+        "wgmma.mma_async.sync.aligned.m64n224k16.f32." NAME "." NAME " {" SGL_FIRST_32 ", " SGL_NEXT_32            \
+        ", " SGL_NEXT_48 "}, %112, %113, add, 1, 1, 0, 0;\n}\n"                                                    \
+        : SGL_32(c, 0), SGL_32(c, 32), SGL_32(c, 64), SGL_EIGHT(c, 96), SGL_EIGHT(c, 104)                          \
         : "l"(a), "l"(b), "r"(static_cast<int>(add)));                                                             \
   }                                                                                                                \
   __device__ inline void multiply_tiles(float(&c)[64], uint64_t a, uint64_t b, bool add, T) {                      \
@@ -293,7 +301,8 @@ __device__ inline void touch(float (&x)[N]) {
 SGL_PRODUCTS(__nv_bfloat16, "bf16")
 SGL_PRODUCTS(__half, "f16")
 #undef SGL_PRODUCTS
-#undef SGL_LAST_64
+#undef SGL_LAST_16
+#undef SGL_NEXT_48
 #undef SGL_NEXT_32
 #undef SGL_FIRST_32
 #undef SGL_FIRST_16

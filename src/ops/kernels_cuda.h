@@ -97,10 +97,13 @@ bool can_gemv_gated(const Tensor& out, const Tensor& x, const QuantizedMatrix& w
 /// out[:, i] = act(row i) · row (d + i) of x · wᵀ + bias, out of x's type.
 void gemv_gated(cudaStream_t stream, Tensor out, Tensor x, const QuantizedMatrix& w, Tensor bias, Act act);
 
-/// gemv_gated() of many rows, without bias (gated_hopper_cuda.cu), and whether it pays: on Hopper, with weights of
-/// format None, where the tiles keep all processors busy. Requires: out's rows are aligned to 16 bytes.
+/// gemv_gated() of many rows (gated_hopper_cuda.cu) and of more than kDenseTilesRows up to 256
+/// (gated_steps_hopper_cuda.cu), without bias, and whether it pays: on Hopper, with weights of format None, where the
+/// tiles keep all processors busy. Requires: out's rows are aligned to 16 bytes.
 bool can_multiply_gated(const Tensor& out, const Tensor& x, const QuantizedMatrix& w);
 void multiply_gated(cudaStream_t stream, Tensor out, Tensor x, const QuantizedMatrix& w, Act act);
+bool can_multiply_gated_step(const Tensor& out, const Tensor& x, const QuantizedMatrix& w);
+void multiply_gated_step(cudaStream_t stream, Tensor out, Tensor x, const QuantizedMatrix& w, Act act);
 
 /// What one block of an attention kernel computes for a KV head: rows [row, row + as many as a tile has) of a sequence,
 /// counted as token · group + head in group, over positions [kv_begin, kv_end) or what they see of them.

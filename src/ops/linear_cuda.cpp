@@ -202,10 +202,13 @@ void CudaBackend::gated_linear(Tensor out, Tensor x, const Weight& w, Tensor bia
   if (x.rows() == 0) return;
   const Tensor in = input(x);
   const cuda::QuantizedMatrix matrix = matrix_of(w);
-  if (!deterministic_ && bias.empty() && is_aligned(out) && cuda::can_multiply_gated(out, in, matrix)) {
-    cuda::multiply_gated(stream_, out, in, matrix, act);
-    cuda::launched("gated_linear", out);
-    return;
+  if (!deterministic_ && bias.empty() && is_aligned(out)) {
+    const bool step = cuda::can_multiply_gated_step(out, in, matrix);
+    if (step || cuda::can_multiply_gated(out, in, matrix)) {
+      (step ? cuda::multiply_gated_step : cuda::multiply_gated)(stream_, out, in, matrix, act);
+      cuda::launched("gated_linear", out);
+      return;
+    }
   }
   if (deterministic_ || out.dtype != type_ || !cuda::can_gemv_gated(out, in, matrix)) {
     Backend::gated_linear(out, in, w, bias, act, scratch_rows);
