@@ -2,9 +2,30 @@
 // Looking for tags in text that comes in pieces: a tag may have begun at the end of what is there.
 
 #include <cstddef>
+#include <string>
 #include <string_view>
 
 namespace sgl {
+
+/// Text that comes at its end and goes at its beginning. Both cost what comes and goes, not what is there.
+class HeldText {
+ public:
+  void append(std::string_view text) { all_ += text; }
+  void drop(size_t bytes) {
+    gone_ += bytes;
+    if (gone_ < all_.size() - gone_) return;
+    all_.erase(0, gone_);
+    gone_ = 0;
+  }
+  /// What is there, until the next append() or drop().
+  std::string_view view() const { return std::string_view(all_).substr(gone_); }
+  size_t size() const { return all_.size() - gone_; }
+  bool empty() const { return size() == 0; }
+
+ private:
+  std::string all_;
+  size_t gone_ = 0;  ///< bytes of it that have been dropped
+};
 
 inline bool is_white(char c) { return c == ' ' || c == '\n' || c == '\t' || c == '\r'; }
 

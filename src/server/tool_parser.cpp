@@ -23,7 +23,7 @@ ToolParser::ToolParser(const ToolFormat& format, const std::vector<Tool>& tools,
 }
 
 void ToolParser::push(std::string_view text, std::vector<AnswerPiece>& out) {
-  held_ += text;
+  held_.append(text);
   run(false, out);
 }
 
@@ -48,33 +48,33 @@ bool ToolParser::read_text(bool ended, std::vector<AnswerPiece>& out) {
     if (match == TagMatch::Partial && !ended) return false;
     at_start_ = false;
   }
-  size_t at = held_.find_first_of(first_bytes_);
-  for (; at != std::string::npos; at = held_.find_first_of(first_bytes_, at + 1)) {
+  size_t at = held_.view().find_first_of(first_bytes_);
+  for (; at != std::string_view::npos; at = held_.view().find_first_of(first_bytes_, at + 1)) {
     const TagMatch match = match_openings(Where::Anywhere, at);
     if (match == TagMatch::No || (match == TagMatch::Partial && ended)) continue;
     // The white space before it is held, too: it is dropped with the tag.
-    const size_t text = space_before(held_, at);
-    append_text(out, Kind::Content, std::string_view(held_).substr(0, text));
-    held_.erase(0, text);
+    const size_t text = space_before(held_.view(), at);
+    append_text(out, Kind::Content, held_.view().substr(0, text));
+    held_.drop(text);
     opening_begin_ -= std::min(opening_begin_, text);
     body_begin_ -= std::min(body_begin_, text);
     return match == TagMatch::Yes;
   }
-  const size_t text = ended ? held_.size() : space_before(held_, held_.size());
-  append_text(out, Kind::Content, std::string_view(held_).substr(0, text));
-  held_.erase(0, text);
+  const size_t text = ended ? held_.size() : space_before(held_.view(), held_.size());
+  append_text(out, Kind::Content, held_.view().substr(0, text));
+  held_.drop(text);
   return false;
 }
 
 // Drops tails, finds the next call. False: it needs more text. `moved`: there is something new to read.
 bool ToolParser::read_behind_call(bool ended, bool& moved) {
-  const size_t at = skip_space(held_);
+  const size_t at = skip_space(held_.view());
   bool partial = at == held_.size();
   for (std::string_view tail : format_.tails) {
     size_t length = 0;
-    const TagMatch match = match_tag(std::string_view(held_).substr(at), tail, length);
+    const TagMatch match = match_tag(held_.view().substr(at), tail, length);
     if (match == TagMatch::Yes) {
-      held_.erase(0, at + length);
+      held_.drop(at + length);
       moved = true;
       return true;
     }
@@ -90,7 +90,7 @@ bool ToolParser::read_behind_call(bool ended, bool& moved) {
   }
   if (partial && !ended) return false;
   behind_call_ = false;
-  if (at == held_.size()) held_.clear();  // white space at the end
+  if (at == held_.size()) held_.drop(at);  // white space at the end
   moved = held_.empty();
   return true;
 }
@@ -101,7 +101,7 @@ TagMatch ToolParser::match_openings(Where where, size_t at) {
   for (const Opening& opening : openings_) {
     if (opening.where != where) continue;
     size_t length = 0;
-    const TagMatch match = match_tag(std::string_view(held_).substr(at), opening.tag, length);
+    const TagMatch match = match_tag(held_.view().substr(at), opening.tag, length);
     if (match == TagMatch::Yes) {
       begin_body(opening, at, length);
       return match;
@@ -125,7 +125,7 @@ bool ToolParser::is_tool(const std::string& name) const {
 }
 
 bool ToolParser::read_body(bool ended, std::vector<AnswerPiece>& out) {
-  Scan result = body_->scan(std::string_view(held_).substr(body_begin_));
+  Scan result = body_->scan(held_.view().substr(body_begin_));
   if (result == Scan::Done && !is_tool(body_->name())) result = Scan::Broken;
   // Also what stands before a wrong byte: had it come by itself, it would have been given out.
   const bool certain = options_.constrained && calls_ == 0 && result != Scan::Done && is_tool(body_->name());
@@ -137,14 +137,15 @@ bool ToolParser::read_body(bool ended, std::vector<AnswerPiece>& out) {
     return true;
   }
   if (!call_sent_ && result == Scan::More) {  // cut off in the middle
-    append_text(out, Kind::Content, held_);
-    held_.clear();
+    append_text(out, Kind::Content, held_.view());
+    held_.drop(held_.size());
   } else {
     // Also where a call that has been given out turned out broken: it ends there.
-    held_.erase(0, result == Scan::More ? held_.size() : body_begin_ + body_->position());
+    held_.drop(result == Scan::More ? held_.size() : body_begin_ + body_->position());
     behind_call_ = true;
     at_start_ = false;
     if (call_sent_) ++calls_;
+    if (result != Scan::Done) cut_off_ = true;
   }
   body_.reset();
   return true;
@@ -172,8 +173,8 @@ void ToolParser::give_back(std::vector<AnswerPiece>& out) {
       break;
     case Where::Anywhere:
       behind_call_ = at_start_ = false;
-      append_text(out, Kind::Content, std::string_view(held_).substr(0, opening_begin_ + 1));
-      held_.erase(0, opening_begin_ + 1);
+      append_text(out, Kind::Content, held_.view().substr(0, opening_begin_ + 1));
+      held_.drop(opening_begin_ + 1);
       break;
   }
 }

@@ -38,6 +38,8 @@ class ToolParser {
   void push(std::string_view text, std::vector<AnswerPiece>& out);
   /// The text has ended: appends what was held back.
   void finish(std::vector<AnswerPiece>& out);
+  /// Whether the arguments of a call that was given out while it was written are not whole: the text ended in them.
+  bool cut_off() const { return cut_off_; }
 
  private:
   // A pattern with the name of one of the tools, if it wants one.
@@ -63,9 +65,10 @@ class ToolParser {
   std::vector<Opening> openings_;
   std::string first_bytes_;  ///< of the openings that stand anywhere
 
-  std::string held_;          ///< text that has not been given out
+  HeldText held_;             ///< text that has not been given out
   bool at_start_ = true;      ///< nothing but white space has come
   bool behind_call_ = false;  ///< held_ begins behind a call
+  bool cut_off_ = false;
   int calls_ = 0;
 
   // The call that is being read.
