@@ -219,9 +219,19 @@ class TagCompiler {
       tag.content = free_text(a_, stops, false);
       tag.ends = {""};
     } else {
-      tag.content = format_term(content, depth + 1);
+      tag.content = content_term(content, tag.begin, depth + 1);
     }
     return tag;
+  }
+  // Of a tag: what is wrong with a schema says in which tag it is, since there may be one for each of many tools.
+  TermId content_term(const Part& content, const std::string& begin, int depth) {
+    const JsonValue* type = content.json.find("type");
+    if (type == nullptr || !type->is(Type::String) || type->text != "json_schema") return format_term(content, depth);
+    try {
+      return json_term(content);
+    } catch (const Error& e) {
+      throw Error(e.kind(), fmt::format("behind '{}': {}", begin, e.what()));
+    }
   }
   std::vector<Tag> read_tags(const Part& format, int depth) {
     std::vector<Tag> tags;

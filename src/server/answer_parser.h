@@ -31,6 +31,9 @@ class AnswerParser {
     }
   }
 
+  /// Whether the text ended in the arguments of a call that is among the pieces.
+  bool call_cut_off() const { return tools_ && tools_->cut_off(); }
+
   /// Appends to `out` what `text`, which continues the sample's text, makes certain; `ended`: no more text comes.
   void push(std::string_view text, bool ended, std::vector<AnswerPiece>& out) {
     std::string answer;

@@ -73,7 +73,7 @@ class ChatReply final : public Reply {
       write_calls(w, c.calls);
       w.end_object().key("logprobs");
       write_logprobs(w, c.logprobs);
-      write_end(w, c.finish, !c.calls.empty());
+      write_end(w, c.finish, !c.calls.empty() && !c.parser.call_cut_off());
       w.end_object();
     }
     w.end_array().key("usage");
@@ -166,7 +166,7 @@ class ChatReply final : public Reply {
     } else {
       write_logprobs(w, logprobs);
     }
-    write_end(w, finish, choices_[index].called_any);
+    write_end(w, finish, choices_[index].called_any && !choices_[index].parser.call_cut_off());
     w.end_object().end_array();
     if (form_.continuous_usage) {
       w.key("usage");

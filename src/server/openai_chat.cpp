@@ -192,6 +192,11 @@ Call parse_chat(const Json& body, const EngineApi& engine, const ServerOptions& 
   give_tools(chat, tools.offered, formats);
   r.prompt = std::move(chat);
   r.sampling = read_openai_sampling(f, sampling_defaults(engine, options), stream);
+  if (tools.constraint.calls != ToolConstraint::Calls::Free) {
+    for (const char* key : {"regex", "ebnf", "json_schema", "structural_tag"}) {
+      refuse_field(f, key, "the answer is nothing but calls, by tool_choice; there is no text that could follow it");
+    }
+  }
   read_response_format(f, r.sampling);
   const bool constrained = set_grammar(r.sampling, tools, *formats.tools, reasoning);
   r.sampling.max_new_tokens = read_token_count(f, {"max_new_tokens", "max_tokens", "max_completion_tokens"});

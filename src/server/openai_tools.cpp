@@ -45,7 +45,17 @@ Tool read_tool(const Json& value, const std::string& name) {
   if (const Json* parameters = function.find("parameters")) {
     const Fields schema(*parameters, function.name("parameters"));
     if (const Json* properties = schema.find("properties")) Fields(*properties, schema.name("properties"));
+    if (const Json* required = schema.find("required"); required != nullptr && !required->is_array()) {
+      throw ValidationError(
+          fmt::format("{} must be an array of names, got {}", schema.name("required"), describe(*required)));
+    }
     schema.strings("required");
+    // A call's arguments are an object.
+    if (const Json* kind = schema.find("type");
+        kind != nullptr && *kind != "object" &&
+        !(kind->is_array() && std::count(kind->begin(), kind->end(), "object"))) {
+      refuse(fmt::format("{} must be \"object\", got {}", schema.name("type"), describe(*kind)));
+    }
     tool.parameters = *parameters;
   }
   tool.strict = function.boolean("strict").value_or(false);

@@ -4,6 +4,7 @@
 
 #include <string>
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include "server/test_service.h"
@@ -105,6 +106,15 @@ TEST(ChatTools, BrokenCallsAreContent) {
   EXPECT_EQ(choice["finish_reason"], "stop");
 }
 
+TEST(ChatTools, ACallThatTheTextEndsInIsNoReasonToCall) {
+  const auto t = service("<tool_call>\n{\"name\": \"weather\", \"arguments\": {\"city\": \"");
+  const Json choice = t->ok(kChat, with_tools(R"("tool_choice":"required","stop":["Paris"])"))["choices"][0];
+  EXPECT_EQ(choice["message"]["tool_calls"][0]["function"]["arguments"], "{\"city\": \"");
+  EXPECT_EQ(choice["finish_reason"], "stop");
+  const auto chunks = json_events_of(t->post(kChat, with_tools(R"("tool_choice":"required","stream":true)")).body);
+  EXPECT_EQ(chunks.back()["choices"][0]["finish_reason"], "stop");
+}
+
 TEST(ChatTools, TheTemplateGetsTheToolsInTheOrderOfTheirMembers) {
   const auto t = service("x");
   t->ok(kChat, with_tools());
@@ -183,6 +193,16 @@ TEST(ChatTools, MistakesNameTheField) {
             "tools[1].function.name \"a\" is taken by another tool");
   EXPECT_EQ(refusal(R"("tools":[{"function":{"name":"a","parameters":[]}}])"),
             "tools[0].function.parameters must be an object, got an array");
+  EXPECT_EQ(refusal(R"("tools":[{"function":{"name":"a","parameters":{"required":"b"}}}])"),
+            "tools[0].function.parameters.required must be an array of names, got the string \"b\"");
+  for (const char* type : {"\"foo\"", "5", "[\"string\"]"}) {
+    EXPECT_NE(refusal(fmt::format(R"("tools":[{{"function":{{"name":"a","parameters":{{"type":{}}}}}}}])", type))
+                  .find("tools[0].function.parameters.type must be \"object\", got "),
+              std::string::npos);
+  }
+  t->ok(kChat, user(R"("tools":[{"function":{"name":"a","parameters":{"type":["null","object"]}}}])"));
+  EXPECT_NE(t->refusal(kChat, with_tools(R"("tool_choice":"required","regex":"a+")")).find("regex: "),
+            std::string::npos);
   EXPECT_EQ(refusal(R"("tools":[{"function":{"name":"a","strict":1}}])"),
             "tools[0].function.strict must be true or false, got the number 1");
   EXPECT_EQ(refusal(R"("tool_choice":"required")"), "tool_choice: there are no tools to choose from");

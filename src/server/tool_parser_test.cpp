@@ -155,6 +155,8 @@ TEST(ToolParser, AConstrainedFirstCallIsGivenOutWhileItIsWritten) {
   cut.push(text.substr(0, text.find("Paris")), part);
   cut.finish(part);
   EXPECT_EQ(words(part), "0:weather({\"city\":\")");
+  EXPECT_TRUE(cut.cut_off());
+  EXPECT_FALSE(parser.cut_off());
 
   // Of several calls only the first can be cut off: small models repeat calls until the limit.
   ToolParser several(*find_tool_format("hermes"), tools(), {.constrained = true});
