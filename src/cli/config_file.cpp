@@ -1,6 +1,7 @@
 #include "cli/config_file.h"
 
 #include <algorithm>
+#include <set>
 
 #include <fmt/format.h>
 #include <yaml-cpp/yaml.h>
@@ -41,11 +42,13 @@ std::vector<std::string> read_config_file(const std::string& path) {
   std::vector<std::string> out;
   if (root.IsNull()) return out;
   if (!root.IsMap()) refuse(path, root.Mark(), "expected a mapping of flags to values");
+  std::set<std::string> seen;
   for (const auto& entry : root) {
     if (!entry.first.IsScalar()) refuse(path, entry.first.Mark(), "expected the name of a flag");
     std::string flag = entry.first.Scalar();
     std::replace(flag.begin(), flag.end(), '_', '-');
     flag.insert(0, "--");
+    if (!seen.insert(flag).second) refuse(path, entry.first.Mark(), fmt::format("{} is given twice", flag));
     if (flag == "--config") refuse(path, entry.first.Mark(), "a config file cannot name another one");
     if (entry.second.IsSequence()) {
       for (const YAML::Node& value : entry.second) append(out, path, flag, value.Mark(), value);

@@ -326,6 +326,7 @@ TEST(Config, AMistakeNamesTheFileAndTheFlag) {
   EXPECT_TRUE(has(error("enable-metrics: 5\n"), "takes no value"));
   EXPECT_TRUE(has(error("port: true\n"), "--port needs a value"));
   EXPECT_TRUE(has(error("a: 1\nrevision:\n"), ":2: --revision has no value"));
+  EXPECT_TRUE(has(error("port: 1\nport: 2\n"), ":2: --port is given twice"));
   const ConfigFile open("api-key: ''\n");
   EXPECT_TRUE(has(usage_error({"--config", open.path}), "--api-key is empty"));
   for (const char* flag : {"--api-key", "--admin-api-key", "--api-key-file", "--admin-api-key-file"}) {

@@ -435,7 +435,12 @@ void Engine::submit(std::vector<Request> requests, const std::function<void(size
   std::vector<std::unique_ptr<Sequence>> sequences;
   for (size_t i = 0; i < requests.size(); ++i) {
     const auto on_piece = [on_output, i](Output&& piece) { on_output(i, std::move(piece)); };
-    for (auto& seq : impl_->prepare(requests[i], on_piece)) sequences.push_back(std::move(seq));
+    try {
+      for (auto& seq : impl_->prepare(requests[i], on_piece)) sequences.push_back(std::move(seq));
+    } catch (const Error& e) {
+      if (requests.size() == 1) throw;
+      throw Error(e.kind(), fmt::format("input {} of {}: {}", i + 1, requests.size(), e.what()));
+    }
   }
   impl_->scheduler_->submit(std::move(sequences));
 }

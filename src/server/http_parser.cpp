@@ -125,6 +125,10 @@ void HttpParser::check_header() {
   if (hosts > 1 || (hosts == 0 && message.version() >= 11)) {  // RFC 9112, section 3.2
     return fail(400, fmt::format("a request has one Host field, got {}", hosts));
   }
+  const std::string_view host = view(message[http::field::host]);
+  if (host.find_first_of(" \t\"#,/<>?@\\^`{|}") != std::string_view::npos) {
+    return fail(400, fmt::format("the Host field holds no host: \"{}\"", host.substr(0, 64)));
+  }
   std::string encoding;  // of the transfer
   for (const auto& field : message) {
     if (field.name() != http::field::transfer_encoding) continue;

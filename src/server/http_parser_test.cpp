@@ -87,6 +87,8 @@ TEST(HttpParser, LimitsAreKept) {
   EXPECT_EQ(status_of(std::string("GET / HTTP/1.1\r\nHost: h\r\nX: ") + std::string(2 * kHeader, 'x') + "\r\n\r\n"),
             431);
   EXPECT_EQ(status_of(std::string("GET /") + std::string(2 * kHeader, 'x') + " HTTP/1.1\r\nHost: h\r\n\r\n"), 431);
+  EXPECT_EQ(status_of("GET / HTTP/1.1\r\nHost: a b/c\r\n\r\n"), 400);
+  EXPECT_EQ(status_of("GET / HTTP/1.1\r\nHost: [::1]:30000\r\n\r\n"), 0);
   EXPECT_EQ(status_of("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 4097\r\n\r\n"), 413);
   EXPECT_EQ(status_of("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 18446744073709551615\r\n\r\n"), 413);
   EXPECT_EQ(status_of("POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n1001\r\n"), 413);

@@ -101,7 +101,8 @@ void write_load(JsonWriter& w, const EngineStats& s) {
   w.field("num_waiting_uncached_tokens", s.waiting_uncached_tokens);
   w.field("num_used_tokens", used).field("num_total_tokens", used).field("max_total_num_tokens", pool);
   w.field("max_running_requests", s.max_running_requests).field("token_usage", share(used, pool));
-  w.field("gen_throughput", s.gen_throughput).field("cache_hit_rate", share(s.cached_tokens, s.prompt_tokens));
+  w.field("gen_throughput", s.running == 0 ? 0 : s.gen_throughput)
+      .field("cache_hit_rate", share(s.cached_tokens, s.prompt_tokens));
   w.field("utilization", share(s.running, s.max_running_requests)).end_object();
 }
 
@@ -195,7 +196,8 @@ void handle_model_info(Service& service, const HttpRequest& /*request*/, const s
   optional_field(w, "preferred_sampling_params", or_null(preferred));
   w.field("weight_version", "default").field("load_format", info.load_format);
   optional_field(w, "reasoning_parser", or_null(service.options().reasoning_parser));
-  optional_field(w, "tool_call_parser", or_null(service.options().tool_call_parser));
+  const ToolFormat* tools = service.chat_formats().tools;
+  optional_field(w, "tool_call_parser", or_null(tools != nullptr ? tools->name : service.options().tool_call_parser));
   w.field("disaggregation_mode", "null");
   w.field("has_image_understanding", false)
       .field("has_audio_understanding", false)

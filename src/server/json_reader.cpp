@@ -168,6 +168,12 @@ bool is_nested_array(const Json& value) {
   return value.is_array() && std::any_of(value.begin(), value.end(), [](const Json& item) { return item.is_array(); });
 }
 
+void check_length(std::string_view id, const std::string& name) {
+  if (id.size() <= kLongestId) return;
+  throw Error(ErrorKind::InvalidArgument,
+              fmt::format("{} has {} bytes; at most {} are taken", name, id.size(), kLongestId));
+}
+
 bool asks_for_something(const Json* value) {
   if (value == nullptr || value->is_null()) return false;
   if (value->is_boolean()) return value->get<bool>();
@@ -222,6 +228,12 @@ std::optional<std::string> Fields::string(std::string_view key) const {
   if (value == nullptr) return std::nullopt;
   if (!value->is_string()) wrong_type(name(key), "a string", *value);
   return value->get<std::string>();
+}
+
+std::optional<std::string> Fields::short_string(std::string_view key) const {
+  auto text = string(key);
+  if (text) check_length(*text, name(key));
+  return text;
 }
 
 std::optional<std::vector<std::string>> Fields::strings(std::string_view key) const {

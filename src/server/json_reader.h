@@ -31,6 +31,7 @@ class ValidationError : public Error {
 };
 
 constexpr int kDeepestJson = 64;
+constexpr size_t kLongestId = 256;            ///< bytes of a rid, or the name of a model
 constexpr int64_t kMostJsonValues = 1 << 22;  ///< a body of 64 MiB could otherwise become gigabytes of values
 
 /// Parses one JSON text (RFC 8259, UTF-8; NaN, comments and numbers beyond a double's range are refused; of a
@@ -63,6 +64,8 @@ class Fields {
   std::optional<int> small_integer(std::string_view key) const;
   std::optional<float> number(std::string_view key) const;
   std::optional<std::string> string(std::string_view key) const;
+  /// The same with check_length().
+  std::optional<std::string> short_string(std::string_view key) const;
   std::optional<std::vector<std::string>> strings(std::string_view key) const;  ///< a string or an array of strings
   std::optional<std::vector<int32_t>> ids(std::string_view key) const;          ///< nulls inside are dropped
   std::optional<std::map<int32_t, float>> id_map(std::string_view key) const;   ///< {"123": 0.5}
@@ -78,6 +81,9 @@ int64_t read_integer(const Json& value, const std::string& name);
 int read_small_integer(const Json& value, const std::string& name);
 float read_number(const Json& value, const std::string& name);
 std::vector<int32_t> read_ids(const Json& value, const std::string& name);
+
+/// Throws InvalidArgument if `id`, which comes back in answers and logs, has more than kLongestId bytes.
+void check_length(std::string_view id, const std::string& name);
 
 /// Whether `value` is an array that holds an array: a batch of token ids.
 bool is_nested_array(const Json& value);

@@ -264,9 +264,9 @@ std::vector<T> for_each_prompt(const Fields& f, std::string_view key, size_t cou
 Call parse_generate(const Json& body, EngineApi& engine, const ServerOptions& options,
                     const std::shared_ptr<Sessions>& sessions) {
   const Fields f(body);
+  refuse_unsupported(f);
   NativePrompts prompts = read_native_prompts(f);
   const size_t count = prompts.list.size();
-  refuse_unsupported(f);
 
   StreamFields stream{.stream_interval = options.stream_interval};
   const Json preferred = read_preferred_sampling(options.preferred_sampling_params);
@@ -280,6 +280,9 @@ Call parse_generate(const Json& body, EngineApi& engine, const ServerOptions& op
   const auto logprobs = for_each_prompt<bool>(f, "return_logprob", count, false, read_bool);
   const auto starts = for_each_prompt<int>(f, "logprob_start_len", count, -1, read_small_integer);
   const auto tops = for_each_prompt<int>(f, "top_logprobs_num", count, 0, read_small_integer);
+  for (const int top : tops) {
+    if (top < 0) refuse(fmt::format("top_logprobs_num must be at least 0, got {}", top));
+  }
   const auto asked = for_each_prompt<std::vector<int32_t>>(f, "token_ids_logprob", count, {}, read_ids, true);
   const bool logprob_text = f.boolean("return_text_in_logprobs").value_or(false);
   const bool prompt_ids = f.boolean("return_prompt_token_ids").value_or(false);
@@ -325,9 +328,6 @@ Call parse_generate(const Json& body, EngineApi& engine, const ServerOptions& op
     s.logprob_text = logprob_text;
     if (turn) {
       const std::optional<int32_t> bos = engine.tokenizer() != nullptr ? engine.tokenizer()->bos_id() : std::nullopt;
-      if (s.id.size() > Sessions::kLongestId) {
-        refuse(fmt::format("rid has {} bytes; in a session at most {} are taken", s.id.size(), Sessions::kLongestId));
-      }
       std::vector<int32_t> whole = sessions->prompt(*turn, engine.tokenize(r), bos);
       s.session.emplace(sessions, *turn, s.id, whole);
       r.prompt = std::move(whole);

@@ -12,9 +12,9 @@ namespace sgl {
 
 OpenAiForm read_form(const Fields& f, const ModelInfo& info, std::string_view id_prefix) {
   OpenAiForm form;
-  form.id = f.string("rid").value_or("");
+  form.id = f.short_string("rid").value_or("");
   if (form.id.empty()) form.id = std::string(id_prefix) + random_hex(32);
-  form.model = f.string("model").value_or(info.served_model_name);
+  form.model = f.short_string("model").value_or(info.served_model_name);
   form.created = unix_time();
   form.stream = f.boolean("stream").value_or(false);
   if (const Json* options = f.find("stream_options")) {
@@ -30,8 +30,8 @@ OpenAiForm read_form(const Fields& f, const ModelInfo& info, std::string_view id
 
 void refuse_unsupported_openai(const Fields& f) {
   refuse_field(f, "functions", "the old form of tools is not supported; use tools");
-  refuse_field(f, "audio", "audio output is not supported");
-  refuse_field(f, "web_search_options", "web search is not supported");
+  refuse_if_given(f, "audio", "audio output is not supported");
+  refuse_if_given(f, "web_search_options", "web search is not supported");
   refuse_field(f, "lora_path", "LoRA adapters are not supported yet");
   refuse_field(f, "session_params", "sessions are for /generate only");
   refuse_field(f, "return_hidden_states", "hidden states are not supported yet");
@@ -39,10 +39,13 @@ void refuse_unsupported_openai(const Fields& f) {
   refuse_field(f, "max_thinking_tokens", "a thinking budget is not supported yet");
   for (std::string_view key :
        {"guided_json", "guided_regex", "guided_choice", "guided_grammar", "structured_outputs"}) {
-    refuse_field(f, key, "vLLM's names of grammars are not supported; use response_format, regex or ebnf");
+    refuse_if_given(f, key, "vLLM's names of grammars are not supported; use response_format, regex or ebnf");
   }
   if (const Json* choice = f.find("function_call"); choice != nullptr && *choice != "none" && *choice != "auto") {
     throw Error(ErrorKind::Unsupported, "function_call: the old form of tool_choice is not supported; use tool_choice");
+  }
+  if (const Json* given = f.find("modalities"); given != nullptr && !given->is_array()) {
+    throw ValidationError(fmt::format("modalities must be an array of strings, got {}", describe(*given)));
   }
   if (const auto modalities = f.strings("modalities")) {
     for (const std::string& m : *modalities) {

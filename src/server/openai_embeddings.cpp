@@ -108,7 +108,7 @@ Call parse_embeddings(const Json& body, const EngineApi& engine) {
   const std::optional<int> dimensions = f.small_integer("dimensions");
   const std::string cache_namespace = read_cache_namespace(f);
   const int priority = read_priority(f);
-  const std::string rid = f.string("rid").value_or("");
+  const std::string rid = f.short_string("rid").value_or("");
 
   Call call;
   call.dialect = Dialect::OpenAi;
@@ -121,8 +121,8 @@ Call parse_embeddings(const Json& body, const EngineApi& engine) {
     r.cache_namespace = cache_namespace;
     r.priority = priority;
   }
-  call.reply =
-      std::make_unique<EmbeddingsReply>(f.string("model").value_or(info.served_model_name), inputs.size(), as_base64);
+  call.reply = std::make_unique<EmbeddingsReply>(f.short_string("model").value_or(info.served_model_name),
+                                                 inputs.size(), as_base64);
   return call;
 }
 

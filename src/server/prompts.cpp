@@ -89,6 +89,7 @@ std::vector<std::string> read_rids(const Fields& f, size_t count, bool is_list) 
   if (rids.size() != count) refuse(fmt::format("rid has {} entries, but there are {} prompts", rids.size(), count));
   std::set<std::string_view> seen;
   for (const std::string& rid : rids) {
+    check_length(rid, "rid");
     if (!rid.empty() && !seen.insert(rid).second) refuse(fmt::format("rid {} is given twice", quote(rid)));
   }
   return rids;

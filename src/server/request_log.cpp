@@ -84,7 +84,8 @@ void RequestLog::piece(size_t number, const Output& piece, Clock::time_point at)
   fields.add("finish_reason", name_of(piece.finish.type));
   if (!piece.finish.message.empty()) fields.add("why", piece.finish.message);
   fields.add("queue_ms", static_cast<double>(static_cast<int64_t>(piece.queue_time_s * 1e6)) / 1000);
-  fields.add("first_token_ms", milliseconds(sample.first - start_)).add("ms", milliseconds(Clock::now() - start_));
+  if (piece.completion_tokens > 0) fields.add("first_token_ms", milliseconds(sample.first - start_));
+  fields.add("ms", milliseconds(Clock::now() - start_));
   if (level_ >= 2) fields.add("text", cut(sample.text, level_ >= 3 ? sample.text.size() : kShort));
   log::write(log::Level::info, "request ended", fields);
 }

@@ -91,6 +91,10 @@ void refuse_field(const Fields& fields, std::string_view key, std::string_view w
   throw Error(ErrorKind::Unsupported, fmt::format("{}: {}", fields.name(key), why));
 }
 
+void refuse_if_given(const Fields& fields, std::string_view key, std::string_view why) {
+  if (fields.find(key) != nullptr) throw Error(ErrorKind::Unsupported, fmt::format("{}: {}", fields.name(key), why));
+}
+
 void check_samples(size_t prompts, int n) {
   const auto refuse = [](const std::string& message) { throw Error(ErrorKind::InvalidArgument, message); };
   if (prompts > kMostSamples) refuse(fmt::format("a call may hold {} prompts, got {}", kMostSamples, prompts));

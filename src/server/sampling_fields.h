@@ -46,5 +46,7 @@ int read_priority(const Fields& fields);
 
 /// Throws Unsupported naming the field if it asks for anything.
 void refuse_field(const Fields& fields, std::string_view key, std::string_view why);
+/// The same if it is there: an empty value may ask for something, too.
+void refuse_if_given(const Fields& fields, std::string_view key, std::string_view why);
 
 }  // namespace sgl

@@ -201,7 +201,7 @@ Call parse_score(const Json& body, const EngineApi& engine) {
   std::vector<int32_t> labels = read_labels(f, engine.info().vocab_size);
   std::vector<Prompt> prompts = read_score_prompts(f);
   const std::optional<float> temperature = read_softmax(f);
-  const std::string cache_namespace = read_cache_namespace(f), rid = f.string("rid").value_or("");
+  const std::string cache_namespace = read_cache_namespace(f), rid = f.short_string("rid").value_or("");
   const int priority = read_priority(f);
 
   Call call;
@@ -218,7 +218,7 @@ Call parse_score(const Json& body, const EngineApi& engine) {
     r.cache_namespace = cache_namespace;
     r.priority = priority;
   }
-  call.reply = std::make_unique<ScoreReply>(f.string("model").value_or(engine.info().served_model_name),
+  call.reply = std::make_unique<ScoreReply>(f.short_string("model").value_or(engine.info().served_model_name),
                                             std::move(labels), prompts.size(), temperature);
   return call;
 }
@@ -227,7 +227,7 @@ Call parse_rerank(const Json& body, const EngineApi& engine) {
   const Fields f(body);
   check_can_rerank(engine.info());
   f.require("query", "a text");
-  const std::string query = *f.string("query"), rid = f.string("rid").value_or("");
+  const std::string query = *f.string("query"), rid = f.short_string("rid").value_or("");
   check_not_blank(query, "query");
   RerankReply::Form form{.documents = read_documents(f), .embeds = !engine.info().is_cross_encoder};
   for (size_t i = 0; i < form.documents.size(); ++i)

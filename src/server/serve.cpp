@@ -110,6 +110,7 @@ void warm_up(Service& service) {
   const auto engine = service.require_engine();
   HttpRequest request;
   request.method = "POST";
+  request.tag.id = "warm-up";
   const bool generates = engine->info().is_generation;
   request.path = generates ? "/generate" : "/encode";
   JsonWriter w(request.body);

@@ -29,9 +29,7 @@ std::optional<SessionTurn> read_session_turn(const Fields& fields) {
 }
 
 std::string Sessions::open(const std::string& id) {
-  if (id.size() > kLongestId) {
-    refuse(fmt::format("session_id has {} bytes; at most {} are taken", id.size(), kLongestId));
-  }
+  check_length(id, "session_id");
   std::string opened = id.empty() ? random_hex(32) : id;
   std::lock_guard lock(mutex_);
   if (!sessions_.try_emplace(opened).second) refuse(fmt::format("session {} is open already", quote(opened)));

@@ -39,7 +39,6 @@ class Sessions {
  public:
   static constexpr size_t kMostTokens = size_t{1} << 26;  ///< 256 MiB
   static constexpr size_t kMostSessions = 65536, kMostRequests = 262144;
-  static constexpr size_t kLongestId = 256;  ///< bytes
 
   /// Beyond so many tokens, sessions, or kMostRequests requests, the session that was used longest ago is closed.
   explicit Sessions(size_t most_tokens = kMostTokens, size_t most_sessions = kMostSessions)

@@ -85,8 +85,8 @@ TEST(Sessions, ReplacingForgetsWhatWentOnThere) {
 
 TEST(Sessions, IdsAreShort) {
   Sessions s;
-  s.open(std::string(Sessions::kLongestId, 'x'));
-  EXPECT_THROW(s.open(std::string(Sessions::kLongestId + 1, 'x')), Error);
+  s.open(std::string(kLongestId, 'x'));
+  EXPECT_THROW(s.open(std::string(kLongestId + 1, 'x')), Error);
 }
 
 TEST(Sessions, BeyondTheMostTokensOrSessionsTheOneUsedLongestAgoIsClosed) {
