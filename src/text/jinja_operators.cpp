@@ -153,6 +153,7 @@ Value concatenate(Runtime& rt, const Value& a, const Value& b) {
 
 Value repeat(Runtime& rt, const Value& v, int64_t times) {
   auto n = static_cast<size_t>(std::max<int64_t>(times, 0));
+  if (v.is(Kind::String) ? v.as_string().empty() : v.list().items.empty()) n = 0;  // nothing, however often
   if (v.is(Kind::String)) {
     std::string_view s = v.as_string();
     if (n != 0 && s.size() > rt.options.max_output_bytes / n) rt.check_size(SIZE_MAX);

@@ -96,6 +96,7 @@ TEST(Jinja, EndlessWorkIsStopped) {
 TEST(Jinja, HugeTextsAndListsAreStopped) {
   error_of("{{ 'x' * 100000000000 }}");
   error_of("{{ [1] * 100000000000 }}");
+  EXPECT_EQ(render("{{ '' * 100000000000000 }}{{ [] * 100000000000000 }}"), "[]");
   error_of("{{ 'abc' | center(100000000000) }}");
   error_of("{{ 'abc'.zfill(9223372036854775807) }}");
   error_of("{{ '%1000000000d' % 1 }}");
