@@ -243,9 +243,9 @@ void handle_loads(Service& service, const HttpRequest& request, const std::share
   if (rank != "0") throw Error(ErrorKind::InvalidArgument, fmt::format("dp_rank must be 0, got {}", quote(rank)));
   std::string body;
   if (format == "prometheus") {
-    PrometheusWriter w(body, "sglang:", metrics_labels(engine->info()));
+    PrometheusWriter w("sglang:", metrics_labels(engine->info()));
     write_load_metrics(w, stats);
-    return responder->respond(prometheus_response(std::move(body)));
+    return responder->respond(prometheus_response(w.text()));
   }
   if (format != "json") {
     throw Error(ErrorKind::InvalidArgument, fmt::format("format must be json or prometheus, got {}", quote(format)));

@@ -82,30 +82,20 @@ TEST(SampleMeter, OneThatIsAbortedWhileItWaitsHasNoFirstToken) {
 }
 
 TEST(Prometheus, FamiliesHaveHeadLabelsAndCumulativeBuckets) {
-  std::string out;
-  PrometheusWriter w(out, "sgl:", {{"model_name", "a\"b\\c\nd"}});
-  Histogram h({0.5, 1});
-  h.observe(0.25);
+  PrometheusWriter w("sgl:", {{"model_name", "a\"b\\c\nd"}});
+  Histogram h({0.1, 1});
+  h.observe(0.05);
   h.observe(0.75, 2);
   h.observe(9);
   w.histogram("wait_seconds", "Waiting", h);
-  const std::string model = R"(model_name="a\"b\\c\nd")";
-  EXPECT_EQ(out,
-            "# HELP sgl:wait_seconds Waiting.\n# TYPE sgl:wait_seconds histogram\n"
-            "sgl:wait_seconds_bucket{" +
-                model +
-                ",le=\"0.5\"} 1\n"
-                "sgl:wait_seconds_bucket{" +
-                model +
-                ",le=\"1\"} 3\n"
-                "sgl:wait_seconds_bucket{" +
-                model +
-                ",le=\"+Inf\"} 4\n"
-                "sgl:wait_seconds_sum{" +
-                model +
-                "} 10.75\n"
-                "sgl:wait_seconds_count{" +
-                model + "} 4\n");
+  EXPECT_EQ(w.text(), R"(# HELP sgl:wait_seconds Waiting.
+# TYPE sgl:wait_seconds histogram
+sgl:wait_seconds_count{model_name="a\"b\\c\nd"} 4
+sgl:wait_seconds_sum{model_name="a\"b\\c\nd"} 10.55
+sgl:wait_seconds_bucket{model_name="a\"b\\c\nd",le="0.1"} 1
+sgl:wait_seconds_bucket{model_name="a\"b\\c\nd",le="1"} 3
+sgl:wait_seconds_bucket{model_name="a\"b\\c\nd",le="+Inf"} 4
+)");
 }
 
 // The names that SGLang has, but for those of speculation, which there is none of.

@@ -1,8 +1,8 @@
 #include "server/prometheus.h"
 
-#include <cmath>
-#include <iterator>
 #include <limits>
+#include <prometheus/text_serializer.h>
+#include <utility>
 
 #include <fmt/format.h>
 
@@ -12,34 +12,14 @@
 namespace sgl {
 namespace {
 
-std::string number(double x) {
-  if (std::isnan(x)) return "NaN";
-  if (std::isinf(x)) return x > 0 ? "+Inf" : "-Inf";
-  return fmt::format("{}", x);
-}
-
-void append_label(std::string& out, std::string_view name, std::string_view value) {
-  if (!out.empty()) out += ',';
-  fmt::format_to(std::back_inserter(out), "{}=\"", name);
-  for (char c : value) {
-    if (c == '\\' || c == '"') out += '\\';
-    if (c == '\n') {
-      out += "\\n";
-    } else {
-      out += c;
-    }
-  }
-  out += '"';
-}
-
 void write_all(PrometheusWriter& w, const metrics::Metrics& m, const EngineStats& s) {
   write_load_metrics(w, s);
   w.counter("num_requests_total", "Requests that have ended", m.requests.value());
   w.counter("num_aborted_requests_total", "Requests that were aborted", m.aborted.value());
-  w.family("finished_requests_total", "counter", "Requests that have ended, by reason");
-  w.member("finished_requests_total", {{"finish_reason", "stop"}}, static_cast<double>(m.stopped.value()));
-  w.member("finished_requests_total", {{"finish_reason", "length"}}, static_cast<double>(m.reached_length.value()));
-  w.member("finished_requests_total", {{"finish_reason", "abort"}}, static_cast<double>(m.aborted.value()));
+  w.counters("finished_requests_total", "Requests that have ended, by reason");
+  w.member({{"finish_reason", "stop"}}, m.stopped.value());
+  w.member({{"finish_reason", "length"}}, m.reached_length.value());
+  w.member({{"finish_reason", "abort"}}, m.aborted.value());
   w.counter("prompt_tokens_total", "Tokens of prompts, those from the cache included", m.prompt_tokens.value());
   w.counter("generation_tokens_total", "Tokens generated", m.generation_tokens.value());
   w.counter("cached_tokens_total", "Tokens of prompts that came from the prefix cache", m.cached_tokens.value());
@@ -53,55 +33,59 @@ void write_all(PrometheusWriter& w, const metrics::Metrics& m, const EngineStats
           static_cast<double>(m.http.active.load(std::memory_order_relaxed)));
   const auto responses = m.http.responses();
   if (responses.empty()) return;
-  w.family("http_responses_total", "counter", "HTTP answers by route, method and status; 499: the client left first");
+  w.counters("http_responses_total", "HTTP answers by route, method and status; 499: the client left first");
   for (const auto& [key, count] : responses) {
     const auto& [route, method, status] = key;
-    const std::string code = std::to_string(status);
-    w.member("http_responses_total", {{"endpoint", route}, {"method", method}, {"status_code", code}},
-             static_cast<double>(count));
+    w.member(
+        {{"endpoint", std::string(route)}, {"method", std::string(method)}, {"status_code", std::to_string(status)}},
+        count);
   }
 }
 
 }  // namespace
 
-PrometheusWriter::PrometheusWriter(std::string& out, std::string prefix, const PrometheusLabels& labels)
-    : out_(out), prefix_(std::move(prefix)) {
-  for (const auto& [name, value] : labels) append_label(labels_, name, value);
+prometheus::ClientMetric& PrometheusWriter::add_family(std::string_view name, std::string_view help,
+                                                       prometheus::MetricType type) {
+  families_.push_back({fmt::format("{}{}", prefix_, name), fmt::format("{}.", help), type, {}});
+  return add_member({});
 }
 
-void PrometheusWriter::family(std::string_view name, std::string_view type, std::string_view help) {
-  fmt::format_to(std::back_inserter(out_), "# HELP {0}{1} {2}.\n# TYPE {0}{1} {3}\n", prefix_, name, help, type);
-}
-
-void PrometheusWriter::member(std::string_view name, const PrometheusLabels& labels, double value) {
-  std::string all = labels_;
-  for (const auto& [label, text] : labels) append_label(all, label, text);
-  fmt::format_to(std::back_inserter(out_), "{}{}{{{}}} {}\n", prefix_, name, all, number(value));
+prometheus::ClientMetric& PrometheusWriter::add_member(const PrometheusLabels& labels) {
+  prometheus::ClientMetric& metric = families_.back().metric.emplace_back();
+  metric.label = labels_;
+  metric.label.insert(metric.label.end(), labels.begin(), labels.end());
+  return metric;
 }
 
 void PrometheusWriter::gauge(std::string_view name, std::string_view help, double value) {
-  family(name, "gauge", help);
-  member(name, {}, value);
+  add_family(name, help, prometheus::MetricType::Gauge).gauge.value = value;
 }
 
 void PrometheusWriter::counter(std::string_view name, std::string_view help, int64_t value) {
-  family(name, "counter", help);
-  member(name, {}, static_cast<double>(value));
+  add_family(name, help, prometheus::MetricType::Counter).counter.value = static_cast<double>(value);
+}
+
+void PrometheusWriter::counters(std::string_view name, std::string_view help) {
+  add_family(name, help, prometheus::MetricType::Counter);
+  families_.back().metric.clear();
+}
+
+void PrometheusWriter::member(const PrometheusLabels& labels, int64_t value) {
+  add_member(labels).counter.value = static_cast<double>(value);
 }
 
 void PrometheusWriter::histogram(std::string_view name, std::string_view help, const metrics::Histogram& values) {
-  family(name, "histogram", help);
+  auto& histogram = add_family(name, help, prometheus::MetricType::Histogram).histogram;
   const std::vector<int64_t> counts = values.counts();
-  const std::string bucket = fmt::format("{}_bucket", name);
-  int64_t below = 0;
   for (size_t i = 0; i < counts.size(); ++i) {
-    below += counts[i];
+    histogram.sample_count += static_cast<uint64_t>(counts[i]);
     const double bound = i < values.bounds().size() ? values.bounds()[i] : std::numeric_limits<double>::infinity();
-    member(bucket, {{"le", number(bound)}}, static_cast<double>(below));
+    histogram.bucket.push_back({histogram.sample_count, bound});
   }
-  member(fmt::format("{}_sum", name), {}, values.sum());
-  member(fmt::format("{}_count", name), {}, static_cast<double>(below));
+  histogram.sample_sum = values.sum();
 }
+
+std::string PrometheusWriter::text() const { return prometheus::TextSerializer().Serialize(families_); }
 
 void write_load_metrics(PrometheusWriter& w, const EngineStats& s) {
   const auto number_of = [](int64_t n) { return static_cast<double>(n); };
@@ -142,12 +126,13 @@ PrometheusLabels metrics_labels(const ModelInfo& info) {
 std::string metrics_text(const metrics::Metrics& metrics, const EngineStats& stats, const ModelInfo& info) {
   std::string out;
   for (const char* prefix : {"sgl:", "sglang:"}) {
-    PrometheusWriter w(out, prefix, metrics_labels(info));
+    PrometheusWriter w(prefix, metrics_labels(info));
     write_all(w, metrics, stats);
+    out += w.text();
   }
-  PrometheusWriter process(out, "", {});
+  PrometheusWriter process("", {});
   process.gauge("process_resident_memory_bytes", "Memory of the process", static_cast<double>(resident_memory()));
-  return out;
+  return out + process.text();
 }
 
 }  // namespace sgl
