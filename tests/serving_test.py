@@ -165,6 +165,7 @@ class Faults(unittest.TestCase):
             ("/generate", b'{"text": "a", "sampling_params": {"max_new_tokens": "x"}}', 400, b"max_new_tokens"),
             ("/generate", json.dumps({"input_ids": [5] * 9000}).encode(), 400, b"9000"),
             ("/generate", b'{"input_ids": [99999999]}', 400, b"99999999"),
+            ("/generate", b'{"input_ids": [[5], []]}', 400, b"input 2 of 2"),
             ("/v1/chat/completions", b'{"model": "x"}', 400, b"messages"),
             ("/v1/chat/completions", b'{"model": "x", "messages": "hi"}', 400, b"messages"),
             ("/v1/completions", b'{"model": "x", "prompt": "a", "temperature": -1}', 400, b"temperature"),

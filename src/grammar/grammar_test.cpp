@@ -414,6 +414,10 @@ TEST(Grammar, StructuralTagsRefuseWhatTheyDoNotKnowWithItsPlace) {
   auto error = [](const std::string& format) { return error_of(tag_of(format)); };
   EXPECT_NE(error(R"({"type":"sequence","elements":[{"type":"any_text","max":3}]})").find("#/format/elements/0/max"),
             std::string::npos);
+  EXPECT_NE(
+      error(R"({"type":"tag","begin":"<f>","content":{"type":"json_schema","json_schema":{"required":1}},"end":""})")
+          .find("behind '<f>': "),
+      std::string::npos);
   const std::string qwen = error(R"({"type":"json_schema","json_schema":true,"style":"qwen_xml"})");
   EXPECT_NE(qwen.find("'qwen_xml'"), std::string::npos) << qwen;
   EXPECT_NE(error(R"({"type":"json_schema","json_schema":true,"any_order":true})").find("any_order"),

@@ -223,12 +223,10 @@ class TagCompiler {
     }
     return tag;
   }
-  // Of a tag: what is wrong with a schema says in which tag it is, since there may be one for each of many tools.
+  // Of a tag: an error says in which, since there may be one for each of many tools.
   TermId content_term(const Part& content, const std::string& begin, int depth) {
-    const JsonValue* type = content.json.find("type");
-    if (type == nullptr || !type->is(Type::String) || type->text != "json_schema") return format_term(content, depth);
     try {
-      return json_term(content);
+      return format_term(content, depth);
     } catch (const Error& e) {
       throw Error(e.kind(), fmt::format("behind '{}': {}", begin, e.what()));
     }

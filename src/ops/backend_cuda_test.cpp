@@ -350,7 +350,8 @@ TEST_P(OpsOnCuda, GatedProductsOfManyRowsEqualTheirParts) {
     int64_t n, in, outs;
   };
   for (const auto& [n, in, outs] :
-       {Case{7100, 72, 3344}, Case{250, 328, 28672}, Case{129, 72, 27888}, Case{66, 584, 27888}}) {
+       {Case{7100, 72, 3344}, Case{250, 840, 23904}, Case{66, 1352, 23904}, Case{256, 72, 23904}, Case{129, 72, 23904},
+        Case{128, 72, 23904}, Case{65, 72, 23904}, Case{205, 72, 16384}}) {
     SCOPED_TRACE(fmt::format("{} rows of {} to {}", n, in, outs));
     std::mt19937 random(kSeed);
     const Matrix x = rounded(random_matrix(random, n, in), t);

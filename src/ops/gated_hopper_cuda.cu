@@ -26,7 +26,9 @@ constexpr int kPair = 2 * kTile;  // rows of x of a cluster
 constexpr int kMultiplying = 2 * kWarpgroup, kThreads = kMultiplying + kWarpgroup;
 constexpr int kStages = 4;
 constexpr int kBoxBytes = kTile * kSwizzledRowBytes;
-constexpr int kMostIdle = 8;  // one row in so many of the tiles' may be beyond the last one
+// One row in so many of the tiles' may be beyond the last one: of one pair of tiles more, since reading the weights is
+// most of the time there.
+constexpr int kMostIdle = 8, kMostIdleOfOnePair = 5;
 
 struct Shared {
   unsigned char x[kStages][kBoxBytes], w[kStages][2][kBoxBytes];
@@ -192,11 +194,14 @@ bool can_multiply_gated(const Tensor& out, const Tensor& x, const QuantizedMatri
   const int64_t outputs = w.out / 2;
   if (w.format != Quantization::None || out.dtype != x.dtype || outputs % 8 != 0 || w.in % 8 != 0) return false;
   const int pairs = rounded_up(x.rows(), kPair), tiles = pairs * rounded_up(outputs, kTile);
-  if (kMostIdle * (pairs * kPair - x.rows()) > pairs * kPair) return false;
-  // Tiles are computed in rounds, and in the last one some processors have none.
+  const int most_idle = pairs == 1 ? kMostIdleOfOnePair : kMostIdle;
+  if (most_idle * (pairs * kPair - x.rows()) > pairs * kPair) return false;
+  // Tiles are computed in rounds, and in the last one some processors have none. Of few rows, where reading the weights
+  // is most of the time, that matters less.
   const int at_once = num_processors() / 2, rounds = rounded_up(tiles, at_once);
-  if (10 * tiles < 9 * rounds * at_once) return false;
-  return x.dtype == DType::BF16 ? can_run<__nv_bfloat16>() : x.dtype == DType::F16 && can_run<__half>();
+  const bool pays =
+      10 * tiles >= 9 * rounds * at_once || (pairs == 1 && rounds <= 2 && 5 * tiles >= 4 * rounds * at_once);
+  return pays && (x.dtype == DType::BF16 ? can_run<__nv_bfloat16>() : x.dtype == DType::F16 && can_run<__half>());
 }
 
 void multiply_gated(cudaStream_t stream, Tensor out, Tensor x, const QuantizedMatrix& w, Act act) {

@@ -304,6 +304,10 @@ TEST(Generate, WrongValuesAreAnErrorObject) {
   EXPECT_EQ(message(R"({"text":[]})"), "the list of prompts is empty; it must hold at least one");
   EXPECT_EQ(message(R"({"text":["a","b"],"rid":["x","x"]})"), "rid \"x\" is given twice");
   EXPECT_EQ(message(R"({"text":["a","b"],"rid":["x"]})"), "rid has 1 entries, but there are 2 prompts");
+  const std::string rid(256, 'x');
+  t.ok("/generate", R"({"text":["a","b"],"rid":")" + rid + "\"}");
+  EXPECT_EQ(message(R"({"text":"a","rid":")" + rid + "x\"}"), "rid has 257 bytes; at most 256 are taken");
+  EXPECT_EQ(message(R"({"text":"a","top_logprobs_num":-1})"), "top_logprobs_num must be at least 0, got -1");
   EXPECT_EQ(message(R"({"text":"a","sampling_params":{"n":0}})"), "n must be at least 1, got 0");
   EXPECT_EQ(message(R"({"text":"a","sampling_params":{"n":2000000000}})"),
             "a call may ask for 16384 samples, got 1 prompts with n = 2000000000");

@@ -293,12 +293,15 @@ TEST(Chat, WhatWouldChangeTheAnswerIsRefusedAndTheRestIgnored) {
   TestService t;
   for (const char* field :
        {R"("functions":[{"name":"f"}])", R"("function_call":{"name":"f"})", R"("audio":{"voice":"x"})",
-        R"("modalities":["text","audio"])", R"("web_search_options":{"a":1})", R"("guided_json":{"type":"object"})",
-        R"("guided_regex":"a")", R"("guided_choice":["a"])", R"("guided_grammar":"root ::= \"a\"")",
-        R"("structured_outputs":{"regex":"a"})", R"("lora_path":"x")", R"("return_hidden_states":true)"}) {
+        R"("modalities":["text","audio"])", R"("web_search_options":{})", R"("audio":{})",
+        R"("guided_json":{"type":"object"})", R"("guided_regex":"a")", R"("guided_choice":["a"])",
+        R"("guided_grammar":"root ::= \"a\"")", R"("structured_outputs":{"regex":"a"})", R"("lora_path":"x")",
+        R"("return_hidden_states":true)"}) {
     const std::string message = t.refusal(kChat, user(field));
     EXPECT_NE(message.find("support"), std::string::npos) << field << ": " << message;
   }
+  EXPECT_EQ(t.refusal(kChat, user(R"("modalities":"text")")),
+            "modalities must be an array of strings, got the string \"text\"");
   t.ok(kChat,
        user(R"("tools":[],"tool_choice":"none","functions":null,"response_format":{"type":"text"},"modalities":["text"],
       "audio":null,"user":"u","metadata":{"a":"b"},"store":false,"service_tier":"auto","parallel_tool_calls":true,

@@ -208,7 +208,7 @@ Call parse_completions(const Json& body, const EngineApi& engine, const ServerOp
   const Fields f(body);
   refuse_unsupported_openai(f);
   refuse_field(f, "tools", "tools are supported by /v1/chat/completions");
-  f.string("suffix");
+  f.string("suffix");  // its type
   refuse_field(f, "suffix", "insertion between a prompt and a suffix is not supported");
   StreamFields stream{.stream_interval = options.stream_interval};
   OpenAiForm form = read_form(f, engine.info(), "cmpl-");

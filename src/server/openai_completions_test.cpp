@@ -127,6 +127,7 @@ TEST(Completions, WhatWouldChangeTheAnswerIsRefused) {
   TestService t;
   EXPECT_EQ(t.refusal(kPath, R"({"prompt":"a","suffix":"z"})"),
             "suffix: insertion between a prompt and a suffix is not supported");
+  EXPECT_EQ(t.refusal(kPath, R"({"prompt":"a","suffix":[]})"), "suffix must be a string, got an array");
   EXPECT_NE(t.refusal(kPath, R"({"prompt":"a","best_of":3})").find("best_of must equal n (1)"), std::string::npos);
   EXPECT_EQ(t.refusal(kPath, R"({"prompt":"a","logprobs":21})"), "logprobs must be in [0, 20], got 21");
   EXPECT_EQ(t.refusal(kPath, R"({"prompt":"a","logprobs":true})"), "logprobs must be an integer, got true");

@@ -81,6 +81,7 @@ std::vector<std::string> read_rids(const Fields& f, size_t count, bool is_list) 
   const Json* value = f.find("rid");
   if (value == nullptr) return std::vector<std::string>(count);
   std::vector<std::string> rids = *f.strings("rid");
+  for (const std::string& rid : rids) check_length(rid, "rid");
   if (value->is_string() && is_list) {
     const std::string base = rids[0];
     rids.clear();
@@ -89,7 +90,6 @@ std::vector<std::string> read_rids(const Fields& f, size_t count, bool is_list) 
   if (rids.size() != count) refuse(fmt::format("rid has {} entries, but there are {} prompts", rids.size(), count));
   std::set<std::string_view> seen;
   for (const std::string& rid : rids) {
-    check_length(rid, "rid");
     if (!rid.empty() && !seen.insert(rid).second) refuse(fmt::format("rid {} is given twice", quote(rid)));
   }
   return rids;

@@ -4,6 +4,14 @@
 
 namespace sgl {
 
+namespace {
+
+// A call that breaks is read again behind its first byte, where there may be another that breaks at the same place: a
+// text of some megabytes would take minutes. Beyond so much there are no more calls: the rest is text.
+constexpr size_t kMostBrokenBytes = size_t{16} << 20;
+
+}  // namespace
+
 using Where = CallPattern::Where;
 using Kind = AnswerPiece::Kind;
 
@@ -97,6 +105,7 @@ bool ToolParser::read_behind_call(bool ended, bool& moved) {
 
 // Begins the body of the opening that stands at `at`.
 TagMatch ToolParser::match_openings(Where where, size_t at) {
+  if (broken_bytes_ > kMostBrokenBytes) return TagMatch::No;
   TagMatch best = TagMatch::No;
   for (const Opening& opening : openings_) {
     if (opening.where != where) continue;
@@ -163,6 +172,7 @@ void ToolParser::send_call(std::vector<AnswerPiece>& out) {
 
 // The opening was none. What comes behind its first byte is read again.
 void ToolParser::give_back(std::vector<AnswerPiece>& out) {
+  broken_bytes_ += body_->position();
   body_.reset();
   switch (where_) {
     case Where::Start:

@@ -38,7 +38,8 @@ class ToolParser {
   void push(std::string_view text, std::vector<AnswerPiece>& out);
   /// The text has ended: appends what was held back.
   void finish(std::vector<AnswerPiece>& out);
-  /// Whether the arguments of a call that was given out while it was written are not whole: the text ended in them.
+  /// Whether the arguments of a call that was given out while it was written are not whole: the text ended in them, or
+  /// they turned out broken.
   bool cut_off() const { return cut_off_; }
 
  private:
@@ -69,6 +70,7 @@ class ToolParser {
   bool at_start_ = true;      ///< nothing but white space has come
   bool behind_call_ = false;  ///< held_ begins behind a call
   bool cut_off_ = false;
+  size_t broken_bytes_ = 0;  ///< of the calls that turned out broken
   int calls_ = 0;
 
   // The call that is being read.

@@ -166,6 +166,33 @@ TEST(ToolParser, AConstrainedFirstCallIsGivenOutWhileItIsWritten) {
   EXPECT_EQ(words(calls), R"(0:weather({"city":"Paris"})|)" + ("\n" + text.substr(0, text.find("Paris"))));
 }
 
+TEST(HeldText, IsWhatCameLessWhatWent) {
+  std::mt19937_64 rng(5);
+  HeldText held;
+  std::string want;
+  for (int i = 0; i < 2000; ++i) {
+    const std::string more(rng() % 9, static_cast<char>('a' + i % 26));
+    held.append(more);
+    want += more;
+    const size_t gone = rng() % (want.size() + 1);
+    held.drop(gone);
+    want.erase(0, gone);
+    ASSERT_EQ(held.view(), want);
+    ASSERT_EQ(held.size(), want.size());
+    ASSERT_EQ(held.empty(), want.empty());
+  }
+}
+
+// Each opening of such a text breaks at its end: beyond some of them the rest is text, which takes no time.
+TEST(ToolParser, CallsThatAllBreakAtTheEndAreTextSoon) {
+  std::string text;
+  for (int i = 0; i < 100'000; ++i) text += "<tool_call>\n<function=weather>\n<parameter=x>";
+  text += "</parameter>!";
+  const auto out = parse_tool_calls(*find_tool_format("qwen3_coder"), tools(), text);
+  ASSERT_EQ(out.size(), 1U);
+  EXPECT_EQ(out[0].text, text);
+}
+
 // Texts made of scraps that formats are made of, so that much is almost right.
 std::string random_text(std::mt19937_64& rng, bool python) {
   static const char* const kScraps[] = {
