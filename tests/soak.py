@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 """Mixed traffic for as long as one likes: all routes, all sizes, clients that leave, bad input; what memory becomes of it.
 
-usage: soak.py --program build/release/sgl [--minutes 30] [--clients 16] [--seed N]
+usage: soak.py --program build/release/sgl [--minutes 30] [--clients 16] [--seed N] [--tiny]
 
 Prints the resident memory of the server once a minute, and what it was after the first third of the time and at the end:
 a server that keeps something of each request grows. Every answer must have a status that its request can have; at the end
 nothing may run, and free and cached pages must be all pages. Status 1 if not, or if memory grew by more than --most-growth
-percent between the two moments. ./check runs it for some seconds, where growth says nothing.
+percent between the two moments. ./check runs it for some seconds, where growth says nothing. With --tiny the model is one
+layer, so that a sanitizer's build gets on, too.
 """
 import argparse
 import asyncio
@@ -15,9 +16,11 @@ import json
 import random
 import resource
 import sys
+import tempfile
 import time
 
 from server_process import ServerProcess
+from tiny_model import make_tiny_model
 
 PATIENCE = 600  # seconds; only a bug takes so long
 MIB = 1 << 20
@@ -186,11 +189,14 @@ def main():
     parser.add_argument("--clients", type=int, default=16)
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 30))
     parser.add_argument("--most-growth", type=float, metavar="PERCENT", help="(default: none)")
+    parser.add_argument("--tiny", action="store_true", help="a model of one layer")
     parser.add_argument("--max-total-tokens", default="20000", help="of the server's KV pool (default: 20000)")
     o = parser.parse_args()
     print(f"seed {o.seed}", file=sys.stderr)
-    server = ServerProcess(o.program, "--decode-log-interval", "0", "--enable-metrics", "--max-total-tokens",
-                           o.max_total_tokens)
+    with tempfile.TemporaryDirectory() as folder:
+        model = make_tiny_model(o.program, folder) if o.tiny else []
+        server = ServerProcess(o.program, *model, "--decode-log-interval", "0", "--enable-metrics", "--max-total-tokens",
+                               o.max_total_tokens)
     traffic = Traffic(server, o)
     samples = asyncio.run(traffic.run(60 * o.minutes))
     check_idle(server)
