@@ -244,7 +244,7 @@ void handle_loads(Service& service, const HttpRequest& request, const std::share
   std::string body;
   if (format == "prometheus") {
     PrometheusWriter w("sglang:", metrics_labels(engine->info()));
-    write_load_metrics(w, stats);
+    write_load_metrics(w, stats, service.workers()->num_grammars());
     return responder->respond(prometheus_response(w.text()));
   }
   if (format != "json") {
@@ -263,7 +263,8 @@ void handle_metrics(Service& service, const HttpRequest& /*request*/, const std:
     return responder->respond(flat_error(404, "metrics are off; start the server with --enable-metrics"));
   }
   const auto engine = service.require_engine();
-  responder->respond(prometheus_response(metrics_text(*service.metrics_or_null(), engine->stats(), engine->info())));
+  responder->respond(prometheus_response(
+      metrics_text(*service.metrics_or_null(), engine->stats(), service.workers()->num_grammars(), engine->info())));
 }
 
 }  // namespace sgl

@@ -104,7 +104,7 @@ TEST(Prometheus, BothPrefixesHaveAllNames) {
   m.http.count("/generate", "POST", 200);
   ModelInfo info;
   info.served_model_name = "m";
-  const std::string text = metrics_text(m, {}, info);
+  const std::string text = metrics_text(m, {}, 0, info);
   for (const char* prefix : {"sgl:", "sglang:"}) {
     for (const char* name : {"num_running_reqs",
                              "num_queue_reqs",

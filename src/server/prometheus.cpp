@@ -12,8 +12,8 @@
 namespace sgl {
 namespace {
 
-void write_all(PrometheusWriter& w, const metrics::Metrics& m, const EngineStats& s) {
-  write_load_metrics(w, s);
+void write_all(PrometheusWriter& w, const metrics::Metrics& m, const EngineStats& s, int grammars) {
+  write_load_metrics(w, s, grammars);
   w.counter("num_requests_total", "Requests that have ended", m.requests.value());
   w.counter("num_aborted_requests_total", "Requests that were aborted", m.aborted.value());
   w.counters("finished_requests_total", "Requests that have ended, by reason");
@@ -87,13 +87,13 @@ void PrometheusWriter::histogram(std::string_view name, std::string_view help, c
 
 std::string PrometheusWriter::text() const { return prometheus::TextSerializer().Serialize(families_); }
 
-void write_load_metrics(PrometheusWriter& w, const EngineStats& s) {
+void write_load_metrics(PrometheusWriter& w, const EngineStats& s, int grammars) {
   const auto number_of = [](int64_t n) { return static_cast<double>(n); };
   w.gauge("num_running_reqs", "Requests that run", s.running);
   w.gauge("num_queue_reqs", "Requests that wait", s.waiting);
   w.gauge("expected_ttft_seconds", "The longest to expect until the first token of a request that comes now",
           s.expected_ttft_s);
-  w.gauge("num_grammar_queue_reqs", "Requests that wait for a grammar: none, they are compiled before the queue", 0);
+  w.gauge("num_grammar_queue_reqs", "Requests whose grammar is being compiled, or waits for that", grammars);
   w.gauge("num_used_tokens", "Tokens of the KV pool that running requests hold", number_of(used_tokens(s)));
   w.gauge("token_usage", "The same as a share of the pool", share(used_tokens(s), pool_tokens(s)));
   w.gauge("max_total_num_tokens", "Tokens that the KV pool holds", number_of(pool_tokens(s)));
@@ -123,11 +123,12 @@ PrometheusLabels metrics_labels(const ModelInfo& info) {
           {"dp_rank", "0"}};
 }
 
-std::string metrics_text(const metrics::Metrics& metrics, const EngineStats& stats, const ModelInfo& info) {
+std::string metrics_text(const metrics::Metrics& metrics, const EngineStats& stats, int grammars,
+                         const ModelInfo& info) {
   std::string out;
   for (const char* prefix : {"sgl:", "sglang:"}) {
     PrometheusWriter w(prefix, metrics_labels(info));
-    write_all(w, metrics, stats);
+    write_all(w, metrics, stats, grammars);
     out += w.text();
   }
   PrometheusWriter process("", {});

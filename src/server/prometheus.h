@@ -41,11 +41,12 @@ class PrometheusWriter {
   std::vector<prometheus::MetricFamily> families_;
 };
 
-/// What the engine says of its load, of the names that /v1/loads?format=prometheus gives too.
-void write_load_metrics(PrometheusWriter& w, const EngineStats& stats);
+/// The load, of the names that /v1/loads?format=prometheus gives too. `grammars`: that are compiled or wait for it.
+void write_load_metrics(PrometheusWriter& w, const EngineStats& stats, int grammars);
 
 /// The whole of /metrics: every family as "sgl:…" and, for dashboards made for SGLang, as "sglang:…".
-std::string metrics_text(const metrics::Metrics& metrics, const EngineStats& stats, const ModelInfo& info);
+std::string metrics_text(const metrics::Metrics& metrics, const EngineStats& stats, int grammars,
+                         const ModelInfo& info);
 
 /// The labels that all of a server's metrics have.
 PrometheusLabels metrics_labels(const ModelInfo& info);

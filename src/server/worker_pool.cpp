@@ -42,6 +42,11 @@ void WorkerPool::cancel(const Ticket& ticket) {
   job = delayed_.extract(ticket);
 }
 
+int WorkerPool::num_grammars() const {
+  std::lock_guard lock(mutex_);
+  return static_cast<int>(grammars_.size()) + (grammar_running_ ? 1 : 0);
+}
+
 void WorkerPool::stop() {
   std::deque<Job> outputs, requests, grammars;  // destroyed without the lock: what a job holds may post another
   decltype(delayed_) delayed;

@@ -38,6 +38,8 @@ class WorkerPool {
   Ticket post_after(std::chrono::milliseconds delay, Job job);
   /// Forgets a delayed job, unless its time has come: then nothing happens.
   void cancel(const Ticket& ticket);
+  /// Jobs of the Grammar lane that wait or run.
+  int num_grammars() const;
   /// Ends the jobs that run, drops those that wait, joins. Must not be called from a job.
   void stop();
 
@@ -45,7 +47,7 @@ class WorkerPool {
   void run();
   bool take(std::unique_lock<std::mutex>& lock, Job& job, Lane& lane);
 
-  std::mutex mutex_;
+  mutable std::mutex mutex_;
   std::condition_variable wake_;
   std::deque<Job> outputs_, requests_, grammars_;
   std::map<Ticket, Job> delayed_;

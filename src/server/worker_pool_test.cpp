@@ -49,6 +49,7 @@ TEST(WorkerPool, OneGrammarAtATimeAndOnAThreadOfItsOwn) {
     });
   }
   EXPECT_TRUE(eventually([&] { return running == 1; }));
+  EXPECT_EQ(pool.num_grammars(), 3);
   std::promise<void> request, output;
   pool.post(Lane::Request, [&] { request.set_value(); });
   pool.post(Lane::Output, [&] { output.set_value(); });
