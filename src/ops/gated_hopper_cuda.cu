@@ -186,8 +186,6 @@ bool can_run() {
   return can;
 }
 
-int rounded_up(int64_t a, int64_t b) { return static_cast<int>((a + b - 1) / b); }
-
 }  // namespace
 
 bool can_multiply_gated(const Tensor& out, const Tensor& x, const QuantizedMatrix& w) {

@@ -188,8 +188,6 @@ bool can_run() {
   return can;
 }
 
-int num_tiles(int64_t outputs) { return static_cast<int>((outputs + kOutputs - 1) / kOutputs); }
-
 }  // namespace
 
 bool can_multiply_gated_step(const Tensor& out, const Tensor& x, const QuantizedMatrix& w) {
@@ -197,7 +195,7 @@ bool can_multiply_gated_step(const Tensor& out, const Tensor& x, const Quantized
   if (w.format != Quantization::None || out.dtype != x.dtype || outputs % 8 != 0 || w.in % 8 != 0) return false;
   if (x.rows() <= kDenseTilesRows || x.rows() > 4 * kTileRows) return false;
   // In the last round some processors have nothing to do; where that is a quarter of them, cuBLASLt is as fast.
-  const int tiles = num_tiles(outputs), at_once = num_processors(), rounds = (tiles + at_once - 1) / at_once;
+  const int tiles = rounded_up(outputs, kOutputs), at_once = num_processors(), rounds = rounded_up(tiles, at_once);
   if (5 * tiles < 4 * rounds * at_once) return false;
   return x.dtype == DType::BF16 ? can_run<__nv_bfloat16>() : x.dtype == DType::F16 && can_run<__half>();
 }
@@ -209,8 +207,7 @@ void multiply_gated_step(cudaStream_t stream, Tensor out, Tensor x, const Quanti
         !describe_matrix(w_map, x.dtype, w.codes, w.out, w.in, w.in, kOutputs)) {
       throw Error(ErrorKind::Internal, "cuda: the driver does not describe x and w for a step's gated product");
     }
-    const int pairs = (num_tiles(w.out / 2) + 1) / 2,
-              steps = static_cast<int>((w.in + kSwizzledColumns - 1) / kSwizzledColumns);
+    const int pairs = rounded_up(w.out / 2, 2 * kOutputs), steps = rounded_up(w.in, kSwizzledColumns);
     launch_clusters(stream, dim3(static_cast<unsigned>(pairs), 1, 2), kThreads, sizeof(Shared<kTiles>), true,
                     gated_step_kernel<T, kTiles>, y, out.row_stride, x_map, w_map, static_cast<int>(x.rows()), steps,
                     static_cast<int>(w.out / 2), act);

@@ -200,6 +200,9 @@ inline int num_processors() {
   return number;
 }
 
+/// Parts of b that hold a, the last one perhaps not whole.
+inline int rounded_up(int64_t a, int64_t b) { return static_cast<int>((a + b - 1) / b); }
+
 /// Before the first product, and when registers that products read or add to were written.
 __device__ inline void begin_products() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
 /// The products since the last commit are a group.

@@ -37,10 +37,15 @@ std::optional<std::string_view> or_null(std::string_view name) {
   return name.empty() ? std::nullopt : std::optional(name);
 }
 
+// The one in use: what the flag names, or what was chosen by the chat template.
+std::optional<std::string_view> tool_call_parser(const Service& service) {
+  const ToolFormat* tools = service.chat_formats().tools;
+  return or_null(tools != nullptr ? tools->name : service.options().tool_call_parser);
+}
+
 // Every flag, but for the keys; what is chosen at the start (dtype, the number of threads) as it was chosen there.
 void write_flags(JsonWriter& w, const Service& service, const EngineOptions& o) {
   const ServerOptions& server = service.options();
-  const ToolFormat* tools = service.chat_formats().tools;
   w.field("model_path", o.model_path).field("tokenizer_path", o.tokenizer_path);
   w.field("skip_tokenizer_init", o.skip_tokenizer_init).field("is_embedding", o.is_embedding);
   w.field("load_format", o.load_format);
@@ -72,7 +77,7 @@ void write_flags(JsonWriter& w, const Service& service, const EngineOptions& o) 
   w.field("enable_priority_scheduling", o.enable_priority_scheduling);
   w.field("priority_scheduling_preemption_threshold", o.priority_scheduling_preemption_threshold);
   w.field("disable_overlap_schedule", o.disable_overlap_schedule).field("tokenizer_worker_num", server.workers);
-  optional_field(w, "tool_call_parser", or_null(tools != nullptr ? tools->name : server.tool_call_parser));
+  optional_field(w, "tool_call_parser", tool_call_parser(service));
   optional_field(w, "reasoning_parser", or_null(server.reasoning_parser));
   // One process computes it all.
   w.field("tp_size", 1)
@@ -101,8 +106,7 @@ void write_load(JsonWriter& w, const EngineStats& s) {
   w.field("num_waiting_uncached_tokens", s.waiting_uncached_tokens);
   w.field("num_used_tokens", used).field("num_total_tokens", used).field("max_total_num_tokens", pool);
   w.field("max_running_requests", s.max_running_requests).field("token_usage", share(used, pool));
-  w.field("gen_throughput", s.running == 0 ? 0 : s.gen_throughput)
-      .field("cache_hit_rate", share(s.cached_tokens, s.prompt_tokens));
+  w.field("gen_throughput", throughput_now(s)).field("cache_hit_rate", share(s.cached_tokens, s.prompt_tokens));
   w.field("utilization", share(s.running, s.max_running_requests)).end_object();
 }
 
@@ -196,8 +200,7 @@ void handle_model_info(Service& service, const HttpRequest& /*request*/, const s
   optional_field(w, "preferred_sampling_params", or_null(preferred));
   w.field("weight_version", "default").field("load_format", info.load_format);
   optional_field(w, "reasoning_parser", or_null(service.options().reasoning_parser));
-  const ToolFormat* tools = service.chat_formats().tools;
-  optional_field(w, "tool_call_parser", or_null(tools != nullptr ? tools->name : service.options().tool_call_parser));
+  optional_field(w, "tool_call_parser", tool_call_parser(service));
   w.field("disaggregation_mode", "null");
   w.field("has_image_understanding", false)
       .field("has_audio_understanding", false)

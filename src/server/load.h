@@ -12,6 +12,9 @@ inline double share(int64_t part, int64_t whole) {
   return static_cast<double>(part) / static_cast<double>(std::max<int64_t>(whole, 1));
 }
 
+/// Tokens generated a second of late; none while nothing runs.
+inline double throughput_now(const EngineStats& s) { return s.running == 0 ? 0 : s.gen_throughput; }
+
 /// Tokens that the KV pool holds at most.
 inline int64_t pool_tokens(const EngineStats& s) { return s.total_pages * s.page_size; }
 

@@ -44,10 +44,8 @@ void write_all(PrometheusWriter& w, const metrics::Metrics& m, const EngineStats
 
 }  // namespace
 
-prometheus::ClientMetric& PrometheusWriter::add_family(std::string_view name, std::string_view help,
-                                                       prometheus::MetricType type) {
+void PrometheusWriter::add_family(std::string_view name, std::string_view help, prometheus::MetricType type) {
   families_.push_back({fmt::format("{}{}", prefix_, name), fmt::format("{}.", help), type, {}});
-  return add_member({});
 }
 
 prometheus::ClientMetric& PrometheusWriter::add_member(const PrometheusLabels& labels) {
@@ -58,16 +56,17 @@ prometheus::ClientMetric& PrometheusWriter::add_member(const PrometheusLabels& l
 }
 
 void PrometheusWriter::gauge(std::string_view name, std::string_view help, double value) {
-  add_family(name, help, prometheus::MetricType::Gauge).gauge.value = value;
+  add_family(name, help, prometheus::MetricType::Gauge);
+  add_member({}).gauge.value = value;
 }
 
 void PrometheusWriter::counter(std::string_view name, std::string_view help, int64_t value) {
-  add_family(name, help, prometheus::MetricType::Counter).counter.value = static_cast<double>(value);
+  counters(name, help);
+  member({}, value);
 }
 
 void PrometheusWriter::counters(std::string_view name, std::string_view help) {
   add_family(name, help, prometheus::MetricType::Counter);
-  families_.back().metric.clear();
 }
 
 void PrometheusWriter::member(const PrometheusLabels& labels, int64_t value) {
@@ -75,7 +74,8 @@ void PrometheusWriter::member(const PrometheusLabels& labels, int64_t value) {
 }
 
 void PrometheusWriter::histogram(std::string_view name, std::string_view help, const metrics::Histogram& values) {
-  auto& histogram = add_family(name, help, prometheus::MetricType::Histogram).histogram;
+  add_family(name, help, prometheus::MetricType::Histogram);
+  auto& histogram = add_member({}).histogram;
   const std::vector<int64_t> counts = values.counts();
   for (size_t i = 0; i < counts.size(); ++i) {
     histogram.sample_count += static_cast<uint64_t>(counts[i]);
@@ -104,7 +104,7 @@ void write_load_metrics(PrometheusWriter& w, const EngineStats& s, int grammars)
   w.gauge("max_running_requests", "Requests that may run at once", s.max_running_requests);
   w.gauge("utilization", "Requests that run as a share of those that may", share(s.running, s.max_running_requests));
   w.gauge("gen_throughput", "Tokens generated a second of work over the last log interval; 0 when idle",
-          s.running == 0 ? 0 : s.gen_throughput);
+          throughput_now(s));
   w.gauge("cache_hit_rate", "Share of all prompt tokens that came from the prefix cache",
           share(s.cached_tokens, s.prompt_tokens));
   w.gauge("new_token_ratio", "Share of their longest output that admission holds back for running requests",

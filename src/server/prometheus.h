@@ -33,7 +33,7 @@ class PrometheusWriter {
   std::string text() const;
 
  private:
-  prometheus::ClientMetric& add_family(std::string_view name, std::string_view help, prometheus::MetricType type);
+  void add_family(std::string_view name, std::string_view help, prometheus::MetricType type);
   prometheus::ClientMetric& add_member(const PrometheusLabels& labels);
 
   const std::string prefix_;
