@@ -21,6 +21,7 @@ import unittest
 import urllib.error
 
 from server_process import ServerProcess
+from tiny_model import make_tiny_model
 
 ARGS = None
 
@@ -227,18 +228,29 @@ class Faults(unittest.TestCase):
 
 
 class Limits(unittest.TestCase):
-    def test_a_small_kv_pool_answers_all(self):
-        server = Server("--max-total-tokens", "1024", "--schedule-conservativeness", "0.1")
+    def all_are_answered(self, count, tokens, *flags):
+        """By a pool that cannot hold them all at once."""
+        server = Server("--schedule-conservativeness", "0.1", *flags)
         async def run():
             return await asyncio.gather(*(whole(server.port, "/generate", {
-                "text": f"Story {i}:", "sampling_params": {"max_new_tokens": 100, "min_new_tokens": 100, "temperature": 0}})
-                for i in range(32)))
+                "text": f"Story {i}:",
+                "sampling_params": {"max_new_tokens": tokens, "min_new_tokens": tokens, "temperature": 0}})
+                for i in range(count)))
         replies = asyncio.run(run())
-        self.assertEqual([status for status, _ in replies], [200] * 32)
-        self.assertEqual({r["meta_info"]["completion_tokens"] for _, r in replies}, {100})
-        self.assertGreater(sum(r["meta_info"]["num_retractions"] for _, r in replies), 0)
+        self.assertEqual([status for status, _ in replies], [200] * count)
+        self.assertEqual({r["meta_info"]["completion_tokens"] for _, r in replies}, {tokens})
+        retractions = sum(r["meta_info"]["num_retractions"] for _, r in replies)
+        self.assertGreater(retractions, 0)
+        print(f"{count} answered, {retractions} retractions", file=sys.stderr)
         server.wait_for_baseline()
         server.stop()
+
+    def test_a_small_kv_pool_answers_all(self):
+        self.all_are_answered(32, 100, "--max-total-tokens", "1024")
+
+    def test_a_minimal_kv_pool_answers_64_long_requests(self):
+        with tempfile.TemporaryDirectory() as folder:
+            self.all_are_answered(64, 1000, "--max-total-tokens", "1088", *make_tiny_model(ARGS.program, folder))
 
     def test_a_full_queue_answers_503(self):
         server = Server("--max-running-requests", "1", "--max-queued-requests", "2")
