@@ -6,7 +6,9 @@
 set(SGL_CUDA_ARCHITECTURES "80;90a" CACHE STRING "GPU architectures of the cuda backend")
 set(CMAKE_CUDA_ARCHITECTURES OFF)  # given to nvcc below: CMake 3.25 does not know 90a
 if(SGL_CCACHE)
-  set(CMAKE_CUDA_COMPILER_LAUNCHER ${SGL_CCACHE})
+  # By the files that a source includes, not by its preprocessed text: ccache preprocesses for the host alone, so that a
+  # change between #ifdef __CUDA_ARCH__ and #endif would be answered with the old object.
+  set(CMAKE_CUDA_COMPILER_LAUNCHER ${CMAKE_COMMAND} -E env CCACHE_DEPEND=1 ${SGL_CCACHE})
 endif()
 enable_language(CUDA)
 # CMake 3.25 knows nvcc's standards up to 17.

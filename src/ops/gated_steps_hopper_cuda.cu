@@ -25,8 +25,7 @@ constexpr int kOutputs = 112;  // of a block; with their ups as many columns as 
 constexpr int kTileRows = 64;  // of x, in one product
 constexpr int kThreads = 2 * kWarpgroup;
 constexpr int kWBytes = 2 * kOutputs * kSwizzledRowBytes;
-constexpr int kStageBytes = 220 << 10;         // of all stages, at most
-constexpr int kOutStride = 2 * kOutputs + 16;  // bytes of a row on its way out, so that eight are on different banks
+constexpr int kStageBytes = 220 << 10;  // of all stages, at most
 
 template <int kTiles>  // of rows, of a warpgroup
 struct Shared {
@@ -38,6 +37,8 @@ struct Shared {
 static_assert(sizeof(Shared<1>) <= 227 << 10 && sizeof(Shared<2>) <= 227 << 10);
 
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
+
+constexpr int kOutStride = 2 * kOutputs + 16;  // bytes of a row on its way out, so that eight are on different banks
 
 // Which columns a block multiplies in its step i. Blocks begin at different ones: when all read the same columns at a
 // time, a step takes 3 % longer.
