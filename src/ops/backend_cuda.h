@@ -113,11 +113,11 @@ class CudaBackend : public Backend {
   const int32_t* send(std::span<const int32_t> values);
   /// Memory that grows to the largest size asked for; `what` was in it is lost.
   std::byte* scratch(Buffer& memory, size_t bytes);
-  /// Copies host rows of any format to the device, as they are if of type_, else in float32: some at a time, which
-  /// `take(first, rows)` reads in the order of the stream.
+  /// Copies host rows of any format to the device, as they are if of type_ or `as_it_is`, else in float32: some at a
+  /// time, which `take(first, rows)` reads in the order of the stream.
   using TakeRows = std::function<void(int64_t first, Tensor rows)>;
-  void send_rows(const Tensor& host, const TakeRows& take);
-  void send_parts(Weight& w, const TakeRows& take);
+  void send_rows(const Tensor& host, const TakeRows& take, bool as_it_is = false);
+  void send_parts(Weight& w, const TakeRows& take, bool as_it_is = false);
   void multiply(Tensor y, Tensor x, const Weight& w, Tensor bias, bool add);
   bool multiply_in_fp8(Tensor y, Tensor x, const cuda::QuantizedMatrix& w, bool add);
   void multiply_dequantized(Tensor y, Tensor x, const cuda::QuantizedMatrix& w, bool add);

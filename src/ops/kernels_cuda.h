@@ -77,6 +77,8 @@ struct QuantizedMatrix {
 };
 /// Rows [first_row, first_row + rows.rows()) of w from numbers, contiguous rows of `in`.
 void quantize(cudaStream_t stream, const QuantizedMatrix& w, int64_t first_row, Tensor rows);
+/// The same from groups that are quantized already: rows of blocks of Int4G128, to Int4.
+void take_int4(cudaStream_t stream, const QuantizedMatrix& w, int64_t first_row, Tensor rows);
 /// Each row of x to e4m3 codes, in the order of a weight's, and a scale of its own. codes: [n, code_stride], zeros
 /// after the row's elements. Requires: code_stride is a multiple of 64.
 void quantize_activations(cudaStream_t stream, std::byte* codes, int64_t code_stride, float* scales, Tensor x);

@@ -47,13 +47,13 @@ cuda::QuantizedMatrix matrix_of(const Weight& w) {
 
 // Two pinned buffers in turn: while one is on its way, the other is filled. On the device the rows wait in one buffer
 // until `take` has read them.
-void CudaBackend::send_rows(const Tensor& host, const TakeRows& take) {
+void CudaBackend::send_rows(const Tensor& host, const TakeRows& take, bool as_it_is) {
   if (pinned_rows_.bytes() == 0) pinned_rows_ = cuda::allocate_pinned(2 * kSentBytes);
   if (sent_rows_.bytes() == 0) sent_rows_ = cuda::allocate_device(kSentBytes);
   if (pool_ == nullptr) pool_ = std::make_unique<ThreadPool>(threads_);
   const int64_t cols = host.cols();
-  const bool as_it_is = host.dtype == type_;
-  const DType sent = as_it_is ? type_ : DType::F32;
+  as_it_is = as_it_is || host.dtype == type_;
+  const DType sent = as_it_is ? host.dtype : DType::F32;
   const int64_t bytes_of_row = row_bytes(sent, cols), chunk = static_cast<int64_t>(kSentBytes) / bytes_of_row;
   if (chunk == 0) {
     throw Error(ErrorKind::Unsupported,
@@ -99,23 +99,29 @@ Weight CudaBackend::prepare_head(std::span<const Tensor> parts) {
 }
 
 Weight CudaBackend::prepare(std::span<const Tensor> parts) {
-  if (quantization_ == Quantization::None) return prepare_head(parts);
+  // Groups of the kernels' own size stay as they are, whatever the others become; the kernels multiply 16-bit numbers.
+  const bool int4 = type_ != DType::F32 &&
+                    std::all_of(parts.begin(), parts.end(), [](const Tensor& t) { return t.dtype == DType::Int4G128; });
+  const Quantization format = int4 ? Quantization::Int4 : quantization_;
+  if (format == Quantization::None) return prepare_head(parts);
   Weight w = describe_weight(parts);
-  w.parts[0].packed =
-      cuda::allocate_device(static_cast<size_t>(scales_at(quantization_, w) + scale_bytes(quantization_, w.out)));
-  w.parts[0].layout = static_cast<int>(quantization_);
+  w.parts[0].packed = cuda::allocate_device(static_cast<size_t>(scales_at(format, w) + scale_bytes(format, w.out)));
+  w.parts[0].layout = static_cast<int>(format);
   cuda::check(cudaMemsetAsync(w.parts[0].packed.data(), 0, w.parts[0].packed.bytes(), stream_),
               "cudaMemset");  // padding
   const cuda::QuantizedMatrix matrix = matrix_of(w);
-  send_parts(w, [&](int64_t row, Tensor rows) { cuda::quantize(stream_, matrix, row, rows); });
+  send_parts(
+      w, [&](int64_t row, Tensor rows) { (int4 ? cuda::take_int4 : cuda::quantize)(stream_, matrix, row, rows); },
+      int4);
   return w;
 }
 
 // `take` gets all rows of the weight's parts; their sources are not needed any more.
-void CudaBackend::send_parts(Weight& w, const TakeRows& take) {
+void CudaBackend::send_parts(Weight& w, const TakeRows& take, bool as_it_is) {
   int64_t row = 0;
   for (Weight::Part& part : w.parts) {
-    send_rows(part.source, [&](int64_t first, Tensor rows) { take(row + first, rows); });
+    send_rows(
+        part.source, [&](int64_t first, Tensor rows) { take(row + first, rows); }, as_it_is);
     row += part.rows;
     part.source = {};
   }

@@ -25,6 +25,8 @@ SGL_INLINE void expand_block(const uint8_t* unit, int i, float* to) {
     const int n = g * kLanes;
     if constexpr (f.scales == PanelScales::Half) {
       d[0] = d[1] = load_f16(halves(scales + 32 * i) + n);
+    } else if constexpr (f.scales == PanelScales::HalfZero) {
+      d[0] = d[1] = load_f16(halves(scales + 32 * (i * f.groups / f.unit_blocks())) + n);
     } else {
       d[0] = load_f16(halves(scales) + n);
       d[1] = d[0];
@@ -45,8 +47,12 @@ SGL_INLINE void expand_block(const uint8_t* unit, int i, float* to) {
         m[h] = zero() - load_f16(halves(scales + 32) + n) * to_float(shift_right<4>(sm));
       }
     }
-    constexpr bool kHasZero = f.scales == PanelScales::Half || f.scales == PanelScales::K16;
-    const VecI code_of_zero = splat(kHasZero ? 1 << f.zero_shift : 0);
+    constexpr bool kHasZero =
+        f.scales == PanelScales::Half || f.scales == PanelScales::K16 || f.scales == PanelScales::HalfZero;
+    VecI code_of_zero = splat(kHasZero ? 1 << f.zero_shift : 0);
+    if constexpr (f.scales == PanelScales::HalfZero) {
+      code_of_zero = load_u8(scales + 32 * f.groups + 16 * (i * f.groups / f.unit_blocks()) + n);
+    }
     auto put = [&](int k, VecI code) __attribute__((always_inline)) {
       VecF x = d[k / 16] * to_float((code & splat(255)) - code_of_zero);
       if constexpr (!kHasZero) x = x + m[k / 16];
@@ -97,6 +103,10 @@ void expand_panel(DType format, const std::byte* panel, int64_t begin, int64_t n
       return expand<DType::Q6_K>(panel, begin, n, to);
     case DType::IQ4_NL:
       return expand<DType::IQ4_NL>(panel, begin, n, to);
+    case DType::Int4G32:
+      return expand<DType::Int4G32>(panel, begin, n, to);
+    case DType::Int4G128:
+      return expand<DType::Int4G128>(panel, begin, n, to);
     default:
       return;
   }

@@ -257,7 +257,7 @@ void set_formats(Int8Kernels& k) {
 Int8Kernels int8_kernels() {
   Int8Kernels k{};
   set_formats<DType::Q4_0, DType::Q4_1, DType::Q5_0, DType::Q5_1, DType::Q8_0, DType::Q2_K, DType::Q3_K, DType::Q4_K,
-              DType::Q5_K, DType::Q6_K, DType::IQ4_NL>(k);
+              DType::Q5_K, DType::Q6_K, DType::IQ4_NL, DType::Int4G32, DType::Int4G128>(k);
   k.max_rows = kTileRows;
   k.quantize = quantize;
   return k;

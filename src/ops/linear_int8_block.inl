@@ -25,6 +25,7 @@ SGL_INLINE BlockRows block_rows(const int8_t* block, int rows) {
 // Formats with a minimum for each block of 32, and those with scales for each 16 weights.
 template <DType T>
 constexpr bool kHasMin = panel_format(T).scales == PanelScales::HalfMin ||
+                         panel_format(T).scales == PanelScales::HalfZero ||
                          panel_format(T).scales == PanelScales::K32Min;
 template <DType T>
 constexpr bool kHasHalves = panel_format(T).scales == PanelScales::K16 || panel_format(T).scales == PanelScales::K16Min;
@@ -47,6 +48,10 @@ SGL_INLINE Scales load_scales(const uint8_t* scales, int i, int g) {
   Scales k;
   if constexpr (f.scales == PanelScales::Half) {
     k.d = load_f16(halves(scales + 32 * i) + n);
+  } else if constexpr (f.scales == PanelScales::HalfZero) {
+    const int group = i * f.groups / f.unit_blocks();
+    k.d = load_f16(halves(scales + 32 * group) + n);
+    k.m = zero() - k.d * to_float(load_u8(scales + 32 * f.groups + 16 * group + n));  // exact
   } else {
     k.d = load_f16(halves(scales) + n);
   }

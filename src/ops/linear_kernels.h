@@ -18,7 +18,7 @@
 namespace sgl {
 
 inline constexpr int kMaxTileRows = 16;
-inline constexpr int kNumDTypes = static_cast<int>(DType::IQ4_NL) + 1;
+inline constexpr int kNumDTypes = static_cast<int>(DType::Int4G128) + 1;
 
 /// Quantized activations of a tile of R ≤ kMaxTileRows rows, for each block b of 32 along `in`:
 ///   int8 codes[R][32];  float scale[R];  float sum[R];  int32 minus_codes[R], minus_codes_low[R]

@@ -14,6 +14,8 @@
 // Blocks stand in units: first the codes of the unit's blocks, then their scales, as exact as in the file:
 //   Half:    d of each of 2 blocks, binary16 [2][16]                     w = d · (code − zero)
 //   HalfMin: d, m, binary16 [16] each; one block                         w = d · code + m
+//   HalfZero: d binary16 [16] of each group, then zero uint8 [16] of each; 4 blocks, in one group or four;
+//                                                                        w = d · (code − zero)
 //   K32Min:  d, dmin binary16 [16] each; sc, mn uint8 [8][16] each       w = d · sc · code − dmin · mn;  8 blocks
 //   K16:     d binary16 [16]; sc int8 [8][2][16], one for 16 weights     w = d · sc · (code − zero);     8 blocks
 //   K16Min:  d, dmin binary16 [16] each; sc | mn << 4, uint8 [8][2][16]  w = d · sc · code − dmin · mn;  8 blocks
@@ -29,15 +31,27 @@ namespace sgl {
 inline constexpr int kPanelRows = 16;
 inline constexpr int kBlock = 32;  ///< weights along `in` that share an activation's scale
 
-enum class PanelScales { Half, HalfMin, K32Min, K16, K16Min };
+enum class PanelScales { Half, HalfMin, HalfZero, K32Min, K16, K16Min };
 
 struct PanelFormat {
   int bits = 0;  ///< of a code; 0: not a format of panels
   PanelScales scales = PanelScales::Half;
   int zero_shift = 0;  ///< the code of 0 is 1 << zero_shift (Half and K16)
   bool table = false;  ///< the 4-bit codes are indices of kIq4Codes, which are of 8 bits
+  int groups = 1;      ///< of a unit's blocks, with scales of their own (HalfZero)
 
-  constexpr int unit_blocks() const { return scales == PanelScales::Half ? 2 : scales == PanelScales::HalfMin ? 1 : 8; }
+  constexpr int unit_blocks() const {
+    switch (scales) {
+      case PanelScales::Half:
+        return 2;
+      case PanelScales::HalfMin:
+        return 1;
+      case PanelScales::HalfZero:
+        return 4;
+      default:
+        return 8;
+    }
+  }
   constexpr int code_bytes() const { return bits * kPanelRows * kBlock / 8; }  ///< of a block
   constexpr int unit_bytes() const {
     int b = unit_blocks() * code_bytes();
@@ -45,6 +59,8 @@ struct PanelFormat {
       case PanelScales::Half:
       case PanelScales::HalfMin:
         return b + 64;
+      case PanelScales::HalfZero:
+        return b + (48 * groups + 63) / 64 * 64;
       case PanelScales::K32Min:
       case PanelScales::K16:
       case PanelScales::K16Min:
@@ -82,6 +98,10 @@ constexpr PanelFormat panel_format(DType t) {
       return {6, PanelScales::K16, 5, false};
     case DType::Q2_K:
       return {2, PanelScales::K16Min, 0, false};
+    case DType::Int4G32:
+      return {4, PanelScales::HalfZero, 0, false, 4};
+    case DType::Int4G128:
+      return {4, PanelScales::HalfZero, 0, false, 1};
     default:
       return {};
   }

@@ -83,6 +83,11 @@ Codes codes(const BlockQ3_K* b, int i) {
   return bits_of_bytes(b->qs + 32 * (i / 4), 2 * (i % 4), 3) | shifted(bits_of_bytes(b->hmask, i, 1), 2);
 }
 
+template <int kGroup>
+Codes codes(const BlockInt4<kGroup>* b, int i) {
+  return nibbles(b[i * kBlock / kGroup].qs + i * kBlock % kGroup / 2);
+}
+
 // Writes lane n of a block's planes.
 template <int kBits>
 void put_codes(const Codes& c, uint8_t* block, int n) {
@@ -155,6 +160,15 @@ void put_scales(const BlockQ2_K* b, int, uint8_t* s, int n) {
   for (int i = 0; i < 16; ++i) s[64 + 16 * i + n] = b->scales[i];
 }
 
+template <int kGroup>
+void put_scales(const BlockInt4<kGroup>* b, int count, uint8_t* s, int n) {
+  constexpr int kGroups = 4 * kBlock / kGroup;
+  for (int i = 0; i < count; ++i) {
+    put_half(s + 32 * i, n, b[i].d);
+    s[32 * kGroups + 16 * i + n] = b[i].zero;
+  }
+}
+
 template <DType T, typename Block>
 void pack(const std::byte* matrix, int64_t rows, int64_t in, int64_t panel, std::byte* packed) {
   constexpr PanelFormat f = panel_format(T);
@@ -218,6 +232,10 @@ void pack_panel(DType format, const std::byte* m, int64_t rows, int64_t in, int6
       return pack<DType::Q6_K, BlockQ6_K>(m, rows, in, panel, packed);
     case DType::IQ4_NL:
       return pack<DType::IQ4_NL, BlockIQ4_NL>(m, rows, in, panel, packed);
+    case DType::Int4G32:
+      return pack<DType::Int4G32, BlockInt4<32>>(m, rows, in, panel, packed);
+    case DType::Int4G128:
+      return pack<DType::Int4G128, BlockInt4<128>>(m, rows, in, panel, packed);
     default:
       return;
   }

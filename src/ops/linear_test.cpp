@@ -232,6 +232,7 @@ TEST_P(LinearOnEachIsa, LargestCodesAndActivationsDoNotOverflow) {
         size_t first = t == DType::Q2_K ? 80 : t == DType::Q3_K ? 108 : t == DType::Q6_K ? 208 : 0;
         size_t n =
             t == DType::Q4_1 || t == DType::Q5_1 || t == DType::Q4_K || t == DType::Q5_K || t == DType::Q2_K ? 4 : 2;
+        if (t == DType::Int4G32 || t == DType::Int4G128) n = 3;
         std::copy_n(m.bytes.begin() + static_cast<std::ptrdiff_t>(at + first), n,
                     filled.bytes.begin() + static_cast<std::ptrdiff_t>(at + first));
       }

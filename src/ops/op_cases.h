@@ -14,9 +14,9 @@
 
 namespace sgl {
 
-inline constexpr DType kWeightFormats[] = {DType::F32,  DType::F16,  DType::BF16, DType::Q4_0,  DType::Q4_1,
-                                           DType::Q5_0, DType::Q5_1, DType::Q8_0, DType::Q2_K,  DType::Q3_K,
-                                           DType::Q4_K, DType::Q5_K, DType::Q6_K, DType::IQ4_NL};
+inline constexpr DType kWeightFormats[] = {
+    DType::F32,  DType::F16,  DType::BF16, DType::Q4_0, DType::Q4_1, DType::Q5_0,   DType::Q5_1,    DType::Q8_0,
+    DType::Q2_K, DType::Q3_K, DType::Q4_K, DType::Q5_K, DType::Q6_K, DType::IQ4_NL, DType::Int4G32, DType::Int4G128};
 
 struct LinearCase {
   int64_t n, in;

@@ -11,6 +11,7 @@ namespace {
 
 constexpr int kThreads = 256;
 constexpr int kWordsOfGroup = static_cast<int>(kInt4Group / 8);
+constexpr int kBlockBytes = block_layout(DType::Int4G128).bytes;
 
 // The largest over all threads of a block, for all of them.
 __device__ float block_max(float x) {
@@ -101,6 +102,26 @@ __global__ void __launch_bounds__(kThreads)
   if (lane == 0) *int4_scale_of(codes, first_row + row, group, num_groups) = scale.word();
 }
 
+// A thread has eight elements of a row, a half-warp a group. from: BlockInt4<128> (tensor/block_formats.h).
+__global__ void __launch_bounds__(kThreads)
+    take_int4_kernel(std::byte* codes, int64_t first_row, const std::byte* from, int64_t groups) {
+  enter();
+  const int64_t at = int64_t{blockIdx.y} * kThreads + threadIdx.x, group = at / kWordsOfGroup;
+  if (group >= groups) return;
+  const int word = static_cast<int>(at % kWordsOfGroup);
+  const auto* block = reinterpret_cast<const uint8_t*>(from) + (blockIdx.x * groups + group) * kBlockBytes;
+  const uint8_t* bytes = block + 3 + word / 4 * 16 + word % 2 * 8;
+  const int shift = word / 2 % 2 * 4;
+  uint32_t packed = 0;
+#pragma unroll
+  for (int i = 0; i < 8; ++i) packed |= (bytes[i] >> shift & 0xfU) << (i / 2 * 4 + i % 2 * 16);
+  int4_codes(codes, first_row + blockIdx.x, group, groups)[word] = packed;
+  if (word == 0) {
+    const Int4Scale scale{static_cast<uint16_t>(block[0] | block[1] << 8), block[2]};
+    *int4_scale_of(codes, first_row + blockIdx.x, group, groups) = scale.word();
+  }
+}
+
 // A thread has eight elements of a row.
 template <typename T>
 __global__ void __launch_bounds__(kThreads)
@@ -158,6 +179,13 @@ void quantize(cudaStream_t stream, const QuantizedMatrix& w, int64_t first_row, 
              static_cast<int>(rows.cols()));
     }
   });
+}
+
+void take_int4(cudaStream_t stream, const QuantizedMatrix& w, int64_t first_row, Tensor rows) {
+  const int64_t groups = num_chunks(w.format, w.in);
+  const dim3 grid(static_cast<unsigned>(rows.rows()),
+                  static_cast<unsigned>((groups * kWordsOfGroup + kThreads - 1) / kThreads));
+  launch(stream, grid, kThreads, 0, take_int4_kernel, w.codes, first_row, rows.data, groups);
 }
 
 void quantize_activations(cudaStream_t stream, std::byte* codes, int64_t code_stride, float* scales, Tensor x) {

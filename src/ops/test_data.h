@@ -84,6 +84,11 @@ inline WeightMatrix random_weights(std::mt19937& random, DType format, int64_t r
         case DType::Q4_0:
           put(b, 0.01F);
           break;
+        case DType::Int4G32:
+        case DType::Int4G128:
+          put(b, 0.01F);
+          b[2] &= std::byte{15};
+          break;
         case DType::Q5_0:
           put(b, 0.005F);
           break;

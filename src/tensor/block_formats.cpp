@@ -115,6 +115,15 @@ void decode(const BlockQ6_K& b, float* x) {
   }
 }
 
+template <int kGroup>
+void decode(const BlockInt4<kGroup>& b, float* x) {
+  const float d = value(b.d);
+  for (int i = 0; i < kGroup; ++i) {
+    const int q = b.qs[i / 32 * 16 + i % 16] >> (i % 32 / 16 * 4) & 15;
+    x[i] = d * static_cast<float>(q - b.zero);
+  }
+}
+
 template <typename Block>
 void decode_row(DType dtype, const std::byte* src, float* dst, int64_t n) {
   static_assert(alignof(Block) == 1);
@@ -172,11 +181,27 @@ void encode(BlockQ8_0& b, const float* x) {
   for (int i = 0; i < 32; ++i) b.qs[i] = static_cast<int8_t>(std::clamp(std::round(x[i] * inverse), -127.0F, 127.0F));
 }
 
+// From the least to the largest number, 0 among them.
+template <int kGroup>
+void encode(BlockInt4<kGroup>& b, const float* x) {
+  const auto [low, high] = std::minmax_element(x, x + kGroup);
+  const float least = std::min(*low, 0.0F), d = (std::max(*high, 0.0F) - least) / 15.0F;
+  b.d = half_bytes(d);
+  const float inverse = d == 0.0F ? 0.0F : 1.0F / d;
+  b.zero = static_cast<uint8_t>(code(-least * inverse, 15));
+  auto code_of = [&](int i) { return code(x[i] * inverse + b.zero, 15); };
+  for (int i = 0; i < kGroup / 2; ++i) {
+    const int at = i / 16 * 32 + i % 16;
+    b.qs[i] = static_cast<uint8_t>(code_of(at) | code_of(at + 16) << 4);
+  }
+}
+
 template <typename Block>
-void encode_row(const float* src, std::byte* dst, int64_t n) {
-  for (int64_t i = 0; i < n / 32; ++i) {
+void encode_row(DType dtype, const float* src, std::byte* dst, int64_t n) {
+  const int elements = block_layout(dtype).elements;
+  for (int64_t i = 0; i < n / elements; ++i) {
     Block block;
-    encode(block, src + 32 * i);
+    encode(block, src + elements * i);
     std::memcpy(dst + i * static_cast<int64_t>(sizeof(Block)), &block, sizeof(Block));
   }
 }
@@ -259,6 +284,10 @@ void dequantize_row(DType dtype, const std::byte* src, float* dst, int64_t n) {
       return decode_row<BlockQ6_K>(dtype, src, dst, n);
     case DType::IQ4_NL:
       return decode_row<BlockIQ4_NL>(dtype, src, dst, n);
+    case DType::Int4G32:
+      return decode_row<BlockInt4<32>>(dtype, src, dst, n);
+    case DType::Int4G128:
+      return decode_row<BlockInt4<128>>(dtype, src, dst, n);
   }
 }
 
@@ -275,17 +304,22 @@ void quantize_row(DType dtype, const float* src, std::byte* dst, int64_t n) {
     case DType::F64:
       return store_row<double>(src, dst, n, [](float x) { return static_cast<double>(x); });
     case DType::Q8_0:
-      return encode_row<BlockQ8_0>(src, dst, n);
+      return encode_row<BlockQ8_0>(dtype, src, dst, n);
     case DType::Q4_0:
-      return encode_row<BlockQ4_0>(src, dst, n);
+      return encode_row<BlockQ4_0>(dtype, src, dst, n);
     case DType::Q4_1:
-      return encode_row<BlockQ4_1>(src, dst, n);
+      return encode_row<BlockQ4_1>(dtype, src, dst, n);
+    case DType::Int4G32:
+      return encode_row<BlockInt4<32>>(dtype, src, dst, n);
+    case DType::Int4G128:
+      return encode_row<BlockInt4<128>>(dtype, src, dst, n);
     default:
       break;
   }
-  throw Error(ErrorKind::Unsupported,
-              fmt::format("cannot quantize to {}; possible are float32, float16, bfloat16, float64, Q8_0, Q4_0, Q4_1",
-                          name(dtype)));
+  throw Error(
+      ErrorKind::Unsupported,
+      fmt::format("cannot quantize to {}; possible are float32, float16, bfloat16, float64, Q8_0, Q4_0, Q4_1, int4",
+                  name(dtype)));
 }
 
 }  // namespace sgl

@@ -121,6 +121,17 @@ struct BlockQ6_K {
   HalfBytes d;
 };
 
+/// 4-bit codes as AWQ and GPTQ checkpoints have them, put into rows: groups of 32 or 128 elements with a scale and a
+/// zero point. 4.75 or 4.19 bits an element. q in [0, 15]: of each 32 elements, nib of their 16 bytes;  x = d · (q −
+/// zero)
+template <int kGroup>
+struct BlockInt4 {
+  HalfBytes d;
+  uint8_t zero;  ///< 0 to 15
+  uint8_t qs[kGroup / 2];
+};
+
+static_assert(sizeof(BlockInt4<32>) == 19 && sizeof(BlockInt4<128>) == 67);
 static_assert(sizeof(BlockQ4_0) == 18 && sizeof(BlockQ4_1) == 20 && sizeof(BlockQ5_0) == 22 && sizeof(BlockQ5_1) == 24);
 static_assert(sizeof(BlockQ8_0) == 34 && sizeof(BlockIQ4_NL) == 18 && sizeof(BlockQ2_K) == 84);
 static_assert(sizeof(BlockQ3_K) == 110 && sizeof(BlockQ4_K) == 144 && sizeof(BlockQ5_K) == 176 &&
@@ -139,9 +150,9 @@ std::array<int8_t, 16> unpack_scales_q3_k(const uint8_t (&packed)[12]);
 /// Requires: n is a multiple of the block's elements.
 void dequantize_row(DType dtype, const std::byte* src, float* dst, int64_t n);
 
-/// n floats into F32, F16, BF16, F64, Q8_0, Q4_0 or Q4_1; blocks by round-to-nearest on their extremes, without search:
-/// good for tests and for dummy weights. Throws Unsupported for other types.
-/// Requires: n is a multiple of the block's elements; all floats are finite.
+/// n floats into F32, F16, BF16, F64, Q8_0, Q4_0, Q4_1, Int4G32 or Int4G128; blocks by round-to-nearest on their
+/// extremes, without search: good for tests and for dummy weights. Throws Unsupported for other types. Requires: n is a
+/// multiple of the block's elements; all floats are finite.
 void quantize_row(DType dtype, const float* src, std::byte* dst, int64_t n);
 
 }  // namespace sgl

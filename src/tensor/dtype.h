@@ -1,5 +1,6 @@
 #pragma once
-// Element types: plain numbers, and the block formats of GGUF files (a block of elements with shared scales).
+// Element types: plain numbers, and block formats (a block of elements with shared scales): those of GGUF files, and
+// the groups of 4-bit codes of AWQ and GPTQ checkpoints.
 
 #include <cstddef>
 #include <cstdint>
@@ -11,6 +12,7 @@ namespace sgl {
 enum class DType : uint8_t {
   F32, F16, BF16, F64, I8, U8, I16, I32, I64, Bool,
   Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, IQ4_NL,
+  Int4G32, Int4G128,
 };
 // clang-format on
 
@@ -38,6 +40,8 @@ constexpr BlockLayout block_layout(DType t) {
     case DType::Q5_K: return {256, 176};
     case DType::Q6_K: return {256, 210};
     case DType::IQ4_NL: return {32, 18};
+    case DType::Int4G32: return {32, 19};
+    case DType::Int4G128: return {128, 67};
   }
   // clang-format on
   return {1, 1};
@@ -49,9 +53,10 @@ constexpr bool is_block_format(DType t) { return block_layout(t).elements > 1; }
 constexpr int64_t row_bytes(DType t, int64_t n) { return n / block_layout(t).elements * block_layout(t).bytes; }
 
 constexpr std::string_view name(DType t) {
-  constexpr std::string_view names[] = {"float32", "float16", "bfloat16", "float64", "int8", "uint8", "int16",
-                                        "int32",   "int64",   "bool",     "Q4_0",    "Q4_1", "Q5_0",  "Q5_1",
-                                        "Q8_0",    "Q2_K",    "Q3_K",     "Q4_K",    "Q5_K", "Q6_K",  "IQ4_NL"};
+  constexpr std::string_view names[] = {"float32", "float16", "bfloat16", "float64",  "int8",     "uint8",
+                                        "int16",   "int32",   "int64",    "bool",     "Q4_0",     "Q4_1",
+                                        "Q5_0",    "Q5_1",    "Q8_0",     "Q2_K",     "Q3_K",     "Q4_K",
+                                        "Q5_K",    "Q6_K",    "IQ4_NL",   "int4-g32", "int4-g128"};
   return names[static_cast<int>(t)];
 }
 
