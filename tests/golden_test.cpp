@@ -12,8 +12,10 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include "base/file.h"
 #include "cache/kv_pool.h"
 #include "checkpoint/checkpoint.h"
+#include "checkpoint/packed_test_files.h"
 #include "each_isa.h"
 #include "golden_expected.h"
 #include "golden_gguf.h"
@@ -267,6 +269,64 @@ TEST(Golden, LogitsAndGreedyTokensByTheTypeOfTheWeights) {
     fmt::print("{}:\n", name(isa));
     compare_all(setups);
   });
+}
+
+// A golden model whose layers' matrices are quantized to 4 bits in groups of 32, as a writer packs them; or, without
+// one, the same numbers in float32.
+std::unique_ptr<Checkpoint> quantized_to(const testing::TemporaryDirectory& folder, const std::string& model,
+                                         const testing::Packing* packing) {
+  const auto golden = Checkpoint::open(kGolden + model);
+  testing::SafetensorsBuilder file;
+  for (const std::string_view name : golden->names()) {
+    const FileTensor& t = *golden->find(name);
+    std::vector<float> values(static_cast<size_t>(t.shape.elements()));
+    dequantize_row(t.dtype, t.data.data(), values.data(), t.shape.elements());
+    std::vector<int64_t> shape;
+    for (int i = 0; i < t.shape.rank(); ++i) shape.push_back(t.shape[i]);
+    if (name.find("_proj.weight") == std::string::npos) {
+      file.add_floats(std::string(name), shape, values);
+      continue;
+    }
+    const testing::QuantizedMatrix q(shape[0], shape[1], 32, values);
+    if (packing != nullptr) {
+      packing->add(file, std::string(name.substr(0, name.size() - std::string_view("weight").size())), q);
+    } else {
+      file.add_floats(std::string(name), shape, q.values());
+    }
+  }
+  std::string config = read_file(kGolden + model + "/config.json", 1 << 20);
+  if (packing != nullptr) config.insert(config.find('{') + 1, R"("quantization_config":)" + packing->config + ",");
+  folder.write("config.json", config);
+  folder.write("model.safetensors", file.build());
+  return Checkpoint::open(folder.path());
+}
+
+// In float32 codes are multiplied exactly: the logits are those of the numbers that the codes stand for, bit for bit.
+TEST(Golden, QuantizedCheckpointsComputeWithTheNumbersTheyStandFor) {
+  const testing::Packing packings[] = {testing::awq(32), testing::gptq(32, true), testing::gptq(32, false),
+                                       testing::compressed(32, false)};
+  const Variant setups[] = {
+      {"ref", {.device = "ref", .threads = 1, .quantize_activations = false}, DType::F32, 0},
+      {"cpu", {.device = "cpu", .threads = 2, .quantize_activations = false}, DType::F32, 0},
+  };
+  for (const char* model : {"llama", "qwen2", "phi3", "gemma2"}) {
+    const testing::Expected expected(kGolden + model + "/expected.safetensors");
+    const auto ids = expected.get<int64_t, int32_t>("input_ids.1");
+    for (const Variant& setup : setups) {
+      const testing::TemporaryDirectory plain;
+      const auto numbers = quantized_to(plain, model, nullptr);
+      const std::vector<float> want = OneSequence(*numbers, setup).extend(ids);
+      const double off = largest_error(want, expected.get<float, float>("logits.1"));
+      EXPECT_GT(off, 1e-3) << model << ": nothing was quantized";
+      EXPECT_LT(off, 2) << model << ": more than 4 bits cost";
+      for (const testing::Packing& packing : packings) {
+        const testing::TemporaryDirectory packed;
+        const auto checkpoint = quantized_to(packed, model, &packing);
+        EXPECT_EQ(OneSequence(*checkpoint, setup).extend(ids), want)
+            << model << " as " << packing.name << " on " << setup.name;
+      }
+    }
+  }
 }
 
 // The last hidden states of encoders, and a cross-encoder's scores of pairs.

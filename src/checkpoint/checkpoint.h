@@ -14,6 +14,7 @@
 namespace sgl {
 
 class GgufFile;
+struct PackedMatrix;
 
 /// A tensor in a file. `data` points into the mapping, which lives as long as its Checkpoint; it is aligned to the size
 /// of a plain number, to at least 8 bytes for block formats.
@@ -24,6 +25,11 @@ struct FileTensor {
   DType dtype = DType::F32;
   Shape shape;  ///< outermost first: [out, in] for a linear layer
   std::span<const std::byte> data;
+  /// Of a matrix whose numbers are spread over several tensors of the file; `data` is empty then, and unpack()
+  /// (checkpoint/packed_weights.h) gives the rows.
+  std::shared_ptr<const PackedMatrix> packed = nullptr;
+
+  int64_t bytes() const { return row_bytes(dtype, shape.elements()); }
 };
 
 /// An opened checkpoint. Immutable; every const function may be called from any thread.

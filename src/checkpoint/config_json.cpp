@@ -121,14 +121,71 @@ void refuse(const ConfigFields& f, const char* key, const char* why) {
   throw Error(ErrorKind::Unsupported, fmt::format("{}: {} {}", f.what(), key, why));
 }
 
-// A quantized checkpoint names its tensors differently: better to say so than to miss them one by one.
-void refuse_quantization(const ConfigFields& f) {
-  if (!f.is_set("quantization_config")) return;
+[[noreturn]] void refuse_quantization(const ConfigFields& q, const std::string& what) {
+  throw Error(
+      ErrorKind::Unsupported,
+      fmt::format("{}: {} is not supported; supported are awq (gemm), gptq and compressed-tensors "
+                  "(pack-quantized), all with 4 bits. Take such a checkpoint, the unquantized one, or a GGUF file",
+                  q.what(), what));
+}
+
+void need_four_bits(const ConfigFields& q, int bits) {
+  if (bits != 4) refuse_quantization(q, fmt::format("{} bits", bits));
+}
+
+// Columns that share a scale; −1 stands for all.
+int read_group_size(const ConfigFields& q, const char* key, int absent) {
+  return std::max(q.integer(key, absent, -1), 0);
+}
+
+// The weights of compressed-tensors' groups of layers; all must be quantized alike.
+void read_compressed_groups(const ConfigFields& q, PackedWeights& p) {
+  if (const std::string format = q.text("format", ""); format != "pack-quantized") {
+    refuse_quantization(q, fmt::format("format {}", format));
+  }
+  if (!q.is_set("config_groups") || !q.find("config_groups")->is_object() || q.find("config_groups")->empty()) {
+    q.fail("config_groups", "must be an object with at least one group");
+  }
+  bool first = true;
+  for (const auto& [key, group] : q.find("config_groups")->items()) {
+    const ConfigFields g(group, fmt::format("{}: config_groups: {}", q.what(), key));
+    if (!g.is_set("weights")) g.fail("weights", "must be an object");
+    const ConfigFields w(*g.find("weights"), g.what() + ": weights");
+    if (w.text("type", "int") != "int") refuse_quantization(w, "type " + w.text("type", ""));
+    if (g.is_set("input_activations")) refuse_quantization(g, "input_activations");
+    need_four_bits(w, w.integer("num_bits", 8));
+    const int size = read_group_size(w, "group_size", -1);
+    if (!first && size != p.group_size) refuse_quantization(w, "a group_size that differs between groups");
+    p.group_size = size;
+    first = false;
+  }
+}
+
+std::optional<PackedWeights> read_quantization(const ConfigFields& f) {
+  if (!f.is_set("quantization_config")) return std::nullopt;
   const ConfigFields q(*f.find("quantization_config"), f.what() + ": quantization_config");
-  throw Error(ErrorKind::Unsupported,
-              fmt::format("{}: quant_method {} is not supported; use the unquantized model or a "
-                          "GGUF file",
-                          q.what(), q.text("quant_method", "(unnamed)")));
+  const std::string method = q.text("quant_method", "(unnamed)");
+  PackedWeights p;
+  if (method == "awq") {
+    if (const std::string version = q.text("version", "gemm"); version != "gemm" && version != "GEMM") {
+      refuse_quantization(q, "version " + version);
+    }
+    need_four_bits(q, q.integer("bits", q.integer("w_bit", 4)));
+    p.group_size = read_group_size(q, q.has("q_group_size") ? "q_group_size" : "group_size", 128);
+  } else if (method == "gptq") {
+    p.method = PackedWeights::Method::Gptq;
+    need_four_bits(q, q.integer("bits", 4));
+    p.group_size = read_group_size(q, "group_size", 128);
+    const std::string format = q.text("checkpoint_format", "gptq");
+    if (format != "gptq" && format != "gptq_v2") refuse_quantization(q, "checkpoint_format " + format);
+    p.zeros_less_one = format == "gptq";
+  } else if (method == "compressed-tensors") {
+    p.method = PackedWeights::Method::CompressedTensors;
+    read_compressed_groups(q, p);
+  } else {
+    refuse_quantization(q, "quant_method " + method);
+  }
+  return p;
 }
 
 // One id, a list of them, or null.
@@ -426,7 +483,6 @@ ModelConfig config_from_json(const json& config) {
     // The registry refuses it by name; complaints about its other fields would only hide that.
     read_tokens(outer, nullptr, c);
   } else {
-    refuse_quantization(outer);
     const json empty = json::object();
     const ConfigFields f(multimodal ? (outer.is_set("text_config") ? *outer.find("text_config") : empty) : config,
                          multimodal ? "config.json: text_config" : "config.json");
@@ -434,6 +490,7 @@ ModelConfig config_from_json(const json& config) {
     if (multimodal) read_tokens(outer, nullptr, c);
     read_tokens(f, d, c);
     read_model(f, *d, c);
+    c.packed = read_quantization(outer);
   }
   return c;
 }

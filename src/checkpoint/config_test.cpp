@@ -286,7 +286,8 @@ TEST(ConfigJson, RefusalsNameTheField) {
   expect_refused(ErrorKind::Unsupported, R"({"architectures":["LlamaForCausalLM"],"rope_scaling":{"type":"mystery"}})",
                  {"mystery", "llama3"});
   expect_refused(ErrorKind::Unsupported,
-                 R"({"architectures":["LlamaForCausalLM"],"quantization_config":{"quant_method":"awq"}})", {"awq"});
+                 R"({"architectures":["LlamaForCausalLM"],"quantization_config":{"quant_method":"bitsandbytes"}})",
+                 {"quantization_config", "quant_method bitsandbytes", "gptq"});
   expect_refused(ErrorKind::Unsupported,
                  R"({"architectures":["GPT2LMHeadModel"],"scale_attn_by_inverse_layer_idx":true})",
                  {"scale_attn_by_inverse_layer_idx"});

@@ -35,6 +35,13 @@ struct GenerationDefaults {
   std::optional<int> top_k;
 };
 
+/// How a checkpoint stores matrices that are quantized to 4 bits (checkpoint/packed_weights.h).
+struct PackedWeights {
+  enum class Method { Awq, Gptq, CompressedTensors } method = Method::Awq;
+  int group_size = 0;           ///< columns that share a scale; 0: all
+  bool zeros_less_one = false;  ///< zero points are stored less one (GPTQ's older form)
+};
+
 struct ModelConfig {
   std::string architecture;  ///< "LlamaForCausalLM": the registry's key
   std::string model_type;    ///< "llama"
@@ -67,6 +74,8 @@ struct ModelConfig {
   std::vector<bool> layer_sliding;  ///< for each layer: uses the window; empty: all layers if sliding_window > 0
   RopeConfig rope;
   std::optional<RopeConfig> rope_local;  ///< Gemma 3: for layers that use the window
+
+  std::optional<PackedWeights> packed;  ///< of a quantized checkpoint
 
   std::vector<int32_t> eos_ids;  ///< config ∪ generation config
   std::optional<int32_t> bos_id;

@@ -12,6 +12,7 @@
 #include "checkpoint/hub_files.h"
 #include "checkpoint/json.h"
 #include "checkpoint/model_directory.h"
+#include "checkpoint/packed_weights.h"
 #include "checkpoint/safetensors.h"
 #include "checkpoint/tensor_index.h"
 #include "sgl/error.h"
@@ -109,6 +110,10 @@ class SafetensorsCheckpoint : public Checkpoint {
     if (!is_known_architecture(config_.architecture)) return;
     for (const std::string& file : weight_files(directory)) add_file((fs::path(directory) / file).string());
     index_.finish(directory);
+    if (config_.packed) {
+      join_packed(index_.tensors(), *config_.packed);
+      index_.finish(directory);
+    }
     config_.dtype = index_.main_dtype().value_or(config_.dtype);
   }
 
@@ -119,6 +124,10 @@ class SafetensorsCheckpoint : public Checkpoint {
   std::string directory() const override { return directory_; }
 
   void release(const FileTensor& t) const override {
+    if (t.packed != nullptr) {
+      release(t.packed->codes);
+      return;
+    }
     // Copies are not in the mapping: the system would forget what they hold.
     for (const Buffer& copy : copies_) {
       if (t.data.data() >= copy.data() && t.data.data() < copy.data() + copy.bytes()) return;

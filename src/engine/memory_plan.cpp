@@ -24,12 +24,14 @@ int64_t weight_bytes(const Checkpoint& checkpoint, std::optional<DType> converte
   int64_t total = 0, table = 0;
   for (std::string_view name : checkpoint.names()) {
     const FileTensor& t = *checkpoint.find(name);
-    auto bytes = converted ? row_bytes(*converted, t.shape.elements()) : static_cast<int64_t>(t.data.size());
+    auto bytes = converted ? row_bytes(*converted, t.shape.elements()) : t.bytes();
     if (name.ends_with("embed_tokens.weight") || name.ends_with("wte.weight")) {
       table = bytes;
-    } else if (quantization != Quantization::None && t.shape.rank() == 2 && !name.ends_with("wpe.weight") &&
-               !name.ends_with("lm_head.weight")) {
-      bytes = quantized_bytes(quantization, t.shape[0], t.shape[1]);
+    } else if (converted && t.shape.rank() == 2 && !name.ends_with("wpe.weight") && !name.ends_with("lm_head.weight")) {
+      // Groups of the device's own size stay as they are, whatever is asked for (CudaBackend::prepare).
+      const bool kept_int4 = t.dtype == DType::Int4G128 && converted != DType::F32;
+      const Quantization kept = kept_int4 ? Quantization::Int4 : quantization;
+      if (kept != Quantization::None) bytes = quantized_bytes(kept, t.shape[0], t.shape[1]);
     }
     total += bytes;
   }

@@ -21,7 +21,7 @@ class FakeCheckpoint : public Checkpoint {
     config_.head_dim = 64;
     config_.intermediate_size = 1536;
     config_.vocab_size = 49152;
-    weights_.data = {reinterpret_cast<const std::byte*>(this), static_cast<size_t>(100 * kMiB)};
+    weights_.shape = {100 * kMiB / 4};
   }
   const ModelConfig& config() const override { return config_; }
   const FileTensor* find(std::string_view) const override { return &weights_; }
@@ -70,7 +70,10 @@ TEST(MemoryPlan, AShareOfTheMemoryHoldsWeightsAndPool) {
 // A table, a head and a layer's matrix, 1,024 × 256 each.
 class ThreeMatrices final : public FakeCheckpoint {
  public:
-  ThreeMatrices() { matrix_.shape = {1024, 256}; }
+  explicit ThreeMatrices(DType of_file = DType::F32) {
+    matrix_.shape = {1024, 256};
+    matrix_.dtype = of_file;
+  }
   const FileTensor* find(std::string_view) const override { return &matrix_; }
   std::vector<std::string_view> names() const override {
     return {"model.embed_tokens.weight", "lm_head.weight", "model.layers.0.mlp.up_proj.weight"};
@@ -90,6 +93,21 @@ TEST(MemoryPlan, CountsQuantizedMatricesButNotTheTableAndTheHead) {
   EXPECT_EQ(bytes(Quantization::None), 3 * kElements * 2);
   EXPECT_EQ(bytes(Quantization::Fp8), 2 * kElements * 2 + kElements + 1024 * 4);
   EXPECT_EQ(bytes(Quantization::Int4), 2 * kElements * 2 + kElements / 2 + 1024 * 2 * 4);
+}
+
+TEST(MemoryPlan, CountsGroupsOfTheDevicesSizeAsTheyAre) {
+  EngineOptions o;
+  o.max_running_requests = 64;
+  auto bytes = [&](DType of_file, std::optional<DType> converted, Quantization q) {
+    return plan_memory(o, ThreeMatrices(of_file), kGeometry, 8192, 4000 * kMiB, converted, q).weight_bytes;
+  };
+  constexpr int64_t kElements = int64_t{1024} * 256, kInt4 = kElements / 2 + 1024 * 2 * 4;
+  for (const Quantization q : {Quantization::None, Quantization::Fp8}) {
+    EXPECT_EQ(bytes(DType::Int4G128, DType::BF16, q), 2 * kElements * 2 + kInt4);
+  }
+  EXPECT_EQ(bytes(DType::Int4G128, DType::F32, Quantization::None), 3 * kElements * 4);
+  EXPECT_EQ(bytes(DType::Int4G32, DType::BF16, Quantization::None), 3 * kElements * 2);
+  EXPECT_EQ(bytes(DType::Int4G128, std::nullopt, Quantization::None), 3 * 1024 * 2 * 67);
 }
 
 TEST(MemoryPlan, QuantizationIsNamedAndForOneDevice) {

@@ -5,6 +5,7 @@
 
 #include <fmt/format.h>
 
+#include "checkpoint/packed_weights.h"
 #include "sgl/error.h"
 #include "tensor/block_formats.h"
 
@@ -34,6 +35,16 @@ Buffer transposed(const FileTensor& t) {
 
 Tensor view(const FileTensor& t) { return Tensor(const_cast<std::byte*>(t.data.data()), t.dtype, t.shape); }
 
+// For what is read as it stands in the file.
+const FileTensor& plain(const FileTensor& t) {
+  if (t.packed != nullptr) {
+    throw Error(ErrorKind::Unsupported, fmt::format("{} is quantized in this checkpoint; only matrices of linear "
+                                                    "layers, stored [out, in], may be",
+                                                    t.name));
+  }
+  return t;
+}
+
 }  // namespace
 
 Loader::Loader(const Checkpoint& checkpoint, Backend& backend)
@@ -61,7 +72,7 @@ const FileTensor& Loader::require(std::string_view name, const Shape& shape) con
                 fmt::format("tensor {} has shape {}; the config says {}", path, to_string(t->shape), to_string(shape)));
   }
   if (used_->names.insert(path).second) {
-    used_->bytes += static_cast<int64_t>(t->data.size());
+    used_->bytes += t->bytes();
     used_->elements += t->shape.elements();
   }
   return *t;
@@ -76,7 +87,7 @@ Param Loader::on_device(const std::vector<float>& values) const {
 }
 
 Param Loader::vector(std::string_view name, int64_t n, float add) const {
-  const FileTensor& t = require(name, Shape{n});
+  const FileTensor& t = plain(require(name, Shape{n}));
   std::vector<float> values(static_cast<size_t>(n));
   dequantize_row(t.dtype, t.data.data(), values.data(), n);
   if (add != 0.0F) {
@@ -92,19 +103,27 @@ Weight Loader::matrix(const std::vector<std::string>& names, int64_t in, const s
   std::vector<const FileTensor*> files;
   for (size_t i = 0; i < names.size(); ++i) {
     if (layout == MatrixLayout::InOut) {
-      keep.push_back(transposed(require(names[i], Shape{in, outs[i]})));
+      keep.push_back(transposed(plain(require(names[i], Shape{in, outs[i]}))));
       parts.emplace_back(keep.back().data(), DType::F32, Shape{outs[i], in});
       files.push_back(nullptr);
+      continue;
+    }
+    const FileTensor& t = require(names[i], Shape{outs[i], in});
+    files.push_back(&t);
+    if (t.packed != nullptr) {
+      keep.push_back(unpack(t));
+      parts.emplace_back(keep.back().data(), t.dtype, t.shape);
     } else {
-      files.push_back(&require(names[i], Shape{outs[i], in}));
-      parts.push_back(view(*files.back()));
+      parts.push_back(view(t));
     }
   }
   Weight w = use == MatrixUse::Head ? backend_->prepare_head(parts) : backend_->prepare(parts);
+  bool copied = true;
   for (size_t i = 0; i < w.parts.size(); ++i) {
+    copied = copied && w.parts[i].source.empty();
     if (w.parts[i].source.empty() && files[i] != nullptr) checkpoint_->release(*files[i]);
   }
-  w.keep = std::move(keep);
+  if (!copied) w.keep = std::move(keep);
   return w;
 }
 
@@ -114,7 +133,7 @@ Param Loader::merged_vector(const std::vector<std::string>& names, const std::ve
   float* to = values.data();
   for (size_t i = 0; i < names.size(); ++i) {
     if (has(names[i])) {
-      const FileTensor& t = require(names[i], Shape{outs[i]});
+      const FileTensor& t = plain(require(names[i], Shape{outs[i]}));
       dequantize_row(t.dtype, t.data.data(), to, outs[i]);
     }
     to += outs[i];
@@ -123,7 +142,7 @@ Param Loader::merged_vector(const std::vector<std::string>& names, const std::ve
 }
 
 Param Loader::table(std::string_view name, int64_t rows, int64_t cols) const {
-  return backend_->prepare_table(view(require(name, Shape{rows, cols})));
+  return backend_->prepare_table(view(plain(require(name, Shape{rows, cols}))));
 }
 
 void Loader::check_all_used() const {

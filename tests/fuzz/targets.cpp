@@ -10,6 +10,8 @@
 
 #include "checkpoint/config_json.h"
 #include "checkpoint/gguf.h"
+#include "checkpoint/packed_test_files.h"
+#include "checkpoint/packed_weights.h"
 #include "checkpoint/safetensors.h"
 #include "checkpoint/test_files.h"
 #include "grammar/grammar.h"
@@ -110,6 +112,43 @@ Seeds safetensors_seeds() {
   std::string file;
   testing::append<uint64_t>(file, header.size());
   return {file + header + std::string(22, '\1')};
+}
+
+// One file as each writer's config reads it.
+struct PackedFolders {
+  PackedFolders() {
+    const testing::Packing packings[] = {testing::awq(32), testing::gptq(-1, true), testing::compressed(128, false)};
+    for (int i = 0; i < 3; ++i) {
+      folder[i].write("config.json",
+                      R"({"architectures":["LlamaForCausalLM"],"quantization_config":)" + packings[i].config + "}");
+      if (i > 0) fs::create_symlink(folder[0].path() + "/model.safetensors", folder[i].path() + "/model.safetensors");
+    }
+  }
+  testing::TemporaryDirectory folder[3];
+};
+
+void run_packed(std::string_view input) {
+  static const PackedFolders folders;
+  folders.folder[0].write("model.safetensors", input);
+  for (const testing::TemporaryDirectory& folder : folders.folder) {
+    try {
+      const auto checkpoint = Checkpoint::open(folder.path());
+      for (const std::string_view name : checkpoint->names()) {
+        if (const FileTensor& t = *checkpoint->find(name); t.packed != nullptr) unpack(t);
+      }
+    } catch (const Error&) {
+    }
+  }
+}
+
+Seeds packed_seeds() {
+  Seeds out;
+  for (const testing::Packing& p : {testing::awq(32), testing::gptq(-1, true), testing::compressed(128, false)}) {
+    testing::SafetensorsBuilder file;
+    p.add(file, "a.", testing::QuantizedMatrix(8, 128, p.name == "awq" ? 32 : 128, 1));
+    out.push_back(file.build());
+  }
+  return out;
 }
 
 void run_config(std::string_view input) {
@@ -339,6 +378,7 @@ Seeds grammar_seeds() {
 constexpr Target kTargets[] = {
     {"gguf", run_gguf, gguf_seeds},
     {"safetensors", run_safetensors, safetensors_seeds},
+    {"packed", run_packed, packed_seeds},
     {"config", run_config, config_seeds},
     {"tokenizer", run_tokenizer, tokenizer_seeds},
     {"chat_template", run_chat_template, chat_template_seeds},

@@ -1,0 +1,279 @@
+#include "checkpoint/packed_weights.h"
+
+#include <algorithm>
+#include <cstring>
+#include <string>
+#include <unordered_map>
+#include <unordered_set>
+
+#include <fmt/format.h>
+
+#include "base/half.h"
+#include "sgl/error.h"
+#include "tensor/block_formats.h"
+
+namespace sgl {
+namespace {
+
+using Method = PackedWeights::Method;
+
+constexpr int64_t kWordCodes = 8;
+constexpr int kAwqPlace[8] = {0, 4, 1, 5, 2, 6, 3, 7};  // of an output's code in its word
+
+// What a method calls its tensors.
+struct Names {
+  const char *codes, *scales, *zeros, *group_of_column;
+};
+Names names_of(Method m) {
+  if (m == Method::CompressedTensors) return {"weight_packed", "weight_scale", "weight_zero_point", "weight_g_idx"};
+  return {"qweight", "scales", "qzeros", "g_idx"};
+}
+
+const uint32_t* words(const FileTensor& t) { return reinterpret_cast<const uint32_t*>(t.data.data()); }
+
+uint32_t code_at(const uint32_t* words, int64_t word, int place) { return words[word] >> (4 * place) & 15U; }
+
+// Thirty-two columns of one row, as a block has them.
+using Piece = uint8_t[16];
+
+// A PackedMatrix by rows and columns, whichever way round its file has them.
+class Reader {
+ public:
+  Reader(const PackedMatrix& m, int64_t out, int64_t in)
+      : m_(m), out_(out), in_(in), groups_(in / m.group_size), scales_(m.scales.data.size() / row_bytes_of(m.scales)) {
+    dequantize_row(m.scales.dtype, m.scales.data.data(), scales_.data(), static_cast<int64_t>(scales_.size()));
+  }
+
+  int64_t groups() const { return groups_; }
+  float scale(int64_t row, int64_t group) const {
+    return scales_[static_cast<size_t>(by_rows() ? row * groups_ + group : group * out_ + row)];
+  }
+  uint8_t zero(int64_t row, int64_t group) const {
+    if (m_.zeros.data.empty()) return 8;
+    const uint32_t* z = words(m_.zeros);
+    if (by_rows()) return static_cast<uint8_t>(code_at(z, row / 8 * groups_ + group, static_cast<int>(row % 8)));
+    const int place = m_.how.method == Method::Awq ? kAwqPlace[row % 8] : static_cast<int>(row % 8);
+    const uint32_t stored = code_at(z, group * (out_ / kWordCodes) + row / 8, place);
+    return static_cast<uint8_t>(m_.how.zeros_less_one ? (stored + 1) & 15U : stored);
+  }
+  int64_t group_of(int64_t column) const {
+    if (m_.group_of_column.data.empty()) return column / m_.group_size;
+    int32_t group = 0;
+    std::memcpy(&group, m_.group_of_column.data.data() + column * 4, 4);
+    return group;
+  }
+
+  // Columns [32·block, 32·block + 32) of eight rows from `row` on.
+  void read(int64_t row, int64_t block, Piece (&to)[8]) const {
+    const uint32_t* w = words(m_.codes);
+    if (m_.how.method == Method::Awq) {
+      uint32_t column[32];
+      for (int64_t k = 0; k < 32; ++k) column[k] = w[(32 * block + k) * (out_ / kWordCodes) + row / 8];
+      for (int r = 0; r < 8; ++r) {
+        const int shift = 4 * kAwqPlace[r];
+        for (int i = 0; i < 16; ++i) {
+          to[r][i] = static_cast<uint8_t>((column[i] >> shift & 15U) | (column[i + 16] >> shift & 15U) << 4);
+        }
+      }
+      return;
+    }
+    for (int64_t r = 0; r < 8; ++r) {
+      uint32_t four[4];
+      for (int64_t i = 0; i < 4; ++i) {
+        four[i] = by_rows() ? w[(row + r) * (in_ / kWordCodes) + 4 * block + i] : w[(4 * block + i) * out_ + row + r];
+      }
+      for (int i = 0; i < 16; ++i) {
+        const int shift = 4 * (i % 8);
+        to[r][i] = static_cast<uint8_t>((four[i / 8] >> shift & 15U) | (four[i / 8 + 2] >> shift & 15U) << 4);
+      }
+    }
+  }
+
+ private:
+  static size_t row_bytes_of(const FileTensor& t) { return static_cast<size_t>(row_bytes(t.dtype, 1)); }
+  bool by_rows() const { return m_.how.method == Method::CompressedTensors; }
+
+  const PackedMatrix& m_;
+  int64_t out_, in_, groups_;
+  std::vector<float> scales_;
+};
+
+// to: the first of eight rows. kGroup: of the type, a part of a group of the file.
+template <int kGroup>
+void unpack_blocks(const Reader& from, int64_t group_size, int64_t row, int64_t in, std::byte* to) {
+  using Block = BlockInt4<kGroup>;
+  const int64_t blocks = in / kGroup;
+  auto* out = reinterpret_cast<Block*>(to);
+  Piece pieces[8];
+  for (int64_t b = 0; b < blocks; ++b) {
+    const int64_t group = b * kGroup / group_size;
+    for (int64_t r = 0; r < 8; ++r) {
+      Block& block = out[r * blocks + b];
+      const uint16_t d = to_f16(from.scale(row + r, group)).bits;
+      block.d = {static_cast<uint8_t>(d & 0xff), static_cast<uint8_t>(d >> 8)};
+      block.zero = from.zero(row + r, group);
+    }
+    for (int i = 0; i < kGroup / 32; ++i) {
+      from.read(row, b * (kGroup / 32) + i, pieces);
+      for (int64_t r = 0; r < 8; ++r) std::memcpy(out[r * blocks + b].qs + 16 * i, pieces[r], sizeof(Piece));
+    }
+  }
+}
+
+// Columns whose groups lie in any order.
+void unpack_halves(const Reader& from, int64_t row, int64_t in, std::byte* to) {
+  Piece pieces[8];
+  for (int64_t k = 0; k < in; ++k) {
+    if (k % 32 == 0) from.read(row, k / 32, pieces);
+    const int64_t group = from.group_of(k);
+    for (int64_t r = 0; r < 8; ++r) {
+      const int code = pieces[r][k % 16] >> (k % 32 / 16 * 4) & 15;
+      const f16 x = to_f16(from.scale(row + r, group) * static_cast<float>(code - from.zero(row + r, group)));
+      std::memcpy(to + (r * in + k) * 2, &x, 2);
+    }
+  }
+}
+
+// The parts of one matrix, and the checks that make reading it safe.
+class Joiner {
+ public:
+  Joiner(const std::unordered_map<std::string_view, const FileTensor*>& all, const PackedWeights& how,
+         std::string_view name)
+      : all_(all), how_(how), names_(names_of(how.method)), name_(name) {}
+
+  FileTensor join() {
+    PackedMatrix m{how_, 0, part(names_.codes, true), part(names_.scales, true), {}, {}};
+    expect(m.codes, m.codes.dtype == DType::I32 && m.codes.shape.rank() == 2, "must be a matrix of int32");
+    const int64_t rows = m.codes.shape[0], cols = m.codes.shape[1];
+    const bool by_rows = how_.method == Method::CompressedTensors, awq = how_.method == Method::Awq;
+    const int64_t out = by_rows ? rows : awq ? cols * kWordCodes : cols;
+    const int64_t in = by_rows ? cols * kWordCodes : awq ? rows : rows * kWordCodes;
+    m.group_size = how_.group_size == 0 ? in : how_.group_size;
+    if (out % 8 != 0 || in % 32 != 0 || in == 0 || in % m.group_size != 0 || m.group_size % 32 != 0) {
+      throw Error(ErrorKind::Unsupported,
+                  fmt::format("{} has {} outputs and {} inputs in groups of {}; expected outputs in eights and whole "
+                              "groups of a multiple of 32",
+                              m.codes.name, out, in, m.group_size));
+    }
+    const int64_t groups = in / m.group_size;
+    const bool halves = m.scales.dtype == DType::F16 || m.scales.dtype == DType::BF16;
+    expect(m.scales, halves || m.scales.dtype == DType::F32, "must be of float16, bfloat16 or float32");
+    expect_shape(m.scales, by_rows ? Shape{out, groups} : Shape{groups, out});
+    m.zeros = part(names_.zeros, how_.method != Method::CompressedTensors);
+    if (!m.zeros.name.empty()) {
+      expect(m.zeros, m.zeros.dtype == DType::I32, "must be of int32");
+      expect_shape(m.zeros, by_rows ? Shape{out / 8, groups} : Shape{groups, out / 8});
+    }
+    m.group_of_column = part(names_.group_of_column, false);
+    if (!m.group_of_column.name.empty()) {
+      expect(m.group_of_column, m.group_of_column.dtype == DType::I32, "must be of int32");
+      expect_shape(m.group_of_column, Shape{in});
+      if (in_order(m, groups)) m.group_of_column = {};
+    }
+    part("weight_shape", false);
+
+    FileTensor t;
+    t.name = std::string(name_) + "weight";
+    t.shape = Shape{out, in};
+    t.dtype = !m.group_of_column.name.empty() ? DType::F16 : m.group_size % 128 == 0 ? DType::Int4G128 : DType::Int4G32;
+    if (all_.contains(t.name))
+      throw Error(ErrorKind::CorruptFile, fmt::format("{} is there beside {}", t.name, m.codes.name));
+    drop_empty_bias();
+    t.packed = std::make_shared<const PackedMatrix>(std::move(m));
+    return t;
+  }
+  const std::vector<std::string>& used() const { return used_; }
+
+ private:
+  FileTensor part(const char* last, bool needed) {
+    const std::string full = std::string(name_) + last;
+    auto it = all_.find(full);
+    if (it == all_.end()) {
+      if (needed) {
+        throw Error(ErrorKind::CorruptFile,
+                    fmt::format("the checkpoint has {}{} but no {}", name_, names_.codes, full));
+      }
+      return {};
+    }
+    used_.push_back(full);
+    return *it->second;
+  }
+  static void expect(const FileTensor& t, bool holds, const char* what) {
+    if (!holds) {
+      throw Error(ErrorKind::CorruptFile,
+                  fmt::format("{} {}, is {} {}", t.name, what, name(t.dtype), to_string(t.shape)));
+    }
+  }
+  static void expect_shape(const FileTensor& t, const Shape& shape) {
+    if (t.shape != shape) {
+      throw Error(ErrorKind::CorruptFile, fmt::format("{} has shape {}; expected {} from the codes beside it", t.name,
+                                                      to_string(t.shape), to_string(shape)));
+    }
+  }
+  static bool in_order(const PackedMatrix& m, int64_t groups) {
+    bool same = true;
+    for (int64_t k = 0; k < m.group_of_column.shape[0]; ++k) {
+      int32_t group = 0;
+      std::memcpy(&group, m.group_of_column.data.data() + k * 4, 4);
+      if (group < 0 || group >= groups) {
+        throw Error(ErrorKind::CorruptFile,
+                    fmt::format("{} names group {} of {} for column {}", m.group_of_column.name, group, groups, k));
+      }
+      same = same && group == k / m.group_size;
+    }
+    return same;
+  }
+  void drop_empty_bias() {
+    auto it = all_.find(std::string(name_) + "bias");
+    if (it == all_.end()) return;
+    const std::span<const std::byte> data = it->second->data;
+    if (std::all_of(data.begin(), data.end(), [](std::byte b) { return b == std::byte{0}; })) {
+      used_.push_back(it->second->name);
+    }
+  }
+
+  const std::unordered_map<std::string_view, const FileTensor*>& all_;
+  const PackedWeights& how_;
+  Names names_;
+  std::string_view name_;
+  std::vector<std::string> used_;
+};
+
+}  // namespace
+
+void join_packed(std::vector<FileTensor>& tensors, const PackedWeights& how) {
+  std::unordered_map<std::string_view, const FileTensor*> all;
+  for (const FileTensor& t : tensors) all[t.name] = &t;
+  std::vector<FileTensor> joined;
+  std::unordered_set<std::string> used;
+  const std::string_view codes = names_of(how.method).codes;
+  for (const FileTensor& t : tensors) {
+    const std::string_view full = t.name;
+    if (!full.ends_with(codes) || (full.size() > codes.size() && full[full.size() - codes.size() - 1] != '.')) continue;
+    Joiner j(all, how, full.substr(0, full.size() - codes.size()));
+    joined.push_back(j.join());
+    used.insert(j.used().begin(), j.used().end());
+  }
+  std::erase_if(tensors, [&](const FileTensor& t) { return used.contains(t.name); });
+  std::move(joined.begin(), joined.end(), std::back_inserter(tensors));
+}
+
+Buffer unpack(const FileTensor& t) {
+  const PackedMatrix& m = *t.packed;
+  const int64_t out = t.shape[0], in = t.shape[1], bytes = row_bytes(t.dtype, in);
+  const Reader from(m, out, in);
+  Buffer rows = allocate_host(static_cast<size_t>(out * bytes));
+  for (int64_t row = 0; row < out; row += 8) {
+    std::byte* to = rows.data() + row * bytes;
+    if (t.dtype == DType::Int4G128) {
+      unpack_blocks<128>(from, m.group_size, row, in, to);
+    } else if (t.dtype == DType::Int4G32) {
+      unpack_blocks<32>(from, m.group_size, row, in, to);
+    } else {
+      unpack_halves(from, row, in, to);
+    }
+  }
+  return rows;
+}
+
+}  // namespace sgl

@@ -1,0 +1,138 @@
+// Quantized checkpoints of all writers against the rows they were packed from, and what does not fit together.
+
+#include "checkpoint/packed_weights.h"
+
+#include <cstring>
+#include <functional>
+#include <numeric>
+#include <random>
+#include <string>
+#include <vector>
+
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include "checkpoint/expect_error.h"
+#include "checkpoint/packed_test_files.h"
+#include "tensor/block_formats.h"
+
+namespace sgl {
+namespace {
+
+using testing::awq;
+using testing::bytes_of;
+using testing::compressed;
+using testing::expect_error;
+using testing::gptq;
+using testing::Packing;
+using testing::QuantizedMatrix;
+using testing::SafetensorsBuilder;
+using testing::TemporaryDirectory;
+
+constexpr const char* kName = "model.layers.0.self_attn.q_proj.";
+
+std::string config(const std::string& quantization) {
+  return R"({"architectures":["LlamaForCausalLM"],"torch_dtype":"float16","quantization_config":)" + quantization + "}";
+}
+
+void expect_equal(const Packing& packing, const QuantizedMatrix& q, DType type) {
+  SCOPED_TRACE(packing.config);
+  SafetensorsBuilder file;
+  packing.add(file, kName, q);
+  // Some writers add a bias to every layer.
+  file.add(std::string(kName) + "bias", "F16", {q.out}, std::string(static_cast<size_t>(2 * q.out), '\0'));
+  TemporaryDirectory d;
+  d.write("config.json", config(packing.config));
+  d.write("model.safetensors", file.build());
+  const auto c = Checkpoint::open(d.path());
+  ASSERT_EQ(c->names(), (std::vector<std::string_view>{"model.layers.0.self_attn.q_proj.weight"}));
+  const FileTensor& t = *c->find(c->names()[0]);
+  EXPECT_EQ(t.shape, (Shape{q.out, q.in}));
+  ASSERT_EQ(name(t.dtype), name(type));
+  const Buffer rows = unpack(t);
+  ASSERT_EQ(static_cast<int64_t>(rows.bytes()), t.bytes());
+  std::vector<float> got(static_cast<size_t>(q.out * q.in)), want = q.values();
+  dequantize_row(t.dtype, rows.data(), got.data(), q.out * q.in);
+  if (type == DType::F16) {
+    for (float& x : want) x = to_float(to_f16(x));
+  }
+  EXPECT_EQ(got, want);
+  c->release(t);
+}
+
+TEST(PackedWeights, AllWritersGiveTheRowsThatWerePacked) {
+  struct Case {
+    int64_t out, in, group;
+    DType type;
+  };
+  for (const Case& c :
+       {Case{8, 128, 128, DType::Int4G128}, Case{24, 384, 128, DType::Int4G128}, Case{16, 512, 256, DType::Int4G128},
+        Case{40, 256, 32, DType::Int4G32}, Case{8, 192, 64, DType::Int4G32}, Case{16, 96, 96, DType::Int4G32}}) {
+    SCOPED_TRACE(fmt::format("{} x {} in groups of {}", c.out, c.in, c.group));
+    QuantizedMatrix q(c.out, c.in, c.group, 20261127);
+    expect_equal(awq(c.group), q, c.type);
+    expect_equal(gptq(c.group == c.in ? -1 : c.group, true), q, c.type);
+    expect_equal(gptq(c.group, false), q, c.type);
+    expect_equal(compressed(c.group, false), q, c.type);
+    std::fill(q.zeros.begin(), q.zeros.end(), 8);
+    expect_equal(compressed(c.group, true), q, c.type);
+  }
+}
+
+TEST(PackedWeights, ColumnsOutOfOrderBecomeHalves) {
+  QuantizedMatrix q(16, 256, 64, 7);
+  std::shuffle(q.group_of_column.begin(), q.group_of_column.end(), std::mt19937(3));
+  expect_equal(gptq(64, true, true), q, DType::F16);
+}
+
+TEST(PackedWeights, ABiasThatSaysSomethingStays) {
+  SafetensorsBuilder file;
+  awq(128).add(file, kName, QuantizedMatrix(8, 128, 128, 5));
+  file.add_floats(std::string(kName) + "bias", {8}, {0, 0, 0, 1, 0, 0, 0, 0});
+  TemporaryDirectory d;
+  d.write("config.json", config(awq(128).config));
+  d.write("model.safetensors", file.build());
+  EXPECT_NE(Checkpoint::open(d.path())->find(std::string(kName) + "bias"), nullptr);
+}
+
+TEST(PackedWeights, WhatDoesNotFitTogetherIsNamed) {
+  auto expect_refused = [](ErrorKind kind, std::initializer_list<const char*> parts, const std::string& quantization,
+                           const SafetensorsBuilder& file) {
+    TemporaryDirectory d;
+    d.write("config.json", config(quantization));
+    d.write("model.safetensors", file.build());
+    expect_error(kind, parts, [&] { Checkpoint::open(d.path()); });
+  };
+  const std::string how = R"({"quant_method":"gptq","bits":4,"group_size":128})", n = kName;
+  auto zeros = [](int64_t elements, int64_t bytes) { return std::string(static_cast<size_t>(elements * bytes), '\0'); };
+  SafetensorsBuilder file;
+  file.add(n + "qweight", "I32", {16, 8}, zeros(16 * 8, 4));
+  expect_refused(ErrorKind::CorruptFile, {"q_proj.qweight but no", "q_proj.scales"}, how, file);
+  SafetensorsBuilder short_scales = file, no_zeros = file;
+  short_scales.add(n + "scales", "F16", {2, 8}, zeros(16, 2));
+  expect_refused(ErrorKind::CorruptFile, {"q_proj.scales has shape", "expected [1, 8]"}, how, short_scales);
+  no_zeros.add(n + "scales", "F16", {1, 8}, zeros(8, 2));
+  expect_refused(ErrorKind::CorruptFile, {"no model.layers.0.self_attn.q_proj.qzeros"}, how, no_zeros);
+  SafetensorsBuilder whole = no_zeros, wrong_group = no_zeros, twice = no_zeros;
+  for (SafetensorsBuilder* b : {&whole, &wrong_group, &twice}) b->add(n + "qzeros", "I32", {1, 1}, zeros(1, 4));
+  wrong_group.add(n + "g_idx", "I32", {128}, bytes_of(std::vector<int32_t>(128, 1)));
+  expect_refused(ErrorKind::CorruptFile, {"g_idx names group 1 of 1 for column 0"}, how, wrong_group);
+  twice.add(n + "weight", "F16", {1}, zeros(1, 2));
+  expect_refused(ErrorKind::CorruptFile, {"q_proj.weight is there beside"}, how, twice);
+  expect_refused(ErrorKind::Unsupported, {"8 outputs and 128 inputs in groups of 48"},
+                 R"({"quant_method":"gptq","bits":4,"group_size":48})", whole);
+  SafetensorsBuilder of_floats;
+  of_floats.add(n + "qweight", "F32", {16, 8}, zeros(16 * 8, 4));
+  of_floats.add(n + "scales", "F16", {1, 8}, zeros(8, 2));
+  expect_refused(ErrorKind::CorruptFile, {"must be a matrix of int32"}, how, of_floats);
+  for (const auto& [quantization, word] : std::initializer_list<std::pair<const char*, const char*>>{
+           {R"({"quant_method":"gptq","bits":8})", "8 bits"},
+           {R"({"quant_method":"gptq","checkpoint_format":"marlin"})", "checkpoint_format marlin"},
+           {R"({"quant_method":"awq","version":"gemv"})", "version gemv"},
+           {R"({"quant_method":"compressed-tensors","format":"float-quantized"})", "format float-quantized"}}) {
+    expect_refused(ErrorKind::Unsupported, {"quantization_config", word, "pack-quantized"}, quantization, whole);
+  }
+}
+
+}  // namespace
+}  // namespace sgl
