@@ -32,6 +32,10 @@ int64_t weight_bytes(const Checkpoint& checkpoint, std::optional<DType> converte
       const bool kept_int4 = t.dtype == DType::Int4G128 && converted != DType::F32;
       const Quantization kept = kept_int4 ? Quantization::Int4 : quantization;
       if (kept != Quantization::None) bytes = quantized_bytes(kept, t.shape[0], t.shape[1]);
+    } else if (!converted && quantization != Quantization::None && t.shape.rank() == 2) {
+      const bool head = name.ends_with("lm_head.weight");
+      bytes = row_bytes(quantized_format(head ? Quantization::Int8 : quantization, t.dtype, t.shape[1]),
+                        t.shape.elements());
     }
     total += bytes;
   }
@@ -72,18 +76,17 @@ DType parse_kv_dtype(const std::string& name, DType automatic) {
 
 Quantization parse_quantization(const std::string& name, const std::string& device) {
   if (name.empty()) return Quantization::None;
-  if (device != "cuda") {
+  if (device != "cuda" && device != "cpu") {
     throw Error(
         ErrorKind::InvalidArgument,
-        fmt::format("--quantization is for the cuda device, which quantizes weights when it loads them; on the {} "
-                    "device take a model whose file is quantized, such as a .gguf of Q4_K",
-                    device));
+        fmt::format("--quantization is for the devices cpu and cuda; {} computes with what the file has", device));
   }
-  if (name == "fp8") return Quantization::Fp8;
+  const bool cuda = device == "cuda";
+  if (name == "fp8" && cuda) return Quantization::Fp8;
+  if (name == "int8" && !cuda) return Quantization::Int8;
   if (name == "int4") return Quantization::Int4;
-  throw Error(ErrorKind::InvalidArgument,
-              fmt::format("--quantization must be fp8 or int4{}, got \"{}\"",
-                          name == "int8" ? " (int8 is not there; fp8 takes as much memory)" : "", name));
+  throw Error(ErrorKind::InvalidArgument, fmt::format("--quantization must be {} or int4 on the {} device, got \"{}\"",
+                                                      cuda ? "fp8" : "int8", device, name));
 }
 
 MemoryPlan plan_memory(const EngineOptions& options, const Checkpoint& checkpoint, const KvGeometry& geometry,

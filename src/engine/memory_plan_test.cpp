@@ -95,7 +95,7 @@ TEST(MemoryPlan, CountsQuantizedMatricesButNotTheTableAndTheHead) {
   EXPECT_EQ(bytes(Quantization::Int4), 2 * kElements * 2 + kElements / 2 + 1024 * 2 * 4);
 }
 
-TEST(MemoryPlan, CountsGroupsOfTheDevicesSizeAsTheyAre) {
+TEST(MemoryPlan, CountsGroupsOfFourBits) {
   EngineOptions o;
   o.max_running_requests = 64;
   auto bytes = [&](DType of_file, std::optional<DType> converted, Quantization q) {
@@ -108,12 +108,16 @@ TEST(MemoryPlan, CountsGroupsOfTheDevicesSizeAsTheyAre) {
   EXPECT_EQ(bytes(DType::Int4G128, DType::F32, Quantization::None), 3 * kElements * 4);
   EXPECT_EQ(bytes(DType::Int4G32, DType::BF16, Quantization::None), 3 * kElements * 2);
   EXPECT_EQ(bytes(DType::Int4G128, std::nullopt, Quantization::None), 3 * 1024 * 2 * 67);
+  // On the cpu the head has 8 bits, the table stays in the file.
+  EXPECT_EQ(bytes(DType::BF16, std::nullopt, Quantization::Int4), kElements * 2 + kElements / 32 * 34 + 1024 * 2 * 67);
 }
 
-TEST(MemoryPlan, QuantizationIsNamedAndForOneDevice) {
+TEST(MemoryPlan, QuantizationIsNamedAndOfTheDevice) {
   EXPECT_EQ(parse_quantization("", "cpu"), Quantization::None);
   EXPECT_EQ(parse_quantization("fp8", "cuda"), Quantization::Fp8);
   EXPECT_EQ(parse_quantization("int4", "cuda"), Quantization::Int4);
+  EXPECT_EQ(parse_quantization("int4", "cpu"), Quantization::Int4);
+  EXPECT_EQ(parse_quantization("int8", "cpu"), Quantization::Int8);
   auto message = [](const std::string& name, const std::string& device) -> std::string {
     try {
       parse_quantization(name, device);
@@ -123,8 +127,9 @@ TEST(MemoryPlan, QuantizationIsNamedAndForOneDevice) {
     }
     return "no error";
   };
-  EXPECT_NE(message("fp8", "cpu").find("on the cpu device take a model whose file is quantized"), std::string::npos);
-  EXPECT_NE(message("int8", "cuda").find("fp8 or int4 (int8 is not there"), std::string::npos);
+  EXPECT_NE(message("fp8", "cpu").find("must be int8 or int4 on the cpu device"), std::string::npos);
+  EXPECT_NE(message("int8", "cuda").find("must be fp8 or int4 on the cuda device"), std::string::npos);
+  EXPECT_NE(message("int4", "ref").find("ref computes with what the file has"), std::string::npos);
   EXPECT_NE(message("awq", "cuda").find("got \"awq\""), std::string::npos);
 }
 

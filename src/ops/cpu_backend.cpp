@@ -39,6 +39,7 @@ std::byte* Scratch::get(size_t bytes) {
 
 CpuBackend::CpuBackend(const BackendOptions& options, CpuIsa isa)
     : quantize_activations_(options.quantize_activations),
+      quantization_(options.quantization),
       isa_(isa),
       pool_(options.threads > 0 ? options.threads : default_compute_threads()),
       int8_(SGL_FOR_ISA(isa, int8_kernels)),
@@ -53,7 +54,10 @@ CpuBackend::CpuBackend(const BackendOptions& options, CpuIsa isa)
 }
 
 std::string CpuBackend::describe() const {
-  return fmt::format("cpu, {}, {} thread{}{}", name(isa_), pool_.threads(), pool_.threads() == 1 ? "" : "s",
+  const char* weights = quantization_ == Quantization::Int8   ? ", weights in int8"
+                        : quantization_ == Quantization::Int4 ? ", weights in int4"
+                                                              : "";
+  return fmt::format("cpu, {}, {} thread{}{}{}", name(isa_), pool_.threads(), pool_.threads() == 1 ? "" : "s", weights,
                      quantize_activations_ ? "" : ", activations not quantized");
 }
 

@@ -47,8 +47,13 @@ class CpuBackend : public RefBackend {
 
   std::string describe() const override;
 
-  /// Packs every part (linear_layout.h); no source is needed afterwards. The weight must not outlive the backend.
-  Weight prepare(std::span<const Tensor> parts) override;
+  /// Packs every part (linear_layout.h), quantized first if BackendOptions say so; no source is needed afterwards. The
+  /// weight must not outlive the backend.
+  Weight prepare(std::span<const Tensor> parts) override { return pack(parts, quantization_); }
+  /// The matrix that makes logits has no fewer than 8 bits.
+  Weight prepare_head(std::span<const Tensor> parts) override {
+    return pack(parts, quantization_ == Quantization::None ? Quantization::None : Quantization::Int8);
+  }
   /// Weights of float types, and all weights without `quantize_activations`, are multiplied in float32; quantized
   /// weights otherwise in int8, where x is rounded to blocks of 32 with a scale each (relative error about 0.4 % of a
   /// block's largest magnitude at most). With it, and on machines that multiply bfloat16 (linear_bf16.h), such weights
@@ -82,6 +87,7 @@ class CpuBackend : public RefBackend {
     int32_t kv_head, first_head, heads;
     int32_t first_split, num_splits;
   };
+  Weight pack(std::span<const Tensor> parts, Quantization quantization);
   bool find_shared_splits(const KvView& kv, const PagedBatch& batch, const AttentionOptions& options);
   void attend_shared_splits(Tensor q, const KvView& kv, const PagedBatch& batch, const AttentionOptions& options);
   void list_attention_tasks(const KvView& kv, const PagedBatch& batch, const AttentionOptions& options, bool sharing);
@@ -108,6 +114,7 @@ class CpuBackend : public RefBackend {
   void multiply_bf16(Tensor y, const Weight::Part& part, int64_t in, const float* bias);
 
   bool quantize_activations_;
+  Quantization quantization_;
   CpuIsa isa_;
   ThreadPool pool_;
   Int8Kernels int8_;

@@ -12,6 +12,11 @@ std::unique_ptr<Backend> Backend::create(const BackendOptions& options) {
   if (options.threads < 0) {
     throw Error(ErrorKind::InvalidArgument, fmt::format("threads must be at least 0, got {}", options.threads));
   }
+  const Quantization of_other = options.device == "cuda" ? Quantization::Int8 : Quantization::Fp8;
+  if (options.quantization == of_other) {
+    throw Error(ErrorKind::InvalidArgument, fmt::format("the {} device does not quantize weights to {}", options.device,
+                                                        of_other == Quantization::Int8 ? "int8" : "fp8"));
+  }
   if (options.device == "ref") return std::make_unique<RefBackend>();
   if (options.device == "cpu") return std::make_unique<CpuBackend>(options);
   if (options.device == "cuda") {

@@ -49,18 +49,22 @@ constexpr int kBf16Panels = -1;
 
 int64_t num_panels(int64_t rows) { return (rows + kPanelRows - 1) / kPanelRows; }
 
-// Rows of a type that no panel holds, as float32.
-void pack_converted(const Tensor& source, int64_t panel, std::byte* packed) {
+// Rows of a type that no panel holds, as float32; or of numbers, quantized.
+void pack_converted(const Tensor& source, DType type, int64_t panel, std::byte* packed) {
   const int64_t in = source.cols(), first = panel * kPanelRows;
   const int64_t n = std::min<int64_t>(kPanelRows, source.rows() - first);
   std::vector<float> rows(static_cast<size_t>(n * in));
   dequantize_row(source.dtype, source.data + row_bytes(source.dtype, first * in), rows.data(), n * in);
-  pack_float_panel(DType::F32, reinterpret_cast<const std::byte*>(rows.data()), n, in, 0, packed);
+  if (type == DType::F32)
+    return pack_float_panel(type, reinterpret_cast<const std::byte*>(rows.data()), n, in, 0, packed);
+  std::vector<std::byte> blocks(static_cast<size_t>(row_bytes(type, n * in)));
+  quantize_row(type, rows.data(), blocks.data(), n * in);
+  pack_panel(type, blocks.data(), n, in, 0, packed);
 }
 
 }  // namespace
 
-Weight CpuBackend::prepare(std::span<const Tensor> parts) {
+Weight CpuBackend::pack(std::span<const Tensor> parts, Quantization quantization) {
   Weight w = describe_weight(parts);
   for (Weight::Part& part : w.parts) {
     const Tensor source = part.source;
@@ -68,6 +72,7 @@ Weight CpuBackend::prepare(std::span<const Tensor> parts) {
       throw Error(ErrorKind::Internal, fmt::format("a weight of {} has rows of {}; expected a multiple of {}",
                                                    name(part.format), w.in, block_layout(part.format).elements));
     }
+    part.format = quantized_format(quantization, source.dtype, w.in);
     const DType type = panel_type(part.format);
     const bool in_bf16 = bf16_.multiply != nullptr && type == DType::BF16;
     const int64_t bytes = in_bf16 ? tile_panel_bytes(w.in) : panel_bytes(type, w.in), panels = num_panels(part.rows);
@@ -79,8 +84,8 @@ Weight CpuBackend::prepare(std::span<const Tensor> parts) {
         std::byte* to = part.packed.data() + p * bytes;
         if (in_bf16) {
           bf16_.pack(source.data, part.rows, w.in, p, to);
-        } else if (type != part.format) {
-          pack_converted(source, p, to);
+        } else if (type != source.dtype) {
+          pack_converted(source, type, p, to);
         } else if (panel_format(type).bits > 0) {
           pack_panel(type, source.data, part.rows, w.in, p, to);
         } else {

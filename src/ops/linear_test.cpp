@@ -12,6 +12,7 @@
 #include "ops/op_cases.h"
 #include "ops/test_data.h"
 #include "sgl/error.h"
+#include "tensor/block_formats.h"
 
 namespace sgl {
 namespace {
@@ -246,6 +247,43 @@ TEST_P(LinearOnEachIsa, LargestCodesAndActivationsDoNotOverflow) {
       ref.linear(want.tensor, x.tensor, ref.prepare({&filled.tensor, 1}), {});
       for (int i = 0; i < 2; ++i) {
         for (int o = 0; o < 16; ++o) ASSERT_NEAR(got.tensor.f32(i)[o], want.tensor.f32(i)[o], 1e-4) << i << " " << o;
+      }
+    }
+  }
+}
+
+TEST_P(LinearOnEachIsa, QuantizedWhileLoadedIsQuantizedBefore) {
+  std::mt19937 random(kSeed);
+  for (const Quantization q : {Quantization::Int8, Quantization::Int4}) {
+    CpuBackend quantizing({.device = "cpu", .threads = 2, .quantization = q}, GetParam());
+    CpuBackend plain = cpu(GetParam(), 2);
+    for (const DType of_file : kWeightFormats) {
+      for (const int64_t in : {256, 160}) {
+        if (in % block_layout(of_file).elements != 0) continue;
+        SCOPED_TRACE(std::string(name(of_file)) + ", " + std::to_string(in));
+        const WeightMatrix parts[] = {random_weights(random, of_file, 40, in), random_weights(random, of_file, 16, in)};
+        const Tensor tensors[] = {parts[0].tensor, parts[1].tensor};
+        const Matrix x = random_matrix(random, 5, in);
+        Matrix got(5, 56), want(5, 56);
+        auto expect_type = [&](const Weight& w, DType type) {
+          std::vector<std::vector<std::byte>> blocks;
+          std::vector<Tensor> quantized;
+          for (const Tensor& t : tensors) {
+            std::vector<float> numbers(static_cast<size_t>(t.shape.elements()));
+            dequantize_row(t.dtype, t.data, numbers.data(), t.shape.elements());
+            blocks.emplace_back(static_cast<size_t>(row_bytes(type, t.shape.elements())));
+            quantize_row(type, numbers.data(), blocks.back().data(), t.shape.elements());
+            quantized.emplace_back(blocks.back().data(), type, t.shape);
+          }
+          quantizing.linear(got.tensor, x.tensor, w, {});
+          plain.linear(
+              want.tensor, x.tensor,
+              plain.prepare(is_block_format(of_file) ? std::span(tensors) : std::span<const Tensor>(quantized)), {});
+          EXPECT_TRUE(same_bits(got.memory, want.memory));
+        };
+        const DType int4 = in % 128 == 0 ? DType::Int4G128 : DType::Int4G32;
+        expect_type(quantizing.prepare(tensors), q == Quantization::Int8 ? DType::Q8_0 : int4);
+        expect_type(quantizing.prepare_head(tensors), DType::Q8_0);
       }
     }
   }

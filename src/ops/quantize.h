@@ -1,6 +1,7 @@
 #pragma once
 // Weights that are quantized when they are loaded: the formats and their arithmetic. Host and kernels compile the same
-// functions, so that a test on the host knows what the device holds.
+// functions, so that a test on the host knows what the device holds. The cpu backend makes the block formats of
+// tensor/block_formats.h instead: quantized_format().
 //
 // Fp8: e4m3 numbers (1 sign, 4 exponent, 3 fraction bits, bias 7, no infinity, up to 448: Micikevicius et al. 2022),
 // and a float32 scale for each row, that is, for each output:  w ≈ code · scale,  scale = max |w| / 448.
@@ -19,6 +20,8 @@
 #include <cstdint>
 #include <cstring>
 
+#include "tensor/dtype.h"
+
 #ifdef __CUDACC__
 #define SGL_HOST_DEVICE __host__ __device__
 #else
@@ -27,7 +30,7 @@
 
 namespace sgl {
 
-enum class Quantization : uint8_t { None, Fp8, Int4 };
+enum class Quantization : uint8_t { None, Fp8, Int8, Int4 };
 
 constexpr int64_t kCodeChunk = 64;  // bytes
 constexpr int64_t kInt4Group = 128;
@@ -49,6 +52,15 @@ constexpr int64_t code_bytes(Quantization q, int64_t out, int64_t in) {
 constexpr int64_t scale_bytes(Quantization q, int64_t out) { return q == Quantization::Int4 ? 0 : 4 * out; }
 constexpr int64_t quantized_bytes(Quantization q, int64_t out, int64_t in) {
   return code_bytes(q, out, in) + scale_bytes(q, out);
+}
+
+/// What the cpu backend makes of a matrix [out, in]: of float types, int8 in blocks of 32, or 4 bits in groups of 128
+/// or, where rows are no multiple of that, of 32. Everything else stays as it is.
+constexpr DType quantized_format(Quantization q, DType of_file, int64_t in) {
+  const bool floats = of_file == DType::F32 || of_file == DType::F16 || of_file == DType::BF16;
+  if (q == Quantization::None || !floats || in % 32 != 0) return of_file;
+  if (q == Quantization::Int8) return DType::Q8_0;
+  return in % kInt4Group == 0 ? DType::Int4G128 : DType::Int4G32;
 }
 
 /// To the nearest e4m3 number, ties to even; beyond ±448 to these; NaN to NaN.
