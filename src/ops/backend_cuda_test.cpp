@@ -823,7 +823,8 @@ TEST_P(DeterministicOnCuda, AProductOfARowIsTheSameAloneAndAmongOthers) {
   for (const Quantization format : {Quantization::None, Quantization::Fp8, Quantization::Int4}) {
     if (t == DType::F32 && format != Quantization::None) continue;
     const auto backend = deterministic(format);
-    for (const auto& [in, out] : {std::pair<int64_t, int64_t>{512, 192}, {4096, 4096}, {4096, 32}, {136, 24}}) {
+    for (const auto& size : {std::pair<int64_t, int64_t>{512, 192}, {4096, 4096}, {4096, 32}, {136, 24}}) {
+      const int64_t in = size.first, out = size.second;
       SCOPED_TRACE(fmt::format("{} by {}, format {}", in, out, static_cast<int>(format)));
       std::mt19937 random(kSeed);
       const Matrix x = random_matrix(random, 700, in), h = random_matrix(random, 700, out),
