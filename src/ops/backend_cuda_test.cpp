@@ -621,8 +621,7 @@ TEST_P(OpsOnCuda, RopeWithStoreEqualsRopeThenStore) {
 class CudaAttention {
  public:
   /// The first `shared` positions of all are the same, on the same pages; whole pages.
-  CudaAttention(const AttentionCase& c, DType q_type, int shared = 0)
-      : c_(c), q_type_(q_type), shared_(shared), random_(kSeed) {
+  CudaAttention(const AttentionCase& c, DType q_type, int shared = 0) : c_(c), shared_(shared), random_(kSeed) {
     for (auto [n, all] : c.seqs) {
       q_.push_back(rounded(random_matrix(random_, all, int64_t{c.heads} * c.head_dim), q_type));
       k_.push_back(rounded(random_matrix(random_, all, int64_t{c.kv_heads} * c.head_dim), q_type));
@@ -721,7 +720,6 @@ class CudaAttention {
 
  private:
   AttentionCase c_;
-  DType q_type_;
   int shared_;
   std::mt19937 random_;
   std::vector<Matrix> q_, k_, v_;
