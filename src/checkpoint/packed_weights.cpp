@@ -18,6 +18,8 @@ namespace {
 using Method = PackedWeights::Method;
 
 constexpr int64_t kWordCodes = 8;
+constexpr const char* kFp8Scales[] = {"weight_scale", "weight_scale_inv"};
+constexpr const char* kFp8Unused[] = {"input_scale", "input_scale_ub", "output_scale"};
 constexpr int kAwqPlace[8] = {0, 4, 1, 5, 2, 6, 3, 7};  // of an output's code in its word
 
 // What a method calls its tensors.
@@ -134,12 +136,63 @@ void unpack_halves(const Reader& from, int64_t row, int64_t in, std::byte* to) {
   }
 }
 
+int64_t blocks_of(int64_t n, int64_t size) { return (n + size - 1) / size; }
+
+Buffer unpack_fp8(const PackedMatrix& m, int64_t out, int64_t in) {
+  const int64_t count = m.scales.shape.elements();
+  std::vector<float> scales(static_cast<size_t>(count)), row(static_cast<size_t>(in));
+  dequantize_row(m.scales.dtype, m.scales.data.data(), scales.data(), count);
+  const bool blocks = count > 1 && m.how.block_rows > 0;
+  const int64_t columns = blocks ? m.how.block_columns : in, across = blocks_of(in, columns);
+  Buffer rows = allocate_host(static_cast<size_t>(out * in * 2));
+  auto* to = reinterpret_cast<bf16*>(rows.data());
+  for (int64_t r = 0; r < out; ++r, to += in) {
+    dequantize_row(DType::F8E4M3, m.codes.data.data() + r * in, row.data(), in);
+    const float* of_row = scales.data() + (blocks ? r / m.how.block_rows * across : count > 1 ? r : 0);
+    for (int64_t b = 0; b < across; ++b) {
+      const int64_t end = std::min(in, (b + 1) * columns);
+      for (int64_t k = b * columns; k < end; ++k) to[k] = to_bf16(row[static_cast<size_t>(k)] * of_row[b]);
+    }
+  }
+  return rows;
+}
+
 // The parts of one matrix, and the checks that make reading it safe.
 class Joiner {
  public:
   Joiner(const std::unordered_map<std::string_view, const FileTensor*>& all, const PackedWeights& how,
          std::string_view name)
       : all_(all), how_(how), names_(names_of(how.method)), name_(name) {}
+
+  FileTensor join_fp8() {
+    PackedMatrix m{how_, 0, part("weight", true), {}, {}, {}};
+    const FileTensor& w = m.codes;
+    expect(w, w.shape.rank() == 2, "must be a matrix");
+    for (const char* last : kFp8Scales) {
+      if (m.scales.name.empty()) m.scales = part(last, false);
+    }
+    if (m.scales.name.empty()) {
+      throw Error(ErrorKind::CorruptFile,
+                  fmt::format("{} is fp8, and there is no {}{} beside it", w.name, name_, kFp8Scales[0]));
+    }
+    const Shape &s = m.scales.shape, by_blocks{blocks_of(w.shape[0], std::max(how_.block_rows, 1)),
+                                               blocks_of(w.shape[1], std::max(how_.block_columns, 1))};
+    const bool by_row = s == Shape{w.shape[0]} || s == Shape{w.shape[0], 1};
+    expect_floats(m.scales);
+    if (s.elements() != 1 && !(how_.block_rows > 0 ? s == by_blocks : by_row)) {
+      throw Error(ErrorKind::CorruptFile,
+                  fmt::format("{} has shape {}; expected one number or {} for {} {}", m.scales.name, to_string(s),
+                              how_.block_rows > 0 ? to_string(by_blocks) : fmt::format("[{}, 1]", w.shape[0]), w.name,
+                              to_string(w.shape)));
+    }
+    for (const char* last : kFp8Unused) part(last, false);
+    FileTensor t;
+    t.name = w.name;
+    t.shape = w.shape;
+    t.dtype = DType::BF16;
+    t.packed = std::make_shared<const PackedMatrix>(std::move(m));
+    return t;
+  }
 
   FileTensor join() {
     PackedMatrix m{how_, 0, part(names_.codes, true), part(names_.scales, true), {}, {}};
@@ -156,8 +209,7 @@ class Joiner {
                               m.codes.name, out, in, m.group_size));
     }
     const int64_t groups = in / m.group_size;
-    const bool halves = m.scales.dtype == DType::F16 || m.scales.dtype == DType::BF16;
-    expect(m.scales, halves || m.scales.dtype == DType::F32, "must be of float16, bfloat16 or float32");
+    expect_floats(m.scales);
     expect_shape(m.scales, by_rows ? Shape{out, groups} : Shape{groups, out});
     m.zeros = part(names_.zeros, how_.method != Method::CompressedTensors);
     if (!m.zeros.name.empty()) {
@@ -204,6 +256,10 @@ class Joiner {
                   fmt::format("{} {}, is {} {}", t.name, what, name(t.dtype), to_string(t.shape)));
     }
   }
+  static void expect_floats(const FileTensor& t) {
+    const bool halves = t.dtype == DType::F16 || t.dtype == DType::BF16;
+    expect(t, halves || t.dtype == DType::F32, "must be of float16, bfloat16 or float32");
+  }
   static void expect_shape(const FileTensor& t, const Shape& shape) {
     if (t.shape != shape) {
       throw Error(ErrorKind::CorruptFile, fmt::format("{} has shape {}; expected {} from the codes beside it", t.name,
@@ -246,12 +302,14 @@ void join_packed(std::vector<FileTensor>& tensors, const PackedWeights& how) {
   for (const FileTensor& t : tensors) all[t.name] = &t;
   std::vector<FileTensor> joined;
   std::unordered_set<std::string> used;
-  const std::string_view codes = names_of(how.method).codes;
+  const bool fp8 = how.method == Method::Fp8;
+  const std::string_view codes = fp8 ? "weight" : names_of(how.method).codes;
   for (const FileTensor& t : tensors) {
     const std::string_view full = t.name;
+    if (fp8 && t.dtype != DType::F8E4M3) continue;
     if (!full.ends_with(codes) || (full.size() > codes.size() && full[full.size() - codes.size() - 1] != '.')) continue;
     Joiner j(all, how, full.substr(0, full.size() - codes.size()));
-    joined.push_back(j.join());
+    joined.push_back(fp8 ? j.join_fp8() : j.join());
     used.insert(j.used().begin(), j.used().end());
   }
   std::erase_if(tensors, [&](const FileTensor& t) { return used.contains(t.name); });
@@ -261,6 +319,7 @@ void join_packed(std::vector<FileTensor>& tensors, const PackedWeights& how) {
 Buffer unpack(const FileTensor& t) {
   const PackedMatrix& m = *t.packed;
   const int64_t out = t.shape[0], in = t.shape[1], bytes = row_bytes(t.dtype, in);
+  if (m.how.method == Method::Fp8) return unpack_fp8(m, out, in);
   const Reader from(m, out, in);
   Buffer rows = allocate_host(static_cast<size_t>(out * bytes));
   for (int64_t row = 0; row < out; row += 8) {

@@ -1,12 +1,16 @@
 #pragma once
-// Checkpoints whose linear layers are quantized to 4 bits: AWQ (Lin et al. 2023), GPTQ (Frantar et al. 2022) and
-// compressed-tensors' "pack-quantized".
+// Checkpoints whose linear layers are quantized: to 4 bits by AWQ (Lin et al. 2023), GPTQ (Frantar et al. 2022) and
+// compressed-tensors' "pack-quantized", or to 8-bit floating point numbers.
 //
-// Instead of NAME.weight [out, in] such a file has several tensors. They are joined to one, of groups of codes
-// (BlockInt4 in tensor/block_formats.h), whose rows are put together when they are asked for. What they say is kept
-// exactly, but that a scale in bfloat16 or float32 becomes float16.
+// Instead of NAME.weight [out, in] such a file has several tensors. They are joined to one whose rows are put together
+// when they are asked for. 4 bits become groups of codes (BlockInt4 in tensor/block_formats.h): what they say is kept
+// exactly, but that a scale in bfloat16 or float32 becomes float16. FP8 becomes bfloat16, each number rounded once.
 //
-// Codes are 4 bits in words of 32, the first in the lowest bits; G = in / group size;  w = scale · (code − zero).
+// FP8: NAME.weight [out, in] in e4m3 (base/e4m3.h), weight_scale or weight_scale_inv, which both multiply: one number,
+// [out] or [out, 1], or one for each block of rows and columns. Scales of activations are not used: these are not
+// quantized, or each row by its own.
+//
+// 4 bits: codes in words of 32, the first in the lowest bits; G = in / group size;  w = scale · (code − zero).
 //
 //   AWQ     NAME.qweight [in, out / 8], qzeros [G, out / 8]: of eight outputs in the order 0, 2, 4, 6, 1, 3, 5, 7
 //           NAME.scales [G, out]

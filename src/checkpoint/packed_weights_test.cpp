@@ -12,6 +12,8 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include "base/e4m3.h"
+#include "base/half.h"
 #include "checkpoint/expect_error.h"
 #include "checkpoint/packed_test_files.h"
 #include "tensor/block_formats.h"
@@ -85,6 +87,61 @@ TEST(PackedWeights, ColumnsOutOfOrderBecomeHalves) {
   expect_equal(gptq(64, true, true), q, DType::F16);
 }
 
+// Codes and scales of one number, by rows, by rows in a column, and by blocks, as the writers' configs say them.
+TEST(PackedWeights, Fp8BecomesBfloat16) {
+  struct Case {
+    const char* quantization;
+    const char* scale;
+    std::vector<int64_t> shape;
+  };
+  constexpr int64_t kOut = 130, kIn = 200;
+  const char* by_blocks = R"({"quant_method":"fp8","activation_scheme":"dynamic","weight_block_size":[128,64]})";
+  const std::string compressed_fp8 =
+      R"({"quant_method":"compressed-tensors","format":"float-quantized","config_groups":{"group_0":{"weights":
+         {"num_bits":8,"type":"float","strategy":"channel"},"input_activations":{"num_bits":8,"dynamic":true}}}})";
+  for (const Case& c :
+       {Case{R"({"quant_method":"fp8","activation_scheme":"static"})", "weight_scale", {}},
+        Case{R"({"quant_method":"fbgemm_fp8"})", "weight_scale", {kOut, 1}},
+        Case{compressed_fp8.c_str(), "weight_scale", {kOut, 1}}, Case{compressed_fp8.c_str(), "weight_scale", {1}},
+        Case{by_blocks, "weight_scale_inv", {2, 4}}}) {
+    SCOPED_TRACE(c.quantization);
+    std::mt19937 random(11);
+    std::string codes;
+    for (int64_t i = 0; i < kOut * kIn; ++i) {
+      const auto code = static_cast<uint8_t>(random() % 256);
+      codes += static_cast<char>((code & 0x7f) == 0x7f ? 0 : code);
+    }
+    int64_t count = 1;
+    for (const int64_t n : c.shape) count *= n;
+    std::vector<float> scales, want;
+    for (int64_t i = 0; i < count; ++i) scales.push_back(1e-3F * static_cast<float>(1 + random() % 100));
+    for (int64_t r = 0; r < kOut; ++r) {
+      for (int64_t k = 0; k < kIn; ++k) {
+        const int64_t of = count == 1 ? 0 : count == 8 ? r / 128 * 4 + k / 64 : r;
+        const float number = from_e4m3(static_cast<uint8_t>(codes[static_cast<size_t>(r * kIn + k)]));
+        want.push_back(to_float(to_bf16(number * scales[static_cast<size_t>(of)])));
+      }
+    }
+    SafetensorsBuilder file;
+    file.add(std::string(kName) + "weight", "F8_E4M3", {kOut, kIn}, codes);
+    file.add_floats(std::string(kName) + c.scale, c.shape, scales);
+    file.add_floats(std::string(kName) + "input_scale", {}, {0.5F});
+    file.add("model.layers.0.self_attn.o_proj.weight", "BF16", {1, 1}, "ab");
+    TemporaryDirectory d;
+    d.write("config.json", config(c.quantization));
+    d.write("model.safetensors", file.build());
+    const auto checkpoint = Checkpoint::open(d.path());
+    ASSERT_EQ(checkpoint->names().size(), 2U);
+    const FileTensor& t = *checkpoint->find(std::string(kName) + "weight");
+    EXPECT_EQ(t.shape, (Shape{kOut, kIn}));
+    EXPECT_EQ(name(t.dtype), name(DType::BF16));
+    const Buffer rows = unpack(t);
+    std::vector<float> got(want.size());
+    dequantize_row(t.dtype, rows.data(), got.data(), kOut * kIn);
+    EXPECT_EQ(got, want);
+  }
+}
+
 TEST(PackedWeights, ABiasThatSaysSomethingStays) {
   SafetensorsBuilder file;
   awq(128).add(file, kName, QuantizedMatrix(8, 128, 128, 5));
@@ -129,9 +186,22 @@ TEST(PackedWeights, WhatDoesNotFitTogetherIsNamed) {
            {R"({"quant_method":"gptq","bits":8})", "8 bits"},
            {R"({"quant_method":"gptq","checkpoint_format":"marlin"})", "checkpoint_format marlin"},
            {R"({"quant_method":"awq","version":"gemv"})", "version gemv"},
-           {R"({"quant_method":"compressed-tensors","format":"float-quantized"})", "format float-quantized"}}) {
+           {R"({"quant_method":"compressed-tensors","format":"int-quantized"})", "format int-quantized"}}) {
     expect_refused(ErrorKind::Unsupported, {"quantization_config", word, "pack-quantized"}, quantization, whole);
   }
+
+  SafetensorsBuilder fp8;
+  fp8.add(n + "weight", "F8_E4M3", {16, 8}, zeros(16 * 8, 1));
+  expect_refused(ErrorKind::CorruptFile, {"q_proj.weight is fp8, and there is no", "weight_scale"},
+                 R"({"quant_method":"fp8"})", fp8);
+  expect_refused(ErrorKind::Unsupported, {"q_proj.weight is F8_E4M3", "by which scales"}, how, fp8);
+  fp8.add_floats(n + "weight_scale", {8}, std::vector<float>(8, 1.0F));
+  expect_refused(ErrorKind::CorruptFile, {"weight_scale has shape [8]", "expected one number or [16, 1]"},
+                 R"({"quant_method":"fp8"})", fp8);
+  expect_refused(ErrorKind::CorruptFile, {"weight_scale has shape [8]", "expected one number or [4, 2]"},
+                 R"({"quant_method":"fp8","weight_block_size":[4,4]})", fp8);
+  expect_refused(ErrorKind::CorruptFile, {"weight_block_size", "two numbers"},
+                 R"({"quant_method":"fp8","weight_block_size":[128]})", fp8);
 }
 
 }  // namespace

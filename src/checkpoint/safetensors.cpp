@@ -20,8 +20,9 @@ using nlohmann::json;
 constexpr uint64_t kMaxHeader = 100'000'000;  // the reference implementation's limit
 
 constexpr std::pair<std::string_view, DType> kDTypes[] = {
-    {"F32", DType::F32}, {"F16", DType::F16}, {"BF16", DType::BF16}, {"F64", DType::F64}, {"I8", DType::I8},
-    {"U8", DType::U8},   {"I16", DType::I16}, {"I32", DType::I32},   {"I64", DType::I64}, {"BOOL", DType::Bool}};
+    {"F32", DType::F32}, {"F16", DType::F16},   {"BF16", DType::BF16},     {"F64", DType::F64},
+    {"I8", DType::I8},   {"U8", DType::U8},     {"I16", DType::I16},       {"I32", DType::I32},
+    {"I64", DType::I64}, {"BOOL", DType::Bool}, {"F8_E4M3", DType::F8E4M3}};
 
 struct Entry {
   std::string name, dtype;

@@ -114,6 +114,13 @@ class SafetensorsCheckpoint : public Checkpoint {
       join_packed(index_.tensors(), *config_.packed);
       index_.finish(directory);
     }
+    for (const FileTensor& t : index_.tensors()) {
+      if (t.dtype != DType::F8E4M3) continue;
+      throw Error(ErrorKind::Unsupported,
+                  fmt::format("tensor {} is F8_E4M3, and config.json does not say by which scales: expected a "
+                              "quantization_config of fp8 and {}_scale beside it",
+                              t.name, t.name));
+    }
     config_.dtype = index_.main_dtype().value_or(config_.dtype);
   }
 

@@ -15,7 +15,8 @@ namespace {
 // Tensors that some publishers ship although nothing needs them: tables that are computed, masks, a tied head.
 bool is_redundant(std::string_view name, const ModelConfig& config) {
   auto ends = [&](std::string_view s) { return name.ends_with(s); };
-  return ends("rotary_emb.inv_freq") || ends(".attn.bias") || ends(".attn.masked_bias") || ends("rope_freqs.weight") ||
+  return ends(".k_scale") || ends(".v_scale") ||  // of a calibrated FP8 KV cache
+         ends("rotary_emb.inv_freq") || ends(".attn.bias") || ends(".attn.masked_bias") || ends("rope_freqs.weight") ||
          ends("rope_factors_long.weight") || ends("rope_factors_short.weight") ||
          (config.tie_word_embeddings && ends("lm_head.weight"));
 }

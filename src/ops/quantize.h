@@ -3,8 +3,8 @@
 // functions, so that a test on the host knows what the device holds. The cpu backend makes the block formats of
 // tensor/block_formats.h instead: quantized_format().
 //
-// Fp8: e4m3 numbers (1 sign, 4 exponent, 3 fraction bits, bias 7, no infinity, up to 448: Micikevicius et al. 2022),
-// and a float32 scale for each row, that is, for each output:  w ≈ code · scale,  scale = max |w| / 448.
+// Fp8: e4m3 numbers (base/e4m3.h), and a float32 scale for each row, that is, for each output:  w ≈ code · scale,
+//   scale = max |w| / 448.
 //   Codes: [out][in], rows padded with zeros to chunks of 64. Of each four, the second and third have changed places,
 //   so that bytes 0 and 2 of a word are one pair and bytes 1 and 3 the next. Scales: [out].
 //
@@ -20,13 +20,8 @@
 #include <cstdint>
 #include <cstring>
 
+#include "base/e4m3.h"
 #include "tensor/dtype.h"
-
-#ifdef __CUDACC__
-#define SGL_HOST_DEVICE __host__ __device__
-#else
-#define SGL_HOST_DEVICE
-#endif
 
 namespace sgl {
 
@@ -61,33 +56,6 @@ constexpr DType quantized_format(Quantization q, DType of_file, int64_t in) {
   if (q == Quantization::None || !floats || in % 32 != 0) return of_file;
   if (q == Quantization::Int8) return DType::Q8_0;
   return in % kInt4Group == 0 ? DType::Int4G128 : DType::Int4G32;
-}
-
-/// To the nearest e4m3 number, ties to even; beyond ±448 to these; NaN to NaN.
-SGL_HOST_DEVICE inline uint8_t to_e4m3(float x) {
-  uint32_t u = 0;
-  memcpy(&u, &x, 4);
-  const auto sign = static_cast<uint8_t>(u >> 24 & 0x80U);
-  u &= 0x7fffffffU;
-  if (u > 0x7f800000U) return sign | 0x7fU;
-  if (u >= 0x43e00000U) return sign | 0x7eU;  // 448 and more
-  if (u < 0x3c800000U) {                      // below 2^-6: multiples of 2^-9
-    float shifted = 0;
-    memcpy(&shifted, &u, 4);
-    shifted += 0x1p14F;  // whose last bit is 2^-9
-    memcpy(&u, &shifted, 4);
-    return sign | static_cast<uint8_t>(u & 0xfU);
-  }
-  const uint32_t rounded = u + 0x7ffffU + (u >> 20 & 1U);
-  return sign | static_cast<uint8_t>((rounded >> 20) - (120U << 3));
-}
-
-inline float from_e4m3(uint8_t code) {
-  const uint32_t exponent = code >> 3 & 0xfU, fraction = code & 7U;
-  float x = exponent == 0 ? static_cast<float>(fraction) * 0x1p-9F
-                          : std::ldexp(static_cast<float>(8 + fraction), static_cast<int>(exponent) - 10);
-  if ((code & 0x7fU) == 0x7fU) x = NAN;
-  return (code & 0x80U) != 0 ? -x : x;
 }
 
 /// The scale of numbers up to `largest` in absolute value. Never 0, so that its inverse is a number.

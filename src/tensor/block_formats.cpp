@@ -9,6 +9,7 @@
 
 #include <fmt/format.h>
 
+#include "base/e4m3.h"
 #include "base/half.h"
 #include "sgl/error.h"
 
@@ -262,6 +263,8 @@ void dequantize_row(DType dtype, const std::byte* src, float* dst, int64_t n) {
       return convert_row<int64_t>(src, dst, n, as_float);
     case DType::Bool:
       return convert_row<uint8_t>(src, dst, n, [](uint8_t x) { return x != 0 ? 1.0F : 0.0F; });
+    case DType::F8E4M3:
+      return convert_row<uint8_t>(src, dst, n, from_e4m3);
     case DType::Q4_0:
       return decode_row<BlockQ4_0>(dtype, src, dst, n);
     case DType::Q4_1:
@@ -303,6 +306,8 @@ void quantize_row(DType dtype, const float* src, std::byte* dst, int64_t n) {
       return store_row<bf16>(src, dst, n, [](float x) { return to_bf16(x); });
     case DType::F64:
       return store_row<double>(src, dst, n, [](float x) { return static_cast<double>(x); });
+    case DType::F8E4M3:
+      return store_row<uint8_t>(src, dst, n, to_e4m3);
     case DType::Q8_0:
       return encode_row<BlockQ8_0>(dtype, src, dst, n);
     case DType::Q4_0:
@@ -318,8 +323,9 @@ void quantize_row(DType dtype, const float* src, std::byte* dst, int64_t n) {
   }
   throw Error(
       ErrorKind::Unsupported,
-      fmt::format("cannot quantize to {}; possible are float32, float16, bfloat16, float64, Q8_0, Q4_0, Q4_1, int4",
-                  name(dtype)));
+      fmt::format(
+          "cannot quantize to {}; possible are float32, float16, bfloat16, float64, fp8_e4m3, Q8_0, Q4_0, Q4_1, int4",
+          name(dtype)));
 }
 
 }  // namespace sgl

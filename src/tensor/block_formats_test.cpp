@@ -106,6 +106,7 @@ TEST(BlockFormats, PlainNumbersConvert) {
   EXPECT_EQ(decoded<int32_t>(DType::I32, {-7, 1 << 30}), (std::vector<float>{-7, 0x1p30F}));
   EXPECT_EQ(decoded<int64_t>(DType::I64, {-7, int64_t{1} << 40}), (std::vector<float>{-7, 0x1p40F}));
   EXPECT_EQ(decoded<uint8_t>(DType::Bool, {0, 1, 255}), (std::vector<float>{0, 1, 1}));
+  EXPECT_EQ(decoded<uint8_t>(DType::F8E4M3, {0x38, 0xb8, 0x7e, 1}), (std::vector<float>{1, -1, 448, 0x1p-9F}));
 }
 
 std::vector<float> normals(size_t n, unsigned seed) {

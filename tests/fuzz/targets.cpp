@@ -117,14 +117,17 @@ Seeds safetensors_seeds() {
 // One file as each writer's config reads it.
 struct PackedFolders {
   PackedFolders() {
-    const testing::Packing packings[] = {testing::awq(32), testing::gptq(-1, true), testing::compressed(128, false)};
-    for (int i = 0; i < 3; ++i) {
+    const testing::Packing packings[] = {testing::awq(32),
+                                         testing::gptq(-1, true),
+                                         testing::compressed(128, false),
+                                         {"fp8", R"({"quant_method":"fp8","weight_block_size":[16,64]})", {}}};
+    for (int i = 0; i < 4; ++i) {
       folder[i].write("config.json",
                       R"({"architectures":["LlamaForCausalLM"],"quantization_config":)" + packings[i].config + "}");
       if (i > 0) fs::create_symlink(folder[0].path() + "/model.safetensors", folder[i].path() + "/model.safetensors");
     }
   }
-  testing::TemporaryDirectory folder[3];
+  testing::TemporaryDirectory folder[4];
 };
 
 void run_packed(std::string_view input) {
@@ -148,6 +151,10 @@ Seeds packed_seeds() {
     p.add(file, "a.", testing::QuantizedMatrix(8, 128, p.name == "awq" ? 32 : 128, 1));
     out.push_back(file.build());
   }
+  testing::SafetensorsBuilder fp8;
+  fp8.add("a.weight", "F8_E4M3", {16, 128}, std::string(size_t{16} * 128, '\x38'));
+  fp8.add_floats("a.weight_scale_inv", {1, 2}, {1.0F, 0.5F});
+  out.push_back(fp8.build());
   return out;
 }
 
