@@ -8,6 +8,7 @@
 
 #include "base/half.h"
 #include "checkpoint/json.h"
+#include "checkpoint/quantization_config.h"
 #include "checkpoint/rope_json.h"
 #include "sgl/error.h"
 
@@ -119,95 +120,6 @@ Activation activation_of(const ConfigFields& f, const char* key, const std::stri
 
 void refuse(const ConfigFields& f, const char* key, const char* why) {
   throw Error(ErrorKind::Unsupported, fmt::format("{}: {} {}", f.what(), key, why));
-}
-
-[[noreturn]] void refuse_quantization(const ConfigFields& q, const std::string& what) {
-  throw Error(
-      ErrorKind::Unsupported,
-      fmt::format("{}: {} is not supported; supported are awq (gemm), gptq and compressed-tensors' pack-quantized, "
-                  "all with 4 bits, and fp8, fbgemm_fp8 and compressed-tensors' float-quantized. Take such a "
-                  "checkpoint, the unquantized one, or a GGUF file",
-                  q.what(), what));
-}
-
-void need_four_bits(const ConfigFields& q, int bits) {
-  if (bits != 4) refuse_quantization(q, fmt::format("{} bits", bits));
-}
-
-// Columns that share a scale; −1 stands for all.
-int read_group_size(const ConfigFields& q, const char* key, int absent) {
-  return std::max(q.integer(key, absent, -1), 0);
-}
-
-// Rows and columns that share a scale, as [128, 128].
-void read_block(const ConfigFields& q, const char* key, PackedWeights& p) {
-  if (!q.is_set(key)) return;
-  const json& block = *q.find(key);
-  auto is_size = [](const json& n) { return n.is_number_integer() && n > 0 && n <= 1 << 20; };
-  if (!block.is_array() || block.size() != 2 || !is_size(block[0]) || !is_size(block[1])) {
-    q.fail(key, "must be two numbers, of rows and of columns");
-  }
-  p.block_rows = block[0].get<int>();
-  p.block_columns = block[1].get<int>();
-}
-
-// The weights of compressed-tensors' groups of layers; all must be quantized alike.
-void read_compressed_groups(const ConfigFields& q, PackedWeights& p) {
-  const std::string format = q.text("format", "");
-  const bool fp8 = format == "float-quantized";
-  if (!fp8 && format != "pack-quantized") refuse_quantization(q, fmt::format("format {}", format));
-  if (fp8) p.method = PackedWeights::Method::Fp8;
-  if (!q.is_set("config_groups") || !q.find("config_groups")->is_object() || q.find("config_groups")->empty()) {
-    q.fail("config_groups", "must be an object with at least one group");
-  }
-  bool first = true;
-  for (const auto& [key, group] : q.find("config_groups")->items()) {
-    const ConfigFields g(group, fmt::format("{}: config_groups: {}", q.what(), key));
-    if (!g.is_set("weights")) g.fail("weights", "must be an object");
-    const ConfigFields w(*g.find("weights"), g.what() + ": weights");
-    if (fp8) {
-      if (const int bits = w.integer("num_bits", 8); bits != 8) refuse_quantization(w, fmt::format("{} bits", bits));
-      read_block(w, "block_structure", p);
-      continue;
-    }
-    if (w.text("type", "int") != "int") refuse_quantization(w, "type " + w.text("type", ""));
-    if (g.is_set("input_activations")) refuse_quantization(g, "input_activations");
-    need_four_bits(w, w.integer("num_bits", 8));
-    const int size = read_group_size(w, "group_size", -1);
-    if (!first && size != p.group_size) refuse_quantization(w, "a group_size that differs between groups");
-    p.group_size = size;
-    first = false;
-  }
-}
-
-std::optional<PackedWeights> read_quantization(const ConfigFields& f) {
-  if (!f.is_set("quantization_config")) return std::nullopt;
-  const ConfigFields q(*f.find("quantization_config"), f.what() + ": quantization_config");
-  const std::string method = q.text("quant_method", "(unnamed)");
-  PackedWeights p;
-  if (method == "awq") {
-    if (const std::string version = q.text("version", "gemm"); version != "gemm" && version != "GEMM") {
-      refuse_quantization(q, "version " + version);
-    }
-    need_four_bits(q, q.integer("bits", q.integer("w_bit", 4)));
-    p.group_size = read_group_size(q, q.has("q_group_size") ? "q_group_size" : "group_size", 128);
-  } else if (method == "gptq") {
-    p.method = PackedWeights::Method::Gptq;
-    need_four_bits(q, q.integer("bits", 4));
-    p.group_size = read_group_size(q, "group_size", 128);
-    const std::string format = q.text("checkpoint_format", "gptq");
-    if (format != "gptq" && format != "gptq_v2") refuse_quantization(q, "checkpoint_format " + format);
-    p.zeros_less_one = format == "gptq";
-  } else if (method == "compressed-tensors") {
-    p.method = PackedWeights::Method::CompressedTensors;
-    read_compressed_groups(q, p);
-  } else if (method == "fp8" || method == "fbgemm_fp8") {
-    p.method = PackedWeights::Method::Fp8;
-    read_block(q, "weight_block_size", p);
-  } else {
-    refuse_quantization(q, "quant_method " + method);
-  }
-  return p;
 }
 
 // One id, a list of them, or null.

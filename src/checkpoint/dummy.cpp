@@ -66,6 +66,13 @@ class DummyCheckpoint : public Checkpoint {
  public:
   DummyCheckpoint(const std::string& directory, const std::string& overrides)
       : directory_(directory), config_(read_config(directory, overrides)) {
+    if (config_.packed) {
+      throw Error(
+          ErrorKind::Unsupported,
+          fmt::format("{}: config.json has a quantization_config, and dummy weights are numbers; override it with "
+                      "{{\"quantization_config\": null}}, and take --quantization to have them quantized",
+                      directory_));
+    }
     int64_t largest = 0, vectors = 0;
     // An architecture that is not known has no tensors here: the registry refuses it, and names those there are.
     std::vector<ExpectedTensor> expected;

@@ -35,10 +35,11 @@ struct GenerationDefaults {
   std::optional<int> top_k;
 };
 
-/// How a checkpoint stores matrices that are quantized, to 4 bits or to 8-bit floating point numbers
+/// How a checkpoint stores matrices that are quantized, to integers or to 8-bit floating point numbers
 /// (checkpoint/packed_weights.h).
 struct PackedWeights {
   enum class Method { Awq, Gptq, CompressedTensors, Fp8 } method = Method::Awq;
+  int bits = 4;                           ///< 4, or 8 with symmetric zero points; not of Fp8
   int group_size = 0;                     ///< columns that share a scale; 0: all
   bool zeros_less_one = false;            ///< zero points are stored less one (GPTQ's older form)
   int block_rows = 0, block_columns = 0;  ///< Fp8: of a matrix, that share a scale; 0: by rows, or all do

@@ -23,6 +23,19 @@ bool file_exists(const fs::path& path) {
   return fs::exists(path, ignored);
 }
 
+// Early writers put it into a file of its own.
+void add_quantization_file(const std::string& directory, json& config) {
+  for (const auto& [file, method] : {std::pair{"quantize_config.json", "gptq"}, {"quant_config.json", "awq"}}) {
+    const fs::path path = fs::path(directory) / file;
+    if (!config.is_object() || config.contains("quantization_config") || !file_exists(path)) continue;
+    json quantization = parse_json(read_file(path.string(), kMaxConfigBytes), path.string());
+    if (!quantization.is_object())
+      throw Error(ErrorKind::CorruptFile, fmt::format("{} must be a JSON object", path.string()));
+    if (!quantization.contains("quant_method")) quantization["quant_method"] = method;
+    config["quantization_config"] = std::move(quantization);
+  }
+}
+
 }  // namespace
 
 ModelConfig read_config(const std::string& directory, const std::string& overrides) {
@@ -31,6 +44,7 @@ ModelConfig read_config(const std::string& directory, const std::string& overrid
     throw Error(ErrorKind::NotFound, fmt::format("{} has no config.json: it is not a model's directory", directory));
   }
   json config = parse_json(read_file(path.string(), kMaxConfigBytes), path.string());
+  add_quantization_file(directory, config);
   if (!overrides.empty()) {
     json changes;
     try {

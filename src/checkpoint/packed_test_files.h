@@ -79,14 +79,16 @@ struct QuantizedMatrix {
   }
 };
 
-// Words of eight codes: of `rows` × `cols` words, place i of word (r, c) holds code(r, c, i).
-inline std::string pack_words(int64_t rows, int64_t cols, const std::function<uint32_t(int64_t, int64_t, int)>& code) {
+// Words of eight codes: of `rows` × `cols` words, place i of word (r, c) holds code(r, c, i). less: taken off each
+// word.
+inline std::string pack_words(int64_t rows, int64_t cols, const std::function<uint32_t(int64_t, int64_t, int)>& code,
+                              uint32_t less = 0) {
   std::vector<uint32_t> words;
   for (int64_t r = 0; r < rows; ++r) {
     for (int64_t c = 0; c < cols; ++c) {
       uint32_t w = 0;
       for (int i = 0; i < 8; ++i) w |= (code(r, c, i) & 15U) << (4 * i);
-      words.push_back(w);
+      words.push_back(w - less);
     }
   }
   return bytes_of(words);
@@ -124,7 +126,8 @@ inline Packing awq(int64_t group) {
           }};
 }
 
-/// `less_one`: the older form. Zero biases come with every matrix. group: −1 for one of all columns.
+/// `less_one`: the older form, whose words of zero points are less a one in each place. group: −1 for one of all
+/// columns.
 inline Packing gptq(int64_t group, bool less_one, bool act_order = false) {
   return {less_one ? "gptq" : "gptq_v2",
           fmt::format(R"({{"quant_method":"gptq","bits":4,"group_size":{},"desc_act":{}{}}})", group, act_order,
@@ -133,8 +136,9 @@ inline Packing gptq(int64_t group, bool less_one, bool act_order = false) {
             file.add(n + "qweight", "I32", {q.in / 8, q.out},
                      pack_words(q.in / 8, q.out, [&](auto r, auto o, int i) { return q.code(o, 8 * r + i); }));
             file.add(n + "qzeros", "I32", {q.groups(), q.out / 8},
-                     pack_words(q.groups(), q.out / 8,
-                                [&](auto g, auto c, int i) { return zero_of(q, 8 * c + i, g) - (less_one ? 1 : 0); }));
+                     pack_words(
+                         q.groups(), q.out / 8, [&](auto g, auto c, int i) { return zero_of(q, 8 * c + i, g); },
+                         less_one ? 0x11111111U : 0));
             file.add(n + "scales", "F16", {q.groups(), q.out}, scales_by_group(q));
             file.add(n + "g_idx", "I32", {q.in}, bytes_of(q.group_of_column));
           }};

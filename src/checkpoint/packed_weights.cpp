@@ -17,9 +17,9 @@ namespace {
 
 using Method = PackedWeights::Method;
 
-constexpr int64_t kWordCodes = 8;
+constexpr int64_t kWordCodes = 8;       // of 4 bits
+constexpr uint32_t kOnes = 0x11111111;  // what GPTQ's older form takes off a word of zero points
 constexpr const char* kFp8Scales[] = {"weight_scale", "weight_scale_inv"};
-constexpr const char* kFp8Unused[] = {"input_scale", "input_scale_ub", "output_scale"};
 constexpr int kAwqPlace[8] = {0, 4, 1, 5, 2, 6, 3, 7};  // of an output's code in its word
 
 // What a method calls its tensors.
@@ -33,7 +33,7 @@ Names names_of(Method m) {
 
 const uint32_t* words(const FileTensor& t) { return reinterpret_cast<const uint32_t*>(t.data.data()); }
 
-uint32_t code_at(const uint32_t* words, int64_t word, int place) { return words[word] >> (4 * place) & 15U; }
+uint8_t code_of(uint32_t word, int place) { return static_cast<uint8_t>(word >> (4 * place) & 15U); }
 
 // Thirty-two columns of one row, as a block has them.
 using Piece = uint8_t[16];
@@ -53,10 +53,10 @@ class Reader {
   uint8_t zero(int64_t row, int64_t group) const {
     if (m_.zeros.data.empty()) return 8;
     const uint32_t* z = words(m_.zeros);
-    if (by_rows()) return static_cast<uint8_t>(code_at(z, row / 8 * groups_ + group, static_cast<int>(row % 8)));
+    if (by_rows()) return code_of(z[row / 8 * groups_ + group], static_cast<int>(row % 8));
     const int place = m_.how.method == Method::Awq ? kAwqPlace[row % 8] : static_cast<int>(row % 8);
-    const uint32_t stored = code_at(z, group * (out_ / kWordCodes) + row / 8, place);
-    return static_cast<uint8_t>(m_.how.zeros_less_one ? (stored + 1) & 15U : stored);
+    const uint32_t word = z[group * (out_ / kWordCodes) + row / 8];
+    return code_of(m_.how.zeros_less_one ? word + kOnes : word, place);
   }
   int64_t group_of(int64_t column) const {
     if (m_.group_of_column.data.empty()) return column / m_.group_size;
@@ -136,6 +136,24 @@ void unpack_halves(const Reader& from, int64_t row, int64_t in, std::byte* to) {
   }
 }
 
+// Eight rows of 8-bit codes, whose zero points are 128.
+void unpack_q8(const Reader& from, const PackedMatrix& m, int64_t row, int64_t out, int64_t in, std::byte* to) {
+  const int64_t blocks = in / 32;
+  const bool by_rows = m.how.method == Method::CompressedTensors;
+  const auto* codes = reinterpret_cast<const uint8_t*>(m.codes.data.data());
+  auto* block = reinterpret_cast<BlockQ8_0*>(to);
+  for (int64_t r = 0; r < 8; ++r) {
+    for (int64_t b = 0; b < blocks; ++b, ++block) {
+      const uint16_t d = to_f16(from.scale(row + r, b * 32 / m.group_size)).bits;
+      block->d = {static_cast<uint8_t>(d & 0xff), static_cast<uint8_t>(d >> 8)};
+      for (int64_t k = 32 * b, i = 0; i < 32; ++i, ++k) {
+        const uint8_t code = codes[by_rows ? (row + r) * in + k : (k / 4 * out + row + r) * 4 + k % 4];
+        block->qs[i] = static_cast<int8_t>(code - 128);
+      }
+    }
+  }
+}
+
 int64_t blocks_of(int64_t n, int64_t size) { return (n + size - 1) / size; }
 
 Buffer unpack_fp8(const PackedMatrix& m, int64_t out, int64_t in) {
@@ -167,7 +185,7 @@ class Joiner {
   FileTensor join_fp8() {
     PackedMatrix m{how_, 0, part("weight", true), {}, {}, {}};
     const FileTensor& w = m.codes;
-    expect(w, w.shape.rank() == 2, "must be a matrix");
+    expect(w, w.shape.rank() == 2 && w.shape.elements() > 0, "must be a matrix that is not empty");
     for (const char* last : kFp8Scales) {
       if (m.scales.name.empty()) m.scales = part(last, false);
     }
@@ -185,7 +203,6 @@ class Joiner {
                               how_.block_rows > 0 ? to_string(by_blocks) : fmt::format("[{}, 1]", w.shape[0]), w.name,
                               to_string(w.shape)));
     }
-    for (const char* last : kFp8Unused) part(last, false);
     FileTensor t;
     t.name = w.name;
     t.shape = w.shape;
@@ -196,13 +213,15 @@ class Joiner {
 
   FileTensor join() {
     PackedMatrix m{how_, 0, part(names_.codes, true), part(names_.scales, true), {}, {}};
-    expect(m.codes, m.codes.dtype == DType::I32 && m.codes.shape.rank() == 2, "must be a matrix of int32");
+    expect(m.codes, m.codes.dtype == DType::I32 && m.codes.shape.rank() == 2 && m.codes.shape.elements() > 0,
+           "must be a matrix of int32 that is not empty");
     const int64_t rows = m.codes.shape[0], cols = m.codes.shape[1];
     const bool by_rows = how_.method == Method::CompressedTensors, awq = how_.method == Method::Awq;
-    const int64_t out = by_rows ? rows : awq ? cols * kWordCodes : cols;
-    const int64_t in = by_rows ? cols * kWordCodes : awq ? rows : rows * kWordCodes;
+    const int64_t in_word = 32 / how_.bits;
+    const int64_t out = by_rows ? rows : awq ? cols * in_word : cols;
+    const int64_t in = by_rows ? cols * in_word : awq ? rows : rows * in_word;
     m.group_size = how_.group_size == 0 ? in : how_.group_size;
-    if (out % 8 != 0 || in % 32 != 0 || in == 0 || in % m.group_size != 0 || m.group_size % 32 != 0) {
+    if (out % 8 != 0 || in % 32 != 0 || in % m.group_size != 0 || m.group_size % 32 != 0) {
       throw Error(ErrorKind::Unsupported,
                   fmt::format("{} has {} outputs and {} inputs in groups of {}; expected outputs in eights and whole "
                               "groups of a multiple of 32",
@@ -214,20 +233,22 @@ class Joiner {
     m.zeros = part(names_.zeros, how_.method != Method::CompressedTensors);
     if (!m.zeros.name.empty()) {
       expect(m.zeros, m.zeros.dtype == DType::I32, "must be of int32");
-      expect_shape(m.zeros, by_rows ? Shape{out / 8, groups} : Shape{groups, out / 8});
+      expect_shape(m.zeros, by_rows ? Shape{out / in_word, groups} : Shape{groups, out / in_word});
     }
     m.group_of_column = part(names_.group_of_column, false);
     if (!m.group_of_column.name.empty()) {
       expect(m.group_of_column, m.group_of_column.dtype == DType::I32, "must be of int32");
       expect_shape(m.group_of_column, Shape{in});
-      if (in_order(m, groups)) m.group_of_column = {};
+      if (in_order(m.group_of_column, m.group_size, groups)) m.group_of_column = {};
     }
     part("weight_shape", false);
+    if (how_.bits == 8) expect_symmetric(m);
 
     FileTensor t;
     t.name = std::string(name_) + "weight";
     t.shape = Shape{out, in};
-    t.dtype = !m.group_of_column.name.empty() ? DType::F16 : m.group_size % 128 == 0 ? DType::Int4G128 : DType::Int4G32;
+    const DType groups_of = m.group_size % 128 == 0 ? DType::Int4G128 : DType::Int4G32;
+    t.dtype = how_.bits == 8 ? DType::Q8_0 : m.group_of_column.name.empty() ? groups_of : DType::F16;
     if (all_.contains(t.name))
       throw Error(ErrorKind::CorruptFile, fmt::format("{} is there beside {}", t.name, m.codes.name));
     drop_empty_bias();
@@ -266,18 +287,41 @@ class Joiner {
                                                       to_string(t.shape), to_string(shape)));
     }
   }
-  static bool in_order(const PackedMatrix& m, int64_t groups) {
-    bool same = true;
-    for (int64_t k = 0; k < m.group_of_column.shape[0]; ++k) {
-      int32_t group = 0;
-      std::memcpy(&group, m.group_of_column.data.data() + k * 4, 4);
-      if (group < 0 || group >= groups) {
-        throw Error(ErrorKind::CorruptFile,
-                    fmt::format("{} names group {} of {} for column {}", m.group_of_column.name, group, groups, k));
-      }
-      same = same && group == k / m.group_size;
+  // What Q8_0 can hold.
+  static void expect_symmetric(const PackedMatrix& m) {
+    if (!m.group_of_column.name.empty()) {
+      throw Error(ErrorKind::Unsupported,
+                  fmt::format("{} has columns out of order (desc_act), which are supported with 4 "
+                              "bits; these are 8",
+                              m.group_of_column.name));
     }
-    return same;
+    const uint32_t stored = m.how.zeros_less_one ? 0x7f7f7f7fU : 0x80808080U;
+    const uint32_t* z = words(m.zeros);
+    for (int64_t i = 0; !m.zeros.name.empty() && i < m.zeros.shape.elements(); ++i) {
+      if (z[i] == stored) continue;
+      throw Error(ErrorKind::Unsupported,
+                  fmt::format("{} has zero points other than 128; with 8 bits only symmetric codes "
+                              "are supported",
+                              m.zeros.name));
+    }
+  }
+  // All −1, as compressed-tensors leaves it where nothing was calibrated, stands for order.
+  static bool in_order(const FileTensor& t, int64_t group_size, int64_t groups) {
+    int64_t same = 0, unset = 0;
+    for (int64_t k = 0; k < t.shape[0]; ++k) {
+      int32_t group = 0;
+      std::memcpy(&group, t.data.data() + k * 4, 4);
+      same += group == k / group_size ? 1 : 0;
+      unset += group == -1 ? 1 : 0;
+      if (group < -1 || group >= groups || (group == -1 && unset != k + 1)) {
+        throw Error(ErrorKind::CorruptFile,
+                    fmt::format("{} names group {} of {} for column {}", t.name, group, groups, k));
+      }
+    }
+    if (unset > 0 && unset != t.shape[0]) {
+      throw Error(ErrorKind::CorruptFile, fmt::format("{} names no group for its first {} columns", t.name, unset));
+    }
+    return same == t.shape[0] || unset > 0;
   }
   void drop_empty_bias() {
     auto it = all_.find(std::string(name_) + "bias");
@@ -296,6 +340,13 @@ class Joiner {
 };
 
 }  // namespace
+
+std::string_view packed_suffix(std::string_view name) {
+  for (const std::string_view suffix : {".qweight", ".weight_packed"}) {
+    if (name.ends_with(suffix)) return suffix;
+  }
+  return {};
+}
 
 void join_packed(std::vector<FileTensor>& tensors, const PackedWeights& how) {
   std::unordered_map<std::string_view, const FileTensor*> all;
@@ -324,7 +375,9 @@ Buffer unpack(const FileTensor& t) {
   Buffer rows = allocate_host(static_cast<size_t>(out * bytes));
   for (int64_t row = 0; row < out; row += 8) {
     std::byte* to = rows.data() + row * bytes;
-    if (t.dtype == DType::Int4G128) {
+    if (t.dtype == DType::Q8_0) {
+      unpack_q8(from, m, row, out, in, to);
+    } else if (t.dtype == DType::Int4G128) {
       unpack_blocks<128>(from, m.group_size, row, in, to);
     } else if (t.dtype == DType::Int4G32) {
       unpack_blocks<32>(from, m.group_size, row, in, to);

@@ -140,7 +140,7 @@ DType dtype_of(const Entry& e, const std::string& path) {
   throw Error(
       ErrorKind::Unsupported,
       fmt::format("{}: tensor {} has type {}, which is not supported; supported are F32, F16, BF16, F64, I8, U8, "
-                  "I16, I32, I64, BOOL",
+                  "I16, I32, I64, BOOL, F8_E4M3",
                   path, e.name, e.dtype.substr(0, 100)));
 }
 

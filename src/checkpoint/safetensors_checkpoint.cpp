@@ -8,6 +8,7 @@
 #include <fmt/format.h>
 
 #include "base/file.h"
+#include "base/log.h"
 #include "checkpoint/config_json.h"
 #include "checkpoint/hub_files.h"
 #include "checkpoint/json.h"
@@ -113,13 +114,10 @@ class SafetensorsCheckpoint : public Checkpoint {
     if (config_.packed) {
       join_packed(index_.tensors(), *config_.packed);
       index_.finish(directory);
+      say_what_grows();
     }
     for (const FileTensor& t : index_.tensors()) {
-      if (t.dtype != DType::F8E4M3) continue;
-      throw Error(ErrorKind::Unsupported,
-                  fmt::format("tensor {} is F8_E4M3, and config.json does not say by which scales: expected a "
-                              "quantization_config of fp8 and {}_scale beside it",
-                              t.name, t.name));
+      if (t.dtype == DType::F8E4M3 || !packed_suffix(t.name).empty()) refuse_unjoined(t);
     }
     config_.dtype = index_.main_dtype().value_or(config_.dtype);
   }
@@ -143,6 +141,31 @@ class SafetensorsCheckpoint : public Checkpoint {
   }
 
  private:
+  // A tensor of codes that is not one of a matrix that the config describes.
+  [[noreturn]] void refuse_unjoined(const FileTensor& t) const {
+    throw Error(
+        ErrorKind::Unsupported,
+        fmt::format("{}: tensor {} holds codes of a quantized matrix, and config.json has {}; expected one of the "
+                    "method that wrote it",
+                    directory_, t.name,
+                    config_.packed ? "a quantization_config of another method" : "no quantization_config"));
+  }
+
+  // Who expects the file's size in memory must know.
+  void say_what_grows() const {
+    int count = 0;
+    DType type = DType::F16;
+    for (const FileTensor& t : index_.tensors()) {
+      if (t.packed == nullptr || (t.dtype != DType::F16 && t.dtype != DType::BF16)) continue;
+      ++count;
+      type = t.dtype;
+    }
+    if (count == 0) return;
+    log::warn("{} matrices of {} become {}, of 16 bits a number; --quantization makes them small again", count,
+              type == DType::BF16 ? "8-bit floating point numbers" : "4 bits with columns out of order (desc_act)",
+              name(type));
+  }
+
   void add_file(const std::string& path) {
     const MappedFile& file = files_.emplace_back(path);
     std::vector<FileTensor> tensors = parse_safetensors(file.bytes(), path);

@@ -59,9 +59,11 @@ void add_compute_flags(Flags& f, EngineOptions& o) {
       "numbers in the KV cache: auto, float32, float16, bfloat16 or, on cpu, int8 in blocks of 32, half the memory of "
       "16 bits (default: auto, that is float16, and float32 with --dtype float32; on cuda the type that it computes "
       "in)");
-  f.choice("--quantization", o.quantization, {"fp8", "int8", "int4"},
-           "quantize weights of float types when they are loaded: int4 to 4 bits in groups of 128, int8 (on cpu) to 8 "
-           "in blocks of 32, fp8 (on cuda) to 8-bit floating point numbers (default: leave them)");
+  f.choice(
+      "--quantization", o.quantization, {"fp8", "int8", "int4"},
+      "quantize the layers' matrices when they are loaded: int4 to 4 bits in groups of 128 (on cpu of 32 where rows "
+      "need it), int8 (on cpu) to 8 in blocks of 32, fp8 (on cuda) to 8-bit floating point numbers; on cpu those of "
+      "float types alone, and the head to 8 bits (default: leave them)");
   f.toggle(
       "--deterministic,--enable-deterministic-inference", o.deterministic,
       "on cuda: an answer's bits do not depend on what runs beside it, or on how its prompt is cut; slower (on cpu "

@@ -20,21 +20,27 @@ std::string size_text(int64_t bytes) {
   return b < kGiB ? fmt::format("{:.0f} MiB", b / kMiB) : fmt::format("{:.2f} GiB", b / kGiB);
 }
 
+// Whether rows are looked up in it: then it stays as it is.
+bool is_table(std::string_view name) {
+  return name.ends_with("embed_tokens.weight") || name.ends_with("wte.weight") || name.ends_with("wpe.weight") ||
+         name.ends_with("_embeddings.weight");
+}
+
 int64_t weight_bytes(const Checkpoint& checkpoint, std::optional<DType> converted, Quantization quantization) {
   int64_t total = 0, table = 0;
   for (std::string_view name : checkpoint.names()) {
     const FileTensor& t = *checkpoint.find(name);
     auto bytes = converted ? row_bytes(*converted, t.shape.elements()) : t.bytes();
-    if (name.ends_with("embed_tokens.weight") || name.ends_with("wte.weight")) {
-      table = bytes;
-    } else if (converted && t.shape.rank() == 2 && !name.ends_with("wpe.weight") && !name.ends_with("lm_head.weight")) {
+    if (name.ends_with("embed_tokens.weight") || name.ends_with("wte.weight")) table = bytes;
+    const bool matrix = t.shape.rank() == 2 && !is_table(name);
+    if (converted && matrix && !name.ends_with("lm_head.weight")) {
       // Groups of the device's own size stay as they are, whatever is asked for (CudaBackend::prepare).
       const bool kept_int4 = t.dtype == DType::Int4G128 && converted != DType::F32;
       const Quantization kept = kept_int4 ? Quantization::Int4 : quantization;
       if (kept != Quantization::None) bytes = quantized_bytes(kept, t.shape[0], t.shape[1]);
-    } else if (!converted && quantization != Quantization::None && t.shape.rank() == 2) {
-      const bool head = name.ends_with("lm_head.weight");
-      bytes = row_bytes(quantized_format(head ? Quantization::Int8 : quantization, t.dtype, t.shape[1]),
+    } else if (!converted && matrix) {
+      const bool int8_head = quantization != Quantization::None && name.ends_with("lm_head.weight");
+      bytes = row_bytes(quantized_format(int8_head ? Quantization::Int8 : quantization, t.dtype, t.shape[1]),
                         t.shape.elements());
     }
     total += bytes;

@@ -108,8 +108,27 @@ TEST(MemoryPlan, CountsGroupsOfFourBits) {
   EXPECT_EQ(bytes(DType::Int4G128, DType::F32, Quantization::None), 3 * kElements * 4);
   EXPECT_EQ(bytes(DType::Int4G32, DType::BF16, Quantization::None), 3 * kElements * 2);
   EXPECT_EQ(bytes(DType::Int4G128, std::nullopt, Quantization::None), 3 * 1024 * 2 * 67);
+  EXPECT_EQ(bytes(DType::BF16, std::nullopt, Quantization::None), 3 * kElements * 2);
   // On the cpu the head has 8 bits, the table stays in the file.
   EXPECT_EQ(bytes(DType::BF16, std::nullopt, Quantization::Int4), kElements * 2 + kElements / 32 * 34 + 1024 * 2 * 67);
+}
+
+TEST(MemoryPlan, TablesAreNotQuantized) {
+  class Encoder final : public FakeCheckpoint {
+   public:
+    Encoder() { table_.shape = {1024, 256}; }
+    const FileTensor* find(std::string_view) const override { return &table_; }
+    std::vector<std::string_view> names() const override {
+      return {"embeddings.word_embeddings.weight", "embeddings.position_embeddings.weight", "transformer.wpe.weight"};
+    }
+
+   private:
+    FileTensor table_;
+  };
+  EngineOptions o;
+  o.max_running_requests = 64;
+  EXPECT_EQ(plan_memory(o, Encoder(), kGeometry, 8192, 4000 * kMiB, std::nullopt, Quantization::Int4).weight_bytes,
+            int64_t{3} * 1024 * 256 * 4);
 }
 
 TEST(MemoryPlan, QuantizationIsNamedAndOfTheDevice) {

@@ -15,8 +15,14 @@ namespace {
 // Tensors that some publishers ship although nothing needs them: tables that are computed, masks, a tied head.
 bool is_redundant(std::string_view name, const ModelConfig& config) {
   auto ends = [&](std::string_view s) { return name.ends_with(s); };
-  return ends(".k_scale") || ends(".v_scale") ||  // of a calibrated FP8 KV cache
-         ends("rotary_emb.inv_freq") || ends(".attn.bias") || ends(".attn.masked_bias") || ends("rope_freqs.weight") ||
+  // Scales of activations and of a KV cache, which were calibrated; here each row, or nothing, is quantized by its own.
+  if (config.packed) {
+    for (const char* scale : {".input_scale", ".input_scale_ub", ".activation_scale", ".act_scale", ".output_scale",
+                              ".k_scale", ".v_scale", ".q_scale", ".kv_scale"}) {
+      if (ends(scale)) return true;
+    }
+  }
+  return ends("rotary_emb.inv_freq") || ends(".attn.bias") || ends(".attn.masked_bias") || ends("rope_freqs.weight") ||
          ends("rope_factors_long.weight") || ends("rope_factors_short.weight") ||
          (config.tie_word_embeddings && ends("lm_head.weight"));
 }
@@ -118,7 +124,12 @@ Weight Loader::matrix(const std::vector<std::string>& names, int64_t in, const s
       parts.push_back(view(t));
     }
   }
-  Weight w = use == MatrixUse::Head ? backend_->prepare_head(parts) : backend_->prepare(parts);
+  Weight w;
+  try {
+    w = use == MatrixUse::Head ? backend_->prepare_head(parts) : backend_->prepare(parts);
+  } catch (const Error& e) {
+    throw Error(e.kind(), fmt::format("{}: {}", full(names[0]), e.what()));
+  }
   bool copied = true;
   for (size_t i = 0; i < w.parts.size(); ++i) {
     copied = copied && w.parts[i].source.empty();

@@ -12,10 +12,15 @@ std::unique_ptr<Backend> Backend::create(const BackendOptions& options) {
   if (options.threads < 0) {
     throw Error(ErrorKind::InvalidArgument, fmt::format("threads must be at least 0, got {}", options.threads));
   }
-  const Quantization of_other = options.device == "cuda" ? Quantization::Int8 : Quantization::Fp8;
-  if (options.quantization == of_other) {
-    throw Error(ErrorKind::InvalidArgument, fmt::format("the {} device does not quantize weights to {}", options.device,
-                                                        of_other == Quantization::Int8 ? "int8" : "fp8"));
+  const Quantization q = options.quantization;
+  const bool fits = q == Quantization::None || (q == Quantization::Int4 && options.device != "ref") ||
+                    (q == Quantization::Int8 && options.device == "cpu") ||
+                    (q == Quantization::Fp8 && options.device == "cuda");
+  if (!fits) {
+    throw Error(ErrorKind::InvalidArgument,
+                fmt::format("the {} device does not quantize weights like this: cpu makes int8 and int4, cuda fp8 and "
+                            "int4, ref nothing",
+                            options.device));
   }
   if (options.device == "ref") return std::make_unique<RefBackend>();
   if (options.device == "cpu") return std::make_unique<CpuBackend>(options);

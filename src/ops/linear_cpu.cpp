@@ -5,6 +5,8 @@
 // stays there while it meets the chunk's tiles; for one row this is the plain stream through the weights.
 
 #include <algorithm>
+#include <atomic>
+#include <cmath>
 #include <cstring>
 #include <utility>
 #include <vector>
@@ -49,17 +51,21 @@ constexpr int kBf16Panels = -1;
 
 int64_t num_panels(int64_t rows) { return (rows + kPanelRows - 1) / kPanelRows; }
 
-// Rows of a type that no panel holds, as float32; or of numbers, quantized.
-void pack_converted(const Tensor& source, DType type, int64_t panel, std::byte* packed) {
+// Rows of a type that no panel holds, as float32; or of numbers, quantized: false where some are not finite.
+bool pack_converted(const Tensor& source, DType type, int64_t panel, std::byte* packed) {
   const int64_t in = source.cols(), first = panel * kPanelRows;
   const int64_t n = std::min<int64_t>(kPanelRows, source.rows() - first);
   std::vector<float> rows(static_cast<size_t>(n * in));
   dequantize_row(source.dtype, source.data + row_bytes(source.dtype, first * in), rows.data(), n * in);
-  if (type == DType::F32)
-    return pack_float_panel(type, reinterpret_cast<const std::byte*>(rows.data()), n, in, 0, packed);
+  if (type == DType::F32) {
+    pack_float_panel(type, reinterpret_cast<const std::byte*>(rows.data()), n, in, 0, packed);
+    return true;
+  }
+  if (!std::all_of(rows.begin(), rows.end(), [](float x) { return std::isfinite(x); })) return false;
   std::vector<std::byte> blocks(static_cast<size_t>(row_bytes(type, n * in)));
   quantize_row(type, rows.data(), blocks.data(), n * in);
   pack_panel(type, blocks.data(), n, in, 0, packed);
+  return true;
 }
 
 }  // namespace
@@ -79,13 +85,14 @@ Weight CpuBackend::pack(std::span<const Tensor> parts, Quantization quantization
     part.packed = weights_.take(static_cast<size_t>(bytes * panels));
     part.layout = in_bf16 ? kBf16Panels : static_cast<int>(type);
     part.source = Tensor();
+    std::atomic<bool> finite = true;
     pool_.parallel_for(panels, std::max<int64_t>(1, (256 << 10) / bytes), [&](int64_t begin, int64_t end) {
       for (int64_t p = begin; p < end; ++p) {
         std::byte* to = part.packed.data() + p * bytes;
         if (in_bf16) {
           bf16_.pack(source.data, part.rows, w.in, p, to);
         } else if (type != source.dtype) {
-          pack_converted(source, type, p, to);
+          if (!pack_converted(source, type, p, to)) finite = false;
         } else if (panel_format(type).bits > 0) {
           pack_panel(type, source.data, part.rows, w.in, p, to);
         } else {
@@ -93,6 +100,13 @@ Weight CpuBackend::pack(std::span<const Tensor> parts, Quantization quantization
         }
       }
     });
+    if (!finite) {
+      throw Error(
+          ErrorKind::CorruptFile,
+          fmt::format("a matrix of {} by {} has numbers that are infinite or no numbers, and cannot be quantized; "
+                      "leave out --quantization",
+                      part.rows, w.in));
+    }
   }
   return w;
 }

@@ -289,6 +289,25 @@ TEST_P(LinearOnEachIsa, QuantizedWhileLoadedIsQuantizedBefore) {
   }
 }
 
+TEST_P(LinearOnEachIsa, OnlyFiniteNumbersAreQuantized) {
+  CpuBackend backend({.device = "cpu", .threads = 2, .quantization = Quantization::Int4}, GetParam());
+  Matrix m(20, 256), x(1, 256), y(1, 20);
+  std::fill(m.memory.begin(), m.memory.end(), 0.0F);
+  std::fill(x.memory.begin(), x.memory.end(), 0.0F);
+  for (int64_t k = 0; k < 256; ++k) m.tensor.f32(3)[k] = k % 2 == 0 ? 1e38F : -1e38F;
+  m.tensor.f32(5)[0] = 1e-38F;
+  x.tensor.f32(0)[0] = x.tensor.f32(0)[1] = 1.0F;
+  backend.linear(y.tensor, x.tensor, backend.prepare({&m.tensor, 1}), {});
+  for (int64_t o = 0; o < 20; ++o) EXPECT_TRUE(std::isfinite(y.tensor.f32(0)[o])) << o;
+  m.tensor.f32(7)[9] = INFINITY;
+  try {
+    backend.prepare({&m.tensor, 1});
+    ADD_FAILURE() << "no error";
+  } catch (const Error& e) {
+    EXPECT_NE(std::string(e.what()).find("a matrix of 20 by 256 has numbers that are infinite"), std::string::npos);
+  }
+}
+
 // Gate and up as one matrix or two, of one format or of different ones, and of rows that are no multiple of a panel's.
 TEST_P(LinearOnEachIsa, AGatedProductIsTheProductAndThenTheGate) {
   for (bool quantize : {true, false}) {

@@ -145,52 +145,60 @@ void convert_row(const std::byte* src, float* dst, int64_t n, Convert convert) {
   }
 }
 
+// The scale of a block, and its inverse: 0 for a block that is too small for one.
+struct Scale {
+  explicit Scale(float wanted)
+      : d(std::clamp(wanted, -65504.0F, 65504.0F)), inverse(std::fabs(d) < 1e-30F ? 0.0F : 1.0F / d) {}
+  float d, inverse;
+};
+
 HalfBytes half_bytes(float x) {
   const uint16_t bits = to_f16(x).bits;
   return {static_cast<uint8_t>(bits & 0xff), static_cast<uint8_t>(bits >> 8)};
 }
 
 // A code in [0, max] for x, which is in units of the scale.
-int code(float x, int max) { return std::clamp(static_cast<int>(std::floor(x + 0.5F)), 0, max); }
+int code(float x, int max) { return static_cast<int>(std::clamp(std::floor(x + 0.5F), 0.0F, static_cast<float>(max))); }
 
 // The extreme of larger magnitude gets the code with the larger range: −8 for it, at most +7 for the other sign.
 void encode(BlockQ4_0& b, const float* x) {
   float extreme = 0.0F;
   for (int i = 0; i < 32; ++i) extreme = std::fabs(x[i]) > std::fabs(extreme) ? x[i] : extreme;
-  const float d = extreme / -8.0F, inverse = d == 0.0F ? 0.0F : 1.0F / d;
-  b.d = half_bytes(d);
+  const Scale s(extreme / -8.0F);
+  b.d = half_bytes(s.d);
   for (int i = 0; i < 16; ++i) {
-    b.qs[i] = static_cast<uint8_t>(code(x[i] * inverse + 8.0F, 15) | code(x[i + 16] * inverse + 8.0F, 15) << 4);
+    b.qs[i] = static_cast<uint8_t>(code(x[i] * s.inverse + 8.0F, 15) | code(x[i + 16] * s.inverse + 8.0F, 15) << 4);
   }
 }
 
 void encode(BlockQ4_1& b, const float* x) {
   const auto [low, high] = std::minmax_element(x, x + 32);
-  const float m = *low, d = (*high - m) / 15.0F, inverse = d == 0.0F ? 0.0F : 1.0F / d;
-  b.d = half_bytes(d);
+  const float m = *low;
+  const Scale s((*high - m) / 15.0F);
+  b.d = half_bytes(s.d);
   b.m = half_bytes(m);
   for (int i = 0; i < 16; ++i) {
-    b.qs[i] = static_cast<uint8_t>(code((x[i] - m) * inverse, 15) | code((x[i + 16] - m) * inverse, 15) << 4);
+    b.qs[i] = static_cast<uint8_t>(code((x[i] - m) * s.inverse, 15) | code((x[i + 16] - m) * s.inverse, 15) << 4);
   }
 }
 
 void encode(BlockQ8_0& b, const float* x) {
   float extreme = 0.0F;
   for (int i = 0; i < 32; ++i) extreme = std::max(extreme, std::fabs(x[i]));
-  const float d = extreme / 127.0F, inverse = d == 0.0F ? 0.0F : 1.0F / d;
-  b.d = half_bytes(d);
-  for (int i = 0; i < 32; ++i) b.qs[i] = static_cast<int8_t>(std::clamp(std::round(x[i] * inverse), -127.0F, 127.0F));
+  const Scale s(extreme / 127.0F);
+  b.d = half_bytes(s.d);
+  for (int i = 0; i < 32; ++i) b.qs[i] = static_cast<int8_t>(std::clamp(std::round(x[i] * s.inverse), -127.0F, 127.0F));
 }
 
 // From the least to the largest number, 0 among them.
 template <int kGroup>
 void encode(BlockInt4<kGroup>& b, const float* x) {
   const auto [low, high] = std::minmax_element(x, x + kGroup);
-  const float least = std::min(*low, 0.0F), d = (std::max(*high, 0.0F) - least) / 15.0F;
-  b.d = half_bytes(d);
-  const float inverse = d == 0.0F ? 0.0F : 1.0F / d;
-  b.zero = static_cast<uint8_t>(code(-least * inverse, 15));
-  auto code_of = [&](int i) { return code(x[i] * inverse + b.zero, 15); };
+  const float least = std::min(*low, 0.0F);
+  const Scale s((std::max(*high, 0.0F) - least) / 15.0F);
+  b.d = half_bytes(s.d);
+  b.zero = static_cast<uint8_t>(code(-least * s.inverse, 15));
+  auto code_of = [&](int i) { return code(x[i] * s.inverse + b.zero, 15); };
   for (int i = 0; i < kGroup / 2; ++i) {
     const int at = i / 16 * 32 + i % 16;
     b.qs[i] = static_cast<uint8_t>(code_of(at) | code_of(at + 16) << 4);

@@ -151,8 +151,8 @@ std::array<int8_t, 16> unpack_scales_q3_k(const uint8_t (&packed)[12]);
 void dequantize_row(DType dtype, const std::byte* src, float* dst, int64_t n);
 
 /// n floats into F32, F16, BF16, F64, F8E4M3, Q8_0, Q4_0, Q4_1, Int4G32 or Int4G128; blocks by round-to-nearest on
-/// their extremes, without search: good for tests and for dummy weights. Throws Unsupported for other types. Requires:
-/// n is a multiple of the block's elements; all floats are finite.
+/// their extremes, without search; a block too small for a scale is zero, and scales end at float16's largest number.
+/// Throws Unsupported for other types. Requires: n is a multiple of the block's elements; all floats are finite.
 void quantize_row(DType dtype, const float* src, std::byte* dst, int64_t n);
 
 }  // namespace sgl
