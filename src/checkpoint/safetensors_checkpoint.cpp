@@ -161,9 +161,10 @@ class SafetensorsCheckpoint : public Checkpoint {
       type = t.dtype;
     }
     if (count == 0) return;
-    log::warn("{} matrices of {} become {}, of 16 bits a number; --quantization makes them small again", count,
-              type == DType::BF16 ? "8-bit floating point numbers" : "4 bits with columns out of order (desc_act)",
-              name(type));
+    log::warn(
+        "quantized matrices that become {}, of 16 bits a number: {}, of {}; --quantization makes them small again",
+        name(type), count,
+        type == DType::BF16 ? "8-bit floating point numbers" : "4 bits with columns out of order (desc_act)");
   }
 
   void add_file(const std::string& path) {

@@ -8,6 +8,7 @@
 #include <iterator>
 #include <memory>
 
+#include "base/log.h"
 #include "checkpoint/config_json.h"
 #include "checkpoint/gguf.h"
 #include "checkpoint/packed_test_files.h"
@@ -117,6 +118,7 @@ Seeds safetensors_seeds() {
 // One file as each writer's config reads it.
 struct PackedFolders {
   PackedFolders() {
+    log::init("error");  // a warning for each input says nothing
     const testing::Packing packings[] = {testing::awq(32),
                                          testing::gptq(-1, true),
                                          testing::compressed(128, false),
