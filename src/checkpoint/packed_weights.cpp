@@ -46,7 +46,6 @@ class Reader {
     dequantize_row(m.scales.dtype, m.scales.data.data(), scales_.data(), static_cast<int64_t>(scales_.size()));
   }
 
-  int64_t groups() const { return groups_; }
   float scale(int64_t row, int64_t group) const {
     return scales_[static_cast<size_t>(by_rows() ? row * groups_ + group : group * out_ + row)];
   }
@@ -111,8 +110,7 @@ void unpack_blocks(const Reader& from, int64_t group_size, int64_t row, int64_t 
     const int64_t group = b * kGroup / group_size;
     for (int64_t r = 0; r < 8; ++r) {
       Block& block = out[r * blocks + b];
-      const uint16_t d = to_f16(from.scale(row + r, group)).bits;
-      block.d = {static_cast<uint8_t>(d & 0xff), static_cast<uint8_t>(d >> 8)};
+      block.d = half_bytes(from.scale(row + r, group));
       block.zero = from.zero(row + r, group);
     }
     for (int i = 0; i < kGroup / 32; ++i) {
@@ -144,8 +142,7 @@ void unpack_q8(const Reader& from, const PackedMatrix& m, int64_t row, int64_t o
   auto* block = reinterpret_cast<BlockQ8_0*>(to);
   for (int64_t r = 0; r < 8; ++r) {
     for (int64_t b = 0; b < blocks; ++b, ++block) {
-      const uint16_t d = to_f16(from.scale(row + r, b * 32 / m.group_size)).bits;
-      block->d = {static_cast<uint8_t>(d & 0xff), static_cast<uint8_t>(d >> 8)};
+      block->d = half_bytes(from.scale(row + r, b * 32 / m.group_size));
       for (int64_t k = 32 * b, i = 0; i < 32; ++i, ++k) {
         const uint8_t code = codes[by_rows ? (row + r) * in + k : (k / 4 * out + row + r) * 4 + k % 4];
         block->qs[i] = static_cast<int8_t>(code - 128);

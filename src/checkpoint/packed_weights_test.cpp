@@ -2,9 +2,7 @@
 
 #include "checkpoint/packed_weights.h"
 
-#include <cstring>
-#include <functional>
-#include <numeric>
+#include <algorithm>
 #include <random>
 #include <string>
 #include <vector>

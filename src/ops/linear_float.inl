@@ -26,7 +26,7 @@ SGL_INLINE void expand_block(const uint8_t* unit, int i, float* to) {
     if constexpr (f.scales == PanelScales::Half) {
       d[0] = d[1] = load_f16(halves(scales + 32 * i) + n);
     } else if constexpr (f.scales == PanelScales::HalfZero) {
-      d[0] = d[1] = load_f16(halves(scales + 32 * (i * f.groups / f.unit_blocks())) + n);
+      d[0] = d[1] = load_f16(halves(scales + 32 * f.group_of(i)) + n);
     } else {
       d[0] = load_f16(halves(scales) + n);
       d[1] = d[0];
@@ -51,7 +51,7 @@ SGL_INLINE void expand_block(const uint8_t* unit, int i, float* to) {
         f.scales == PanelScales::Half || f.scales == PanelScales::K16 || f.scales == PanelScales::HalfZero;
     VecI code_of_zero = splat(kHasZero ? 1 << f.zero_shift : 0);
     if constexpr (f.scales == PanelScales::HalfZero) {
-      code_of_zero = load_u8(scales + 32 * f.groups + 16 * (i * f.groups / f.unit_blocks()) + n);
+      code_of_zero = load_u8(scales + 32 * f.groups + 16 * f.group_of(i) + n);
     }
     auto put = [&](int k, VecI code) __attribute__((always_inline)) {
       VecF x = d[k / 16] * to_float((code & splat(255)) - code_of_zero);

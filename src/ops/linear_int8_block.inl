@@ -49,7 +49,7 @@ SGL_INLINE Scales load_scales(const uint8_t* scales, int i, int g) {
   if constexpr (f.scales == PanelScales::Half) {
     k.d = load_f16(halves(scales + 32 * i) + n);
   } else if constexpr (f.scales == PanelScales::HalfZero) {
-    const int group = i * f.groups / f.unit_blocks();
+    const int group = f.group_of(i);
     k.d = load_f16(halves(scales + 32 * group) + n);
     k.m = zero() - k.d * to_float(load_u8(scales + 32 * f.groups + 16 * group + n));  // exact
   } else {

@@ -52,7 +52,8 @@ struct PanelFormat {
         return 8;
     }
   }
-  constexpr int code_bytes() const { return bits * kPanelRows * kBlock / 8; }  ///< of a block
+  constexpr int group_of(int block) const { return block * groups / unit_blocks(); }  ///< of a unit's blocks
+  constexpr int code_bytes() const { return bits * kPanelRows * kBlock / 8; }         ///< of a block
   constexpr int unit_bytes() const {
     int b = unit_blocks() * code_bytes();
     switch (scales) {

@@ -152,11 +152,6 @@ struct Scale {
   float d, inverse;
 };
 
-HalfBytes half_bytes(float x) {
-  const uint16_t bits = to_f16(x).bits;
-  return {static_cast<uint8_t>(bits & 0xff), static_cast<uint8_t>(bits >> 8)};
-}
-
 // A code in [0, max] for x, which is in units of the scale.
 int code(float x, int max) { return static_cast<int>(std::clamp(std::floor(x + 0.5F), 0.0F, static_cast<float>(max))); }
 
@@ -224,6 +219,11 @@ void store_row(const float* src, std::byte* dst, int64_t n, Convert convert) {
 }
 
 }  // namespace
+
+HalfBytes half_bytes(float x) {
+  const uint16_t bits = to_f16(x).bits;
+  return {static_cast<uint8_t>(bits & 0xff), static_cast<uint8_t>(bits >> 8)};
+}
 
 ScalesQ4_K unpack_scales_q4_k(const uint8_t (&packed)[12]) {
   ScalesQ4_K s;
@@ -314,8 +314,6 @@ void quantize_row(DType dtype, const float* src, std::byte* dst, int64_t n) {
       return store_row<bf16>(src, dst, n, [](float x) { return to_bf16(x); });
     case DType::F64:
       return store_row<double>(src, dst, n, [](float x) { return static_cast<double>(x); });
-    case DType::F8E4M3:
-      return store_row<uint8_t>(src, dst, n, to_e4m3);
     case DType::Q8_0:
       return encode_row<BlockQ8_0>(dtype, src, dst, n);
     case DType::Q4_0:
@@ -331,9 +329,8 @@ void quantize_row(DType dtype, const float* src, std::byte* dst, int64_t n) {
   }
   throw Error(
       ErrorKind::Unsupported,
-      fmt::format(
-          "cannot quantize to {}; possible are float32, float16, bfloat16, float64, fp8_e4m3, Q8_0, Q4_0, Q4_1, int4",
-          name(dtype)));
+      fmt::format("cannot quantize to {}; possible are float32, float16, bfloat16, float64, Q8_0, Q4_0, Q4_1, int4",
+                  name(dtype)));
 }
 
 }  // namespace sgl

@@ -27,6 +27,9 @@ struct HalfBytes {
   uint16_t bits() const { return static_cast<uint16_t>(low | high << 8); }
 };
 
+/// x as binary16, rounded to nearest.
+HalfBytes half_bytes(float x);
+
 /// Q4_0: 4.5 bits an element. q = nib(qs, i) in [0, 15];  x = d · (q − 8)
 struct BlockQ4_0 {
   HalfBytes d;
@@ -122,8 +125,8 @@ struct BlockQ6_K {
 };
 
 /// 4-bit codes as AWQ and GPTQ checkpoints have them, put into rows: groups of 32 or 128 elements with a scale and a
-/// zero point. 4.75 or 4.19 bits an element. q in [0, 15]: of each 32 elements, nib of their 16 bytes;  x = d · (q −
-/// zero)
+/// zero point. 4.75 or 4.19 bits an element. q in [0, 15]: of each 32 elements, nib of their 16 bytes;
+/// x = d · (q − zero)
 template <int kGroup>
 struct BlockInt4 {
   HalfBytes d;
@@ -150,7 +153,7 @@ std::array<int8_t, 16> unpack_scales_q3_k(const uint8_t (&packed)[12]);
 /// Requires: n is a multiple of the block's elements.
 void dequantize_row(DType dtype, const std::byte* src, float* dst, int64_t n);
 
-/// n floats into F32, F16, BF16, F64, F8E4M3, Q8_0, Q4_0, Q4_1, Int4G32 or Int4G128; blocks by round-to-nearest on
+/// n floats into F32, F16, BF16, F64, Q8_0, Q4_0, Q4_1, Int4G32 or Int4G128; blocks by round-to-nearest on
 /// their extremes, without search; a block too small for a scale is zero, and scales end at float16's largest number.
 /// Throws Unsupported for other types. Requires: n is a multiple of the block's elements; all floats are finite.
 void quantize_row(DType dtype, const float* src, std::byte* dst, int64_t n);
