@@ -89,10 +89,11 @@ Quantization parse_quantization(const std::string& name, const std::string& devi
   }
   const bool cuda = device == "cuda";
   if (name == "fp8" && cuda) return Quantization::Fp8;
-  if (name == "int8" && !cuda) return Quantization::Int8;
+  if (name == "int8") return Quantization::Int8;
   if (name == "int4") return Quantization::Int4;
-  throw Error(ErrorKind::InvalidArgument, fmt::format("--quantization must be {} or int4 on the {} device, got \"{}\"",
-                                                      cuda ? "fp8" : "int8", device, name));
+  throw Error(ErrorKind::InvalidArgument,
+              fmt::format("--quantization must be {}int8 or int4 on the {} device, got \"{}\"", cuda ? "fp8, " : "",
+                          device, name));
 }
 
 MemoryPlan plan_memory(const EngineOptions& options, const Checkpoint& checkpoint, const KvGeometry& geometry,

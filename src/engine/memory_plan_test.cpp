@@ -137,6 +137,7 @@ TEST(MemoryPlan, QuantizationIsNamedAndOfTheDevice) {
   EXPECT_EQ(parse_quantization("int4", "cuda"), Quantization::Int4);
   EXPECT_EQ(parse_quantization("int4", "cpu"), Quantization::Int4);
   EXPECT_EQ(parse_quantization("int8", "cpu"), Quantization::Int8);
+  EXPECT_EQ(parse_quantization("int8", "cuda"), Quantization::Int8);
   auto message = [](const std::string& name, const std::string& device) -> std::string {
     try {
       parse_quantization(name, device);
@@ -147,7 +148,7 @@ TEST(MemoryPlan, QuantizationIsNamedAndOfTheDevice) {
     return "no error";
   };
   EXPECT_NE(message("fp8", "cpu").find("must be int8 or int4 on the cpu device"), std::string::npos);
-  EXPECT_NE(message("int8", "cuda").find("must be fp8 or int4 on the cuda device"), std::string::npos);
+  EXPECT_NE(message("gguf", "cuda").find("must be fp8, int8 or int4 on the cuda device"), std::string::npos);
   EXPECT_NE(message("int4", "ref").find("ref computes with what the file has"), std::string::npos);
   EXPECT_NE(message("awq", "cuda").find("got \"awq\""), std::string::npos);
 }

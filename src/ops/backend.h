@@ -95,7 +95,7 @@ struct BackendOptions {
   int threads = 0;                   ///< 0: chosen for the machine
   bool quantize_activations = true;  ///< let linear() round its input to int8 (blocks of 32) for quantized weights
   DType activations = DType::BF16;   ///< cuda: of weights and of what layers pass to each other; F32, F16 or BF16
-  Quantization quantization = Quantization::None;  ///< of what prepare() makes. cuda: Fp8, Int4; cpu: Int8, Int4
+  Quantization quantization = Quantization::None;  ///< of what prepare() makes; Fp8: cuda only
   bool deterministic = false;  ///< cuda: a row's bits do not depend on the others, or on cuts; slower. cpu: always so
 };
 

@@ -119,7 +119,8 @@ class CudaBackend : public Backend {
   void send_rows(const Tensor& host, const TakeRows& take, bool as_it_is = false);
   void send_parts(Weight& w, const TakeRows& take, bool as_it_is = false);
   void multiply(Tensor y, Tensor x, const Weight& w, Tensor bias, bool add);
-  bool multiply_in_fp8(Tensor y, Tensor x, const cuda::QuantizedMatrix& w, bool add);
+  bool multiply_quantized_rows(Tensor y, Tensor x, const cuda::QuantizedMatrix& w, bool add);
+  bool multiply_int8(Tensor y, Tensor x, const float* x_scales, const cuda::QuantizedMatrix& w, bool add);
   void multiply_dequantized(Tensor y, Tensor x, const cuda::QuantizedMatrix& w, bool add);
 
   DType type_;
@@ -137,8 +138,8 @@ class CudaBackend : public Backend {
   int usual_windowed_ = 0, usual_whole_ = 0;  ///< the groups; 0: no such layers
   std::vector<float> inv_freq_[2];            ///< of the rotary tables, which are the same in every step
   Buffer sent_inv_freq_[2];
-  Buffer x_, y_;               ///< linear's rounded input and its result
-  Buffer x_codes_, w_;         ///< its quantized input, and rows of quantized weights as numbers
+  Buffer x_, y_;        ///< linear's rounded input and its result
+  Buffer x_codes_, w_;  ///< its quantized input, and rows of quantized weights as numbers or sums of int8 products
   Buffer partial_, counters_;  ///< attention's parts, and how many of them are done
   Buffer chosen_;              ///< the tokens of the last sample, by row of the logits
   int64_t num_chosen_ = 0;

@@ -378,6 +378,10 @@ Matrix quantized(const Matrix& host, Quantization format) {
   return m;
 }
 
+const char* name_of(Quantization format) {
+  return format == Quantization::Fp8 ? "fp8" : format == Quantization::Int8 ? "int8" : "int4";
+}
+
 float largest_difference(const std::vector<float>& a, const std::vector<float>& b) {
   float most = a.size() == b.size() ? 0.0F : INFINITY;
   for (size_t i = 0; i < std::min(a.size(), b.size()); ++i) {
@@ -404,14 +408,14 @@ class QuantizedOnCuda : public OpsOnCuda {
 
 TEST_P(QuantizedOnCuda, FewRowsAreMultipliedWithTheQuantizedNumbersThemselves) {
   const DType t = GetParam();
-  for (const Quantization format : {Quantization::Fp8, Quantization::Int4}) {
+  for (const Quantization format : {Quantization::Fp8, Quantization::Int8, Quantization::Int4}) {
     const auto backend = quantizing(format);
     if (backend == nullptr) continue;
     for (const int64_t n : {1, 2, 8, 9, 16, 30, 33, 150}) {
-      if (n > 16 && format == Quantization::Fp8) continue;
+      if (n > 16 && format != Quantization::Int4) continue;
       for (const int64_t in : {8, 64, 136, 1000, 4096}) {
         for (const int64_t out : {1, 16, 70, 80}) {
-          SCOPED_TRACE(fmt::format("{}: {} x {} by {}", format == Quantization::Fp8 ? "fp8" : "int4", n, in, out));
+          SCOPED_TRACE(fmt::format("{}: {} x {} by {}", name_of(format), n, in, out));
           std::mt19937 random(kSeed + static_cast<unsigned>(n * in));
           const Matrix x = rounded(random_matrix(random, n, in), t), source = random_matrix(random, out, in, 0, 0.05F),
                        bias = random_matrix(random, 1, out), h = random_matrix(random, n, out),
@@ -447,17 +451,18 @@ TEST_P(QuantizedOnCuda, FewRowsAreMultipliedWithTheQuantizedNumbersThemselves) {
 
 TEST_P(QuantizedOnCuda, ManyRowsAreMultipliedWithRoundedWeightsOrQuantizedRows) {
   const DType t = GetParam();
-  for (const Quantization format : {Quantization::Fp8, Quantization::Int4}) {
+  for (const Quantization format : {Quantization::Fp8, Quantization::Int8, Quantization::Int4}) {
     const auto backend = quantizing(format);
     if (backend == nullptr) continue;
     for (const int64_t n : {1, 17, 70, 600}) {
       for (const int64_t in : {64, 75, 1000, 4096}) {
         if (n == 1 && in % 8 == 0) continue;
-        SCOPED_TRACE(fmt::format("{}: {} x {}", format == Quantization::Fp8 ? "fp8" : "int4", n, in));
+        SCOPED_TRACE(fmt::format("{}: {} x {}", name_of(format), n, in));
         std::mt19937 random(kSeed + static_cast<unsigned>(n * in));
         const Matrix x = rounded(random_matrix(random, n, in), t), source = random_matrix(random, 96, in, 0, 0.05F),
                      h = random_matrix(random, n, 96), bias = random_matrix(random, 1, 96),
-                     values = quantized(source, format), x_values = quantized(x, Quantization::Fp8);
+                     values = quantized(source, format),
+                     x_values = quantized(x, format == Quantization::Int8 ? format : Quantization::Fp8);
         const Weight w = prepare(*backend, source);
         DeviceMatrix dx(*backend, x, t), db(*backend, bias, DType::F32), sum(*backend, h, DType::F32),
             y(*backend, n, 96, t), scratch(*backend, n, 96, t);
@@ -467,15 +472,18 @@ TEST_P(QuantizedOnCuda, ManyRowsAreMultipliedWithRoundedWeightsOrQuantizedRows) 
         ref_.linear_add(of_rounded.tensor, x.tensor, prepare(ref_, rounded(values, t)), ref_b, ref_scratch.tensor);
         ref_.linear_add(of_quantized.tensor, x_values.tensor, prepare(ref_, values), ref_b, ref_scratch.tensor);
         backend->linear_add(sum.tensor, dx.tensor, w, b, scratch.tensor);
-        // Products of numbers of about 1 and 0.05. An e4m3 number is off by at most a 16th, a third of that on average.
+        // Products of numbers of about 1 and 0.05. An e4m3 number is off by at most a 16th, a third of that on average;
+        // one of int8 by at most half of a 127th of its row's largest, about 4.
         const float size = 0.05F * std::sqrt(static_cast<float>(in));
         const float to_exact = largest_difference(sum.values(), exact.values()),
                     to_rounded = largest_difference(sum.values(), of_rounded.values()),
                     to_quantized = largest_difference(sum.values(), of_quantized.values());
-        EXPECT_LE(to_exact, 6 * size * (format == Quantization::Fp8 ? 0.03F : rounding(t)) + 1e-4F);
-        // Tensor cores sum products of e4m3 numbers with fewer bits than float32 has.
+        const float off = format == Quantization::Fp8 ? 0.03F : format == Quantization::Int8 ? 0.01F : rounding(t);
+        EXPECT_LE(to_exact, 6 * size * off + 1e-4F);
+        // Tensor cores sum products of e4m3 numbers with fewer bits than float32 has, those of int8 exactly.
         EXPECT_TRUE(std::min(to_exact, to_rounded) < 1e-5F * size + 1e-5F ||
-                    (format == Quantization::Fp8 && to_quantized < 2e-3F * size))
+                    (format == Quantization::Fp8 && to_quantized < 2e-3F * size) ||
+                    (format == Quantization::Int8 && to_quantized < 1e-5F * size + 1e-5F))
             << to_exact << " from exact, " << to_rounded << " with rounded weights, " << to_quantized
             << " with quantized rows";
         // A product in 16 bits has the same numbers, rounded.
@@ -491,7 +499,7 @@ TEST_P(QuantizedOnCuda, ManyRowsAreMultipliedWithRoundedWeightsOrQuantizedRows) 
 
 TEST_P(QuantizedOnCuda, AllFormatsOfFilesAreQuantizedAndHeadsAndTablesAreNot) {
   const DType t = GetParam();
-  for (const Quantization format : {Quantization::Fp8, Quantization::Int4}) {
+  for (const Quantization format : {Quantization::Fp8, Quantization::Int8, Quantization::Int4}) {
     const auto backend = quantizing(format);
     if (backend == nullptr) continue;
     for (const DType of_file : kWeightFormats) {
@@ -523,14 +531,15 @@ TEST_P(QuantizedOnCuda, AllFormatsOfFilesAreQuantizedAndHeadsAndTablesAreNot) {
 
 TEST_P(QuantizedOnCuda, EveryCodeIsMultipliedExactly) {
   const DType t = GetParam();
-  for (const Quantization format : {Quantization::Fp8, Quantization::Int4}) {
+  for (const Quantization format : {Quantization::Fp8, Quantization::Int8, Quantization::Int4}) {
     const auto backend = quantizing(format);
     if (backend == nullptr) continue;
-    // Scales of 1: row 1 has all e4m3 numbers; or the integers from −5 to 10, which int4 codes stand for.
+    // Scales of 1: row 1 has all e4m3 numbers; or all integers up to 127; or those from −5 to 10, as int4 has them.
     Matrix source(3, 256), x(8, 256);
     for (int64_t i = 0; i < 256; ++i) {
-      const float number =
-          format == Quantization::Fp8 ? from_e4m3(static_cast<uint8_t>(i)) : static_cast<float>(i % 16 - 5);
+      const float number = format == Quantization::Fp8    ? from_e4m3(static_cast<uint8_t>(i))
+                           : format == Quantization::Int8 ? static_cast<float>(std::max<int64_t>(i - 128, -127))
+                                                          : static_cast<float>(i % 16 - 5);
       for (int64_t row = 0; row < 3; ++row) source.tensor.f32(row)[i] = std::isnan(number) ? 448.0F : number;
     }
     const Weight w = prepare(*backend, source);
@@ -550,7 +559,7 @@ TEST_P(QuantizedOnCuda, EveryCodeIsMultipliedExactly) {
 
 TEST_P(QuantizedOnCuda, ARowOfFewDoesNotDependOnTheOthers) {
   const DType t = GetParam();
-  for (const Quantization format : {Quantization::Fp8, Quantization::Int4}) {
+  for (const Quantization format : {Quantization::Fp8, Quantization::Int8, Quantization::Int4}) {
     const auto backend = quantizing(format);
     if (backend == nullptr) continue;
     std::mt19937 random(kSeed);
@@ -818,7 +827,7 @@ class DeterministicOnCuda : public OpsOnCuda {
 
 TEST_P(DeterministicOnCuda, AProductOfARowIsTheSameAloneAndAmongOthers) {
   const DType t = GetParam();
-  for (const Quantization format : {Quantization::None, Quantization::Fp8, Quantization::Int4}) {
+  for (const Quantization format : {Quantization::None, Quantization::Fp8, Quantization::Int8, Quantization::Int4}) {
     if (t == DType::F32 && format != Quantization::None) continue;
     const auto backend = deterministic(format);
     for (const auto& size : {std::pair<int64_t, int64_t>{512, 192}, {4096, 4096}, {4096, 32}, {136, 24}}) {

@@ -13,14 +13,12 @@ std::unique_ptr<Backend> Backend::create(const BackendOptions& options) {
     throw Error(ErrorKind::InvalidArgument, fmt::format("threads must be at least 0, got {}", options.threads));
   }
   const Quantization q = options.quantization;
-  const bool fits = q == Quantization::None || (q == Quantization::Int4 && options.device != "ref") ||
-                    (q == Quantization::Int8 && options.device == "cpu") ||
-                    (q == Quantization::Fp8 && options.device == "cuda");
-  if (!fits) {
-    throw Error(ErrorKind::InvalidArgument,
-                fmt::format("the {} device does not quantize weights like this: cpu makes int8 and int4, cuda fp8 and "
-                            "int4, ref nothing",
-                            options.device));
+  if ((q != Quantization::None && options.device == "ref") || (q == Quantization::Fp8 && options.device != "cuda")) {
+    throw Error(
+        ErrorKind::InvalidArgument,
+        fmt::format("the {} device does not quantize weights like this: cpu makes int8 and int4, cuda fp8, int8 "
+                    "and int4, ref nothing",
+                    options.device));
   }
   if (options.device == "ref") return std::make_unique<RefBackend>();
   if (options.device == "cpu") return std::make_unique<CpuBackend>(options);

@@ -43,6 +43,8 @@ int64_t rounded_rows(int64_t n) {
 
 cudaDataType_t data_type(DType t) {
   if (t == DType::U8) return CUDA_R_8F_E4M3;
+  if (t == DType::I8) return CUDA_R_8I;
+  if (t == DType::I32) return CUDA_R_32I;
   return t == DType::F32 ? CUDA_R_32F : t == DType::F16 ? CUDA_R_16F : CUDA_R_16BF;
 }
 
@@ -139,7 +141,9 @@ void DenseProducts::make_layouts(Plan& plan, const Shape& s) const {
 DenseProducts::Plan DenseProducts::make_plan(const Shape& s, const Operands& operands) {
   Plan plan;
   try {
-    check(lt_.desc_create(&plan.desc, CUBLAS_COMPUTE_32F, CUDA_R_32F), "cublasLtMatmulDescCreate", s);
+    const bool int8 = s.type == DType::I8;
+    check(lt_.desc_create(&plan.desc, int8 ? CUBLAS_COMPUTE_32I : CUBLAS_COMPUTE_32F, int8 ? CUDA_R_32I : CUDA_R_32F),
+          "cublasLtMatmulDescCreate", s);
     const cublasOperation_t transposed = CUBLAS_OP_T;
     check(lt_.desc_set(plan.desc, CUBLASLT_MATMUL_DESC_TRANSA, &transposed, sizeof(transposed)), "TRANSA", s);
     if (s.type == DType::U8) {
@@ -251,8 +255,12 @@ void DenseProducts::set_scales(const Plan& plan, const Operands& o) {
 
 cublasStatus_t DenseProducts::run(const Plan& plan, const cublasLtMatmulAlgo_t& algo, const Operands& o) {
   const float one = 1.0F, of_y = o.add ? 1.0F : 0.0F;
+  const int32_t int_one = 1, int_zero = 0;
+  const bool int8 = o.w.dtype == DType::I8;
+  const void* alpha = int8 ? static_cast<const void*>(&int_one) : &one;
+  const void* beta = int8 ? static_cast<const void*>(&int_zero) : &of_y;
   if (o.w_scales != nullptr) set_scales(plan, o);
-  return lt_.matmul(handle_, plan.desc, &one, o.w.data, plan.w, o.x.data, plan.x, &of_y, o.y.data, plan.y, o.y.data,
+  return lt_.matmul(handle_, plan.desc, alpha, o.w.data, plan.w, o.x.data, plan.x, beta, o.y.data, plan.y, o.y.data,
                     plan.y, &algo, workspace_.data(), workspace_.bytes(), stream_);
 }
 
@@ -275,6 +283,15 @@ void DenseProducts::multiply(Tensor y, Tensor x, Tensor w, bool add) {
 bool DenseProducts::multiply_fp8(Tensor y, Tensor x, const float* x_scales, Tensor w, const float* w_scales, bool add) {
   const Shape shape{x.rows(), w.rows(), w.cols(), y.row_stride, x.row_stride, w.row_stride, w.dtype, y.dtype};
   const Operands operands{y, x, w, add, x_scales, w_scales};
+  const Plan& plan = plan_of(shape, operands);
+  if (!plan.algo) return false;
+  check(run(plan, *plan.algo, operands), "cublasLtMatmul", shape);
+  return true;
+}
+
+bool DenseProducts::multiply_int8(Tensor y, Tensor x, Tensor w) {
+  const Shape shape{x.rows(), w.rows(), w.cols(), y.row_stride, x.row_stride, w.row_stride, w.dtype, y.dtype};
+  const Operands operands{y, x, w, false};
   const Plan& plan = plan_of(shape, operands);
   if (!plan.algo) return false;
   check(run(plan, *plan.algo, operands), "cublasLtMatmul", shape);

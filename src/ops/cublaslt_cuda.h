@@ -66,6 +66,9 @@ class DenseProducts {
   /// as FP8 tensor cores have them (no fast accumulation). False where cuBLASLt has no such product: then nothing was
   /// done. Requires: has_fp8().
   bool multiply_fp8(Tensor y, Tensor x, const float* x_scales, Tensor w, const float* w_scales, bool add);
+  /// y = x · wᵀ of int8 codes, DType::I8, in int32: [n, out], rows one after the other. False as above; cuBLASLt wants
+  /// fours of outputs.
+  bool multiply_int8(Tensor y, Tensor x, Tensor w);
   size_t version() const { return lt_.version(); }
 
  private:

@@ -45,6 +45,7 @@ __global__ void __launch_bounds__(kWarps* kWarp, (kBlocksOf<kTiles, kWarps>))
     gemv_kernel(Output to, const T* x, int64_t x_stride, QuantizedMatrix w, int n) {
   let_next_start();
   constexpr bool kInt4 = kFormat == Quantization::Int4, kFp8 = kFormat == Quantization::Fp8;
+  constexpr bool kBytes8 = kFp8 || kFormat == Quantization::Int8;  // a byte a weight, and a scale for each row
   constexpr int kThreads = kWarps * kWarp, kStages = kStagesOf<kWarps>;
   constexpr int kChunk = static_cast<int>(chunk_elements(kFormat)), kLaneElements = kChunk / 4;
   constexpr int kVectors = kLaneElements / 8;   // of x: eight elements are two products
@@ -59,7 +60,7 @@ __global__ void __launch_bounds__(kWarps* kWarp, (kBlocksOf<kTiles, kWarps>))
   const int g = lane / 4, t = lane % 4;
   const int in = static_cast<int>(w.in), out = static_cast<int>(w.out);
   const int chunks = (in + kChunk - 1) / kChunk;
-  const int64_t row_bytes = kFp8 ? int64_t{chunks} * kBytes : int64_t{in} * int64_t{sizeof(T)};  // but of int4
+  const int64_t row_bytes = kBytes8 ? int64_t{chunks} * kBytes : int64_t{in} * int64_t{sizeof(T)};  // but of int4
   const bool gated = to.result == Result::Gated;
   const int outputs = gated ? out / 2 : out;
   const int slot_bits = (kOutTiles == 1 ? 4 : 5) - (gated ? 1 : 0), slots = 1 << slot_bits;
@@ -99,7 +100,7 @@ __global__ void __launch_bounds__(kWarps* kWarp, (kBlocksOf<kTiles, kWarps>))
 #pragma unroll
       for (int i = 0; i < 2 * kOutTiles; ++i) {
         // Rows of numbers end where they end, those of codes are padded.
-        const bool there = kWhole || kInt4 || kFp8 || chunk * kChunk + t * kLaneElements < in;
+        const bool there = kWhole || kInt4 || kBytes8 || chunk * kChunk + t * kLaneElements < in;
         copy_16(my_codes + slot + i * kWarp, there ? code_at[i / 2][i % 2] + behind * kBytes : w.codes, there);
         if constexpr (kInt4) copy_4(my_scales + slot + i * kWarp, scale_at[i / 2][i % 2] + behind * kBytes);
       }
@@ -139,7 +140,9 @@ __global__ void __launch_bounds__(kWarps* kWarp, (kBlocksOf<kTiles, kWarps>))
     for (int side = 0; side < 2; ++side) {
       if (side == 1 && !gated) continue;
       const int of = output + side * outputs;
-      if constexpr (kFp8) factor[p][side] = reinterpret_cast<const float*>(w.scales)[of] * Expand<T>::kFp8Unit;
+      if constexpr (kBytes8) {
+        factor[p][side] = reinterpret_cast<const float*>(w.scales)[of] * (kFp8 ? Expand<T>::kFp8Unit : 1.0F);
+      }
       if (to.bias != nullptr) bias[p][side] = to.bias[of];
     }
   }
@@ -178,13 +181,19 @@ __global__ void __launch_bounds__(kWarps* kWarp, (kBlocksOf<kTiles, kWarps>))
           uint32_t pairs[4];
           if constexpr (kInt4) {
             expand_int4<T>(pairs, word(codes[r], v), zeros[r]);
-          } else if constexpr (!kFp8) {
+          } else if constexpr (!kBytes8) {
 #pragma unroll
             for (int i = 0; i < 4; ++i) pairs[i] = word(codes[r], i);
           } else {
             uint32_t some[2][2];
-            expand_fp8<T>(some[0], word(codes[r], 2 * v));
-            expand_fp8<T>(some[1], word(codes[r], 2 * v + 1));
+#pragma unroll
+            for (int i = 0; i < 2; ++i) {
+              if constexpr (kFp8) {
+                expand_fp8<T>(some[i], word(codes[r], 2 * v + i));
+              } else {
+                expand_int8<T>(some[i], word(codes[r], 2 * v + i));
+              }
+            }
 #pragma unroll
             for (int i = 0; i < 4; ++i) pairs[i] = some[i / 2][i % 2];
           }
@@ -324,6 +333,7 @@ template <typename T>
 void run(cudaStream_t stream, const Output& to, Tensor x, const QuantizedMatrix& w) {
   if (w.format == Quantization::None) run<T, Quantization::None>(stream, to, x, w);
   if (w.format == Quantization::Fp8) run<T, Quantization::Fp8>(stream, to, x, w);
+  if (w.format == Quantization::Int8) run<T, Quantization::Int8>(stream, to, x, w);
   if (w.format == Quantization::Int4) run<T, Quantization::Int4>(stream, to, x, w);
 }
 
@@ -336,7 +346,7 @@ void run(cudaStream_t stream, const Output& to, Tensor x, const QuantizedMatrix&
 bool can_gemv(const Tensor& x, const QuantizedMatrix& w) {
   int64_t most = kGemvRows;
   if (w.format == Quantization::None && w.out % 8 == 0 && has_dense_tiles()) most = kDenseTilesRows;
-  if (w.format == Quantization::Fp8) most = kFp8GemvRows;
+  if (w.format == Quantization::Fp8 || w.format == Quantization::Int8) most = kByteGemvRows;
   if (w.format == Quantization::Int4) most = has_int4_tiles() ? kInt4TilesRows : kInt4GemvRows;
   return x.dtype != DType::F32 && in_eights(x) && x.rows() <= most;
 }

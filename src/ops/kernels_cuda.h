@@ -79,15 +79,20 @@ struct QuantizedMatrix {
 void quantize(cudaStream_t stream, const QuantizedMatrix& w, int64_t first_row, Tensor rows);
 /// The same from groups that are quantized already: rows of blocks of Int4G128, to Int4.
 void take_int4(cudaStream_t stream, const QuantizedMatrix& w, int64_t first_row, Tensor rows);
-/// Each row of x to e4m3 codes, in the order of a weight's, and a scale of its own. codes: [n, code_stride], zeros
-/// after the row's elements. Requires: code_stride is a multiple of 64.
-void quantize_activations(cudaStream_t stream, std::byte* codes, int64_t code_stride, float* scales, Tensor x);
+/// Each row of x to codes of 8 bits, Fp8's or Int8's, in the order of a weight's, and a scale of its own. codes:
+/// [n, code_stride], zeros after the row's elements. Requires: code_stride is a multiple of 64.
+void quantize_activations(cudaStream_t stream, Quantization q, std::byte* codes, int64_t code_stride, float* scales,
+                          Tensor x);
+/// y = sums · x_scales[row] · w_scales[output], or y += that if `add`. sums: [n, out] of products of int8 codes; y: of
+/// any type, float32 if `add`. Requires: fours of outputs, sums and w_scales aligned to 16 bytes.
+void scale_sums(cudaStream_t stream, Tensor y, const int32_t* sums, const float* x_scales, const float* w_scales,
+                bool add);
 /// Those rows of w as numbers, each rounded once. Requires: rows are padded to a multiple of 8 elements.
 void dequantize(cudaStream_t stream, Tensor rows, const QuantizedMatrix& w, int64_t first_row);
 
 /// Products of few rows of x, up to so many by the weights' format: as fast as the weights can be read. x, and weights
 /// of format None, are of one 16-bit type.
-constexpr int64_t kGemvRows = 16, kFp8GemvRows = 16, kInt4GemvRows = 32;
+constexpr int64_t kGemvRows = 16, kByteGemvRows = 16, kInt4GemvRows = 32;
 constexpr int64_t kDenseTilesRows = 64, kInt4TilesRows = 256;  ///< of None and of int4 on Hopper
 /// Whether gemv() takes them: few rows of x, aligned, of 16 bits and a multiple of eight columns; of more than
 /// kGemvRows with weights of format None a multiple of eight outputs, too.

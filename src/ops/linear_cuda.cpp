@@ -13,8 +13,9 @@
 namespace sgl {
 namespace {
 
-constexpr size_t kSentBytes = size_t{32} << 20;           // of rows that are converted and sent at once
-constexpr int64_t kDequantizedBytes = int64_t{32} << 20;  // of rows at once: they stay in the second-level cache
+constexpr size_t kSentBytes = size_t{32} << 20;  // of rows that are converted and sent at once
+constexpr int64_t kDequantizedBytes = int64_t{32}
+                                      << 20;  // of rows, or of sums, at once: they stay in the second-level cache
 
 int64_t padded(int64_t cols) { return (cols + 7) / 8 * 8; }
 
@@ -149,21 +150,46 @@ void CudaBackend::multiply(Tensor y, Tensor x, const Weight& w, Tensor bias, boo
   if (!deterministic_ && cuda::can_gemv(x, matrix)) return cuda::gemv(stream_, y, x, matrix, bias, add);
   if (matrix.format == Quantization::None) {
     dense_.multiply(y, x, padded_rows(matrix.codes, type_, w.out, w.in), add);
-  } else if (!multiply_in_fp8(y, x, matrix, add)) {
+  } else if (!multiply_quantized_rows(y, x, matrix, add)) {
     multiply_dequantized(y, x, matrix, add);
   }
   if (!bias.empty()) cuda::add_bias(stream_, y, bias);
 }
 
-// With x quantized by rows; false where cuBLASLt has no such product, as before Hopper: then nothing was done.
-bool CudaBackend::multiply_in_fp8(Tensor y, Tensor x, const cuda::QuantizedMatrix& w, bool add) {
-  if (w.format != Quantization::Fp8 || !dense_.has_fp8() || deterministic_) return false;
+// With x quantized by rows; false where cuBLASLt has no such product, as of fp8 before Hopper: then nothing was done.
+bool CudaBackend::multiply_quantized_rows(Tensor y, Tensor x, const cuda::QuantizedMatrix& w, bool add) {
+  const bool fp8 = w.format == Quantization::Fp8;
+  if (deterministic_ || w.format == Quantization::Int4 || (fp8 && !dense_.has_fp8())) return false;
   const int64_t cols = num_chunks(w.format, w.in) * kCodeChunk;
   std::byte* codes = scratch(x_codes_, static_cast<size_t>(x.rows() * (cols + int64_t{sizeof(float)})));
   auto* scales = reinterpret_cast<float*>(codes + x.rows() * cols);
-  cuda::quantize_activations(stream_, codes, cols, scales, x);
+  cuda::quantize_activations(stream_, w.format, codes, cols, scales, x);
+  if (!fp8) return multiply_int8(y, Tensor(codes, DType::I8, {x.rows(), cols}), scales, w, add);
   return dense_.multiply_fp8(y, Tensor(codes, DType::U8, {x.rows(), cols}), scales,
                              Tensor(w.codes, DType::U8, {w.out, cols}), reinterpret_cast<const float*>(w.scales), add);
+}
+
+// cuBLASLt has no scales by rows for int8: sums of some outputs at a time are made in int32, and scaled by a pass over
+// them.
+bool CudaBackend::multiply_int8(Tensor y, Tensor x, const float* x_scales, const cuda::QuantizedMatrix& w, bool add) {
+  if (w.out % 4 != 0) return false;
+  const Tensor codes(w.codes, DType::I8, {w.out, x.cols()});
+  const int64_t fit = kDequantizedBytes / (x.rows() * int64_t{sizeof(int32_t)});
+  const int64_t chunk = std::min(w.out, std::max<int64_t>(fit / 64 * 64, 64));
+  std::byte* sums = scratch(w_, static_cast<size_t>(x.rows() * chunk) * sizeof(int32_t));
+  for (int64_t begin = 0; begin < w.out; begin += chunk) {
+    const int64_t outputs = std::min(chunk, w.out - begin);
+    if (!dense_.multiply_int8(Tensor(sums, DType::I32, {x.rows(), outputs}), x, codes.slice_rows(begin, outputs))) {
+      if (begin == 0) return false;
+      throw Error(ErrorKind::Internal,
+                  fmt::format("cuda: linear of [{}, {}] by [{}, {}] in int8: cuBLASLt has no product "
+                              "for the last {} outputs",
+                              x.rows(), w.in, w.out, w.in, outputs));
+    }
+    cuda::scale_sums(stream_, y.slice_cols(begin, outputs), reinterpret_cast<const int32_t*>(sums), x_scales,
+                     reinterpret_cast<const float*>(w.scales) + begin, add);
+  }
+  return true;
 }
 
 // With some rows of w at a time as numbers of type_.

@@ -4,6 +4,8 @@
 //
 //   int4   A code below a constant is a number, 128 or 1,024 more than the code; less the zero point, with the same
 //          constant, it is an integer.
+//   int8   The same in two halves: the last seven bits above the constant, less the constant or, where the sign is set,
+//          128 more.
 //   fp8    Sign and fraction of e4m3 stay, exponents have another bias, so that a code becomes a number 2^-8 (float16)
 //          or 2^-120 (bfloat16) of its own. In float16 the scale takes that back; in bfloat16 x is multiplied by 2^100
 //          before, so that sums keep to float32's range, and the scale has the rest. All of it is exact, for x below
@@ -74,6 +76,17 @@ __device__ inline void expand_int4(uint32_t (&pairs)[4], uint32_t codes, uint32_
 #pragma unroll
   for (int i = 0; i < 4; ++i) {
     pairs[i] = Expand<T>::difference(and_or(codes >> (4 * i), 0x000f000fU, Expand<T>::kInt4Above), zero);
+  }
+}
+
+// Four int8 codes as two pairs of integers: bytes 0 and 2, bytes 1 and 3.
+template <typename T>
+__device__ inline void expand_int8(uint32_t (&pairs)[2], uint32_t codes) {
+  constexpr uint32_t kAbove = Expand<T>::kInt4Above;
+#pragma unroll
+  for (int i = 0; i < 2; ++i) {
+    const uint32_t some = codes >> (8 * i);
+    pairs[i] = Expand<T>::difference(and_or(some, 0x007f007fU, kAbove), and_or(some, 0x00800080U, kAbove));
   }
 }
 

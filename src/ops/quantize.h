@@ -8,6 +8,9 @@
 //   Codes: [out][in], rows padded with zeros to chunks of 64. Of each four, the second and third have changed places,
 //   so that bytes 0 and 2 of a word are one pair and bytes 1 and 3 the next. Scales: [out].
 //
+// Int8: integers from −127 to 127 in the same places, and a float32 scale for each row:  w ≈ code · scale,
+//   scale = max |w| / 127.
+//
 // Int4: codes of 4 bits in groups of 128 along a row, each with a float16 scale and a zero point of 4 bits (round to
 // nearest, asymmetric):  w ≈ (code − zero) · scale,  scale = (max(w, 0) − min(w, 0)) / 15.
 //   [out / 8][groups] pieces of 544 bytes, rows padded to whole groups, and to eight of them: codes of 8 rows, 64 bytes
@@ -30,11 +33,11 @@ enum class Quantization : uint8_t { None, Fp8, Int8, Int4 };
 constexpr int64_t kCodeChunk = 64;  // bytes
 constexpr int64_t kInt4Group = 128;
 constexpr int64_t kInt4Piece = 8 * (kCodeChunk + 4);  // bytes of a group of eight rows
-constexpr float kLargestE4m3 = 448.0F;
+constexpr float kLargestE4m3 = 448.0F, kLargestInt8 = 127.0F;
 
 /// Elements of kCodeChunk of codes, or of 16-bit numbers.
 SGL_HOST_DEVICE constexpr int64_t chunk_elements(Quantization q) {
-  return q == Quantization::Int4 ? 2 * kCodeChunk : q == Quantization::Fp8 ? kCodeChunk : kCodeChunk / 2;
+  return q == Quantization::Int4 ? 2 * kCodeChunk : q == Quantization::None ? kCodeChunk / 2 : kCodeChunk;
 }
 SGL_HOST_DEVICE constexpr int64_t num_chunks(Quantization q, int64_t in) {
   return (in + chunk_elements(q) - 1) / chunk_elements(q);
@@ -60,6 +63,11 @@ constexpr DType quantized_format(Quantization q, DType of_file, int64_t in) {
 
 /// The scale of numbers up to `largest` in absolute value. Never 0, so that its inverse is a number.
 SGL_HOST_DEVICE inline float fp8_scale(float largest) { return fmaxf(largest / kLargestE4m3, 1e-30F); }
+SGL_HOST_DEVICE inline float int8_scale(float largest) { return fmaxf(largest / kLargestInt8, 1e-30F); }
+/// x in units of the scale, to the nearest integer, ties to even.
+SGL_HOST_DEVICE inline int8_t to_int8(float x) {
+  return static_cast<int8_t>(rintf(fminf(fmaxf(x, -kLargestInt8), kLargestInt8)));
+}
 
 /// float16 numbers of at least 0, as to_f16() and to_float() in base/half.h have them, for kernels too. Requires: x is
 /// at most 65504.

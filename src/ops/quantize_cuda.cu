@@ -34,7 +34,21 @@ __device__ inline uint8_t encode_e4m3(float x) {
 #endif
 }
 
-// Where an element's e4m3 code lies: of each four, the second and third change places.
+// Numbers in units of a row's scale as codes of 8 bits.
+struct E4m3 {
+  static __device__ float scale(float largest) { return fp8_scale(largest); }
+  static __device__ uint8_t encode(float x) { return encode_e4m3(x); }
+  static __device__ float decode(uint32_t code) {
+    return __half2float(__half(__nv_cvt_fp8_to_halfraw(static_cast<__nv_fp8_storage_t>(code), __NV_E4M3)));
+  }
+};
+struct Int8 {
+  static __device__ float scale(float largest) { return int8_scale(largest); }
+  static __device__ uint8_t encode(float x) { return static_cast<uint8_t>(to_int8(x)); }
+  static __device__ float decode(uint32_t code) { return static_cast<float>(static_cast<int8_t>(code)); }
+};
+
+// Where the code of an element of these lies: of each four, the second and third change places.
 __device__ inline int place_of(int i) { return (i & ~3) | (i & 1) << 1 | (i >> 1 & 1); }
 
 // Words of an int4 matrix: a row's group of codes, and its scale.
@@ -46,9 +60,9 @@ __device__ inline uint32_t* int4_scale_of(std::byte* codes, int64_t row, int64_t
 }
 
 // A block has a row. codes: [rows, code_stride], zeros after the row's elements; V elements a thread and turn.
-template <typename T, int V>
+template <typename Code, typename T, int V>
 __global__ void __launch_bounds__(kThreads)
-    quantize_fp8_kernel(uint8_t* codes, int64_t code_stride, float* scales, const T* x, int64_t x_stride, int cols) {
+    quantize_rows_kernel(uint8_t* codes, int64_t code_stride, float* scales, const T* x, int64_t x_stride, int cols) {
   enter();
   const int64_t row = blockIdx.x;
   const T* from = x + row * x_stride;
@@ -59,14 +73,14 @@ __global__ void __launch_bounds__(kThreads)
 #pragma unroll
     for (int i = 0; i < V; ++i) largest = fmaxf(largest, fabsf(f.at[i]));
   }
-  const float scale = fp8_scale(block_max(largest)), inverse = 1.0F / scale;
+  const float scale = Code::scale(block_max(largest)), inverse = 1.0F / scale;
   if (threadIdx.x == 0) scales[row] = scale;
   for (int at = static_cast<int>(threadIdx.x) * V; at < code_stride; at += kThreads * V) {
     alignas(8) uint8_t piece[V] = {};
     if (at < cols) {
       const Floats<V> f = load<V>(from + at);
 #pragma unroll
-      for (int i = 0; i < V; ++i) piece[V == 8 ? place_of(i) : i] = encode_e4m3(f.at[i] * inverse);
+      for (int i = 0; i < V; ++i) piece[V == 8 ? place_of(i) : i] = Code::encode(f.at[i] * inverse);
     }
     if constexpr (V == 8) {
       *reinterpret_cast<uint2*>(to + at) = *reinterpret_cast<const uint2*>(piece);
@@ -148,17 +162,44 @@ __global__ void __launch_bounds__(kThreads)
 #pragma unroll
     for (int i = 0; i < 8; ++i) {
       const uint32_t code = (i < 4 ? both.x : both.y) >> (8 * place_of(i % 4)) & 0xffU;
-      f.at[i] = __half2float(__half(__nv_cvt_fp8_to_halfraw(static_cast<__nv_fp8_storage_t>(code), __NV_E4M3))) * scale;
+      f.at[i] = (w.format == Quantization::Fp8 ? E4m3::decode(code) : Int8::decode(code)) * scale;
     }
   }
   store<8>(to + blockIdx.x * stride + at * 8, f);
 }
 
+// Sums of products of int8 codes, times the scales of their rows. A thread has four outputs of a row.
+template <typename T, bool kAdd>
+__global__ void __launch_bounds__(kThreads)
+    scale_sums_kernel(T* y, int64_t stride, const int4* sums, const float* x_scales, const float4* w_scales,
+                      int fours) {
+  enter();
+  const int at = static_cast<int>(blockIdx.y) * kThreads + static_cast<int>(threadIdx.x);
+  if (at >= fours) return;
+  const int64_t row = blockIdx.x;
+  const int4 sum = sums[row * fours + at];
+  const float4 w = w_scales[at];
+  const float x = x_scales[row];
+  const float of[4] = {static_cast<float>(sum.x) * w.x * x, static_cast<float>(sum.y) * w.y * x,
+                       static_cast<float>(sum.z) * w.z * x, static_cast<float>(sum.w) * w.w * x};
+  T* to = y + row * stride + 4 * at;
+  alignas(4 * sizeof(T)) T four[4];
+#pragma unroll
+  for (int i = 0; i < 4; ++i) four[i] = from_float<T>(kAdd ? to_float(to[i]) + of[i] : of[i]);
+  if constexpr (sizeof(T) == 4) {
+    *reinterpret_cast<uint4*>(to) = *reinterpret_cast<const uint4*>(four);
+  } else {
+    *reinterpret_cast<uint2*>(to) = *reinterpret_cast<const uint2*>(four);
+  }
+}
+
 template <typename T>
-void quantize_fp8(cudaStream_t stream, uint8_t* codes, int64_t code_stride, float* scales, Tensor x) {
+void quantize_rows(cudaStream_t stream, Quantization q, uint8_t* codes, int64_t code_stride, float* scales, Tensor x) {
   with_width(in_eights(x), [&](auto width) {
-    launch(stream, static_cast<unsigned>(x.rows()), kThreads, 0, quantize_fp8_kernel<T, decltype(width)::value>, codes,
-           code_stride, scales, pointer<T>(x), x.row_stride, static_cast<int>(x.cols()));
+    constexpr int kWidth = decltype(width)::value;
+    launch(stream, static_cast<unsigned>(x.rows()), kThreads, 0,
+           q == Quantization::Fp8 ? quantize_rows_kernel<E4m3, T, kWidth> : quantize_rows_kernel<Int8, T, kWidth>,
+           codes, code_stride, scales, pointer<T>(x), x.row_stride, static_cast<int>(x.cols()));
   });
 }
 
@@ -168,9 +209,9 @@ void quantize(cudaStream_t stream, const QuantizedMatrix& w, int64_t first_row, 
   const int64_t row_bytes = num_chunks(w.format, w.in) * kCodeChunk;
   with_type(rows.dtype, [&](auto type) {
     using T = typename decltype(type)::type;
-    if (w.format == Quantization::Fp8) {
-      quantize_fp8<T>(stream, reinterpret_cast<uint8_t*>(w.codes + first_row * row_bytes), row_bytes,
-                      reinterpret_cast<float*>(w.scales) + first_row, rows);
+    if (w.format != Quantization::Int4) {
+      quantize_rows<T>(stream, w.format, reinterpret_cast<uint8_t*>(w.codes + first_row * row_bytes), row_bytes,
+                       reinterpret_cast<float*>(w.scales) + first_row, rows);
     } else {
       constexpr int kGroups = kThreads / kWarp;
       const dim3 grid(static_cast<unsigned>(rows.rows()),
@@ -188,9 +229,25 @@ void take_int4(cudaStream_t stream, const QuantizedMatrix& w, int64_t first_row,
   launch(stream, grid, kThreads, 0, take_int4_kernel, w.codes, first_row, rows.data, groups);
 }
 
-void quantize_activations(cudaStream_t stream, std::byte* codes, int64_t code_stride, float* scales, Tensor x) {
+void quantize_activations(cudaStream_t stream, Quantization q, std::byte* codes, int64_t code_stride, float* scales,
+                          Tensor x) {
   with_type(x.dtype, [&](auto type) {
-    quantize_fp8<typename decltype(type)::type>(stream, reinterpret_cast<uint8_t*>(codes), code_stride, scales, x);
+    quantize_rows<typename decltype(type)::type>(stream, q, reinterpret_cast<uint8_t*>(codes), code_stride, scales, x);
+  });
+}
+
+void scale_sums(cudaStream_t stream, Tensor y, const int32_t* sums, const float* x_scales, const float* w_scales,
+                bool add) {
+  const int fours = static_cast<int>(y.cols() / 4);
+  const dim3 grid(static_cast<unsigned>(y.rows()), static_cast<unsigned>((fours + kThreads - 1) / kThreads));
+  auto run = [&](auto* kernel, auto* to) {
+    launch(stream, grid, kThreads, 0, kernel, to, y.row_stride, reinterpret_cast<const int4*>(sums), x_scales,
+           reinterpret_cast<const float4*>(w_scales), fours);
+  };
+  if (add) return run(scale_sums_kernel<float, true>, pointer<float>(y));
+  with_type(y.dtype, [&](auto type) {
+    using T = typename decltype(type)::type;
+    run(scale_sums_kernel<T, false>, pointer<T>(y));
   });
 }
 

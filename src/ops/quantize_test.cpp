@@ -62,6 +62,19 @@ TEST(Quantize, Fp8IsWithinHalfAStepOfEachWeight) {
   }
 }
 
+TEST(Quantize, Int8IsWithinHalfAStepOfEachWeight) {
+  std::mt19937 random(20260301);
+  std::normal_distribution<float> normal(0.0F, 0.02F);
+  std::vector<float> w(1000), q(w.size());
+  for (float& x : w) x = normal(random);
+  w[5] = 0.0F;
+  quantized_values(Quantization::Int8, w.data(), q.data(), 1000);
+  float largest = 0;
+  for (float x : w) largest = std::max(largest, std::fabs(x));
+  EXPECT_EQ(q[5], 0.0F);
+  for (size_t i = 0; i < w.size(); ++i) EXPECT_LE(std::fabs(q[i] - w[i]), largest / 127 * 0.5001F) << w[i];
+}
+
 TEST(Quantize, Int4IsWithinAStepOfEachWeight) {
   std::mt19937 random(20260301);
   for (const float middle : {0.0F, 0.05F, -0.3F}) {
@@ -95,7 +108,7 @@ TEST(Quantize, Int4HoldsItsOwnNumbersAndZeroExactly) {
 }
 
 TEST(Quantize, NothingAndNextToNothingStayNumbers) {
-  for (const Quantization format : {Quantization::Fp8, Quantization::Int4}) {
+  for (const Quantization format : {Quantization::Fp8, Quantization::Int8, Quantization::Int4}) {
     for (const float x : {0.0F, 1e-38F, -1e-12F}) {
       std::vector<float> w(130, x), q(130, NAN);
       quantized_values(format, w.data(), q.data(), 130);
@@ -107,6 +120,7 @@ TEST(Quantize, NothingAndNextToNothingStayNumbers) {
 TEST(Quantize, SizesCountPadding) {
   EXPECT_EQ(quantized_bytes(Quantization::Fp8, 10, 64), 10 * 64 + 10 * 4);
   EXPECT_EQ(quantized_bytes(Quantization::Fp8, 10, 65), 10 * 128 + 10 * 4);
+  EXPECT_EQ(quantized_bytes(Quantization::Int8, 10, 65), 10 * 128 + 10 * 4);
   EXPECT_EQ(quantized_bytes(Quantization::Int4, 10, 129), 16 * 2 * (64 + 4));
 }
 
