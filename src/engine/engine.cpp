@@ -66,7 +66,11 @@ KvGeometry kv_geometry(const EngineOptions& o, const ModelConfig& c, DType autom
   const DType dtype = parse_kv_dtype(o.kv_cache_dtype, automatic);
   if (dtype == DType::Q8_0 && o.device == "cuda") {
     throw Error(ErrorKind::InvalidArgument,
-                "--kv-cache-dtype int8 is not there on --device cuda; take auto, float16 or bfloat16");
+                "--kv-cache-dtype int8 is not there on --device cuda; take auto, float16, bfloat16 or fp8_e4m3");
+  }
+  if (dtype == DType::F8E4M3 && o.device == "cpu") {
+    throw Error(ErrorKind::InvalidArgument,
+                "--kv-cache-dtype fp8_e4m3 is for --device cuda; on cpu int8 takes as much memory");
   }
   if (dtype == DType::Q8_0 && c.head_dim % 32 != 0) {
     throw Error(

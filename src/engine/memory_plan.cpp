@@ -76,8 +76,10 @@ DType parse_kv_dtype(const std::string& name, DType automatic) {
   if (name == "float16" || name == "fp16" || name == "half") return DType::F16;
   if (name == "bfloat16" || name == "bf16") return DType::BF16;
   if (name == "int8") return DType::Q8_0;
-  throw Error(ErrorKind::InvalidArgument,
-              fmt::format("--kv-cache-dtype must be auto, float32, float16, bfloat16 or int8, got \"{}\"", name));
+  if (name == "fp8_e4m3" || name == "fp8") return DType::F8E4M3;
+  throw Error(
+      ErrorKind::InvalidArgument,
+      fmt::format("--kv-cache-dtype must be auto, float32, float16, bfloat16, int8 or fp8_e4m3, got \"{}\"", name));
 }
 
 Quantization parse_quantization(const std::string& name, const std::string& device) {
@@ -104,6 +106,11 @@ MemoryPlan plan_memory(const EngineOptions& options, const Checkpoint& checkpoin
   plan.weight_bytes = weight_bytes(checkpoint, converted, quantization);
   const int64_t page = geometry.page_bytes();
   plan.scratch_bytes = scratch_bytes(options, checkpoint.config(), context_length);
+  if (geometry.dtype == DType::F8E4M3) {
+    // Prompts attend to a copy in 16 bits of what they see, a layer at a time.
+    const int64_t tokens = int64_t{context_length} + std::max(options.chunked_prefill_size, 0);
+    plan.scratch_bytes += tokens * geometry.num_kv_heads * geometry.head_dim * 4;
+  }
   const int64_t room = available > 0 ? available - plan.weight_bytes - plan.scratch_bytes : kDefaultPoolBytes;
   const int64_t smallest = (std::min(context_length, kSmallestUsefulTokens) + geometry.page_size) / geometry.page_size;
 

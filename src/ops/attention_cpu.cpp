@@ -19,8 +19,8 @@ constexpr int kTilesPerThread = 4;
 
 bool has_own_layout(const KvView& kv) {
   const bool int8 = kv.dtype == DType::Q8_0;
-  return kv.head_dim % (int8 ? kKvBlock : 16) == 0 && kv.head_dim <= (int8 ? kMaxWidenedDim : kMaxHeadDim) &&
-         kv.page_size % kKeyGroup == 0;
+  return kv.dtype != DType::F8E4M3 && kv.head_dim % (int8 ? kKvBlock : 16) == 0 &&
+         kv.head_dim <= (int8 ? kMaxWidenedDim : kMaxHeadDim) && kv.page_size % kKeyGroup == 0;
 }
 
 int64_t head_bytes(const KvView& kv) { return row_bytes(kv.dtype, int64_t{kv.page_size} * kv.head_dim); }

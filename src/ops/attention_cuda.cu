@@ -7,9 +7,10 @@
 // Prefill: warps with 16 or 32 rows each walk over the positions in tiles that they share, two in shared memory.
 // Shared prefixes (cascade attention): of sequences with one token each that begin alike, the rows of all are prefilled
 // over parts of what they share; the results are parts of each sequence.
-// Decode: 4 warps have the same 16 rows, and every fourth 16 positions each; they need no barrier before the end. Parts
-// of a long sequence are computed by several blocks; the last one that is done combines them by the sums of their
-// exponents. Blocks are many and short, not one for each processor: some processors read faster than others.
+// Decode: 4 warps have the same 16 rows, and every fourth tile of 16 positions (of e4m3 codes: 32) each; they need no
+// barrier before the end. Parts of a long sequence are computed by several blocks; the last one that is done combines
+// them by the sums of their exponents. Blocks are many and short, not one for each processor: some processors read
+// faster than others.
 
 #include <cstdint>
 
@@ -60,6 +61,32 @@ __device__ void fetch_kv(T* k, T* v, const AttentionParams<T>& p, const BatchSeq
     const int to = t * kTileStride<D> + piece * 8;
     copy_16_bytes(k + to, p.k + from, position <= last);
     copy_16_bytes(v + to, p.v + from, position <= last);
+  }
+}
+
+// The same of codes.
+template <int D, int N, int kThreads, typename T>
+__device__ void fetch_codes(uint8_t* k, uint8_t* v, const AttentionParams<T>& p, const BatchSeq& seq, int kv_head,
+                            int first, int thread) {
+  constexpr int kPieces = D / 16, kOwn = N * kPieces / kThreads;
+  static_assert(N * kPieces % kThreads == 0);
+  const int page_mask = (1 << p.page_shift) - 1, last = seq.kv_len - 1;
+  const auto *k_codes = reinterpret_cast<const uint8_t*>(p.k), *v_codes = reinterpret_cast<const uint8_t*>(p.v);
+  int32_t pages[kOwn];
+#pragma unroll
+  for (int j = 0; j < kOwn; ++j) {
+    const int position = first + (thread + j * kThreads) / kPieces;
+    pages[j] = p.pages[seq.page_begin + (min(position, last) >> p.page_shift)];
+  }
+#pragma unroll
+  for (int j = 0; j < kOwn; ++j) {
+    const int t = (thread + j * kThreads) / kPieces, piece = (thread + j * kThreads) % kPieces, position = first + t;
+    const int64_t row =
+        ((int64_t{pages[j]} * p.kv_heads + kv_head) << p.page_shift) + (min(position, last) & page_mask);
+    const int64_t from = row * D + piece * 16;
+    const int to = t * kCodeStride<D> + piece * 16;
+    copy_16_bytes(k + to, k_codes + from, position <= last);
+    copy_16_bytes(v + to, v_codes + from, position <= last);
   }
 }
 
@@ -142,13 +169,19 @@ __global__ void __launch_bounds__(kPrefillThreads<D>, D > 128 ? 1 : 2) prefill_k
   }
 }
 
-constexpr int kDecodeWarps = 4, kDecodeThreads = kWarp * kDecodeWarps, kDecodeTile = 16, kDecodeStages = 2;
-template <int D>
-constexpr int kDecodeStage = 2 * kDecodeTile* kTileStride<D>;  // elements: keys, then values
-template <int D>
-constexpr int kDecodeBytes = kDecodeWarps* kDecodeStages* kDecodeStage<D> * 2;
+constexpr int kDecodeWarps = 4, kDecodeThreads = kWarp * kDecodeWarps, kDecodeStages = 2;
+// C: of the cache, T or E4m3.
+template <typename C>
+constexpr int kDecodeTile = sizeof(C) == 1 ? 32 : 16;  // positions: about as many bytes
+template <typename C, int D>
+constexpr int kDecodeRow = sizeof(C) == 1 ? kCodeStride<D> : 2 * kTileStride<D>;  // bytes
+template <typename C, int D>
+constexpr int kDecodeStage = 2 * kDecodeTile<C>* kDecodeRow<C, D>;  // bytes: keys, then values
+template <typename C, int D>
+constexpr int kDecodeBytes = kDecodeWarps* kDecodeStages* kDecodeStage<C, D>;
 
-static_assert(kMostParts * kDecodeRows * sizeof(float) <= kDecodeBytes<64>);
+static_assert(kMostParts * kDecodeRows * sizeof(float) <= kDecodeBytes<__half, 64>);
+static_assert(kMostParts * kDecodeRows * sizeof(float) <= kDecodeBytes<E4m3, 64>);
 
 __device__ inline void add_weighted(float4& sum, float weight, const float4& x) {
   sum.x += weight * x.x;
@@ -215,23 +248,28 @@ __device__ void combine(const AttentionParams<T>& p, const AttentionItem& item, 
   }
 }
 
-template <typename T, int D>
+template <typename T, typename C, int D>
 __global__ void __launch_bounds__(kDecodeThreads, D > 128 ? 1 : 3) decode_kernel(const AttentionParams<T> p) {
   let_next_start();
-  constexpr int N = kDecodeTile, kStride = kTileStride<D>;
+  constexpr bool kCodes = sizeof(C) == 1;
+  constexpr int N = kDecodeTile<C>, kStride = kTileStride<D>, kStage = kDecodeStage<C, D>;
+  static_assert(kDecodeRows * kStride * sizeof(float) <= kDecodeStages * kStage);
   extern __shared__ __align__(16) unsigned char memory[];
   const AttentionItem item = p.items[blockIdx.x];
   const BatchSeq seq = item.seq;
   const int head = static_cast<int>(blockIdx.y), thread = static_cast<int>(threadIdx.x);
   const int warp = thread / kWarp, lane = thread % kWarp;
-  T* tiles =
-      reinterpret_cast<T*>(memory) + warp * kDecodeStages * kDecodeStage<D>;  // of this warp: [stage][k, v][N] rows
+  unsigned char* tiles = memory + warp * kDecodeStages * kStage;  // of this warp: [stage][k, v][N] rows
   const Visible<1> see = visible_of<1>(p, seq, item.row, p.causal);
   const int end = min(item.kv_end, see.any_to), begin = max(item.kv_begin, see.any_from / N * N) + warp * N;
   constexpr int kStep = kDecodeWarps * N;
   auto fetch = [&](int first, int stage) {
-    T* k = tiles + stage * kDecodeStage<D>;
-    fetch_kv<T, D, N, kWarp>(k, k + N * kStride, p, seq, head, first, lane);
+    unsigned char *k = tiles + stage * kStage, *v = k + kStage / 2;
+    if constexpr (kCodes) {
+      fetch_codes<D, N, kWarp>(k, v, p, seq, head, first, lane);
+    } else {
+      fetch_kv<T, D, N, kWarp>(reinterpret_cast<T*>(k), reinterpret_cast<T*>(v), p, seq, head, first, lane);
+    }
   };
 
   // What earlier steps stored need not wait for this step's kernels.
@@ -248,18 +286,25 @@ __global__ void __launch_bounds__(kDecodeThreads, D > 128 ? 1 : 3) decode_kernel
     if (first < end && first + N > stored) fetch(first, i);
     commit_copies();
   }
-  // q, as mma takes it: rows lane/4 and lane/4 + 8, columns 2·(lane % 4) and 8 more of every 16.
+  // q, as mma takes it: rows lane/4 and lane/4 + 8, columns 2·(lane % 4) and 8 more of every 16; or as add_codes() has
+  // them.
   const int rows = min(kDecodeRows, seq.q_len * p.group - item.row);
   uint32_t q[D / 16][4];
 #pragma unroll
   for (int i = 0; i < 2; ++i) {
     const int r = lane / 4 + 8 * i;
     const AttentionRow row = row_of(p, seq, head, item.row + min(r, rows - 1));
-    const T* from = p.q + row.token * p.q_stride + int64_t{row.head} * D + lane % 4 * 2;
+    const T* from = p.q + row.token * p.q_stride + int64_t{row.head} * D + lane % 4 * (kCodes ? 4 : 2);
 #pragma unroll
     for (int d = 0; d < D / 16; ++d) {
-      q[d][i] = r < rows ? *reinterpret_cast<const uint32_t*>(from + d * 16) : 0;
-      q[d][2 + i] = r < rows ? *reinterpret_cast<const uint32_t*>(from + d * 16 + 8) : 0;
+      if constexpr (kCodes) {
+        const uint2 four = r < rows ? *reinterpret_cast<const uint2*>(from + d * 16) : uint2{0, 0};
+        q[d][i] = Expand<T>::scaled_x(__byte_perm(four.x, four.y, 0x5410));
+        q[d][2 + i] = Expand<T>::scaled_x(__byte_perm(four.x, four.y, 0x7632));
+      } else {
+        q[d][i] = r < rows ? *reinterpret_cast<const uint32_t*>(from + d * 16) : 0;
+        q[d][2 + i] = r < rows ? *reinterpret_cast<const uint32_t*>(from + d * 16 + 8) : 0;
+      }
     }
   }
   auto q_at = [&](uint32_t(&a)[4], int, int d) {
@@ -268,12 +313,18 @@ __global__ void __launch_bounds__(kDecodeThreads, D > 128 ? 1 : 3) decode_kernel
   };
 
   RowState<T, D, 1> state;
+  Scores scores = p.scores;
+  if constexpr (kCodes) scores.scale *= Expand<T>::kFp8Unit;
   int stage = 0;
   for (int first = begin; first < end; first += kStep) {
     wait_for_copies<kDecodeStages - 1>();
     __syncwarp();
-    const T* k = tiles + stage * kDecodeStage<D>;
-    state.template add<N>(q_at, k, k + N * kStride, first, see, p.scores);
+    const unsigned char *k = tiles + stage * kStage, *v = k + kStage / 2;
+    if constexpr (kCodes) {
+      state.template add_codes<N>(q_at, k, v, first, see, scores);
+    } else {
+      state.template add<N>(q_at, reinterpret_cast<const T*>(k), reinterpret_cast<const T*>(v), first, see, scores);
+    }
     __syncwarp();
     if (first + kDecodeStages * kStep < end) fetch(first + kDecodeStages * kStep, stage);
     commit_copies();
@@ -283,7 +334,7 @@ __global__ void __launch_bounds__(kDecodeThreads, D > 128 ? 1 : 3) decode_kernel
   wait_for_copies<0>();
 
   // The warps' states meet in shared memory: results in each one's first tile, then largest scores and sums.
-  auto results = [&](int w) { return reinterpret_cast<float*>(memory) + w * kDecodeStages * kDecodeStage<D> / 2; };
+  auto results = [&](int w) { return reinterpret_cast<float*>(memory + w * kDecodeStages * kStage); };
   __shared__ float largest[kDecodeWarps][kDecodeRows], sums[kDecodeWarps][kDecodeRows];
 #pragma unroll
   for (int i = 0; i < 2; ++i) {
@@ -293,10 +344,20 @@ __global__ void __launch_bounds__(kDecodeThreads, D > 128 ? 1 : 3) decode_kernel
       largest[warp][r] = state.largest[i];
       sums[warp][r] = state.sum[i];
     }
-    float* to = results(warp) + r * kStride + lane % 4 * 2;
+    float* to = results(warp) + r * kStride + lane % 4 * (kCodes ? 4 : 2);
+    if constexpr (kCodes) {
 #pragma unroll
-    for (int d = 0; d < D / 8; ++d) {
-      *reinterpret_cast<float2*>(to + d * 8) = make_float2(state.out[0][d][2 * i], state.out[0][d][2 * i + 1]);
+      for (int d = 0; d < D / 16; ++d) {
+        const float *even = state.out[0][2 * d] + 2 * i, *odd = state.out[0][2 * d + 1] + 2 * i;
+        constexpr float kUnit = Expand<T>::kFp8Unit;
+        *reinterpret_cast<float4*>(to + d * 16) =
+            make_float4(even[0] * kUnit, odd[0] * kUnit, even[1] * kUnit, odd[1] * kUnit);
+      }
+    } else {
+#pragma unroll
+      for (int d = 0; d < D / 8; ++d) {
+        *reinterpret_cast<float2*>(to + d * 8) = make_float2(state.out[0][d][2 * i], state.out[0][d][2 * i + 1]);
+      }
     }
   }
   __syncthreads();
@@ -394,11 +455,14 @@ __global__ void plain_kernel(Tensor out, Tensor q, const C* k, const C* v, const
   }
 }
 
+// Heads of codes are taken 32 columns at a time; 80 has no kernel for them, and stands for one that has.
+constexpr int head_of_codes(int head_dim) { return head_dim == 80 ? 64 : head_dim; }
+
 // The one list of what is compiled: f(Type<T>, Width<D>).
 template <typename F>
-void with_kernel(const KvView& kv, F&& f) {
+void with_kernel(int head_dim, DType dtype, F&& f) {
   auto with_head = [&](auto type) {
-    switch (kv.head_dim) {
+    switch (head_dim) {
       case 64:
         return f(type, Width<64>{});
       case 80:
@@ -411,8 +475,8 @@ void with_kernel(const KvView& kv, F&& f) {
         return f(type, Width<256>{});
     }
   };
-  if (kv.dtype == DType::F16) with_head(Type<__half>{});
-  if (kv.dtype == DType::BF16) with_head(Type<__nv_bfloat16>{});
+  if (dtype == DType::F16) with_head(Type<__half>{});
+  if (dtype == DType::BF16) with_head(Type<__nv_bfloat16>{});
 }
 
 dim3 grid_of(const AttentionCall& call) {
@@ -422,10 +486,11 @@ dim3 grid_of(const AttentionCall& call) {
 }  // namespace
 
 bool attention_on_tensor_cores(const Tensor& out, const Tensor& q, const KvView& kv) {
-  const bool head =
-      kv.head_dim == 64 || kv.head_dim == 80 || kv.head_dim == 96 || kv.head_dim == 128 || kv.head_dim == 256;
-  const bool type = kv.dtype == DType::F16 || kv.dtype == DType::BF16;
-  return head && type && q.dtype == kv.dtype && out.dtype == kv.dtype && in_eights(q) && in_eights(out) &&
+  const bool codes = kv.dtype == DType::F8E4M3;
+  const bool head = kv.head_dim == 64 || (kv.head_dim == 80 && !codes) || kv.head_dim == 96 || kv.head_dim == 128 ||
+                    kv.head_dim == 256;
+  const bool type = (q.dtype == DType::F16 || q.dtype == DType::BF16) && (codes || q.dtype == kv.dtype);
+  return head && type && out.dtype == q.dtype && in_eights(q) && in_eights(out) &&
          (kv.page_size & (kv.page_size - 1)) == 0;
 }
 
@@ -448,14 +513,20 @@ int prefill_blocks_of() {
   return blocks;
 }
 
-template <typename T, int D>
+template <typename T, typename C, int D>
 int decode_blocks_of() {
-  static const int blocks = blocks_at_once<T>(decode_kernel<T, D>, kDecodeThreads, kDecodeBytes<D>);
+  static const int blocks = blocks_at_once<T>(decode_kernel<T, C, D>, kDecodeThreads, kDecodeBytes<C, D>);
   return blocks;
 }
 
+template <typename T, typename C, int D>
+void launch_decode(cudaStream_t stream, const AttentionCall& call) {
+  decode_blocks_of<T, C, D>();  // lets it have its shared memory
+  launch(stream, grid_of(call), kDecodeThreads, kDecodeBytes<C, D>, decode_kernel<T, C, D>, params_of<T>(call));
+}
+
 void launch_prefill(cudaStream_t stream, const AttentionCall& call) {
-  with_kernel(call.kv, [&](auto type, auto head) {
+  with_kernel(call.kv.head_dim, call.kv.dtype, [&](auto type, auto head) {
     using T = typename decltype(type)::type;
     prefill_blocks_of<T, head.value>();  // lets it have its shared memory
     launch(stream, grid_of(call), kPrefillThreads<head.value>, kPrefillBytes<head.value>, prefill_kernel<T, head.value>,
@@ -475,32 +546,35 @@ void attention_shared(cudaStream_t stream, const AttentionCall& call) {
 
 int shared_blocks(const KvView& kv) {
   int blocks = 1;
-  with_kernel(kv,
+  with_kernel(kv.head_dim, kv.dtype == DType::F8E4M3 ? DType::F16 : kv.dtype,
               [&](auto type, auto head) { blocks = prefill_blocks_of<typename decltype(type)::type, head.value>(); });
   return blocks;
 }
 
 int decode_blocks(const KvView& kv) {
   int blocks = 1;
-  with_kernel(kv,
-              [&](auto type, auto head) { blocks = decode_blocks_of<typename decltype(type)::type, head.value>(); });
+  const bool codes = kv.dtype == DType::F8E4M3;  // of numbers of any type: their kernels are of one size
+  with_kernel(kv.head_dim, codes ? DType::F16 : kv.dtype, [&](auto type, auto head) {
+    using T = typename decltype(type)::type;
+    blocks = codes ? decode_blocks_of<T, E4m3, head_of_codes(head.value)>() : decode_blocks_of<T, T, head.value>();
+  });
   return blocks;
 }
 
 void attention_decode(cudaStream_t stream, const AttentionCall& call) {
   if (call.num_items == 0) return;
-  with_kernel(call.kv, [&](auto type, auto head) {
+  const bool codes = call.kv.dtype == DType::F8E4M3;
+  with_kernel(call.kv.head_dim, call.q.dtype, [&](auto type, auto head) {
     using T = typename decltype(type)::type;
-    decode_blocks_of<T, head.value>();  // lets it have its shared memory
-    launch(stream, grid_of(call), kDecodeThreads, kDecodeBytes<head.value>, decode_kernel<T, head.value>,
-           params_of<T>(call));
+    codes ? launch_decode<T, E4m3, head_of_codes(head.value)>(stream, call)
+          : launch_decode<T, T, head.value>(stream, call);
   });
 }
 
 void attention_plain(cudaStream_t stream, const AttentionCall& call, const int32_t* tokens) {
   if (call.q.rows() == 0) return;
   const dim3 grid(static_cast<unsigned>(call.q.rows()), static_cast<unsigned>(call.options.num_heads));
-  with_type(call.kv.dtype, [&](auto type) {
+  with_cache_type(call.kv.dtype, [&](auto type) {
     using C = typename decltype(type)::type;
     auto* kernel = call.kv.head_dim <= 128 ? plain_kernel<C, 4> : plain_kernel<C, 20>;
     launch(stream, grid, kWarp, 0, kernel, call.out, call.q, reinterpret_cast<const C*>(call.kv.k),

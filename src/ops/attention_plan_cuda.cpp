@@ -98,10 +98,11 @@ void CudaBackend::plan_slots(int page_size) {
 
 const CudaBackend::AttentionPlan& CudaBackend::plan_attention(const KvView& kv, int group, bool whole) {
   AttentionPlan& plan = whole ? step_.whole : step_.windowed;
-  if (plan.group == group && plan.page_size == kv.page_size) return plan;
+  if (plan.group == group && plan.page_size == kv.page_size && plan.dtype == kv.dtype) return plan;
   plan = {};
   plan.group = group;
   plan.page_size = kv.page_size;
+  plan.dtype = kv.dtype;
   const PagedBatch& batch = *step_.batch;
   std::vector<cuda::AttentionItem> prefill, shared, decode;
   std::vector<Decoded> few;
@@ -167,6 +168,12 @@ const CudaBackend::AttentionPlan& CudaBackend::plan_attention(const KvView& kv, 
     }
     plan.partial_rows = std::max(plan.partial_rows, d.rows);
   }
+  if (kv.dtype == DType::F8E4M3) {
+    std::vector<BatchSeq> wide;
+    for (const cuda::AttentionItem& item : prefill) wide.push_back(item.seq);
+    for (const cuda::AttentionItem& item : shared) wide.push_back(item.seq);
+    plan_wide_pages(plan, wide, kv.page_size);
+  }
   // The longest first: blocks start in this order, and the short ones fill the gaps at the end.
   auto length = [&](const cuda::AttentionItem& item) { return item.seq.kv_len - item.seq.q_len + item.row / group; };
   std::stable_sort(prefill.begin(), prefill.end(), [&](const auto& a, const auto& b) { return length(a) > length(b); });
@@ -178,6 +185,34 @@ const CudaBackend::AttentionPlan& CudaBackend::plan_attention(const KvView& kv, 
   plan.num_shared = static_cast<int>(shared.size());
   plan.num_decode = static_cast<int>(decode.size());
   return plan;
+}
+
+// Which pages these sequences see, each once.
+void CudaBackend::plan_wide_pages(AttentionPlan& plan, const std::vector<BatchSeq>& seqs, int page_size) {
+  const std::vector<int32_t>& pages = step_.batch->pages;
+  std::vector<int32_t> from, table(pages.size(), -1);
+  for (const BatchSeq& s : seqs) {
+    for (int i = 0; i < (s.kv_len + page_size - 1) / page_size; ++i) {
+      const auto at = static_cast<size_t>(s.page_begin + i);
+      if (table[at] >= 0) continue;
+      table[at] = static_cast<int32_t>(from.size());
+      from.push_back(pages[at]);
+    }
+  }
+  plan.num_wide = static_cast<int>(from.size());
+  plan.wide_from = staging().put(from);
+  plan.wide_pages = staging().put(table);
+}
+
+KvView CudaBackend::widened(const KvView& kv, const AttentionPlan& plan) {
+  KvView wide = kv;
+  wide.dtype = type_;
+  wide.num_pages = plan.num_wide;
+  const int64_t bytes = wide.page_bytes() * plan.num_wide;
+  wide.k = scratch(wide_, static_cast<size_t>(2 * bytes));
+  wide.v = wide.k + bytes;
+  cuda::widen_pages(stream_, wide, kv, plan.wide_from, plan.num_wide);
+  return wide;
 }
 
 void CudaBackend::attention(Tensor out, Tensor q, const KvView& kv, const PagedBatch& batch,
@@ -220,6 +255,10 @@ void CudaBackend::attention(Tensor out, Tensor q, const KvView& kv, const PagedB
   usual_kv_ = kv;
   (options.window == 0 ? usual_whole_ : usual_windowed_) = group;
   staging().flush();
+  if (plan.num_wide > 0) {
+    call.kv = widened(kv, plan);
+    call.pages = plan.wide_pages;
+  }
   call.items = plan.prefill;
   call.num_items = plan.num_prefill;
   cuda::attention_prefill(stream_, call);
@@ -238,6 +277,8 @@ void CudaBackend::attention(Tensor out, Tensor q, const KvView& kv, const PagedB
   call.num_items = plan.num_shared;
   call.tokens = plan.shared_tokens;
   cuda::attention_shared(stream_, call);
+  call.kv = kv;
+  call.pages = step_.pages;
   call.items = plan.decode;
   call.num_items = plan.num_decode;
   cuda::attention_decode(stream_, call);

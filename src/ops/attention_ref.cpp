@@ -5,6 +5,7 @@
 
 #include <fmt/format.h>
 
+#include "base/e4m3.h"
 #include "base/half.h"
 #include "ops/ref_backend.h"
 #include "sgl/error.h"
@@ -29,6 +30,8 @@ float load(const KvView& kv, const std::byte* row, int64_t i) {
       return to_float(reinterpret_cast<const f16*>(row)[i]);
     case DType::BF16:
       return to_float(reinterpret_cast<const bf16*>(row)[i]);
+    case DType::F8E4M3:
+      return from_e4m3(reinterpret_cast<const uint8_t*>(row)[i]);
     case DType::Q8_0: {
       const auto* scales = reinterpret_cast<const f16*>(row + kv.head_dim);
       return static_cast<float>(reinterpret_cast<const int8_t*>(row)[i]) * to_float(scales[i / kBlock]);
@@ -46,6 +49,9 @@ void store(const KvView& kv, std::byte* row, const float* x) {
       break;
     case DType::BF16:
       std::transform(x, x + n, reinterpret_cast<bf16*>(row), to_bf16);
+      break;
+    case DType::F8E4M3:
+      std::transform(x, x + n, reinterpret_cast<uint8_t*>(row), to_e4m3);
       break;
     case DType::Q8_0:
       for (int64_t block = 0; block < n; block += kBlock) {

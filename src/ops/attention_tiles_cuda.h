@@ -15,6 +15,7 @@
 
 #include "ops/device_cuda.h"
 #include "ops/kernels_cuda.h"
+#include "ops/products_cuda.h"
 
 namespace sgl::cuda {
 
@@ -23,6 +24,9 @@ constexpr float kLog2E = 1.4426950408889634F;
 /// Elements from one row of a tile in shared memory to the next: eight rows lie on different banks.
 template <int D>
 constexpr int kTileStride = D + 8;
+/// Bytes of a row of codes.
+template <int D>
+constexpr int kCodeStride = D / 16 % 2 == 0 ? D + 16 : D + 32;
 
 /// 16 bytes from device memory to shared memory, behind the thread's back; zeros if not `valid`.
 __device__ inline void copy_16_bytes(void* to, const void* from, bool valid) {
@@ -159,6 +163,90 @@ struct RowState {
       }
     }
 
+    soften<N>(s, first, visible, scores);
+
+    const T* v_row = v + ((lane & 7) + (lane >> 3 & 1) * 8) * kStride + (lane >> 4) * 8;
+#pragma unroll
+    for (int n = 0; n < N; n += 16) {
+      uint32_t a[kTiles][4];
+#pragma unroll
+      for (int m = 0; m < kTiles; ++m) weights_of<N>(a[m], s[m], n);
+#pragma unroll
+      for (int d = 0; d < D; d += 16) {
+        uint32_t b[4];
+        load_matrices_transposed(b, v_row + n * kStride + d);
+#pragma unroll
+        for (int m = 0; m < kTiles; ++m) {
+          multiply(out[m][d / 8], a[m], b[0], b[1], T{});
+          multiply(out[m][d / 8 + 1], a[m], b[2], b[3], T{});
+        }
+      }
+    }
+  }
+
+  /// The same with k and v in e4m3 codes, rows of kCodeStride<D> bytes, of one tile of rows. A matrix of 8 × 8 pairs of
+  /// codes is one of 8 × 16 numbers; expand_fp8() splits it by even and odd columns. Those of q are split the same way:
+  /// of every 16, [0] and [1] are columns 4t and 4t + 2 of rows g and g + 8, [2] and [3] columns 4t + 1 and 4t + 3, and
+  /// it has gone through scaled_x(). So do results: of columns [16j, 16j + 16), out[2j] has the even ones, out[2j + 1]
+  /// the odd ones. scores.scale has Expand<T>::kFp8Unit in it, and results lack it.
+  template <int N, typename Q>
+  __device__ void add_codes(Q q, const uint8_t* k, const uint8_t* v, int first, const Visible<kTiles>& visible,
+                            const Scores& scores) {
+    static_assert(kTiles == 1 && D % 32 == 0);
+    constexpr int kStride = kCodeStride<D>;
+    const int lane = static_cast<int>(threadIdx.x) % 32;
+    float s[1][N / 8][4] = {};
+    const uint8_t* k_row = k + ((lane & 7) + (lane >> 4) * 8) * kStride + (lane >> 3 & 1) * 16;
+#pragma unroll
+    for (int d = 0; d < D; d += 32) {
+#pragma unroll
+      for (int n = 0; n < N; n += 16) {
+        uint32_t codes[4];
+        load_matrices(codes, k_row + n * kStride + d);
+#pragma unroll
+        for (int i = 0; i < 4; ++i) {  // eight positions, and which half of the columns
+          uint32_t a[4], b[2];
+          q(a, 0, d + i % 2 * 16);
+          expand_fp8<T>(b, codes[i]);
+          multiply(s[0][n / 8 + i / 2], a, b[0], b[1], T{});
+        }
+      }
+    }
+    soften<N>(s, first, visible, scores);
+    const uint8_t* v_row = v + ((lane & 7) + (lane >> 3 & 1) * 8) * kStride + (lane >> 4) * 16;
+#pragma unroll
+    for (int n = 0; n < N; n += 16) {
+      uint32_t a[4];
+      weights_of<N>(a, s[0], n);
+#pragma unroll
+      for (int i = 0; i < 4; ++i) a[i] = Expand<T>::scaled_x(a[i]);
+#pragma unroll
+      for (int d = 0; d < D; d += 32) {
+        uint32_t codes[4];
+        load_matrices_transposed(codes, v_row + n * kStride + d);
+#pragma unroll
+        for (int half = 0; half < 2; ++half) {
+          uint32_t low[2], high[2];
+          expand_fp8<T>(low, codes[2 * half]);
+          expand_fp8<T>(high, codes[2 * half + 1]);
+          multiply(out[0][d / 8 + 2 * half], a, low[0], high[0], T{});
+          multiply(out[0][d / 8 + 2 * half + 1], a, low[1], high[1], T{});
+        }
+      }
+    }
+  }
+
+  /// After the last tile.
+  __device__ void finish() {
+#pragma unroll
+    for (int r = 0; r < kRows; ++r) sum[r] = quad_sum(sum[r]);
+  }
+
+ private:
+  /// Scores to exponents of 2 less the largest so far, which results and sums follow.
+  template <int N>
+  __device__ void soften(float (&s)[kTiles][N / 8][4], int first, const Visible<kTiles>& visible,
+                         const Scores& scores) {
     if (scores.softcap != 0.0F) {
       each<N>(s, [&](float& x, int, int) { x = scores.capped(x); });
     }
@@ -198,40 +286,19 @@ struct RowState {
       x = exp2_fast(fmaf(x, factor, -base[row]));
       sum[row] += x;
     });
-
-    const T* v_row = v + ((lane & 7) + (lane >> 3 & 1) * 8) * kStride + (lane >> 4) * 8;
-#pragma unroll
-    for (int n = 0; n < N; n += 16) {
-      uint32_t a[kTiles][4];
-#pragma unroll
-      for (int m = 0; m < kTiles; ++m) {
-        const float(&left)[4] = s[m][n / 8];
-        const float(&right)[4] = s[m][n / 8 + 1];
-        a[m][0] = pack(left[0], left[1], T{});
-        a[m][1] = pack(left[2], left[3], T{});
-        a[m][2] = pack(right[0], right[1], T{});
-        a[m][3] = pack(right[2], right[3], T{});
-      }
-#pragma unroll
-      for (int d = 0; d < D; d += 16) {
-        uint32_t b[4];
-        load_matrices_transposed(b, v_row + n * kStride + d);
-#pragma unroll
-        for (int m = 0; m < kTiles; ++m) {
-          multiply(out[m][d / 8], a[m], b[0], b[1], T{});
-          multiply(out[m][d / 8 + 1], a[m], b[2], b[3], T{});
-        }
-      }
-    }
   }
 
-  /// After the last tile.
-  __device__ void finish() {
-#pragma unroll
-    for (int r = 0; r < kRows; ++r) sum[r] = quad_sum(sum[r]);
+  /// Of positions [n, n + 16), as the first operand of the product with values.
+  template <int N>
+  __device__ static void weights_of(uint32_t (&a)[4], const float (&s)[N / 8][4], int n) {
+    const float(&left)[4] = s[n / 8];
+    const float(&right)[4] = s[n / 8 + 1];
+    a[0] = pack(left[0], left[1], T{});
+    a[1] = pack(left[2], left[3], T{});
+    a[2] = pack(right[0], right[1], T{});
+    a[3] = pack(right[2], right[3], T{});
   }
 
- private:
   /// body(score, row, column) for all of the thread's scores.
   template <int N, typename F>
   __device__ static void each(float (&s)[kTiles][N / 8][4], F body) {

@@ -72,7 +72,8 @@ struct PagedBatch {
 struct KvView {
   std::byte* k = nullptr;
   std::byte* v = nullptr;
-  /// F32, F16, BF16, or, not on cuda, Q8_0: int8 in blocks of 32 along head_dim with a float16 scale each.
+  /// F32, F16, BF16; F8E4M3, fast on cuda alone; or, not on cuda, Q8_0: int8 in blocks of 32 along head_dim with a
+  /// float16 scale each.
   DType dtype = DType::F32;
   int64_t num_pages = 0;
   int page_size = 0;  ///< tokens

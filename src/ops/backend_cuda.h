@@ -83,8 +83,12 @@ class CudaBackend : public Backend {
   // whether all is seen of a sequence, so that what sequences share can be computed for all of them.
   struct AttentionPlan {
     int group = 0, page_size = 0;  ///< 0: not planned
+    DType dtype = DType::F32;      ///< of the cache
     const cuda::AttentionItem *prefill = nullptr, *shared = nullptr, *decode = nullptr;
     const int32_t* shared_tokens = nullptr;
+    /// Of a cache of codes: pages that are widened for `prefill` and `shared`, and the table of these.
+    const int32_t *wide_from = nullptr, *wide_pages = nullptr;
+    int num_wide = 0;
     int num_prefill = 0, num_shared = 0, num_decode = 0, num_slots = 0, partial_rows = 0;
   };
   // The step's batch on the device. What depends on an op's options is made when the first layer asks for it.
@@ -107,6 +111,8 @@ class CudaBackend : public Backend {
   const int32_t* slots_of(const KvView& kv, const PagedBatch& batch);
   void plan_slots(int page_size);
   const AttentionPlan& plan_attention(const KvView& kv, int group, bool whole);
+  void plan_wide_pages(AttentionPlan& plan, const std::vector<BatchSeq>& seqs, int page_size);
+  KvView widened(const KvView& kv, const AttentionPlan& plan);
   /// x, in type_ and aligned: itself or a copy in x_.
   Tensor input(Tensor x);
   /// Where the values lie on the device: the batch's own do already.
@@ -141,6 +147,7 @@ class CudaBackend : public Backend {
   Buffer x_, y_;        ///< linear's rounded input and its result
   Buffer x_codes_, w_;  ///< its quantized input, and rows of quantized weights as numbers or sums of int8 products
   Buffer partial_, counters_;  ///< attention's parts, and how many of them are done
+  Buffer wide_;                ///< pages of a cache of codes as numbers
   Buffer chosen_;              ///< the tokens of the last sample, by row of the logits
   int64_t num_chosen_ = 0;
   Buffer choices_;  ///< of the host, where the device writes them

@@ -749,13 +749,15 @@ std::vector<AttentionCase> cuda_attention_cases() {
 TEST_P(OpsOnCuda, AttentionEqualsReference) {
   const DType t = GetParam();
   for (AttentionCase c : cuda_attention_cases()) {
-    for (DType kv : {t, c.dtype}) {  // the cache in the type of q, as the engine has it, and in the case's own
+    // The cache in the type of q, as the engine has it, in codes, and in the case's own.
+    for (DType kv : {t, DType::F8E4M3, c.dtype}) {
       c.dtype = kv;
       SCOPED_TRACE(to_string(c));
       CudaAttention sequences(c, t);
       const std::vector<float> got = sequences.run(*cuda_, t, 1), want = sequences.run(ref_, DType::F32, 2);
       // On tensor cores weights are rounded to the 16-bit type before they meet the values.
-      expect_near(got, want, t == DType::F32 || t != kv ? 1e-5F : 1.5F * rounding(t), t);
+      const bool rounded = t != DType::F32 && (kv == t || kv == DType::F8E4M3);
+      expect_near(got, want, rounded ? 1.5F * rounding(t) : 1e-5F, t);
       if (HasFatalFailure()) return;
     }
   }
@@ -777,12 +779,15 @@ TEST_P(OpsOnCuda, PrefillOfAwkwardSizesEqualsReference) {
     cases.push_back({16, 16, head_dim, {{1160, 1160}}, 16, t, 40});
     cases.push_back({4, 2, head_dim, {{300, 300}, {257, 257}, {130, 130}, {16, 16}}, 16, t, 0, 0.0F, false});
   }
-  for (const AttentionCase& c : cases) {
-    SCOPED_TRACE(to_string(c));
-    CudaAttention sequences(c, t);
-    const float bound = t == DType::F32 ? 1e-5F : 1.5F * rounding(t);
-    expect_near(sequences.run(*cuda_, t, 1), sequences.run(ref_, DType::F32, 2), bound, t);
-    if (HasFatalFailure()) return;
+  for (AttentionCase c : cases) {
+    for (DType kv : {t, DType::F8E4M3}) {
+      c.dtype = kv;
+      SCOPED_TRACE(to_string(c));
+      CudaAttention sequences(c, t);
+      const float bound = t == DType::F32 ? 1e-5F : 1.5F * rounding(t);
+      expect_near(sequences.run(*cuda_, t, 1), sequences.run(ref_, DType::F32, 2), bound, t);
+      if (HasFatalFailure()) return;
+    }
   }
 }
 
@@ -798,11 +803,14 @@ TEST_P(OpsOnCuda, AttentionOverSharedPrefixesEqualsReference) {
                  Case{{32, 8, 128, {}, 16, t, 300}, 9, 272}}) {
     for (int i = 0; i < x.seqs; ++i) x.c.seqs.emplace_back(i % 4 == 3 ? 3 : 1, x.shared + 4 + i * 37 % 150);
     x.c.seqs.emplace_back(30, x.shared + 30);
-    SCOPED_TRACE(to_string(x.c));
-    CudaAttention sequences(x.c, t, x.shared);
-    expect_near(sequences.run(*cuda_, t, 1), sequences.run(ref_, DType::F32, 2),
-                t == DType::F32 ? 1e-5F : 1.5F * rounding(t), t);
-    if (HasFatalFailure()) return;
+    for (DType kv : {t, DType::F8E4M3}) {
+      x.c.dtype = kv;
+      SCOPED_TRACE(to_string(x.c));
+      CudaAttention sequences(x.c, t, x.shared);
+      expect_near(sequences.run(*cuda_, t, 1), sequences.run(ref_, DType::F32, 2),
+                  t == DType::F32 ? 1e-5F : 1.5F * rounding(t), t);
+      if (HasFatalFailure()) return;
+    }
   }
 }
 

@@ -4,8 +4,11 @@
 
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
+#include <cuda_fp8.h>
 #include <cuda_runtime.h>
+#include <type_traits>
 
+#include "base/e4m3.h"
 #include "ops/act.h"
 #include "tensor/tensor.h"
 
@@ -16,6 +19,13 @@ constexpr int kWarp = 32;
 __device__ inline float to_float(float x) { return x; }
 __device__ inline float to_float(__half x) { return __half2float(x); }
 __device__ inline float to_float(__nv_bfloat16 x) { return __bfloat162float(x); }
+/// The code of a number (base/e4m3.h).
+struct E4m3 {
+  uint8_t code;
+};
+__device__ inline float to_float(E4m3 x) {
+  return __half2float(__half(__nv_cvt_fp8_to_halfraw(static_cast<__nv_fp8_storage_t>(x.code), __NV_E4M3)));
+}
 
 template <typename T>
 __device__ inline T from_float(float x);
@@ -30,6 +40,14 @@ __device__ inline __half from_float<__half>(float x) {
 template <>
 __device__ inline __nv_bfloat16 from_float<__nv_bfloat16>(float x) {
   return __float2bfloat16_rn(x);
+}
+template <>
+__device__ inline E4m3 from_float<E4m3>(float x) {
+#if __CUDA_ARCH__ >= 890
+  return {__nv_cvt_float_to_fp8(x, __NV_SATFINITE, __NV_E4M3)};  // to_e4m3() in one instruction
+#else
+  return {to_e4m3(x)};
+#endif
 }
 
 /// First in every kernel. On Hopper and newer a kernel is launched while the one before it still runs (programmatic
@@ -106,17 +124,22 @@ struct Floats {
   float at[V];
 };
 
-/// V elements from p on. V is 1, or 8 with p aligned to 16 bytes.
+// What is loaded at once of elements of so many bytes.
+template <size_t kBytes>
+using VectorOf = std::conditional_t<kBytes == 1, uint2, uint4>;
+
+/// V elements from p on. V is 1, or 8 with p aligned to 16 bytes, of E4m3 to 8.
 template <int V, typename T>
 __device__ inline Floats<V> load(const T* p) {
   Floats<V> f;
   if constexpr (V == 1) {
     f.at[0] = to_float(*p);
   } else {
-    constexpr int kVectors = V * static_cast<int>(sizeof(T)) / 16;
-    uint4 raw[kVectors];
+    using Vector = VectorOf<sizeof(T)>;
+    constexpr int kVectors = V * static_cast<int>(sizeof(T)) / static_cast<int>(sizeof(Vector));
+    Vector raw[kVectors];
 #pragma unroll
-    for (int i = 0; i < kVectors; ++i) raw[i] = reinterpret_cast<const uint4*>(p)[i];
+    for (int i = 0; i < kVectors; ++i) raw[i] = reinterpret_cast<const Vector*>(p)[i];
     const T* elements = reinterpret_cast<const T*>(raw);
 #pragma unroll
     for (int i = 0; i < V; ++i) f.at[i] = to_float(elements[i]);
@@ -129,13 +152,14 @@ __device__ inline void store(T* p, const Floats<V>& f) {
   if constexpr (V == 1) {
     *p = from_float<T>(f.at[0]);
   } else {
-    constexpr int kVectors = V * static_cast<int>(sizeof(T)) / 16;
-    uint4 raw[kVectors];
+    using Vector = VectorOf<sizeof(T)>;
+    constexpr int kVectors = V * static_cast<int>(sizeof(T)) / static_cast<int>(sizeof(Vector));
+    Vector raw[kVectors];
     T* elements = reinterpret_cast<T*>(raw);
 #pragma unroll
     for (int i = 0; i < V; ++i) elements[i] = from_float<T>(f.at[i]);
 #pragma unroll
-    for (int i = 0; i < kVectors; ++i) reinterpret_cast<uint4*>(p)[i] = raw[i];
+    for (int i = 0; i < kVectors; ++i) reinterpret_cast<Vector*>(p)[i] = raw[i];
   }
 }
 
@@ -218,6 +242,13 @@ void with_type(DType t, F&& f) {
   if (t == DType::F32) f(Type<float>{});
   if (t == DType::F16) f(Type<__half>{});
   if (t == DType::BF16) f(Type<__nv_bfloat16>{});
+}
+
+/// The same for a KV cache's.
+template <typename F>
+void with_cache_type(DType t, F&& f) {
+  with_type(t, f);
+  if (t == DType::F8E4M3) f(Type<E4m3>{});
 }
 
 template <int V>

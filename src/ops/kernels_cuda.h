@@ -65,6 +65,9 @@ void sample(cudaStream_t stream, SampleChoice* choices, int32_t* chosen, Tensor 
 void store_kv(cudaStream_t stream, const KvView& kv, Tensor k, Tensor v, const int32_t* slots);
 /// rope() of q and k and store_kv() in one pass over qkv, in halves (not interleaved). Requires: can_rope_store_kv().
 void rope_store_kv(cudaStream_t stream, const KvView& kv, Tensor qkv, Tensor cos_sin, const int32_t* slots);
+/// Page i of `wide`, of a type of 16 bits, becomes page from[i] of kv, of E4m3 and the same geometry. Requires: heads
+/// of a multiple of 16.
+void widen_pages(cudaStream_t stream, const KvView& wide, const KvView& kv, const int32_t* from, int count);
 bool can_rope_store_kv(const KvView& kv, const Tensor& qkv, const Tensor& cos_sin);
 
 /// A quantized matrix [out, in] as quantize.h describes it, both parts aligned to 16 bytes. None: rows of numbers, one
@@ -146,7 +149,8 @@ constexpr int kDecodeRows = 16;    ///< of attention_decode
 constexpr int kMostParts = 512;    ///< of a sequence there
 
 /// Whether the kernels on tensor cores take these: q, out and the cache in one 16-bit type, a head size they are made
-/// for, aligned rows, pages of 2^i tokens.
+/// for, aligned rows, pages of 2^i tokens. A cache of E4m3 can be that of attention_decode() alone; the others take
+/// widen_pages()'.
 bool attention_on_tensor_cores(const Tensor& out, const Tensor& q, const KvView& kv);
 /// Many rows a sequence: blocks of rows that walk over all positions they see.
 void attention_prefill(cudaStream_t stream, const AttentionCall& call);

@@ -1,7 +1,6 @@
 // Weights and activations to quantized formats and back (quantize.h).
 
 #include <cstdint>
-#include <cuda_fp8.h>
 
 #include "ops/device_cuda.h"
 #include "ops/kernels_cuda.h"
@@ -25,27 +24,14 @@ __device__ float block_max(float x) {
   return x;
 }
 
-// to_e4m3() in one instruction, where there is one.
-__device__ inline uint8_t encode_e4m3(float x) {
-#if __CUDA_ARCH__ >= 890
-  return __nv_cvt_float_to_fp8(x, __NV_SATFINITE, __NV_E4M3);
-#else
-  return to_e4m3(x);
-#endif
-}
-
 // Numbers in units of a row's scale as codes of 8 bits.
-struct E4m3 {
+struct Fp8Codes {
   static __device__ float scale(float largest) { return fp8_scale(largest); }
-  static __device__ uint8_t encode(float x) { return encode_e4m3(x); }
-  static __device__ float decode(uint32_t code) {
-    return __half2float(__half(__nv_cvt_fp8_to_halfraw(static_cast<__nv_fp8_storage_t>(code), __NV_E4M3)));
-  }
+  static __device__ uint8_t encode(float x) { return from_float<E4m3>(x).code; }
 };
-struct Int8 {
+struct Int8Codes {
   static __device__ float scale(float largest) { return int8_scale(largest); }
   static __device__ uint8_t encode(float x) { return static_cast<uint8_t>(to_int8(x)); }
-  static __device__ float decode(uint32_t code) { return static_cast<float>(static_cast<int8_t>(code)); }
 };
 
 // Where the code of an element of these lies: of each four, the second and third change places.
@@ -162,7 +148,9 @@ __global__ void __launch_bounds__(kThreads)
 #pragma unroll
     for (int i = 0; i < 8; ++i) {
       const uint32_t code = (i < 4 ? both.x : both.y) >> (8 * place_of(i % 4)) & 0xffU;
-      f.at[i] = (w.format == Quantization::Fp8 ? E4m3::decode(code) : Int8::decode(code)) * scale;
+      f.at[i] = (w.format == Quantization::Fp8 ? to_float(E4m3{static_cast<uint8_t>(code)})
+                                               : static_cast<float>(static_cast<int8_t>(code))) *
+                scale;
     }
   }
   store<8>(to + blockIdx.x * stride + at * 8, f);
@@ -197,9 +185,10 @@ template <typename T>
 void quantize_rows(cudaStream_t stream, Quantization q, uint8_t* codes, int64_t code_stride, float* scales, Tensor x) {
   with_width(in_eights(x), [&](auto width) {
     constexpr int kWidth = decltype(width)::value;
-    launch(stream, static_cast<unsigned>(x.rows()), kThreads, 0,
-           q == Quantization::Fp8 ? quantize_rows_kernel<E4m3, T, kWidth> : quantize_rows_kernel<Int8, T, kWidth>,
-           codes, code_stride, scales, pointer<T>(x), x.row_stride, static_cast<int>(x.cols()));
+    launch(
+        stream, static_cast<unsigned>(x.rows()), kThreads, 0,
+        q == Quantization::Fp8 ? quantize_rows_kernel<Fp8Codes, T, kWidth> : quantize_rows_kernel<Int8Codes, T, kWidth>,
+        codes, code_stride, scales, pointer<T>(x), x.row_stride, static_cast<int>(x.cols()));
   });
 }
 

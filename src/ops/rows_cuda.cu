@@ -240,6 +240,19 @@ __global__ void store_kv_kernel(C* k_pages, C* v_pages, const T* k, int64_t k_st
   store<V>(v_pages + to, load<V>(v + blockIdx.x * v_stride + at));
 }
 
+// A block has the keys or the values of a page.
+template <typename T>
+__global__ void widen_pages_kernel(T* k_to, T* v_to, const E4m3* k, const E4m3* v, const int32_t* from,
+                                   int64_t elements) {
+  enter();
+  const E4m3* codes = (blockIdx.y == 0 ? k : v) + from[blockIdx.x] * elements;
+  T* to = (blockIdx.y == 0 ? k_to : v_to) + blockIdx.x * elements;
+  for (int64_t i = int64_t{threadIdx.x} * 16; i < elements; i += int64_t{blockDim.x} * 16) {
+    store<8>(to + i, load<8>(codes + i));
+    store<8>(to + i + 8, load<8>(codes + i + 8));
+  }
+}
+
 // Piece p of token i: eight pairs of a head of q or k, or twice eight elements of a head of v. q is turned in place; k,
 // turned, and v go to their pages.
 template <typename T, typename C>
@@ -467,7 +480,7 @@ void rope_store_kv(cudaStream_t stream, const KvView& kv, Tensor qkv, Tensor cos
   if (qkv.rows() == 0) return;
   const auto heads = static_cast<int>(qkv.cols() / kv.head_dim) - 2 * kv.num_kv_heads;
   with_type(qkv.dtype, [&](auto type) {
-    with_type(kv.dtype, [&](auto kv_type) {
+    with_cache_type(kv.dtype, [&](auto kv_type) {
       using T = typename decltype(type)::type;
       using C = typename decltype(kv_type)::type;
       unsigned threads = 0;
@@ -481,16 +494,32 @@ void rope_store_kv(cudaStream_t stream, const KvView& kv, Tensor qkv, Tensor cos
 
 void store_kv(cudaStream_t stream, const KvView& kv, Tensor k, Tensor v, const int32_t* slots) {
   if (k.rows() == 0) return;
-  with_types(k.dtype, kv.dtype, in_eights(k) && in_eights(v) && kv.head_dim % 8 == 0,
-             [&](auto type, auto kv_type, auto width) {
-               using T = typename decltype(type)::type;
-               using C = typename decltype(kv_type)::type;
-               unsigned threads = 0;
-               const dim3 grid = pieces<width.value>(k.rows(), k.cols(), threads);
-               launch(stream, grid, threads, 0, store_kv_kernel<T, C, width.value>, reinterpret_cast<C*>(kv.k),
-                      reinterpret_cast<C*>(kv.v), pointer<T>(k), k.row_stride, pointer<T>(v), v.row_stride, slots,
-                      kv.page_size, kv.num_kv_heads, kv.head_dim);
-             });
+  const bool eights = in_eights(k) && in_eights(v) && kv.head_dim % 8 == 0;
+  with_type(k.dtype, [&](auto type) {
+    with_cache_type(kv.dtype, [&](auto kv_type) {
+      with_width(eights, [&](auto width) {
+        using T = typename decltype(type)::type;
+        using C = typename decltype(kv_type)::type;
+        unsigned threads = 0;
+        const dim3 grid = pieces<width.value>(k.rows(), k.cols(), threads);
+        launch(stream, grid, threads, 0, store_kv_kernel<T, C, width.value>, reinterpret_cast<C*>(kv.k),
+               reinterpret_cast<C*>(kv.v), pointer<T>(k), k.row_stride, pointer<T>(v), v.row_stride, slots,
+               kv.page_size, kv.num_kv_heads, kv.head_dim);
+      });
+    });
+  });
+}
+
+void widen_pages(cudaStream_t stream, const KvView& wide, const KvView& kv, const int32_t* from, int count) {
+  if (count == 0) return;
+  const int64_t elements = int64_t{kv.page_size} * kv.num_kv_heads * kv.head_dim;
+  const auto threads = threads_for(elements / 16, 256);
+  const dim3 grid(static_cast<unsigned>(count), 2);
+  with_type(wide.dtype, [&](auto type) {
+    using T = typename decltype(type)::type;
+    launch(stream, grid, threads, 0, widen_pages_kernel<T>, reinterpret_cast<T*>(wide.k), reinterpret_cast<T*>(wide.v),
+           reinterpret_cast<const E4m3*>(kv.k), reinterpret_cast<const E4m3*>(kv.v), from, elements);
+  });
 }
 
 }  // namespace sgl::cuda
