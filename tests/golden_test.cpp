@@ -403,6 +403,11 @@ TEST(Golden, LogitsAndGreedyTokensOnCuda) {
        {.device = "cuda", .activations = DType::BF16, .quantization = Quantization::Int4},
        DType::BF16,
        4.0},
+      {"cuda, int8",
+       {.device = "cuda", .activations = DType::BF16, .quantization = Quantization::Int8},
+       DType::BF16,
+       1.0},
+      {"cuda, fp8 KV", {.device = "cuda", .activations = DType::BF16}, DType::F8E4M3, 1.0},
   };
   compare_all(setups);
 }

@@ -54,21 +54,28 @@ void add_compute_flags(Flags& f, EngineOptions& o) {
   f.text("--dtype", o.dtype, "TYPE",
          "auto, or float32: exact, activations are never quantized; on cuda also bfloat16 and float16, and auto is the "
          "model's of these two, else bfloat16 (default: auto)");
-           "quantize the layers' matrices when they are loaded: int4 to 4 bits in groups of 128 (on cpu of 32 where rows "
-           "need it), int8 to 8 (on cpu in blocks of 32, on cuda by rows, and activations of many rows with them), fp8 (on "
-           "cuda) to 8-bit floating point numbers; on cpu those of float types alone, and the head to 8 bits (default: "
-           "leave them)");
-           f.toggle("--deterministic,--enable-deterministic-inference", o.deterministic,
-                    "on cuda: an answer's bits do not depend on what runs beside it, or on how its prompt is cut; "
-                    "slower (on cpu "
-                    "it is always so)");
-           f.integer("--threads", o.threads, 0, 4096, "compute threads; 0: as the machine suggests (default: 0)");
-           f.choice("--numa", o.numa, {"auto", "interleave", "local"},
-                    "weights and KV cache on a machine with several memory nodes: in turns on all of them, or where "
-                    "they are first "
-                    "touched (default: auto, that is interleave where there are several)");
-           f.integer("--random-seed", o.random_seed, 0, kMaxInt64,
-                     "of requests without a seed of their own; 0: random (default: 0)");
+  f.text(
+      "--kv-cache-dtype", o.kv_cache_dtype, "TYPE",
+      "numbers in the KV cache: auto, float32, float16, bfloat16 or, half of 16 bits, int8 in blocks of 32 (on cpu) or "
+      "fp8_e4m3 (on cuda) (default: auto, that is float16, and float32 with --dtype float32; on cuda the type that it "
+      "computes in)");
+  f.choice(
+      "--quantization", o.quantization, {"fp8", "int8", "int4"},
+      "quantize the layers' matrices when they are loaded: int4 to 4 bits in groups of 128 (on cpu of 32 where rows "
+      "need it), int8 to 8 (on cpu in blocks of 32, on cuda by rows, and activations of many rows with them), fp8 (on "
+      "cuda) to 8-bit floating point numbers; on cpu those of float types alone, and the head to 8 bits (default: "
+      "leave them)");
+  f.toggle(
+      "--deterministic,--enable-deterministic-inference", o.deterministic,
+      "on cuda: an answer's bits do not depend on what runs beside it, or on how its prompt is cut; slower (on cpu "
+      "it is always so)");
+  f.integer("--threads", o.threads, 0, 4096, "compute threads; 0: as the machine suggests (default: 0)");
+  f.choice(
+      "--numa", o.numa, {"auto", "interleave", "local"},
+      "weights and KV cache on a machine with several memory nodes: in turns on all of them, or where they are first "
+      "touched (default: auto, that is interleave where there are several)");
+  f.integer("--random-seed", o.random_seed, 0, kMaxInt64,
+            "of requests without a seed of their own; 0: random (default: 0)");
 }
 
 void add_scheduler_flags(Flags& f, EngineOptions& o) {
