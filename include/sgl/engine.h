@@ -33,7 +33,7 @@ struct EngineOptions {
   std::string device = "cpu";  ///< cpu, cuda, ref
   std::string dtype = "auto";  ///< auto, float32 (exact: activations are never quantized); on cuda bfloat16, float16
   std::string kv_cache_dtype = "auto";
-  std::string quantization{};  ///< weights become int4, int8 (cpu) or fp8 (cuda) when loaded; empty: they do not
+  std::string quantization{};  ///< weights become int4, int8 or, on cuda, fp8 when loaded; empty: they do not
   bool deterministic = false;  ///< cuda: answers do not depend, to the bit, on what runs beside them; cpu: always so
   std::optional<int> context_length{};
   bool allow_auto_truncate = false;

@@ -70,7 +70,7 @@ KvGeometry kv_geometry(const EngineOptions& o, const ModelConfig& c, DType autom
   }
   if (dtype == DType::F8E4M3 && o.device == "cpu") {
     throw Error(ErrorKind::InvalidArgument,
-                "--kv-cache-dtype fp8_e4m3 is for --device cuda; on cpu int8 takes as much memory");
+                "--kv-cache-dtype fp8_e4m3 is for --device cuda; on cpu take int8, which needs about as much memory");
   }
   if (dtype == DType::Q8_0 && c.head_dim % 32 != 0) {
     throw Error(

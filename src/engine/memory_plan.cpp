@@ -107,9 +107,8 @@ MemoryPlan plan_memory(const EngineOptions& options, const Checkpoint& checkpoin
   const int64_t page = geometry.page_bytes();
   plan.scratch_bytes = scratch_bytes(options, checkpoint.config(), context_length);
   if (geometry.dtype == DType::F8E4M3) {
-    // Prompts attend to a copy in 16 bits of what they see, a layer at a time.
-    const int64_t tokens = int64_t{context_length} + std::max(options.chunked_prefill_size, 0);
-    plan.scratch_bytes += tokens * geometry.num_kv_heads * geometry.head_dim * 4;
+    const int64_t longest = int64_t{context_length} * geometry.num_kv_heads * geometry.head_dim * 4;
+    plan.scratch_bytes += std::max(longest, kWidenedBytes) / 4 * 5;  // with the quarter that scratch grows by
   }
   const int64_t room = available > 0 ? available - plan.weight_bytes - plan.scratch_bytes : kDefaultPoolBytes;
   const int64_t smallest = (std::min(context_length, kSmallestUsefulTokens) + geometry.page_size) / geometry.page_size;

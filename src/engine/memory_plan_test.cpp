@@ -67,6 +67,36 @@ TEST(MemoryPlan, AShareOfTheMemoryHoldsWeightsAndPool) {
   EXPECT_LE(all.weight_bytes + all.pool_bytes + all.scratch_bytes, 4000 * kMiB) << "what is left over computes";
 }
 
+TEST(MemoryPlan, ACacheOfCodesNeedsRoomForWidenedPages) {
+  EngineOptions o;
+  auto scratch = [&](DType kv, int context_length) {
+    KvGeometry geometry = kGeometry;
+    geometry.dtype = kv;
+    const FakeCheckpoint checkpoint;
+    return plan_memory(o, checkpoint, geometry, context_length, 20000 * kMiB, DType::BF16, Quantization::None)
+        .scratch_bytes;
+  };
+  const int64_t short_context = scratch(DType::F8E4M3, 1024) - scratch(DType::BF16, 1024);
+  EXPECT_EQ(short_context, kWidenedBytes / 4 * 5);
+  const int64_t bytes_of_token = int64_t{kGeometry.num_kv_heads} * kGeometry.head_dim * 4;
+  const int context = static_cast<int>(3 * kWidenedBytes / bytes_of_token);
+  EXPECT_EQ(scratch(DType::F8E4M3, context) - scratch(DType::BF16, context), 3 * kWidenedBytes / 4 * 5);
+}
+
+TEST(MemoryPlan, KvTypesAreNamed) {
+  EXPECT_EQ(parse_kv_dtype("auto", DType::F16), DType::F16);
+  EXPECT_EQ(parse_kv_dtype("bf16", DType::F16), DType::BF16);
+  EXPECT_EQ(parse_kv_dtype("fp8_e4m3", DType::F16), DType::F8E4M3);
+  EXPECT_EQ(parse_kv_dtype("fp8", DType::F16), DType::F8E4M3);
+  EXPECT_EQ(parse_kv_dtype("int8", DType::F16), DType::Q8_0);
+  try {
+    parse_kv_dtype("fp8_e5m2", DType::F16);
+    FAIL() << "fp8_e5m2 was taken";
+  } catch (const Error& e) {
+    EXPECT_NE(std::string(e.what()).find("int8 or fp8_e4m3, got \"fp8_e5m2\""), std::string::npos) << e.what();
+  }
+}
+
 // A table, a head and a layer's matrix, 1,024 × 256 each.
 class ThreeMatrices final : public FakeCheckpoint {
  public:
@@ -92,6 +122,7 @@ TEST(MemoryPlan, CountsQuantizedMatricesButNotTheTableAndTheHead) {
   constexpr int64_t kElements = int64_t{1024} * 256;
   EXPECT_EQ(bytes(Quantization::None), 3 * kElements * 2);
   EXPECT_EQ(bytes(Quantization::Fp8), 2 * kElements * 2 + kElements + 1024 * 4);
+  EXPECT_EQ(bytes(Quantization::Int8), 2 * kElements * 2 + kElements + 1024 * 4);
   EXPECT_EQ(bytes(Quantization::Int4), 2 * kElements * 2 + kElements / 2 + 1024 * 2 * 4);
 }
 

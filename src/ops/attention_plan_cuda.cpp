@@ -51,6 +51,10 @@ int part_size(const std::vector<Decoded>& seqs, int kv_heads, int blocks) {
   return size;
 }
 
+constexpr int kWidestTile = 128;  // positions that a prefill kernel takes at once
+// Pages of codes are widened and then read: shared by fewer sequences they would rather be read by each.
+constexpr size_t kWorthWidening = 6;
+
 constexpr int kMostPlainHead = 640;
 
 }  // namespace
@@ -96,11 +100,14 @@ void CudaBackend::plan_slots(int page_size) {
   step_.slots_page_size = page_size;
 }
 
-const CudaBackend::AttentionPlan& CudaBackend::plan_attention(const KvView& kv, int group, bool whole) {
-  AttentionPlan& plan = whole ? step_.whole : step_.windowed;
-  if (plan.group == group && plan.page_size == kv.page_size && plan.dtype == kv.dtype) return plan;
+const CudaBackend::AttentionPlan& CudaBackend::plan_attention(const KvView& kv, int group, int window) {
+  AttentionPlan& plan = window == 0 ? step_.whole : step_.windowed;
+  if (plan.group == group && plan.window == window && plan.page_size == kv.page_size && plan.dtype == kv.dtype) {
+    return plan;
+  }
   plan = {};
   plan.group = group;
+  plan.window = window;
   plan.page_size = kv.page_size;
   plan.dtype = kv.dtype;
   const PagedBatch& batch = *step_.batch;
@@ -119,8 +126,11 @@ const CudaBackend::AttentionPlan& CudaBackend::plan_attention(const KvView& kv, 
   }
 
   std::vector<SharedPrefix> prefixes;
-  if (whole && group <= cuda::kDecodeRows && !deterministic_) {
+  if (window == 0 && group <= cuda::kDecodeRows && !deterministic_) {
     prefixes = find_shared_prefixes(batch, kv.page_size, kWorthSharing / (2 * kv.page_bytes()));
+    if (kv.dtype == DType::F8E4M3) {
+      std::erase_if(prefixes, [](const SharedPrefix& prefix) { return prefix.seqs.size() < kWorthWidening; });
+    }
   }
   for (const SharedPrefix& prefix : prefixes) {
     for (const int32_t i : prefix.seqs) few[number_of[static_cast<size_t>(i)]].kv_begin = prefix.pages * kv.page_size;
@@ -168,51 +178,82 @@ const CudaBackend::AttentionPlan& CudaBackend::plan_attention(const KvView& kv, 
     }
     plan.partial_rows = std::max(plan.partial_rows, d.rows);
   }
-  if (kv.dtype == DType::F8E4M3) {
-    std::vector<BatchSeq> wide;
-    for (const cuda::AttentionItem& item : prefill) wide.push_back(item.seq);
-    for (const cuda::AttentionItem& item : shared) wide.push_back(item.seq);
-    plan_wide_pages(plan, wide, kv.page_size);
-  }
-  // The longest first: blocks start in this order, and the short ones fill the gaps at the end.
-  auto length = [&](const cuda::AttentionItem& item) { return item.seq.kv_len - item.seq.q_len + item.row / group; };
-  std::stable_sort(prefill.begin(), prefill.end(), [&](const auto& a, const auto& b) { return length(a) > length(b); });
-  plan.prefill = staging().put(prefill);
-  plan.shared = staging().put(shared);
+  std::vector<int32_t> wide_pages(kv.dtype == DType::F8E4M3 ? batch.pages.size() : 0, -1);
+  plan.prefill = plan_rounds(prefill, kv, plan, wide_pages);
+  plan.shared = plan_rounds(shared, kv, plan, wide_pages);
+  plan.wide_pages = staging().put(wide_pages);
   plan.decode = staging().put(decode);
   plan.shared_tokens = staging().put(shared_tokens);
-  plan.num_prefill = static_cast<int>(prefill.size());
-  plan.num_shared = static_cast<int>(shared.size());
   plan.num_decode = static_cast<int>(decode.size());
   return plan;
 }
 
-// Which pages these sequences see, each once.
-void CudaBackend::plan_wide_pages(AttentionPlan& plan, const std::vector<BatchSeq>& seqs, int page_size) {
-  const std::vector<int32_t>& pages = step_.batch->pages;
-  std::vector<int32_t> from, table(pages.size(), -1);
-  for (const BatchSeq& s : seqs) {
-    for (int i = 0; i < (s.kv_len + page_size - 1) / page_size; ++i) {
-      const auto at = static_cast<size_t>(s.page_begin + i);
-      if (table[at] >= 0) continue;
-      table[at] = static_cast<int32_t>(from.size());
-      from.push_back(pages[at]);
+// All items at once; of a cache of codes as many as see pages that fit into kWidenedBytes, which are widened for them,
+// each once. items: those of a sequence stand together.
+std::vector<CudaBackend::AttentionRound> CudaBackend::plan_rounds(std::span<cuda::AttentionItem> items,
+                                                                  const KvView& kv, const AttentionPlan& plan,
+                                                                  std::vector<int32_t>& wide_pages) {
+  std::vector<AttentionRound> rounds;
+  std::vector<int32_t> from;
+  auto add_round = [&](size_t begin, size_t end) {
+    if (begin == end) return;
+    // The longest first: blocks start in this order, and the short ones fill the gaps at the end.
+    const std::span<cuda::AttentionItem> some = items.subspan(begin, end - begin);
+    auto length = [&](const cuda::AttentionItem& i) { return i.seq.kv_len - i.seq.q_len + i.row / plan.group; };
+    std::stable_sort(some.begin(), some.end(), [&](const auto& a, const auto& b) { return length(a) > length(b); });
+    rounds.push_back({staging().put(std::span<const cuda::AttentionItem>(some)), static_cast<int>(some.size()),
+                      staging().put(from), static_cast<int>(from.size())});
+  };
+  size_t begin = 0;
+  if (kv.dtype == DType::F8E4M3 && !items.empty()) {
+    const auto most = static_cast<size_t>(kWidenedBytes / (4 * kv.page_bytes()));  // two bytes of a key, and of a value
+    const std::vector<int32_t>& pages = step_.batch->pages;
+    // Of a page among the round's.
+    std::vector<int32_t> place(static_cast<size_t>(*std::max_element(pages.begin(), pages.end())) + 1, -1);
+    for (size_t i = 0; i < items.size(); ++i) {
+      const BatchSeq& s = items[i].seq;
+      if (i > 0 && items[i - 1].seq.page_begin == s.page_begin) continue;
+      const int seen_from = plan.window > 0 ? std::max(s.kv_len - s.q_len + 1 - plan.window, 0) : 0;
+      const int first = seen_from / kWidestTile * kWidestTile / kv.page_size;
+      const int end = (s.kv_len + kv.page_size - 1) / kv.page_size;
+      if (!from.empty() && from.size() + static_cast<size_t>(end - first) > most) {
+        add_round(begin, i);
+        for (const int32_t page : from) place[static_cast<size_t>(page)] = -1;
+        from.clear();
+        begin = i;
+      }
+      for (int at = first; at < end; ++at) {
+        const auto slot = static_cast<size_t>(s.page_begin + at);
+        const int32_t page = pages[slot];
+        int32_t& found = place[static_cast<size_t>(page)];
+        if (found < 0) {
+          found = static_cast<int32_t>(from.size());
+          from.push_back(page);
+        }
+        wide_pages[slot] = found;
+      }
     }
   }
-  plan.num_wide = static_cast<int>(from.size());
-  plan.wide_from = staging().put(from);
-  plan.wide_pages = staging().put(table);
+  add_round(begin, items.size());
+  return rounds;
 }
 
-KvView CudaBackend::widened(const KvView& kv, const AttentionPlan& plan) {
-  KvView wide = kv;
-  wide.dtype = type_;
-  wide.num_pages = plan.num_wide;
-  const int64_t bytes = wide.page_bytes() * plan.num_wide;
+// `call` with a round's items, and where they find keys and values.
+cuda::AttentionCall CudaBackend::call_of(cuda::AttentionCall call, const AttentionRound& round,
+                                         const AttentionPlan& plan) {
+  call.items = round.items;
+  call.num_items = round.num_items;
+  if (round.num_pages == 0) return call;
+  KvView wide = call.kv;
+  wide.dtype = call.q.dtype;
+  wide.num_pages = round.num_pages;
+  const int64_t bytes = wide.page_bytes() * wide.num_pages;
   wide.k = scratch(wide_, static_cast<size_t>(2 * bytes));
   wide.v = wide.k + bytes;
-  cuda::widen_pages(stream_, wide, kv, plan.wide_from, plan.num_wide);
-  return wide;
+  cuda::widen_pages(stream_, wide, call.kv, round.pages, round.num_pages);
+  call.kv = wide;
+  call.pages = plan.wide_pages;
+  return call;
 }
 
 void CudaBackend::attention(Tensor out, Tensor q, const KvView& kv, const PagedBatch& batch,
@@ -251,17 +292,12 @@ void CudaBackend::attention(Tensor out, Tensor q, const KvView& kv, const PagedB
   }
 
   const int group = options.num_heads / kv.num_kv_heads;
-  const AttentionPlan& plan = plan_attention(kv, group, options.window == 0);
+  const AttentionPlan& plan = plan_attention(kv, group, options.window);
   usual_kv_ = kv;
+  usual_window_ = std::max(usual_window_, options.window);
   (options.window == 0 ? usual_whole_ : usual_windowed_) = group;
   staging().flush();
-  if (plan.num_wide > 0) {
-    call.kv = widened(kv, plan);
-    call.pages = plan.wide_pages;
-  }
-  call.items = plan.prefill;
-  call.num_items = plan.num_prefill;
-  cuda::attention_prefill(stream_, call);
+  for (const AttentionRound& round : plan.prefill) cuda::attention_prefill(stream_, call_of(call, round, plan));
 
   call.num_slots = plan.num_slots;
   call.partial_rows = plan.partial_rows;
@@ -273,12 +309,8 @@ void CudaBackend::attention(Tensor out, Tensor q, const KvView& kv, const PagedB
   if (counters_.bytes() != counters) {
     cuda::check(cudaMemsetAsync(counters_.data(), 0, counters_.bytes(), stream_), "attention");
   }
-  call.items = plan.shared;
-  call.num_items = plan.num_shared;
   call.tokens = plan.shared_tokens;
-  cuda::attention_shared(stream_, call);
-  call.kv = kv;
-  call.pages = step_.pages;
+  for (const AttentionRound& round : plan.shared) cuda::attention_shared(stream_, call_of(call, round, plan));
   call.items = plan.decode;
   call.num_items = plan.num_decode;
   cuda::attention_decode(stream_, call);

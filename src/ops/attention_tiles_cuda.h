@@ -26,7 +26,7 @@ template <int D>
 constexpr int kTileStride = D + 8;
 /// Bytes of a row of codes.
 template <int D>
-constexpr int kCodeStride = D / 16 % 2 == 0 ? D + 16 : D + 32;
+constexpr int kCodeStride = D + 16;
 
 /// 16 bytes from device memory to shared memory, behind the thread's back; zeros if not `valid`.
 __device__ inline void copy_16_bytes(void* to, const void* from, bool valid) {

@@ -82,6 +82,10 @@ struct KvView {
   int64_t page_bytes() const { return row_bytes(dtype, int64_t{page_size} * num_kv_heads * head_dim); }
 };
 
+/// cuda: prompts attend to e4m3 keys and values by copies in 16 bits of what they see. So large are the copies at once,
+/// or as one sequence needs.
+constexpr int64_t kWidenedBytes = int64_t{64} << 20;
+
 struct AttentionOptions {
   int num_heads = 0;     ///< a multiple of the KV heads: query head h reads KV head h / (num_heads / num_kv_heads)
   float scale = 1.0F;    ///< on q·k

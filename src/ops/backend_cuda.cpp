@@ -118,10 +118,22 @@ void CudaBackend::begin(const PagedBatch& batch) {
   step_.pages = staging().put(batch.pages);
   step_.token_ids = staging().put(batch.token_ids);
   step_.positions = staging().put(batch.positions);
-  if (usual_kv_.page_size > 0) plan_slots(usual_kv_.page_size);
-  if (usual_windowed_ > 0) plan_attention(usual_kv_, usual_windowed_, false);
-  if (usual_whole_ > 0) plan_attention(usual_kv_, usual_whole_, true);
+  // The lists that the layers will ask for, if their cache is the last step's: sent with the rest.
+  if (usual_kv_.page_size > 0 && has_pages_of(usual_kv_.page_size)) {
+    plan_slots(usual_kv_.page_size);
+    if (usual_windowed_ > 0) plan_attention(usual_kv_, usual_windowed_, usual_window_);
+    if (usual_whole_ > 0) plan_attention(usual_kv_, usual_whole_, 0);
+  }
   staging().flush();
+}
+
+// Whether the batch's tables can be of pages of this size.
+bool CudaBackend::has_pages_of(int page_size) const {
+  const PagedBatch& batch = *step_.batch;
+  return std::all_of(batch.seqs.begin(), batch.seqs.end(), [&](const BatchSeq& s) {
+    const int pages = (s.kv_len + page_size - 1) / page_size;
+    return static_cast<size_t>(s.page_begin + pages) <= batch.pages.size();
+  });
 }
 
 const int32_t* CudaBackend::send(std::span<const int32_t> values) {

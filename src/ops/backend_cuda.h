@@ -79,17 +79,23 @@ class CudaBackend : public Backend {
    private:
     cudaStream_t stream_ = nullptr;
   };
+  // Items of one kernel, and the pages that are widened for it.
+  struct AttentionRound {
+    const cuda::AttentionItem* items;
+    int num_items;
+    const int32_t* pages;
+    int num_pages;
+  };
   // Which blocks compute a step's attention, on the device. It depends on how many query heads a KV head has, and on
   // whether all is seen of a sequence, so that what sequences share can be computed for all of them.
   struct AttentionPlan {
-    int group = 0, page_size = 0;  ///< 0: not planned
-    DType dtype = DType::F32;      ///< of the cache
-    const cuda::AttentionItem *prefill = nullptr, *shared = nullptr, *decode = nullptr;
+    int group = 0, page_size = 0, window = 0;  ///< 0: not planned; no window
+    DType dtype = DType::F32;                  ///< of the cache
+    std::vector<AttentionRound> prefill, shared;
+    const cuda::AttentionItem* decode = nullptr;
     const int32_t* shared_tokens = nullptr;
-    /// Of a cache of codes: pages that are widened for `prefill` and `shared`, and the table of these.
-    const int32_t *wide_from = nullptr, *wide_pages = nullptr;
-    int num_wide = 0;
-    int num_prefill = 0, num_shared = 0, num_decode = 0, num_slots = 0, partial_rows = 0;
+    const int32_t* wide_pages = nullptr;  ///< the batch's page tables, of widened pages
+    int num_decode = 0, num_slots = 0, partial_rows = 0;
   };
   // The step's batch on the device. What depends on an op's options is made when the first layer asks for it.
   struct Step {
@@ -108,11 +114,13 @@ class CudaBackend : public Backend {
   void sample_on_device(Tensor logits, std::span<const SampleRow> rows, std::span<const int32_t> which);
   void sample_on_host(std::span<SampleResult> results, Tensor logits, std::span<const SampleRow> rows,
                       std::span<const int32_t> which);
+  bool has_pages_of(int page_size) const;
   const int32_t* slots_of(const KvView& kv, const PagedBatch& batch);
   void plan_slots(int page_size);
-  const AttentionPlan& plan_attention(const KvView& kv, int group, bool whole);
-  void plan_wide_pages(AttentionPlan& plan, const std::vector<BatchSeq>& seqs, int page_size);
-  KvView widened(const KvView& kv, const AttentionPlan& plan);
+  const AttentionPlan& plan_attention(const KvView& kv, int group, int window);
+  std::vector<AttentionRound> plan_rounds(std::span<cuda::AttentionItem> items, const KvView& kv,
+                                          const AttentionPlan& plan, std::vector<int32_t>& wide_pages);
+  cuda::AttentionCall call_of(cuda::AttentionCall call, const AttentionRound& round, const AttentionPlan& plan);
   /// x, in type_ and aligned: itself or a copy in x_.
   Tensor input(Tensor x);
   /// Where the values lie on the device: the batch's own do already.
@@ -142,7 +150,8 @@ class CudaBackend : public Backend {
   /// that all of a step's tables go to the device in one copy.
   KvView usual_kv_;
   int usual_windowed_ = 0, usual_whole_ = 0;  ///< the groups; 0: no such layers
-  std::vector<float> inv_freq_[2];            ///< of the rotary tables, which are the same in every step
+  int usual_window_ = 0;
+  std::vector<float> inv_freq_[2];  ///< of the rotary tables, which are the same in every step
   Buffer sent_inv_freq_[2];
   Buffer x_, y_;        ///< linear's rounded input and its result
   Buffer x_codes_, w_;  ///< its quantized input, and rows of quantized weights as numbers or sums of int8 products

@@ -379,7 +379,10 @@ Matrix quantized(const Matrix& host, Quantization format) {
 }
 
 const char* name_of(Quantization format) {
-  return format == Quantization::Fp8 ? "fp8" : format == Quantization::Int8 ? "int8" : "int4";
+  return format == Quantization::Fp8    ? "fp8"
+         : format == Quantization::Int8 ? "int8"
+         : format == Quantization::Int4 ? "int4"
+                                        : "unquantized";
 }
 
 float largest_difference(const std::vector<float>& a, const std::vector<float>& b) {
@@ -454,45 +457,50 @@ TEST_P(QuantizedOnCuda, ManyRowsAreMultipliedWithRoundedWeightsOrQuantizedRows) 
   for (const Quantization format : {Quantization::Fp8, Quantization::Int8, Quantization::Int4}) {
     const auto backend = quantizing(format);
     if (backend == nullptr) continue;
-    for (const int64_t n : {1, 17, 70, 600}) {
-      for (const int64_t in : {64, 75, 1000, 4096}) {
-        if (n == 1 && in % 8 == 0) continue;
-        SCOPED_TRACE(fmt::format("{}: {} x {}", name_of(format), n, in));
-        std::mt19937 random(kSeed + static_cast<unsigned>(n * in));
-        const Matrix x = rounded(random_matrix(random, n, in), t), source = random_matrix(random, 96, in, 0, 0.05F),
-                     h = random_matrix(random, n, 96), bias = random_matrix(random, 1, 96),
-                     values = quantized(source, format),
-                     x_values = quantized(x, format == Quantization::Int8 ? format : Quantization::Fp8);
-        const Weight w = prepare(*backend, source);
-        DeviceMatrix dx(*backend, x, t), db(*backend, bias, DType::F32), sum(*backend, h, DType::F32),
-            y(*backend, n, 96, t), scratch(*backend, n, 96, t);
-        Matrix exact = h, of_rounded = h, of_quantized = h, ref_scratch(n, 96);
-        const Tensor b(db.tensor.data, DType::F32, {96}), ref_b(bias.tensor.data, DType::F32, {96});
-        ref_.linear_add(exact.tensor, x.tensor, prepare(ref_, values), ref_b, ref_scratch.tensor);
-        ref_.linear_add(of_rounded.tensor, x.tensor, prepare(ref_, rounded(values, t)), ref_b, ref_scratch.tensor);
-        ref_.linear_add(of_quantized.tensor, x_values.tensor, prepare(ref_, values), ref_b, ref_scratch.tensor);
-        backend->linear_add(sum.tensor, dx.tensor, w, b, scratch.tensor);
-        // Products of numbers of about 1 and 0.05. An e4m3 number is off by at most a 16th, a third of that on average;
-        // one of int8 by at most half of a 127th of its row's largest, about 4.
-        const float size = 0.05F * std::sqrt(static_cast<float>(in));
-        const float to_exact = largest_difference(sum.values(), exact.values()),
-                    to_rounded = largest_difference(sum.values(), of_rounded.values()),
-                    to_quantized = largest_difference(sum.values(), of_quantized.values());
-        const float off = format == Quantization::Fp8 ? 0.03F : format == Quantization::Int8 ? 0.01F : rounding(t);
-        EXPECT_LE(to_exact, 6 * size * off + 1e-4F);
-        // Tensor cores sum products of e4m3 numbers with fewer bits than float32 has, those of int8 exactly.
-        EXPECT_TRUE(std::min(to_exact, to_rounded) < 1e-5F * size + 1e-5F ||
-                    (format == Quantization::Fp8 && to_quantized < 2e-3F * size) ||
-                    (format == Quantization::Int8 && to_quantized < 1e-5F * size + 1e-5F))
-            << to_exact << " from exact, " << to_rounded << " with rounded weights, " << to_quantized
-            << " with quantized rows";
-        // A product in 16 bits has the same numbers, rounded.
-        Matrix want(n, 96);
-        ref_.linear(want.tensor, x.tensor, prepare(ref_, values), ref_b);
-        backend->linear(y.tensor, dx.tensor, w, b);
-        EXPECT_LE(largest_difference(y.values(), want.values()),
-                  to_exact + 8 * size * rounding(t) + 2 * rounding(t) * 4);
-      }
+    struct Case {
+      int64_t n, in, out;
+    };
+    std::vector<Case> cases = {
+        {1, 75, 96}, {17, 64, 70}, {600, 64, 14400}};  // by dequantizing; in parts of the outputs
+    for (const int64_t n : {17, 70, 600}) {
+      for (const int64_t in : {64, 75, 1000, 4096}) cases.push_back({n, in, 96});
+    }
+    for (const auto& [n, in, out] : cases) {
+      if (out > 96 && format != Quantization::Int8) continue;
+      SCOPED_TRACE(fmt::format("{}: {} x {} by {}", name_of(format), n, in, out));
+      std::mt19937 random(kSeed + static_cast<unsigned>(n * in));
+      const Matrix x = rounded(random_matrix(random, n, in), t), source = random_matrix(random, out, in, 0, 0.05F),
+                   h = random_matrix(random, n, out), bias = random_matrix(random, 1, out),
+                   values = quantized(source, format),
+                   x_values = quantized(x, format == Quantization::Int8 ? format : Quantization::Fp8);
+      const Weight w = prepare(*backend, source);
+      DeviceMatrix dx(*backend, x, t), db(*backend, bias, DType::F32), sum(*backend, h, DType::F32, out == 70 ? 2 : 0),
+          y(*backend, n, out, t), scratch(*backend, n, out, t);
+      Matrix exact = h, of_rounded = h, of_quantized = h, ref_scratch(n, out);
+      const Tensor b(db.tensor.data, DType::F32, {out}), ref_b(bias.tensor.data, DType::F32, {out});
+      ref_.linear_add(exact.tensor, x.tensor, prepare(ref_, values), ref_b, ref_scratch.tensor);
+      ref_.linear_add(of_rounded.tensor, x.tensor, prepare(ref_, rounded(values, t)), ref_b, ref_scratch.tensor);
+      ref_.linear_add(of_quantized.tensor, x_values.tensor, prepare(ref_, values), ref_b, ref_scratch.tensor);
+      backend->linear_add(sum.tensor, dx.tensor, w, b, scratch.tensor);
+      // Products of numbers of about 1 and 0.05. An e4m3 number is off by at most a 16th, a third of that on average;
+      // one of int8 by at most half of a 127th of its row's largest, about 4.
+      const float size = 0.05F * std::sqrt(static_cast<float>(in));
+      const float to_exact = largest_difference(sum.values(), exact.values()),
+                  to_rounded = largest_difference(sum.values(), of_rounded.values()),
+                  to_quantized = largest_difference(sum.values(), of_quantized.values());
+      const float off = format == Quantization::Fp8 ? 0.03F : format == Quantization::Int8 ? 0.01F : rounding(t);
+      EXPECT_LE(to_exact, 6 * size * off + 1e-4F);
+      // Tensor cores sum products of e4m3 numbers with fewer bits than float32 has, those of int8 exactly.
+      EXPECT_TRUE(std::min(to_exact, to_rounded) < 1e-5F * size + 1e-5F ||
+                  (format == Quantization::Fp8 && to_quantized < 2e-3F * size) ||
+                  (format == Quantization::Int8 && to_quantized < 1e-5F * size + 1e-5F))
+          << to_exact << " from exact, " << to_rounded << " with rounded weights, " << to_quantized
+          << " with quantized rows";
+      // A product in 16 bits has the same numbers, rounded.
+      Matrix want(n, out);
+      ref_.linear(want.tensor, x.tensor, prepare(ref_, values), ref_b);
+      backend->linear(y.tensor, dx.tensor, w, b);
+      EXPECT_LE(largest_difference(y.values(), want.values()), to_exact + 8 * size * rounding(t) + 2 * rounding(t) * 4);
     }
   }
 }
@@ -557,6 +565,25 @@ TEST_P(QuantizedOnCuda, EveryCodeIsMultipliedExactly) {
   }
 }
 
+TEST_P(QuantizedOnCuda, NanShowsInItsRowOnly) {
+  const DType t = GetParam();
+  for (const Quantization format : {Quantization::Fp8, Quantization::Int8, Quantization::Int4}) {
+    const auto backend = quantizing(format);
+    if (backend == nullptr) continue;
+    for (const int64_t n : {3, 40, 300}) {
+      SCOPED_TRACE(fmt::format("{}, {} rows", name_of(format), n));
+      std::mt19937 random(kSeed);
+      Matrix x = random_matrix(random, n, 512);
+      x.tensor.f32(1)[77] = std::numeric_limits<float>::quiet_NaN();
+      const Weight w = prepare(*backend, random_matrix(random, 64, 512, 0, 0.05F));
+      DeviceMatrix dx(*backend, x, t), y(*backend, n, 64, DType::F32);
+      backend->linear(y.tensor, dx.tensor, w, {});
+      const std::vector<float> got = y.values();
+      for (size_t i = 0; i < got.size(); ++i) EXPECT_EQ(std::isnan(got[i]), i / 64 == 1) << "element " << i;
+    }
+  }
+}
+
 TEST_P(QuantizedOnCuda, ARowOfFewDoesNotDependOnTheOthers) {
   const DType t = GetParam();
   for (const Quantization format : {Quantization::Fp8, Quantization::Int8, Quantization::Int4}) {
@@ -588,40 +615,60 @@ TEST_P(OpsOnCuda, RopeWithStoreEqualsRopeThenStore) {
                         {2, 2, 20, 20, false},
                         {3, 3, 80, 80, false},
                         {3, 1, 80, 32, false}}) {
-    SCOPED_TRACE(fmt::format("{}/{} heads of {}, {} turn", c.heads, c.kv_heads, c.head_dim, c.rotary_dim));
-    std::mt19937 random(kSeed);
-    const int64_t nq = int64_t{c.heads} * c.head_dim, nkv = int64_t{c.kv_heads} * c.head_dim;
-    const Matrix qkv = rounded(random_matrix(random, 21, nq + 2 * nkv), t),
-                 table = random_matrix(random, 21, c.rotary_dim);
-    DeviceMatrix together(*cuda_, qkv, t), apart(*cuda_, qkv, t), dtable(*cuda_, table, DType::F32);
-    PagedBatch batch;
-    batch.seqs = {{0, 20, 20, 0}, {20, 1, 30, 2}};
-    batch.pages = {1, 3, 2, 0};
-    batch.token_ids.assign(21, 0);
-    KvView kv{.dtype = t, .num_pages = 4, .page_size = 16, .num_kv_heads = c.kv_heads, .head_dim = c.head_dim};
-    const auto bytes = static_cast<size_t>(2 * kv.page_bytes() * kv.num_pages);
-    std::vector<std::byte> caches[2] = {std::vector<std::byte>(bytes, std::byte{0xff}), {}};
-    caches[1] = caches[0];
-    Buffer memory = cuda_->allocate(bytes);
-    kv.k = memory.data();
-    kv.v = kv.k + bytes / 2;
-    cuda_->begin(batch);
-    for (const bool fused : {true, false}) {
-      std::vector<std::byte>& cache = caches[fused ? 0 : 1];
-      cuda_->upload(memory.data(), cache.data(), bytes);
-      if (fused) {
-        cuda_->rope_store_kv(kv, together.tensor, dtable.tensor, c.interleaved, batch);
-      } else {
-        cuda_->rope(apart.tensor.slice_cols(0, nq + nkv), dtable.tensor, c.head_dim, c.interleaved);
-        cuda_->store_kv(kv, apart.tensor.slice_cols(nq, nkv), apart.tensor.slice_cols(nq + nkv, nkv), batch);
+    for (const DType cache_type : {t, DType::F8E4M3}) {
+      SCOPED_TRACE(fmt::format("{}/{} heads of {}, {} turn, {}", c.heads, c.kv_heads, c.head_dim, c.rotary_dim,
+                               name(cache_type)));
+      std::mt19937 random(kSeed);
+      const int64_t nq = int64_t{c.heads} * c.head_dim, nkv = int64_t{c.kv_heads} * c.head_dim;
+      const Matrix qkv = rounded(random_matrix(random, 21, nq + 2 * nkv), t),
+                   table = random_matrix(random, 21, c.rotary_dim);
+      DeviceMatrix together(*cuda_, qkv, t), apart(*cuda_, qkv, t), dtable(*cuda_, table, DType::F32);
+      PagedBatch batch;
+      batch.seqs = {{0, 20, 20, 0}, {20, 1, 30, 2}};
+      batch.pages = {1, 3, 2, 0};
+      batch.token_ids.assign(21, 0);
+      KvView kv{
+          .dtype = cache_type, .num_pages = 4, .page_size = 16, .num_kv_heads = c.kv_heads, .head_dim = c.head_dim};
+      const auto bytes = static_cast<size_t>(2 * kv.page_bytes() * kv.num_pages);
+      std::vector<std::byte> caches[2] = {std::vector<std::byte>(bytes, std::byte{0xff}), {}};
+      caches[1] = caches[0];
+      Buffer memory = cuda_->allocate(bytes);
+      kv.k = memory.data();
+      kv.v = kv.k + bytes / 2;
+      cuda_->begin(batch);
+      for (const bool fused : {true, false}) {
+        std::vector<std::byte>& cache = caches[fused ? 0 : 1];
+        cuda_->upload(memory.data(), cache.data(), bytes);
+        if (fused) {
+          cuda_->rope_store_kv(kv, together.tensor, dtable.tensor, c.interleaved, batch);
+        } else {
+          cuda_->rope(apart.tensor.slice_cols(0, nq + nkv), dtable.tensor, c.head_dim, c.interleaved);
+          cuda_->store_kv(kv, apart.tensor.slice_cols(nq, nkv), apart.tensor.slice_cols(nq + nkv, nkv), batch);
+        }
+        cuda_->download(cache.data(), memory.data(), bytes);
       }
-      cuda_->download(cache.data(), memory.data(), bytes);
-    }
-    EXPECT_EQ(caches[0], caches[1]);
-    const std::vector<float> a = together.values(), b = apart.values();
-    for (int64_t i = 0; i < 21; ++i) {
-      EXPECT_TRUE(same_bits(std::span(a).subspan(static_cast<size_t>(i * qkv.tensor.cols()), static_cast<size_t>(nq)),
-                            std::span(b).subspan(static_cast<size_t>(i * qkv.tensor.cols()), static_cast<size_t>(nq))));
+      if (cache_type == t) {
+        EXPECT_EQ(caches[0], caches[1]);
+      } else {  // apart, numbers are rounded to t before they become codes: some to the next one
+        std::vector<float> codes[2] = {std::vector<float>(bytes), std::vector<float>(bytes)};
+        for (int i = 0; i < 2; ++i) {
+          dequantize_row(cache_type, caches[i].data(), codes[i].data(), static_cast<int64_t>(bytes));
+        }
+        size_t different = 0;
+        for (size_t i = 0; i < bytes; ++i) {
+          ASSERT_EQ(std::isnan(codes[0][i]), std::isnan(codes[1][i])) << i;
+          if (caches[0][i] == caches[1][i]) continue;
+          ++different;
+          ASSERT_LE(std::fabs(codes[0][i] - codes[1][i]), std::fabs(codes[1][i]) / 7 + 0x1p-8F) << i;
+        }
+        EXPECT_LE(different, t == DType::F32 ? 0 : bytes / 20);
+      }
+      const std::vector<float> a = together.values(), b = apart.values();
+      for (int64_t i = 0; i < 21; ++i) {
+        EXPECT_TRUE(
+            same_bits(std::span(a).subspan(static_cast<size_t>(i * qkv.tensor.cols()), static_cast<size_t>(nq)),
+                      std::span(b).subspan(static_cast<size_t>(i * qkv.tensor.cols()), static_cast<size_t>(nq))));
+      }
     }
   }
 }
@@ -779,6 +826,7 @@ TEST_P(OpsOnCuda, PrefillOfAwkwardSizesEqualsReference) {
     cases.push_back({16, 16, head_dim, {{1160, 1160}}, 16, t, 40});
     cases.push_back({4, 2, head_dim, {{300, 300}, {257, 257}, {130, 130}, {16, 16}}, 16, t, 0, 0.0F, false});
   }
+  cases.push_back({8, 8, 128, {{20, 9000}, {18, 8000}, {30, 900}}, 16, t});  // codes are widened in two rounds
   for (AttentionCase c : cases) {
     for (DType kv : {t, DType::F8E4M3}) {
       c.dtype = kv;
@@ -817,11 +865,13 @@ TEST_P(OpsOnCuda, AttentionOverSharedPrefixesEqualsReference) {
 TEST_P(OpsOnCuda, AttentionDoesNotDependOnPages) {
   const DType t = GetParam();
   for (AttentionCase c : cuda_attention_cases()) {
-    c.dtype = t;
-    SCOPED_TRACE(to_string(c));
-    CudaAttention together(c, t);
-    const std::vector<float> expected = together.run(*cuda_, t, 1);
-    EXPECT_TRUE(same_bits(expected, together.run(*cuda_, t, 7))) << "other pages";
+    for (const DType kv : {t, DType::F8E4M3}) {
+      c.dtype = kv;
+      SCOPED_TRACE(to_string(c));
+      CudaAttention together(c, t);
+      const std::vector<float> expected = together.run(*cuda_, t, 1);
+      EXPECT_TRUE(same_bits(expected, together.run(*cuda_, t, 7))) << "other pages";
+    }
   }
 }
 
@@ -875,12 +925,12 @@ TEST_P(DeterministicOnCuda, AttentionOfATokenIsTheSameAloneAmongOthersAndInItsPr
   const auto backend = deterministic();
   for (const int head_dim : {64, 80, 128}) {
     for (const int window : {0, 100}) {
-      for (const int length : {1, 130, 777, 2100}) {
-        SCOPED_TRACE(fmt::format("heads of {}, window {}, {} tokens", head_dim, window, length));
+      for (const auto& [length, kv] : {std::pair{1, t}, {130, t}, {777, t}, {2100, t}, {777, DType::F8E4M3}}) {
+        SCOPED_TRACE(fmt::format("heads of {}, window {}, {} tokens, {}", head_dim, window, length, name(kv)));
         const size_t row = static_cast<size_t>(8) * static_cast<size_t>(head_dim);
         // The last token's row of the first sequence, whose numbers are the same in all cases.
-        auto last = [&](int count, std::vector<std::pair<int, int>> others) {
-          AttentionCase c{8, 2, head_dim, {{count, length}}, 16, t, window};
+        auto last = [&, length = length, kv = kv](int count, std::vector<std::pair<int, int>> others) {
+          AttentionCase c{8, 2, head_dim, {{count, length}}, 16, kv, window};
           c.seqs.insert(c.seqs.end(), others.begin(), others.end());
           const std::vector<float> rows = CudaAttention(c, t).run(*backend, t, 1);
           const size_t at = static_cast<size_t>(count - 1) * row;

@@ -264,6 +264,10 @@ cublasStatus_t DenseProducts::run(const Plan& plan, const cublasLtMatmulAlgo_t& 
                     plan.y, &algo, workspace_.data(), workspace_.bytes(), stream_);
 }
 
+DenseProducts::Shape DenseProducts::shape_of(const Operands& o) {
+  return {o.x.rows(), o.w.rows(), o.w.cols(), o.y.row_stride, o.x.row_stride, o.w.row_stride, o.w.dtype, o.y.dtype};
+}
+
 const DenseProducts::Plan& DenseProducts::plan_of(const Shape& shape, const Operands& operands) {
   if (const auto found = plans_.find(shape); found != plans_.end()) return found->second;
   if (plans_.size() >= kMostPlans) {
@@ -273,29 +277,22 @@ const DenseProducts::Plan& DenseProducts::plan_of(const Shape& shape, const Oper
   return plans_.emplace(shape, make_plan(shape, operands)).first->second;
 }
 
+bool DenseProducts::multiply_if_possible(const Operands& o) {
+  const Plan& plan = plan_of(shape_of(o), o);
+  if (!plan.algo) return false;
+  check(run(plan, *plan.algo, o), "cublasLtMatmul", shape_of(o));
+  return true;
+}
+
 void DenseProducts::multiply(Tensor y, Tensor x, Tensor w, bool add) {
-  const Shape shape{x.rows(), w.rows(), w.cols(), y.row_stride, x.row_stride, w.row_stride, w.dtype, y.dtype};
   const Operands operands{y, x, w, add};
-  const Plan& plan = plan_of(shape, operands);
-  check(plan.algo ? run(plan, *plan.algo, operands) : CUBLAS_STATUS_NOT_SUPPORTED, "cublasLtMatmul", shape);
+  if (!multiply_if_possible(operands)) check(CUBLAS_STATUS_NOT_SUPPORTED, "cublasLtMatmul", shape_of(operands));
 }
 
 bool DenseProducts::multiply_fp8(Tensor y, Tensor x, const float* x_scales, Tensor w, const float* w_scales, bool add) {
-  const Shape shape{x.rows(), w.rows(), w.cols(), y.row_stride, x.row_stride, w.row_stride, w.dtype, y.dtype};
-  const Operands operands{y, x, w, add, x_scales, w_scales};
-  const Plan& plan = plan_of(shape, operands);
-  if (!plan.algo) return false;
-  check(run(plan, *plan.algo, operands), "cublasLtMatmul", shape);
-  return true;
+  return multiply_if_possible({y, x, w, add, x_scales, w_scales});
 }
 
-bool DenseProducts::multiply_int8(Tensor y, Tensor x, Tensor w) {
-  const Shape shape{x.rows(), w.rows(), w.cols(), y.row_stride, x.row_stride, w.row_stride, w.dtype, y.dtype};
-  const Operands operands{y, x, w, false};
-  const Plan& plan = plan_of(shape, operands);
-  if (!plan.algo) return false;
-  check(run(plan, *plan.algo, operands), "cublasLtMatmul", shape);
-  return true;
-}
+bool DenseProducts::multiply_int8(Tensor y, Tensor x, Tensor w) { return multiply_if_possible({y, x, w, false}); }
 
 }  // namespace sgl::cuda

@@ -90,6 +90,9 @@ class DenseProducts {
     bool add;
     const float *x_scales = nullptr, *w_scales = nullptr;  ///< of e4m3 numbers
   };
+  static Shape shape_of(const Operands& operands);
+  /// False where cuBLASLt has no such product.
+  bool multiply_if_possible(const Operands& operands);
   const Plan& plan_of(const Shape& shape, const Operands& operands);
   Plan make_plan(const Shape& shape, const Operands& operands);
   void make_layouts(Plan& plan, const Shape& shape) const;

@@ -1,6 +1,7 @@
 // Weights on the device, and the products with them.
 
 #include <algorithm>
+#include <bit>
 #include <cstring>
 
 #include <fmt/format.h>
@@ -160,6 +161,7 @@ void CudaBackend::multiply(Tensor y, Tensor x, const Weight& w, Tensor bias, boo
 bool CudaBackend::multiply_quantized_rows(Tensor y, Tensor x, const cuda::QuantizedMatrix& w, bool add) {
   const bool fp8 = w.format == Quantization::Fp8;
   if (deterministic_ || w.format == Quantization::Int4 || (fp8 && !dense_.has_fp8())) return false;
+  if (!fp8 && w.out % 4 != 0) return false;  // scale_sums() takes fours
   const int64_t cols = num_chunks(w.format, w.in) * kCodeChunk;
   std::byte* codes = scratch(x_codes_, static_cast<size_t>(x.rows() * (cols + int64_t{sizeof(float)})));
   auto* scales = reinterpret_cast<float*>(codes + x.rows() * cols);
@@ -172,10 +174,11 @@ bool CudaBackend::multiply_quantized_rows(Tensor y, Tensor x, const cuda::Quanti
 // cuBLASLt has no scales by rows for int8: sums of some outputs at a time are made in int32, and scaled by a pass over
 // them.
 bool CudaBackend::multiply_int8(Tensor y, Tensor x, const float* x_scales, const cuda::QuantizedMatrix& w, bool add) {
-  if (w.out % 4 != 0) return false;
   const Tensor codes(w.codes, DType::I8, {w.out, x.cols()});
-  const int64_t fit = kDequantizedBytes / (x.rows() * int64_t{sizeof(int32_t)});
-  const int64_t chunk = std::min(w.out, std::max<int64_t>(fit / 64 * 64, 64));
+  // The same for about as many rows, so that shapes are few and their products found before the first request.
+  const auto about = static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(x.rows())));
+  const int64_t most = std::max<int64_t>(kDequantizedBytes / (about * int64_t{sizeof(int32_t)}), 64);
+  const int64_t times = (w.out + most - 1) / most, chunk = ((w.out + times - 1) / times + 63) / 64 * 64;
   std::byte* sums = scratch(w_, static_cast<size_t>(x.rows() * chunk) * sizeof(int32_t));
   for (int64_t begin = 0; begin < w.out; begin += chunk) {
     const int64_t outputs = std::min(chunk, w.out - begin);

@@ -41,8 +41,11 @@ Buffer allocate_device(size_t bytes) {
     cudaGetLastError();  // no error of what follows
     size_t free = 0, total = 0;
     cudaMemGetInfo(&free, &total);
-    throw Error(ErrorKind::ResourceExhausted,
-                fmt::format("the GPU has no {} bytes left: {} of {} are free", bytes, free, total));
+    throw Error(
+        ErrorKind::ResourceExhausted,
+        fmt::format("the GPU has no {} bytes left for what a step or the weights need: {} of {} are free; a smaller "
+                    "--max-total-tokens or --mem-fraction-static leaves more",
+                    bytes, free, total));
   }
   check(status, "cudaMalloc");
   return Buffer(p, bytes, free_device);

@@ -105,6 +105,7 @@ inline std::vector<AttentionCase> attention_cases() {
   cases.push_back({8, 1, 256, {{1, 130}, {6, 40}, {130, 530}}, 64, DType::Q8_0});
   cases.push_back({2, 1, 288, {{1, 30}, {7, 9}}, 16, DType::Q8_0});  // large head, odd page: the reference's layout
   cases.push_back({6, 2, 96, {{1, 30}, {7, 9}}, 8, DType::Q8_0});
+  cases.push_back({6, 2, 96, {{1, 30}, {7, 9}, {40, 40}}, 16, DType::F8E4M3});  // on cpu the reference's layout
   for (int head_dim : {16, 32, 64, 80, 96, 128, 256, 576}) {
     cases.push_back({8, 1, head_dim, {{1, 130}, {6, 40}}, 16, DType::F16});
   }

@@ -26,10 +26,12 @@ __device__ float block_max(float x) {
 
 // Numbers in units of a row's scale as codes of 8 bits.
 struct Fp8Codes {
+  static constexpr bool kHidesNan = false;
   static __device__ float scale(float largest) { return fp8_scale(largest); }
   static __device__ uint8_t encode(float x) { return from_float<E4m3>(x).code; }
 };
 struct Int8Codes {
+  static constexpr bool kHidesNan = true;
   static __device__ float scale(float largest) { return int8_scale(largest); }
   static __device__ uint8_t encode(float x) { return static_cast<uint8_t>(to_int8(x)); }
 };
@@ -54,12 +56,18 @@ __global__ void __launch_bounds__(kThreads)
   const T* from = x + row * x_stride;
   uint8_t* to = codes + row * code_stride;
   float largest = 0;
+  bool has_nan = false;
   for (int at = static_cast<int>(threadIdx.x) * V; at < cols; at += kThreads * V) {
     const Floats<V> f = load<V>(from + at);
 #pragma unroll
-    for (int i = 0; i < V; ++i) largest = fmaxf(largest, fabsf(f.at[i]));
+    for (int i = 0; i < V; ++i) {
+      largest = fmaxf(largest, fabsf(f.at[i]));
+      if (Code::kHidesNan) has_nan |= isnan(f.at[i]);
+    }
   }
-  const float scale = Code::scale(block_max(largest)), inverse = 1.0F / scale;
+  float scale = Code::scale(block_max(largest));
+  if (Code::kHidesNan && __syncthreads_or(has_nan) != 0) scale = NAN;  // then all of the row's results are NaN
+  const float inverse = 1.0F / scale;
   if (threadIdx.x == 0) scales[row] = scale;
   for (int at = static_cast<int>(threadIdx.x) * V; at < code_stride; at += kThreads * V) {
     alignas(8) uint8_t piece[V] = {};
