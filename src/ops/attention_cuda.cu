@@ -255,9 +255,9 @@ __global__ void __launch_bounds__(kDecodeThreads, D > 128 ? 1 : 3) decode_kernel
   constexpr int N = kDecodeTile<C>, kStride = kTileStride<D>, kStage = kDecodeStage<C, D>;
   static_assert(kDecodeRows * kStride * sizeof(float) <= kDecodeStages * kStage);
   extern __shared__ __align__(16) unsigned char memory[];
-  const AttentionItem item = p.items[blockIdx.x];
+  const int head = static_cast<int>(blockIdx.x) % p.kv_heads, thread = static_cast<int>(threadIdx.x);
+  const AttentionItem item = p.items[static_cast<int>(blockIdx.x) / p.kv_heads];
   const BatchSeq seq = item.seq;
-  const int head = static_cast<int>(blockIdx.y), thread = static_cast<int>(threadIdx.x);
   const int warp = thread / kWarp, lane = thread % kWarp;
   unsigned char* tiles = memory + warp * kDecodeStages * kStage;  // of this warp: [stage][k, v][N] rows
   const Visible<1> see = visible_of<1>(p, seq, item.row, p.causal);
@@ -522,7 +522,8 @@ int decode_blocks_of() {
 template <typename T, typename C, int D>
 void launch_decode(cudaStream_t stream, const AttentionCall& call) {
   decode_blocks_of<T, C, D>();  // lets it have its shared memory
-  launch(stream, grid_of(call), kDecodeThreads, kDecodeBytes<C, D>, decode_kernel<T, C, D>, params_of<T>(call));
+  launch(stream, static_cast<unsigned>(call.num_items * call.kv.num_kv_heads), kDecodeThreads, kDecodeBytes<C, D>,
+         decode_kernel<T, C, D>, params_of<T>(call));
 }
 
 void launch_prefill(cudaStream_t stream, const AttentionCall& call) {

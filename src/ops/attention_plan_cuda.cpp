@@ -163,6 +163,10 @@ const CudaBackend::AttentionPlan& CudaBackend::plan_attention(const KvView& kv, 
       shared_tokens.push_back(d.seq.q_begin);
     }
   }
+  // The longest first, as below: the short ones fill the gaps.
+  std::stable_sort(few.begin(), few.end(), [](const Decoded& a, const Decoded& b) {
+    return a.seq.kv_len - a.kv_begin > b.seq.kv_len - b.kv_begin;
+  });
   for (const Decoded& d : few) {
     const Parts parts = d.parts(most);
     if (parts.count == 1 && d.shared_parts == 0) {
