@@ -16,11 +16,11 @@ struct GemmaBlock {
         ffn(w / "mlp", c),
         post_ffn_norm(w / "post_feedforward_layernorm", c, c.hidden_size) {}
 
-  void operator()(Ctx& cx, Tensor& h) const {
-    Tensor x = post_attn_norm(cx, attn(cx, attn_norm(cx, h)));
+  void operator()(Ctx& cx, Tensor& h, Normed& x, const Norm& next) const {
+    Tensor y = post_attn_norm(cx, attn(cx, x));
     h = rows_to_go_on(cx, h);
-    x = ffn_norm.after_add(cx, h, x);  // h += x; x = norm(h)
-    cx.ops.add(h, post_ffn_norm(cx, ffn(cx, x)));
+    ffn_norm.after_add(cx, x, h, y);  // h += y; x = norm(h)
+    next.after_add(cx, x, h, post_ffn_norm(cx, ffn(cx, x)));
   }
 
   RmsNorm attn_norm;

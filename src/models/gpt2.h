@@ -13,11 +13,12 @@ struct Gpt2Block {
         ffn_norm(w / "ln_2", c, c.hidden_size),
         ffn(w / "mlp", c, "c_fc", "c_proj", layout(c)) {}
 
-  void operator()(Ctx& cx, Tensor& h) const {
-    Tensor x = attn(cx, attn_norm(cx, h));
+  void operator()(Ctx& cx, Tensor& h, Normed& x, const Norm& next) const {
+    Tensor y = attn(cx, x);
     h = rows_to_go_on(cx, h);
-    x = ffn_norm.after_add(cx, h, x);
+    ffn_norm.after_add(cx, x, h, y);  // h += y; x = norm(h)
     ffn.add_to(cx, h, x);
+    next.apply(cx, x, h);
   }
 
   static MatrixLayout layout(const ModelConfig& c) {

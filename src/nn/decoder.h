@@ -21,9 +21,10 @@ struct DecoderNames {
   std::string head = "lm_head";
 };
 
-/// Block must have: a constructor (Loader, ModelConfig, int layer); `void operator()(Ctx&, Tensor& h) const` that adds
-/// to the residual stream h, [n, hidden], in place, and leaves in h the rows_to_go_on() of it; and `using Norm`, the
-/// type of the final norm.
+/// Block must have: a constructor (Loader, ModelConfig, int layer); `using Norm`, the type of the final norm and of
+/// `attn_norm`, the norm that it begins with; and `void operator()(Ctx&, Tensor& h, Normed& x, const Norm& next) const`
+/// that adds to the residual stream h, [n, hidden], in place, and leaves in h the rows_to_go_on() of it. x is h by its
+/// attn_norm, and afterwards by `next`, so that an op can add and norm at once.
 template <typename Block>
 class Decoder : public Model {
  public:
@@ -63,22 +64,24 @@ class Decoder : public Model {
     Tensor h = arena.alloc(DType::F32, {n, config_.hidden_size});
     ops.embedding(h, batch.token_ids, embed_.tensor, config_.embedding_scale);
     if (!positions_.empty()) ops.add_embedding(h, batch.positions, positions_.tensor);
+    Normed x = room_for_norms(cx, n, config_.hidden_size);
+    blocks_.front().attn_norm.apply(cx, x, h);
     for (size_t i = 0; i + 1 < blocks_.size(); ++i) {
       Arena::Scope temporaries(arena);  // all blocks use the same memory
-      blocks_[i](cx, h);
+      blocks_[i](cx, h, x, blocks_[i + 1].attn_norm);
     }
     // After the last keys and values only the rows with results matter; of a step without any, one keeps ops simple.
     // What the last block leaves in h may be new memory, so no scope ends here.
     static constexpr int32_t kAnyRow = 0;
     cx.rows = rows.empty() ? std::span(&kAnyRow, 1) : rows;
-    blocks_.back()(cx, h);
+    blocks_.back()(cx, h, x, norm_);
 
     if (rows.empty()) return {};
     if (!head_) {
       norm_.in_place(cx, h);
       return h;
     }
-    Tensor logits = (*head_)(cx, norm_(cx, h), DType::F32);
+    Tensor logits = (*head_)(cx, x, DType::F32);
     if (config_.final_softcap > 0) ops.softcap(logits, config_.final_softcap);
     return logits;
   }

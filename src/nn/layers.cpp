@@ -30,6 +30,12 @@ Linear merged_or(const Loader& w, const std::string& merged, const std::vector<s
   return Linear(w, {merged}, in, {total}, layout);
 }
 
+// The last block goes on with fewer rows.
+void keep_rows(Normed& y, int64_t n) {
+  y.x = y.x.slice_rows(0, n);
+  if (!y.squares.empty()) y.squares = y.squares.slice_rows(0, n);
+}
+
 }  // namespace
 
 Tensor pick_rows(Ctx& cx, Tensor x, std::span<const int32_t> rows) {
@@ -42,17 +48,24 @@ Tensor pick_rows(Ctx& cx, Tensor x, std::span<const int32_t> rows) {
 
 Tensor rows_to_go_on(Ctx& cx, Tensor x) { return cx.rows.empty() ? x : pick_rows(cx, x, cx.rows); }
 
+Normed room_for_norms(Ctx& cx, int64_t n, int64_t hidden) {
+  Normed y{cx.arena.alloc(cx.activations, {n, hidden})};
+  const int64_t sums = cx.ops.num_square_sums(n, hidden);
+  if (sums > 0) y.squares = cx.arena.alloc(DType::F32, {n, sums});
+  return y;
+}
+
 Linear::Linear(const Loader& w, const std::vector<std::string>& names, int64_t in, const std::vector<int64_t>& outs,
                MatrixLayout layout, MatrixUse use)
     : weight_(w.matrix(with_suffix(names, ".weight"), in, outs, layout, use)),
       bias_(w.merged_vector(with_suffix(names, ".bias"), outs)) {}
 
-Tensor Linear::operator()(Ctx& cx, Tensor x) const { return (*this)(cx, x, cx.activations); }
+Tensor Linear::operator()(Ctx& cx, const Normed& x) const { return (*this)(cx, x, cx.activations); }
 
-Tensor Linear::operator()(Ctx& cx, Tensor x, DType type) const {
-  Tensor y = cx.arena.alloc(type, {x.rows(), weight_.out});
-  cx.ops.count(weight_.work(x.rows()));
-  cx.ops.linear(y, x, weight_, bias_.tensor);
+Tensor Linear::operator()(Ctx& cx, const Normed& x, DType type) const {
+  Tensor y = cx.arena.alloc(type, {x.x.rows(), weight_.out});
+  cx.ops.count(weight_.work(x.x.rows()));
+  cx.ops.normed_linear(y, x, weight_, bias_.tensor);
   return y;
 }
 
@@ -62,11 +75,18 @@ void Linear::add_to(Ctx& cx, Tensor h, Tensor x) const {
   cx.ops.linear_add(h, x, weight_, bias_.tensor, scratch);
 }
 
-Tensor Linear::gated(Ctx& cx, Tensor x, Act act) const {
+void Linear::add_to(Ctx& cx, Tensor h, Tensor x, const RmsNorm& norm, Normed& y) const {
   Tensor scratch = cx.arena.alloc(cx.activations, {x.rows(), weight_.out});
-  Tensor y = cx.arena.alloc(cx.activations, {x.rows(), weight_.out / 2});
   cx.ops.count(weight_.work(x.rows()));
-  cx.ops.gated_linear(y, x, weight_, bias_.tensor, act, scratch);
+  keep_rows(y, h.rows());
+  cx.ops.linear_add_norm(y, h, x, weight_, bias_.tensor, norm.weight(), scratch);
+}
+
+Tensor Linear::gated(Ctx& cx, const Normed& x, Act act) const {
+  Tensor scratch = cx.arena.alloc(cx.activations, {x.x.rows(), weight_.out});
+  Tensor y = cx.arena.alloc(cx.activations, {x.x.rows(), weight_.out / 2});
+  cx.ops.count(weight_.work(x.x.rows()));
+  cx.ops.normed_gated_linear(y, x, weight_, bias_.tensor, act, scratch);
   return y;
 }
 
@@ -81,26 +101,31 @@ Tensor RmsNorm::operator()(Ctx& cx, Tensor x) const {
 
 void RmsNorm::in_place(Ctx& cx, Tensor x) const { cx.ops.rms_norm(x, x, weight_.tensor, eps_); }
 
-Tensor RmsNorm::after_add(Ctx& cx, Tensor h, Tensor x) const {
-  Tensor y = cx.arena.alloc(cx.activations, {h.rows(), h.cols()});
-  cx.ops.add_rms_norm(y, h, x, weight_.tensor, eps_);
-  return y;
+void RmsNorm::apply(Ctx& cx, Normed& y, Tensor h) const {
+  keep_rows(y, h.rows());
+  cx.ops.rms_norm(y.x, h, weight_.tensor, eps_);
+  y.whole = true;
+}
+
+void RmsNorm::after_add(Ctx& cx, Normed& y, Tensor h, Tensor x) const {
+  keep_rows(y, h.rows());
+  cx.ops.add_rms_norm(y.x, h, x, weight_.tensor, eps_);
+  y.whole = true;
 }
 
 LayerNorm::LayerNorm(const Loader& w, const ModelConfig& c, int64_t n)
     : weight_(w.vector("weight", n)), bias_(w.vector("bias", n)), eps_(c.norm_eps) {}
 
-Tensor LayerNorm::operator()(Ctx& cx, Tensor x) const {
-  Tensor y = cx.arena.alloc(cx.activations, {x.rows(), x.cols()});
-  cx.ops.layer_norm(y, x, weight_.tensor, bias_.tensor, eps_);
-  return y;
-}
-
 void LayerNorm::in_place(Ctx& cx, Tensor x) const { cx.ops.layer_norm(x, x, weight_.tensor, bias_.tensor, eps_); }
 
-Tensor LayerNorm::after_add(Ctx& cx, Tensor h, Tensor x) const {
+void LayerNorm::apply(Ctx& cx, Normed& y, Tensor h) const {
+  keep_rows(y, h.rows());
+  cx.ops.layer_norm(y.x, h, weight_.tensor, bias_.tensor, eps_);
+}
+
+void LayerNorm::after_add(Ctx& cx, Normed& y, Tensor h, Tensor x) const {
   cx.ops.add(h, x);
-  return (*this)(cx, h);
+  apply(cx, y, h);
 }
 
 Attention::Attention(const Loader& w, const ModelConfig& c, int layer, const AttentionNames& names, MatrixLayout layout)
@@ -128,7 +153,16 @@ Attention::Attention(const Loader& w, const ModelConfig& c, int layer, const Att
               .causal = !c.encoder};
 }
 
-Tensor Attention::operator()(Ctx& cx, Tensor x) const {
+Tensor Attention::operator()(Ctx& cx, const Normed& x) const { return o_(cx, attend(cx, x)); }
+
+void Attention::add_to(Ctx& cx, Tensor& h, Normed& x, const RmsNorm& norm) const {
+  Tensor out = attend(cx, x);
+  h = rows_to_go_on(cx, h);
+  o_.add_to(cx, h, out, norm, x);
+}
+
+// What heads make of it, of the rows to go on with.
+Tensor Attention::attend(Ctx& cx, const Normed& x) const {
   const int64_t nq = int64_t{num_heads_} * head_dim_, nkv = int64_t{num_kv_heads_} * head_dim_;
   Tensor qkv = qkv_(cx, x);
   Tensor q = qkv.slice_cols(0, nq), k = qkv.slice_cols(nq, nkv), v = qkv.slice_cols(nq + nkv, nkv);
@@ -142,9 +176,9 @@ Tensor Attention::operator()(Ctx& cx, Tensor x) const {
   } else {
     cx.ops.store_kv(kv, k, v, cx.batch);
   }
-  Tensor out = cx.arena.alloc(cx.activations, {x.rows(), nq});
+  Tensor out = cx.arena.alloc(cx.activations, {qkv.rows(), nq});
   cx.ops.attention(out, q, kv, cx.batch, options_);
-  return o_(cx, rows_to_go_on(cx, out));
+  return rows_to_go_on(cx, out);
 }
 
 GatedMlp::GatedMlp(const Loader& w, const ModelConfig& c)
@@ -153,16 +187,18 @@ GatedMlp::GatedMlp(const Loader& w, const ModelConfig& c)
       down_(w, {"down_proj"}, c.intermediate_size, {c.hidden_size}),
       act_(act_of(c.activation)) {}
 
-Tensor GatedMlp::operator()(Ctx& cx, Tensor x) const { return down_(cx, gate_up_.gated(cx, x, act_)); }
+Tensor GatedMlp::operator()(Ctx& cx, const Normed& x) const { return down_(cx, gate_up_.gated(cx, x, act_)); }
 
-void GatedMlp::add_to(Ctx& cx, Tensor h, Tensor x) const { down_.add_to(cx, h, gate_up_.gated(cx, x, act_)); }
+void GatedMlp::add_to(Ctx& cx, Tensor h, Normed& x, const RmsNorm& norm) const {
+  down_.add_to(cx, h, gate_up_.gated(cx, x, act_), norm, x);
+}
 
 Mlp::Mlp(const Loader& w, const ModelConfig& c, const std::string& up, const std::string& down, MatrixLayout layout)
     : up_(w, {up}, c.hidden_size, {c.intermediate_size}, layout),
       down_(w, {down}, c.intermediate_size, {c.hidden_size}, layout),
       act_(act_of(c.activation)) {}
 
-void Mlp::add_to(Ctx& cx, Tensor h, Tensor x) const {
+void Mlp::add_to(Ctx& cx, Tensor h, const Normed& x) const {
   Tensor y = up_(cx, x);
   cx.ops.activation(y, y, act_);
   down_.add_to(cx, h, y);

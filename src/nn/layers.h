@@ -16,6 +16,11 @@ Tensor pick_rows(Ctx& cx, Tensor x, std::span<const int32_t> rows);
 /// The rows of x that a block goes on with after its attention: in the last block those whose results are asked for.
 Tensor rows_to_go_on(Ctx& cx, Tensor x);
 
+class RmsNorm;
+
+/// Memory for the norms of a step's residual stream, which the blocks pass on: of n rows.
+Normed room_for_norms(Ctx& cx, int64_t n, int64_t hidden);
+
 /// y = x · wᵀ + b. Several matrices with the same input can be merged into one.
 class Linear {
  public:
@@ -23,12 +28,14 @@ class Linear {
   Linear(const Loader& w, const std::vector<std::string>& names, int64_t in, const std::vector<int64_t>& outs,
          MatrixLayout layout = MatrixLayout::OutIn, MatrixUse use = MatrixUse::Layer);
   /// [n, in] → [n, out], in the step's activation type or another.
-  Tensor operator()(Ctx& cx, Tensor x) const;
-  Tensor operator()(Ctx& cx, Tensor x, DType type) const;
+  Tensor operator()(Ctx& cx, const Normed& x) const;
+  Tensor operator()(Ctx& cx, const Normed& x, DType type) const;
   /// h += what it makes of x.
   void add_to(Ctx& cx, Tensor h, Tensor x) const;
+  /// The same, and y = norm(h).
+  void add_to(Ctx& cx, Tensor h, Tensor x, const RmsNorm& norm, Normed& y) const;
   /// [n, in] → [n, out / 2]: act of the first half of the columns, times the second.
-  Tensor gated(Ctx& cx, Tensor x, Act act) const;
+  Tensor gated(Ctx& cx, const Normed& x, Act act) const;
   int64_t out() const { return weight_.out; }
 
  private:
@@ -44,8 +51,11 @@ class RmsNorm {
   Tensor operator()(Ctx& cx, Tensor x) const;
   /// x = norm(x), in place.
   void in_place(Ctx& cx, Tensor x) const;
-  /// h += x, then norm(h): one pass over memory.
-  Tensor after_add(Ctx& cx, Tensor h, Tensor x) const;
+  /// y = norm(h), for the block that follows; of h's rows, where y has more.
+  void apply(Ctx& cx, Normed& y, Tensor h) const;
+  /// h += x; y = norm(h): one pass over memory.
+  void after_add(Ctx& cx, Normed& y, Tensor h, Tensor x) const;
+  NormWeight weight() const { return {weight_.tensor, eps_}; }
 
  private:
   Param weight_;
@@ -55,10 +65,10 @@ class RmsNorm {
 class LayerNorm {
  public:
   LayerNorm(const Loader& w, const ModelConfig& c, int64_t n);
-  Tensor operator()(Ctx& cx, Tensor x) const;
-  /// x = norm(x), in place.
+  /// As RmsNorm's.
   void in_place(Ctx& cx, Tensor x) const;
-  Tensor after_add(Ctx& cx, Tensor h, Tensor x) const;
+  void apply(Ctx& cx, Normed& y, Tensor h) const;
+  void after_add(Ctx& cx, Normed& y, Tensor h, Tensor x) const;
 
  private:
   Param weight_, bias_;
@@ -79,9 +89,13 @@ class Attention {
   Attention(const Loader& w, const ModelConfig& c, int layer, const AttentionNames& names = {},
             MatrixLayout layout = MatrixLayout::OutIn);
   /// [n, hidden] → [m, hidden], of the rows to go on with.
-  Tensor operator()(Ctx& cx, Tensor x) const;
+  Tensor operator()(Ctx& cx, const Normed& x) const;
+  /// h becomes its rows to go on with, h += what attention makes of x, and then x = norm(h).
+  void add_to(Ctx& cx, Tensor& h, Normed& x, const RmsNorm& norm) const;
 
  private:
+  Tensor attend(Ctx& cx, const Normed& x) const;
+
   Linear qkv_, o_;
   std::vector<RmsNorm> qk_norm_;  ///< empty, or the norms of q's and k's heads
   int layer_;
@@ -95,9 +109,9 @@ class Attention {
 class GatedMlp {
  public:
   GatedMlp(const Loader& w, const ModelConfig& c);
-  Tensor operator()(Ctx& cx, Tensor x) const;
-  /// h += what it makes of x.
-  void add_to(Ctx& cx, Tensor h, Tensor x) const;
+  Tensor operator()(Ctx& cx, const Normed& x) const;
+  /// h += what it makes of x, and then x = norm(h).
+  void add_to(Ctx& cx, Tensor h, Normed& x, const RmsNorm& norm) const;
 
  private:
   Linear gate_up_, down_;
@@ -109,7 +123,7 @@ class Mlp {
  public:
   Mlp(const Loader& w, const ModelConfig& c, const std::string& up, const std::string& down, MatrixLayout layout);
   /// h += what it makes of x.
-  void add_to(Ctx& cx, Tensor h, Tensor x) const;
+  void add_to(Ctx& cx, Tensor h, const Normed& x) const;
 
  private:
   Linear up_, down_;

@@ -95,6 +95,23 @@ struct AttentionOptions {
   bool causal = true;
 };
 
+/// The weight of an rms_norm(): [d], float32.
+struct NormWeight {
+  Tensor w;
+  float eps;
+};
+
+/// Rows that are normed; or, where products of few rows do the rest on their way, all but each row's factor
+/// 1 / sqrt(mean square + eps). x: [n, d], of the activations' type.
+struct Normed {
+  // NOLINTNEXTLINE(google-explicit-constructor): rows are what they are
+  Normed(Tensor rows = {}) : x(rows) {}
+  Tensor x;
+  Tensor squares;  ///< [n, num_square_sums()], float32: sums that add up to the sum of the row's squares
+  float eps = 0;
+  bool whole = true;  ///< squares and eps mean nothing then
+};
+
 struct BackendOptions {
   std::string device = "cpu";        ///< "cpu", "cuda" or "ref"
   int threads = 0;                   ///< 0: chosen for the machine
@@ -173,6 +190,17 @@ class Backend {
 
   /// h += x · wᵀ + bias. scratch: [n, out], of the activations' type.
   virtual void linear_add(Tensor h, Tensor x, const Weight& w, Tensor bias, Tensor scratch);
+  /// h += x · wᵀ + bias; y = rms_norm(h), of the activations' type, or what the next two need of it. y: rows, and
+  /// squares of num_square_sums() columns.
+  virtual void linear_add_norm(Normed& y, Tensor h, Tensor x, const Weight& w, Tensor bias, const NormWeight& norm,
+                               Tensor scratch);
+  /// How many sums a row's squares come in if norms of n rows may be left to products; 0: they are always whole.
+  virtual int64_t num_square_sums(int64_t /*n*/, int64_t /*d*/) const { return 0; }
+  /// linear() and gated_linear() of normed rows.
+  virtual void normed_linear(Tensor y, const Normed& x, const Weight& w, Tensor bias) { linear(y, x.x, w, bias); }
+  virtual void normed_gated_linear(Tensor out, const Normed& x, const Weight& w, Tensor bias, Act act, Tensor scratch) {
+    gated_linear(out, x.x, w, bias, act, scratch);
+  }
   /// gated_act(out, x · wᵀ + bias). scratch: [n, 2 · d], of the activations' type.
   virtual void gated_linear(Tensor out, Tensor x, const Weight& w, Tensor bias, Act act, Tensor scratch);
 

@@ -48,6 +48,11 @@ class CudaBackend : public Backend {
   void linear(Tensor y, Tensor x, const Weight& w, Tensor bias) override;
   void linear_add(Tensor h, Tensor x, const Weight& w, Tensor bias, Tensor scratch) override;
   void gated_linear(Tensor out, Tensor x, const Weight& w, Tensor bias, Act act, Tensor scratch) override;
+  int64_t num_square_sums(int64_t n, int64_t d) const override;
+  void linear_add_norm(Normed& y, Tensor h, Tensor x, const Weight& w, Tensor bias, const NormWeight& norm,
+                       Tensor scratch) override;
+  void normed_linear(Tensor y, const Normed& x, const Weight& w, Tensor bias) override;
+  void normed_gated_linear(Tensor out, const Normed& x, const Weight& w, Tensor bias, Act act, Tensor scratch) override;
   void rope_table(Tensor cos_sin, std::span<const int32_t> positions, std::span<const float> inv_freq,
                   float factor) override;
   void rope(Tensor x, Tensor cos_sin, int head_dim, bool interleaved) override;
@@ -123,6 +128,8 @@ class CudaBackend : public Backend {
   cuda::AttentionCall call_of(cuda::AttentionCall call, const AttentionRound& round, const AttentionPlan& plan);
   /// x, in type_ and aligned: itself or a copy in x_.
   Tensor input(Tensor x);
+  /// The same of rows whose norm may not be whole yet.
+  Tensor whole(const Normed& x);
   /// Where the values lie on the device: the batch's own do already.
   const int32_t* send(std::span<const int32_t> values);
   /// Memory that grows to the largest size asked for; `what` was in it is lost.

@@ -452,6 +452,64 @@ TEST_P(QuantizedOnCuda, FewRowsAreMultipliedWithTheQuantizedNumbersThemselves) {
   }
 }
 
+// h += x · uᵀ, and products of its norm: of few rows in bfloat16 the norm is left to them, unless what takes it cannot
+// (hidden sizes that are no multiple of eight, halves of int4 that are no whole eights).
+TEST_P(QuantizedOnCuda, ProductsOfNormsEqualReference) {
+  const DType t = GetParam();
+  for (const Quantization format : {Quantization::None, Quantization::Fp8, Quantization::Int8, Quantization::Int4}) {
+    const auto backend = quantizing(format);
+    if (backend == nullptr) continue;
+    for (const int64_t n : {1, 2, 8, 9, 16, 17}) {
+      for (const int64_t hidden : {8, 40, 75, 1000, 4096}) {
+        // Such activations are quantized.
+        const bool by_cublas = n > 16 || hidden % 8 != 0;
+        if (by_cublas && (format == Quantization::Fp8 || format == Quantization::Int8)) continue;
+        for (const int64_t out : {12, 80}) {
+          SCOPED_TRACE(fmt::format("{}: {} x {} by {}", name_of(format), n, hidden, out));
+          std::mt19937 random(kSeed + static_cast<unsigned>(n * hidden));
+          const Matrix x = rounded(random_matrix(random, n, 136), t), h = random_matrix(random, n, hidden, 0, 3.0F),
+                       up = random_matrix(random, hidden, 136, 0, 0.05F),
+                       down = random_matrix(random, out, hidden, 0, 0.05F), norm = random_matrix(random, 1, hidden),
+                       bias = random_matrix(random, 1, out);
+          auto held = [&](const Matrix& w) {
+            return format == Quantization::None ? rounded(w, t) : quantized(w, format);
+          };
+          const Matrix up_values = held(up), down_values = held(down);
+          const Weight u = prepare(*backend, up), d = prepare(*backend, down);
+          const Weight ref_u = prepare(ref_, up_values), ref_d = prepare(ref_, down_values);
+          DeviceMatrix dx(*backend, x, t), dh(*backend, h, DType::F32), dn(*backend, norm, DType::F32),
+              db(*backend, bias, DType::F32), rows(*backend, n, hidden, t),
+              scratch(*backend, n, std::max(hidden, out), t), y(*backend, n, out, DType::F32),
+              gated(*backend, n, out / 2, t);
+          const Tensor b(db.tensor.data, DType::F32, {out}), ref_b(bias.tensor.data, DType::F32, {out});
+          const int64_t sums = backend->num_square_sums(n, hidden);
+          EXPECT_EQ(sums > 0, t == DType::BF16 && n <= 16);
+          DeviceMatrix squares(*backend, n, std::max<int64_t>(sums, 1), DType::F32);
+          Normed normed(rows.tensor), whole;
+          if (sums > 0) normed.squares = squares.tensor;
+          const NormWeight weight{Tensor(dn.tensor.data, DType::F32, {hidden}), 1e-5F};
+          backend->linear_add_norm(normed, dh.tensor, dx.tensor, u, {}, weight, scratch.tensor.slice_cols(0, hidden));
+          backend->normed_linear(y.tensor, normed, d, b);
+          backend->normed_gated_linear(gated.tensor, normed, d, b, Act::Silu, scratch.tensor.slice_cols(0, out));
+
+          Matrix want_h = h, want_rows(n, hidden), want(n, out), want_gated(n, out / 2), ref_scratch(n, hidden),
+                 ref_gates(n, out);
+          whole.x = want_rows.tensor;
+          ref_.linear_add_norm(whole, want_h.tensor, x.tensor, ref_u, {},
+                               {Tensor(norm.tensor.data, DType::F32, {hidden}), 1e-5F}, ref_scratch.tensor);
+          ref_.normed_linear(want.tensor, whole, ref_d, ref_b);
+          ref_.normed_gated_linear(want_gated.tensor, whole, ref_d, ref_b, Act::Silu, ref_gates.tensor);
+          // What is added, and each normed number, may have been rounded once.
+          expect_near(dh.values(), want_h.values(), 4e-5F + 2 * rounding(t), DType::F32);
+          const float sum = 0.05F * 2.0F * rounding(t) * 4.0F * std::sqrt(static_cast<float>(hidden)) + 2e-5F;
+          expect_near(y.values(), want.values(), sum, DType::F32);
+          expect_near(gated.values(), want_gated.values(), 10 * sum + 16 * rounding(t), t);
+        }
+      }
+    }
+  }
+}
+
 TEST_P(QuantizedOnCuda, ManyRowsAreMultipliedWithRoundedWeightsOrQuantizedRows) {
   const DType t = GetParam();
   for (const Quantization format : {Quantization::Fp8, Quantization::Int8, Quantization::Int4}) {

@@ -9,6 +9,13 @@ void Backend::linear_add(Tensor h, Tensor x, const Weight& w, Tensor bias, Tenso
   add(h, scratch);
 }
 
+void Backend::linear_add_norm(Normed& y, Tensor h, Tensor x, const Weight& w, Tensor bias, const NormWeight& norm,
+                              Tensor scratch) {
+  linear(scratch, x, w, bias);
+  add_rms_norm(y.x, h, scratch, norm.w, norm.eps);
+  y.whole = true;
+}
+
 void Backend::gated_linear(Tensor out, Tensor x, const Weight& w, Tensor bias, Act act, Tensor scratch) {
   linear(scratch, x, w, bias);
   gated_act(out, scratch, act);

@@ -14,6 +14,9 @@
 // this one is done: weights do not depend on it. Reading goes at full speed only if a chunk, 1,024 bytes for a warp,
 // takes few instructions: products_cuda.h.
 //
+// A norm between two such products needs no kernel: the first leaves the normed rows but for their factors, and the
+// sums of squares that these come from (NormToCome); the second multiplies its sums by the factors (RowFactors).
+//
 // Sums are float32; of int4 weights by group, times the group's scale. x is not quantized. What a row of up to eight
 // comes to does not depend on the others.
 
@@ -29,6 +32,13 @@ namespace {
 constexpr int kOutputs = 16;       // of a tile
 constexpr int kFewOutputs = 4224;  // a block gets twice the warps: there are two for each of an H100's processors
 
+// Over 16 lanes.
+__device__ inline float sum_of_16(float x) {
+#pragma unroll
+  for (int i = 1; i < 16; i *= 2) x += __shfl_xor_sync(0xffffffffU, x, i);
+  return x;
+}
+
 // Chunks of a warp on their way to shared memory: of a block always as many.
 template <int kWarps>
 constexpr int kStagesOf = 32 / kWarps;
@@ -38,11 +48,20 @@ constexpr int kBlocksOf = kTiles > 2 || (kTiles == 2 && kWarps > 8) ? 1
                           : kTiles == 2 || kWarps > 8               ? 2
                                                                     : 3;
 
+// What rows of x are still to be multiplied by: 1 / sqrt(sum of squares / columns + eps). squares: `count` sums of each
+// row; null: nothing.
+struct RowFactors {
+  const float* squares = nullptr;
+  int64_t stride = 0;
+  int count = 0;
+  float eps = 0;
+};
+
 // kTiles: of eight rows of x, that the sums have room for; n rows are there. kOutTiles: of 16 outputs. kWhole: the
 // columns are whole chunks.
 template <typename T, Quantization kFormat, int kTiles, int kOutTiles, bool kWhole, int kWarps>
 __global__ void __launch_bounds__(kWarps* kWarp, (kBlocksOf<kTiles, kWarps>))
-    gemv_kernel(Output to, const T* x, int64_t x_stride, QuantizedMatrix w, int n) {
+    gemv_kernel(Output to, const T* x, int64_t x_stride, RowFactors factors, QuantizedMatrix w, int n) {
   let_next_start();
   constexpr bool kInt4 = kFormat == Quantization::Int4, kFp8 = kFormat == Quantization::Fp8;
   constexpr bool kBytes8 = kFp8 || kFormat == Quantization::Int8;  // a byte a weight, and a scale for each row
@@ -127,8 +146,44 @@ __global__ void __launch_bounds__(kWarps* kWarp, (kBlocksOf<kTiles, kWarps>))
     }
   }
 
+  // The rows' factors, asked for before anything waits: of the only row a thread has a sum, and needs it in the end
+  // (int4 has no register left for it); of several rows a warp sums up some.
+  __shared__ float row_factors[8 * kTiles], warp_squares[kWarps];
+  const bool by_threads = !kInt4 && n == 1;
+  auto factor_of = [&](float squares) { return rsqrtf(squares / static_cast<float>(in) + factors.eps); };
+  float square = 0;
+  if (factors.squares != nullptr && by_threads) {
+    const int thread = static_cast<int>(threadIdx.x);
+    square = thread < factors.count ? factors.squares[thread] : 0.0F;
+    for (int i = thread + kThreads; i < factors.count; i += kThreads) square += factors.squares[i];
+  } else if (factors.squares != nullptr) {
+    constexpr int kRows = (8 * kTiles + kWarps - 1) / kWarps, kAtOnce = 8;
+    float sum[kRows] = {};
+    for (int first = lane; first < factors.count; first += kAtOnce * kWarp) {
+      float some[kRows][kAtOnce];
+#pragma unroll
+      for (int r = 0; r < kRows; ++r) {
+#pragma unroll
+        for (int i = 0; i < kAtOnce; ++i) {
+          const bool is_there = warp + r * kWarps < n && first + i * kWarp < factors.count;
+          some[r][i] = is_there ? factors.squares[(warp + r * kWarps) * factors.stride + first + i * kWarp] : 0.0F;
+        }
+      }
+#pragma unroll
+      for (int r = 0; r < kRows; ++r) {
+#pragma unroll
+        for (int i = 0; i < kAtOnce; ++i) sum[r] += some[r][i];
+      }
+    }
+#pragma unroll
+    for (int r = 0; r < kRows; ++r) {
+      sum[r] = warp_sum(sum[r]);
+      if (lane == 0 && warp + r * kWarps < n) row_factors[warp + r * kWarps] = factor_of(sum[r]);
+    }
+  }
+
   // What this thread's results need besides the sums.
-  float old[kPasses] = {}, factor[kPasses][2], bias[kPasses][2] = {};
+  float old[kPasses] = {}, factor[kPasses][2], bias[kPasses][2] = {}, norm_weight[kPasses] = {};
 #pragma unroll
   for (int p = 0; p < kPasses; ++p) {
     factor[p][0] = factor[p][1] = 1.0F;
@@ -136,6 +191,7 @@ __global__ void __launch_bounds__(kWarps* kWarp, (kBlocksOf<kTiles, kWarps>))
     if (row >= n) continue;
     const int output = min(tile + (i & (slots - 1)), outputs - 1);
     if (to.result == Result::Add) old[p] = static_cast<const float*>(to.y)[row * to.stride + output];
+    if (to.norm.rows != nullptr) norm_weight[p] = to.norm.weight[output];
 #pragma unroll
     for (int side = 0; side < 2; ++side) {
       if (side == 1 && !gated) continue;
@@ -247,6 +303,10 @@ __global__ void __launch_bounds__(kWarps* kWarp, (kBlocksOf<kTiles, kWarps>))
   static_assert(8 * kTiles * kPartStride <= kPartOfWarp);
   float* parts_of_block = reinterpret_cast<float*>(shared);
   __syncwarp();
+  if (factors.squares != nullptr && by_threads) {
+    square = warp_sum(square);
+    if (lane == 0) warp_squares[warp] = square;
+  }
 #pragma unroll
   for (int m = 0; m < kOutTiles; ++m) {
 #pragma unroll
@@ -260,10 +320,18 @@ __global__ void __launch_bounds__(kWarps* kWarp, (kBlocksOf<kTiles, kWarps>))
     }
   }
   __syncthreads();
+  auto row_factor = [&](int row) {
+    if (!by_threads) return row_factors[row];
+    float all = 0;
+#pragma unroll
+    for (int i = 0; i < kWarps; ++i) all += warp_squares[i];
+    return factor_of(all);
+  };
 #pragma unroll
   for (int p = 0; p < kPasses; ++p) {
     const int i = static_cast<int>(threadIdx.x) + p * kThreads, row = i >> slot_bits, place = i & (slots - 1);
-    if (row >= n || tile + place >= outputs) continue;
+    const bool is_there = row < n && tile + place < outputs;
+    if (!is_there && to.norm.rows == nullptr) continue;
     auto total = [&](int side) {
       const int column = gated ? place / 8 * kOutputs + place % 8 + 8 * side : place;
       float sum = 0;
@@ -271,8 +339,22 @@ __global__ void __launch_bounds__(kWarps* kWarp, (kBlocksOf<kTiles, kWarps>))
       for (int part = 0; part < kWarps; ++part) {
         sum += parts_of_block[part * kPartOfWarp + row * kPartStride + column];
       }
+      if (factors.squares != nullptr) sum *= row_factor(row);
       return sum * factor[p][side] + bias[p][side];
     };
+    if (to.norm.rows != nullptr) {
+      float value = 0;
+      if (is_there) {
+        value = old[p] + total(0);
+        static_cast<float*>(to.y)[row * to.stride + tile + place] = value;
+        static_cast<T*>(to.norm.rows)[row * to.norm.stride + tile + place] = from_float<T>(value * norm_weight[p]);
+      }
+      const float squares = sum_of_16(value * value);
+      if (is_there && place % kSquares == 0) {
+        to.norm.squares[row * to.norm.squares_stride + (tile + place) / kSquares] = squares;
+      }
+      continue;
+    }
     float value = total(0);
     if (gated) value = activate(value, to.act) * total(1);
     const int64_t where = row * to.stride + tile + place;
@@ -285,7 +367,7 @@ __global__ void __launch_bounds__(kWarps* kWarp, (kBlocksOf<kTiles, kWarps>))
 }
 
 template <typename T, Quantization kFormat, bool kWhole, int kTiles, int kOutTiles, int kWarps>
-void launch_gemv(cudaStream_t stream, const Output& to, Tensor x, const QuantizedMatrix& w) {
+void launch_gemv(cudaStream_t stream, const Output& to, Tensor x, const RowFactors& factors, const QuantizedMatrix& w) {
   const bool gated = to.result == Result::Gated;
   const int64_t outputs = gated ? w.out / 2 : w.out, each = kOutTiles * (gated ? kOutputs / 2 : kOutputs);
   constexpr size_t kShared =
@@ -296,49 +378,54 @@ void launch_gemv(cudaStream_t stream, const Output& to, Tensor x, const Quantize
     (void)set;  // the launch says if not
   }
   launch(stream, static_cast<unsigned>((outputs + each - 1) / each), kWarps * kWarp, kShared, kernel, to, pointer<T>(x),
-         x.row_stride, w, static_cast<int>(x.rows()));
+         x.row_stride, factors, w, static_cast<int>(x.rows()));
 }
 
 template <typename T, Quantization kFormat, bool kWhole>
-void run(cudaStream_t stream, const Output& to, Tensor x, const QuantizedMatrix& w) {
+void run(cudaStream_t stream, const Output& to, Tensor x, const RowFactors& factors, const QuantizedMatrix& w) {
   const int64_t n = x.rows();
   if constexpr (kFormat == Quantization::Int4) {
     if (n > 16 && has_int4_tiles()) return multiply_int4_tiles<T>(stream, to, x, w);
-    if (n > 16) return launch_gemv<T, kFormat, kWhole, 4, 1, 8>(stream, to, x, w);
-    if (n > 8) return launch_gemv<T, kFormat, kWhole, 2, 1, 8>(stream, to, x, w);
+    if (n > 16) return launch_gemv<T, kFormat, kWhole, 4, 1, 8>(stream, to, x, factors, w);
+    if (n > 8) return launch_gemv<T, kFormat, kWhole, 2, 1, 8>(stream, to, x, factors, w);
     // A warp needs more registers than half of a block of 16 leaves it.
-    launch_gemv<T, kFormat, kWhole, 1, 1, 8>(stream, to, x, w);
+    launch_gemv<T, kFormat, kWhole, 1, 1, 8>(stream, to, x, factors, w);
   } else {
     if constexpr (kFormat == Quantization::None) {
       if (n > kGemvRows) return multiply_dense_tiles<T>(stream, to, x, w);
     }
     const bool few = w.out <= kFewOutputs;
     if (n > 8) {
-      few ? launch_gemv<T, kFormat, kWhole, 2, 2, 16>(stream, to, x, w)
-          : launch_gemv<T, kFormat, kWhole, 2, 2, 8>(stream, to, x, w);
+      few ? launch_gemv<T, kFormat, kWhole, 2, 2, 16>(stream, to, x, factors, w)
+          : launch_gemv<T, kFormat, kWhole, 2, 2, 8>(stream, to, x, factors, w);
     } else {
-      few ? launch_gemv<T, kFormat, kWhole, 1, 1, 16>(stream, to, x, w)
-          : launch_gemv<T, kFormat, kWhole, 1, 1, 8>(stream, to, x, w);
+      few ? launch_gemv<T, kFormat, kWhole, 1, 1, 16>(stream, to, x, factors, w)
+          : launch_gemv<T, kFormat, kWhole, 1, 1, 8>(stream, to, x, factors, w);
     }
   }
 }
 
 template <typename T, Quantization kFormat>
-void run(cudaStream_t stream, const Output& to, Tensor x, const QuantizedMatrix& w) {
-  w.in % chunk_elements(kFormat) == 0 ? run<T, kFormat, true>(stream, to, x, w)
-                                      : run<T, kFormat, false>(stream, to, x, w);
+void run(cudaStream_t stream, const Output& to, Tensor x, const RowFactors& factors, const QuantizedMatrix& w) {
+  w.in % chunk_elements(kFormat) == 0 ? run<T, kFormat, true>(stream, to, x, factors, w)
+                                      : run<T, kFormat, false>(stream, to, x, factors, w);
 }
 
 template <typename T>
-void run(cudaStream_t stream, const Output& to, Tensor x, const QuantizedMatrix& w) {
-  if (w.format == Quantization::None) run<T, Quantization::None>(stream, to, x, w);
-  if (w.format == Quantization::Fp8) run<T, Quantization::Fp8>(stream, to, x, w);
-  if (w.format == Quantization::Int8) run<T, Quantization::Int8>(stream, to, x, w);
-  if (w.format == Quantization::Int4) run<T, Quantization::Int4>(stream, to, x, w);
+void run(cudaStream_t stream, const Output& to, Tensor x, const RowFactors& factors, const QuantizedMatrix& w) {
+  if (w.format == Quantization::None) run<T, Quantization::None>(stream, to, x, factors, w);
+  if (w.format == Quantization::Fp8) run<T, Quantization::Fp8>(stream, to, x, factors, w);
+  if (w.format == Quantization::Int8) run<T, Quantization::Int8>(stream, to, x, factors, w);
+  if (w.format == Quantization::Int4) run<T, Quantization::Int4>(stream, to, x, factors, w);
 }
 
-void run(cudaStream_t stream, const Output& to, Tensor x, const QuantizedMatrix& w) {
-  x.dtype == DType::BF16 ? run<__nv_bfloat16>(stream, to, x, w) : run<__half>(stream, to, x, w);
+void run(cudaStream_t stream, const Output& to, Tensor x, const RowFactors& factors, const QuantizedMatrix& w) {
+  x.dtype == DType::BF16 ? run<__nv_bfloat16>(stream, to, x, factors, w) : run<__half>(stream, to, x, factors, w);
+}
+
+RowFactors factors_of(const Normed& x) {
+  if (x.whole) return {};
+  return {pointer<float>(x.squares), x.squares.row_stride, static_cast<int>(x.squares.cols()), x.eps};
 }
 
 }  // namespace
@@ -358,18 +445,31 @@ bool can_gemv_gated(const Tensor& out, const Tensor& x, const QuantizedMatrix& w
          (w.format != Quantization::None || x.rows() <= kGemvRows || is_aligned);
 }
 
-void gemv(cudaStream_t stream, Tensor y, Tensor x, const QuantizedMatrix& w, Tensor bias, bool add) {
+void gemv(cudaStream_t stream, Tensor y, const Normed& x, const QuantizedMatrix& w, Tensor bias, bool add) {
   run(stream,
       {y.data, y.row_stride, y.dtype == DType::F32, add ? Result::Add : Result::Plain, Act::Silu,
        bias.empty() ? nullptr : pointer<float>(bias)},
-      x, w);
+      x.x, factors_of(x), w);
 }
 
-void gemv_gated(cudaStream_t stream, Tensor out, Tensor x, const QuantizedMatrix& w, Tensor bias, Act act) {
+void gemv_add_norm(cudaStream_t stream, const Normed& y, Tensor h, Tensor x, const QuantizedMatrix& w, Tensor bias,
+                   Tensor norm_weight) {
+  run(stream,
+      {h.data,
+       h.row_stride,
+       true,
+       Result::Add,
+       Act::Silu,
+       bias.empty() ? nullptr : pointer<float>(bias),
+       {y.x.data, y.x.row_stride, pointer<float>(norm_weight), pointer<float>(y.squares), y.squares.row_stride}},
+      x, {}, w);
+}
+
+void gemv_gated(cudaStream_t stream, Tensor out, const Normed& x, const QuantizedMatrix& w, Tensor bias, Act act) {
   run(stream,
       {out.data, out.row_stride, out.dtype == DType::F32, Result::Gated, act,
        bias.empty() ? nullptr : pointer<float>(bias)},
-      x, w);
+      x.x, factors_of(x), w);
 }
 
 }  // namespace sgl::cuda

@@ -253,4 +253,64 @@ void CudaBackend::gated_linear(Tensor out, Tensor x, const Weight& w, Tensor bia
   cuda::launched("gated_linear", out);
 }
 
+// Of bfloat16 alone: rows that are not divided by their root mean square yet can be too large for float16.
+int64_t CudaBackend::num_square_sums(int64_t n, int64_t d) const {
+  return !deterministic_ && type_ == DType::BF16 && n <= cuda::kGemvRows ? (d + cuda::kSquares - 1) / cuda::kSquares
+                                                                         : 0;
+}
+
+void CudaBackend::linear_add_norm(Normed& y, Tensor h, Tensor x, const Weight& w, Tensor bias, const NormWeight& norm,
+                                  Tensor scratch_rows) {
+  check_linear(h, x, w, bias);
+  const cuda::QuantizedMatrix matrix = matrix_of(w);
+  const Tensor in = input(x);
+  // Of more rows of int4 the sums of squares are as many bytes as the weights of a block.
+  const bool few = x.rows() <= (matrix.format == Quantization::Int4 ? 8 : cuda::kGemvRows);
+  if (x.rows() == 0 || !few || y.squares.empty() || y.x.dtype != type_ || h.dtype != DType::F32 || !is_aligned(h) ||
+      !cuda::can_gemv(in, matrix)) {
+    // Of weights in 16 bits a sum is added as it is; of quantized ones it is rounded before, which is faster.
+    if (matrix.format != Quantization::None) return Backend::linear_add_norm(y, h, in, w, bias, norm, scratch_rows);
+    linear_add(h, in, w, bias, scratch_rows);
+    rms_norm(y.x, h, norm.w, norm.eps);
+    y.whole = true;
+    return;
+  }
+  check_shapes("linear_add_norm", {{"y", y.x, "n d"}, {"h", h, "n d"}, {"norm", norm.w, "d"}});
+  cuda::gemv_add_norm(stream_, y, h, in, matrix, bias, norm.w);
+  y.whole = false;
+  y.eps = norm.eps;
+  cuda::launched("linear_add_norm", h);
+}
+
+Tensor CudaBackend::whole(const Normed& x) {
+  if (x.whole) return x.x;
+  Tensor rows = padded_rows(scratch(x_, padded_bytes(type_, x.x.rows(), x.x.cols())), type_, x.x.rows(), x.x.cols());
+  cuda::finish_norm(stream_, rows, x);
+  return rows;
+}
+
+void CudaBackend::normed_linear(Tensor y, const Normed& x, const Weight& w, Tensor bias) {
+  const cuda::QuantizedMatrix matrix = matrix_of(w);
+  if (x.whole || !is_aligned(y) || (y.dtype != type_ && y.dtype != DType::F32) || !cuda::can_gemv(x.x, matrix)) {
+    linear(y, whole(x), w, bias);
+    return;
+  }
+  check_linear(y, x.x, w, bias);
+  cuda::gemv(stream_, y, x, matrix, bias, false);
+  cuda::launched("normed_linear", y);
+}
+
+void CudaBackend::normed_gated_linear(Tensor out, const Normed& x, const Weight& w, Tensor bias, Act act,
+                                      Tensor scratch_rows) {
+  const cuda::QuantizedMatrix matrix = matrix_of(w);
+  if (x.whole || out.dtype != type_ || !cuda::can_gemv_gated(out, x.x, matrix)) {
+    gated_linear(out, whole(x), w, bias, act, scratch_rows);
+    return;
+  }
+  check_linear(scratch_rows, x.x, w, bias);
+  check_gated_act(out, scratch_rows);
+  cuda::gemv_gated(stream_, out, x, matrix, bias, act);
+  cuda::launched("normed_gated_linear", out);
+}
+
 }  // namespace sgl

@@ -20,6 +20,16 @@ namespace sgl::cuda {
 
 enum class Result { Plain, Add, Gated };  ///< Gated: the first half of the outputs are gates
 
+/// Of an Add, for a norm without a kernel of its own (Normed, backend.h): rows of T get sums · weight, and squares[row]
+/// the sum of squares of each kSquares outputs. rows null: nothing.
+struct NormToCome {
+  void* rows = nullptr;
+  int64_t stride = 0;
+  const float* weight = nullptr;
+  float* squares = nullptr;
+  int64_t squares_stride = 0;
+};
+
 /// Where sums go, and what is done with them before. y: rows of T, or of float32 if `is_float`.
 struct Output {
   void* y;
@@ -28,6 +38,7 @@ struct Output {
   Result result;
   Act act;
   const float* bias;
+  NormToCome norm = {};
 };
 
 // What the expansion of codes to T needs.

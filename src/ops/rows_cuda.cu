@@ -116,6 +116,25 @@ __global__ void add_rms_norm_kernel(O* out, int64_t out_stride, float* h, int64_
   write_scaled<V>(out, h, w, d, inv);
 }
 
+template <typename T, int V>
+__global__ void finish_norm_kernel(T* out, int64_t out_stride, const T* x, int64_t x_stride, const float* squares,
+                                   int64_t squares_stride, int count, int d, float eps) {
+  enter();
+  x += blockIdx.x * x_stride;
+  out += blockIdx.x * out_stride;
+  float sum = 0;
+  for (int i = static_cast<int>(threadIdx.x); i < count; i += static_cast<int>(blockDim.x)) {
+    sum += squares[blockIdx.x * squares_stride + i];
+  }
+  const float inv = rsqrtf(block_sum(sum) / static_cast<float>(d) + eps);
+  for_own_vectors<V>(d, [&](int at) {
+    Floats<V> f = load<V>(x + at);
+#pragma unroll
+    for (int i = 0; i < V; ++i) f.at[i] *= inv;
+    store<V>(out + at, f);
+  });
+}
+
 template <typename X, typename O, int V>
 __global__ void layer_norm_kernel(O* out, int64_t out_stride, const X* x, int64_t x_stride, const float* w,
                                   const float* b, int d, float eps) {
@@ -381,6 +400,19 @@ void add_rms_norm(cudaStream_t stream, Tensor out, Tensor h, Tensor x, Tensor w,
                       add_rms_norm_kernel<X, O, width.value>, pointer<O>(out), out.row_stride, pointer<float>(h),
                       h.row_stride, pointer<X>(x), x.row_stride, pointer<float>(w), static_cast<int>(d), eps);
              });
+}
+
+void finish_norm(cudaStream_t stream, Tensor y, const Normed& x) {
+  if (y.rows() == 0) return;
+  with_type(y.dtype, [&](auto type) {
+    with_width(in_eights(x.x) && in_eights(y), [&](auto width) {
+      using T = typename decltype(type)::type;
+      launch(stream, static_cast<unsigned>(y.rows()), threads_for(y.cols() / width.value), 0,
+             finish_norm_kernel<T, width.value>, pointer<T>(y), y.row_stride, pointer<T>(x.x), x.x.row_stride,
+             pointer<float>(x.squares), x.squares.row_stride, static_cast<int>(x.squares.cols()),
+             static_cast<int>(y.cols()), x.eps);
+    });
+  });
 }
 
 void layer_norm(cudaStream_t stream, Tensor out, Tensor x, Tensor w, Tensor b, float eps) {
