@@ -107,7 +107,8 @@ MemoryPlan plan_memory(const EngineOptions& options, const Checkpoint& checkpoin
   const int64_t page = geometry.page_bytes();
   plan.scratch_bytes = scratch_bytes(options, checkpoint.config(), context_length);
   if (geometry.dtype == DType::F8E4M3) {
-    const int64_t longest = int64_t{context_length} * geometry.num_kv_heads * geometry.head_dim * 4;
+    const int64_t pages = (context_length + geometry.page_size - 1) / geometry.page_size;
+    const int64_t longest = pages * geometry.page_size * geometry.num_kv_heads * geometry.head_dim * 4;
     plan.scratch_bytes += std::max(longest, kWidenedBytes) / 4 * 5;  // with the quarter that scratch grows by
   }
   const int64_t room = available > 0 ? available - plan.weight_bytes - plan.scratch_bytes : kDefaultPoolBytes;

@@ -78,7 +78,7 @@ class Decoder : public Model {
 
     if (rows.empty()) return {};
     if (!head_) {
-      norm_.in_place(cx, h);
+      norm_.in_place(cx, h);  // in float32, which x has not
       return h;
     }
     Tensor logits = (*head_)(cx, x, DType::F32);

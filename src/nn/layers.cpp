@@ -1,5 +1,7 @@
 #include "nn/layers.h"
 
+#include "base/assert.h"
+
 namespace sgl {
 namespace {
 
@@ -32,6 +34,7 @@ Linear merged_or(const Loader& w, const std::string& merged, const std::vector<s
 
 // The last block goes on with fewer rows.
 void keep_rows(Normed& y, int64_t n) {
+  SGL_ASSERT(n <= y.x.rows(), "the residual stream has more rows than there is room for its norm");
   y.x = y.x.slice_rows(0, n);
   if (!y.squares.empty()) y.squares = y.squares.slice_rows(0, n);
 }
@@ -121,6 +124,7 @@ void LayerNorm::in_place(Ctx& cx, Tensor x) const { cx.ops.layer_norm(x, x, weig
 void LayerNorm::apply(Ctx& cx, Normed& y, Tensor h) const {
   keep_rows(y, h.rows());
   cx.ops.layer_norm(y.x, h, weight_.tensor, bias_.tensor, eps_);
+  y.whole = true;
 }
 
 void LayerNorm::after_add(Ctx& cx, Normed& y, Tensor h, Tensor x) const {

@@ -163,7 +163,7 @@ const CudaBackend::AttentionPlan& CudaBackend::plan_attention(const KvView& kv, 
       shared_tokens.push_back(d.seq.q_begin);
     }
   }
-  // The longest first, as below: the short ones fill the gaps.
+  // The longest sequences first, as below: the short ones fill the gaps.
   std::stable_sort(few.begin(), few.end(), [](const Decoded& a, const Decoded& b) {
     return a.seq.kv_len - a.kv_begin > b.seq.kv_len - b.kv_begin;
   });
@@ -220,7 +220,10 @@ std::vector<CudaBackend::AttentionRound> CudaBackend::plan_rounds(std::span<cuda
       const int seen_from = plan.window > 0 ? std::max(s.kv_len - s.q_len + 1 - plan.window, 0) : 0;
       const int first = seen_from / kWidestTile * kWidestTile / kv.page_size;
       const int end = (s.kv_len + kv.page_size - 1) / kv.page_size;
-      if (!from.empty() && from.size() + static_cast<size_t>(end - first) > most) {
+      const auto table = std::span(pages).subspan(static_cast<size_t>(s.page_begin));
+      const auto fresh = std::count_if(table.begin() + first, table.begin() + end,
+                                       [&](int32_t page) { return place[static_cast<size_t>(page)] < 0; });
+      if (!from.empty() && from.size() + static_cast<size_t>(fresh) > most) {
         add_round(begin, i);
         for (const int32_t page : from) place[static_cast<size_t>(page)] = -1;
         from.clear();
@@ -242,9 +245,9 @@ std::vector<CudaBackend::AttentionRound> CudaBackend::plan_rounds(std::span<cuda
   return rounds;
 }
 
-// `call` with a round's items, and where they find keys and values.
-cuda::AttentionCall CudaBackend::call_of(cuda::AttentionCall call, const AttentionRound& round,
-                                         const AttentionPlan& plan) {
+// `call` with a round's items, and with their keys and values, which it widens.
+cuda::AttentionCall CudaBackend::widen_for(cuda::AttentionCall call, const AttentionRound& round,
+                                           const AttentionPlan& plan) {
   call.items = round.items;
   call.num_items = round.num_items;
   if (round.num_pages == 0) return call;
@@ -298,10 +301,10 @@ void CudaBackend::attention(Tensor out, Tensor q, const KvView& kv, const PagedB
   const int group = options.num_heads / kv.num_kv_heads;
   const AttentionPlan& plan = plan_attention(kv, group, options.window);
   usual_kv_ = kv;
-  usual_window_ = std::max(usual_window_, options.window);
+  if (options.window > 0) usual_window_ = options.window;
   (options.window == 0 ? usual_whole_ : usual_windowed_) = group;
   staging().flush();
-  for (const AttentionRound& round : plan.prefill) cuda::attention_prefill(stream_, call_of(call, round, plan));
+  for (const AttentionRound& round : plan.prefill) cuda::attention_prefill(stream_, widen_for(call, round, plan));
 
   call.num_slots = plan.num_slots;
   call.partial_rows = plan.partial_rows;
@@ -314,7 +317,7 @@ void CudaBackend::attention(Tensor out, Tensor q, const KvView& kv, const PagedB
     cuda::check(cudaMemsetAsync(counters_.data(), 0, counters_.bytes(), stream_), "attention");
   }
   call.tokens = plan.shared_tokens;
-  for (const AttentionRound& round : plan.shared) cuda::attention_shared(stream_, call_of(call, round, plan));
+  for (const AttentionRound& round : plan.shared) cuda::attention_shared(stream_, widen_for(call, round, plan));
   call.items = plan.decode;
   call.num_items = plan.num_decode;
   cuda::attention_decode(stream_, call);

@@ -190,8 +190,8 @@ class Backend {
 
   /// h += x · wᵀ + bias. scratch: [n, out], of the activations' type.
   virtual void linear_add(Tensor h, Tensor x, const Weight& w, Tensor bias, Tensor scratch);
-  /// h += x · wᵀ + bias; y = rms_norm(h), of the activations' type, or what the next two need of it. y: rows, and
-  /// squares of num_square_sums() columns.
+  /// h += x · wᵀ + bias; y = rms_norm(h), of the activations' type, or what normed_linear() and normed_gated_linear()
+  /// need of it. y has memory for its rows, and for squares where num_square_sums() is not 0.
   virtual void linear_add_norm(Normed& y, Tensor h, Tensor x, const Weight& w, Tensor bias, const NormWeight& norm,
                                Tensor scratch);
   /// How many sums a row's squares come in if norms of n rows may be left to products; 0: they are always whole.

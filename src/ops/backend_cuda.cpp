@@ -71,10 +71,8 @@ CudaBackend::~CudaBackend() { cudaStreamSynchronize(stream_); }
 
 std::string CudaBackend::describe() const {
   const size_t v = dense_.version();
-  const char* weights = quantization_ == Quantization::Fp8    ? ", weights in fp8"
-                        : quantization_ == Quantization::Int8 ? ", weights in int8"
-                        : quantization_ == Quantization::Int4 ? ", weights in int4"
-                                                              : "";
+  const std::string weights =
+      quantization_ == Quantization::None ? "" : fmt::format(", weights in {}", name(quantization_));
   return fmt::format("cuda ({}), {}{}, cuBLASLt {}.{}", name_, name(type_), weights, v / 10000, v / 100 % 100);
 }
 

@@ -91,8 +91,8 @@ class CudaBackend : public Backend {
     const int32_t* pages;
     int num_pages;
   };
-  // Which blocks compute a step's attention, on the device. It depends on how many query heads a KV head has, and on
-  // whether all is seen of a sequence, so that what sequences share can be computed for all of them.
+  // Which blocks compute a step's attention, on the device. It depends on the cache, on how many query heads a KV head
+  // has, and on the window: where all is seen of a sequence, what sequences share can be computed for all of them.
   struct AttentionPlan {
     int group = 0, page_size = 0, window = 0;  ///< 0: not planned; no window
     DType dtype = DType::F32;                  ///< of the cache
@@ -125,11 +125,11 @@ class CudaBackend : public Backend {
   const AttentionPlan& plan_attention(const KvView& kv, int group, int window);
   std::vector<AttentionRound> plan_rounds(std::span<cuda::AttentionItem> items, const KvView& kv,
                                           const AttentionPlan& plan, std::vector<int32_t>& wide_pages);
-  cuda::AttentionCall call_of(cuda::AttentionCall call, const AttentionRound& round, const AttentionPlan& plan);
+  cuda::AttentionCall widen_for(cuda::AttentionCall call, const AttentionRound& round, const AttentionPlan& plan);
   /// x, in type_ and aligned: itself or a copy in x_.
   Tensor input(Tensor x);
-  /// The same of rows whose norm may not be whole yet.
-  Tensor whole(const Normed& x);
+  /// x whole: its rows, or what the rest of the norm makes of them in x_.
+  Tensor finished(const Normed& x);
   /// Where the values lie on the device: the batch's own do already.
   const int32_t* send(std::span<const int32_t> values);
   /// Memory that grows to the largest size asked for; `what` was in it is lost.

@@ -378,13 +378,6 @@ Matrix quantized(const Matrix& host, Quantization format) {
   return m;
 }
 
-const char* name_of(Quantization format) {
-  return format == Quantization::Fp8    ? "fp8"
-         : format == Quantization::Int8 ? "int8"
-         : format == Quantization::Int4 ? "int4"
-                                        : "unquantized";
-}
-
 float largest_difference(const std::vector<float>& a, const std::vector<float>& b) {
   float most = a.size() == b.size() ? 0.0F : INFINITY;
   for (size_t i = 0; i < std::min(a.size(), b.size()); ++i) {
@@ -418,7 +411,7 @@ TEST_P(QuantizedOnCuda, FewRowsAreMultipliedWithTheQuantizedNumbersThemselves) {
       if (n > 16 && format != Quantization::Int4) continue;
       for (const int64_t in : {8, 64, 136, 1000, 4096}) {
         for (const int64_t out : {1, 16, 70, 80}) {
-          SCOPED_TRACE(fmt::format("{}: {} x {} by {}", name_of(format), n, in, out));
+          SCOPED_TRACE(fmt::format("{}: {} x {} by {}", name(format), n, in, out));
           std::mt19937 random(kSeed + static_cast<unsigned>(n * in));
           const Matrix x = rounded(random_matrix(random, n, in), t), source = random_matrix(random, out, in, 0, 0.05F),
                        bias = random_matrix(random, 1, out), h = random_matrix(random, n, out),
@@ -452,20 +445,21 @@ TEST_P(QuantizedOnCuda, FewRowsAreMultipliedWithTheQuantizedNumbersThemselves) {
   }
 }
 
-// h += x · uᵀ, and products of its norm: of few rows in bfloat16 the norm is left to them, unless what takes it cannot
-// (hidden sizes that are no multiple of eight, halves of int4 that are no whole eights).
+// h += x · uᵀ, and products of its norm: of few rows in bfloat16 the norm is left to them. Some cannot take it: of
+// hidden sizes that are no multiple of eight, with rows of results that are not aligned, of halves of int4 that are no
+// eights.
 TEST_P(QuantizedOnCuda, ProductsOfNormsEqualReference) {
   const DType t = GetParam();
   for (const Quantization format : {Quantization::None, Quantization::Fp8, Quantization::Int8, Quantization::Int4}) {
     const auto backend = quantizing(format);
     if (backend == nullptr) continue;
     for (const int64_t n : {1, 2, 8, 9, 16, 17}) {
-      for (const int64_t hidden : {8, 40, 75, 1000, 4096}) {
+      for (const int64_t hidden : {8, 12, 40, 75, 100, 1000, 4096}) {
         // Such activations are quantized.
         const bool by_cublas = n > 16 || hidden % 8 != 0;
         if (by_cublas && (format == Quantization::Fp8 || format == Quantization::Int8)) continue;
-        for (const int64_t out : {12, 80}) {
-          SCOPED_TRACE(fmt::format("{}: {} x {} by {}", name_of(format), n, hidden, out));
+        for (const int64_t out : {12, 14, 80}) {
+          SCOPED_TRACE(fmt::format("{}: {} x {} by {}", name(format), n, hidden, out));
           std::mt19937 random(kSeed + static_cast<unsigned>(n * hidden));
           const Matrix x = rounded(random_matrix(random, n, 136), t), h = random_matrix(random, n, hidden, 0, 3.0F),
                        up = random_matrix(random, hidden, 136, 0, 0.05F),
@@ -489,6 +483,8 @@ TEST_P(QuantizedOnCuda, ProductsOfNormsEqualReference) {
           if (sums > 0) normed.squares = squares.tensor;
           const NormWeight weight{Tensor(dn.tensor.data, DType::F32, {hidden}), 1e-5F};
           backend->linear_add_norm(normed, dh.tensor, dx.tensor, u, {}, weight, scratch.tensor.slice_cols(0, hidden));
+          const bool few = n <= (format == Quantization::Int4 ? 8 : 16);
+          EXPECT_EQ(normed.whole, sums == 0 || !few || hidden % 4 != 0);  // then rows of h are not aligned
           backend->normed_linear(y.tensor, normed, d, b);
           backend->normed_gated_linear(gated.tensor, normed, d, b, Act::Silu, scratch.tensor.slice_cols(0, out));
 
@@ -525,7 +521,7 @@ TEST_P(QuantizedOnCuda, ManyRowsAreMultipliedWithRoundedWeightsOrQuantizedRows) 
     }
     for (const auto& [n, in, out] : cases) {
       if (out > 96 && format != Quantization::Int8) continue;
-      SCOPED_TRACE(fmt::format("{}: {} x {} by {}", name_of(format), n, in, out));
+      SCOPED_TRACE(fmt::format("{}: {} x {} by {}", name(format), n, in, out));
       std::mt19937 random(kSeed + static_cast<unsigned>(n * in));
       const Matrix x = rounded(random_matrix(random, n, in), t), source = random_matrix(random, out, in, 0, 0.05F),
                    h = random_matrix(random, n, out), bias = random_matrix(random, 1, out),
@@ -629,7 +625,7 @@ TEST_P(QuantizedOnCuda, NanShowsInItsRowOnly) {
     const auto backend = quantizing(format);
     if (backend == nullptr) continue;
     for (const int64_t n : {3, 40, 300}) {
-      SCOPED_TRACE(fmt::format("{}, {} rows", name_of(format), n));
+      SCOPED_TRACE(fmt::format("{}, {} rows", name(format), n));
       std::mt19937 random(kSeed);
       Matrix x = random_matrix(random, n, 512);
       x.tensor.f32(1)[77] = std::numeric_limits<float>::quiet_NaN();
@@ -906,7 +902,9 @@ TEST_P(OpsOnCuda, AttentionOverSharedPrefixesEqualsReference) {
   };
   for (Case x : {Case{{32, 8, 128, {}, 16, t}, 9, 272}, Case{{16, 4, 64, {}, 32, t}, 40, 224},
                  Case{{4, 2, 256, {}, 16, t, 0, 30.0F}, 12, 400}, Case{{8, 8, 128, {}, 64, t}, 5, 832},
-                 Case{{32, 8, 128, {}, 16, t, 300}, 9, 272}}) {
+                 Case{{32, 8, 128, {}, 16, t, 300}, 9, 272},
+                 // Prompts whose prefix, widened, takes half of a round.
+                 Case{{8, 8, 128, {{20, 8340}, {18, 8900}, {30, 8350}, {17, 9300}}, 16, t}, 0, 8320}}) {
     for (int i = 0; i < x.seqs; ++i) x.c.seqs.emplace_back(i % 4 == 3 ? 3 : 1, x.shared + 4 + i * 37 % 150);
     x.c.seqs.emplace_back(30, x.shared + 30);
     for (DType kv : {t, DType::F8E4M3}) {
@@ -946,6 +944,7 @@ TEST_P(DeterministicOnCuda, AProductOfARowIsTheSameAloneAndAmongOthers) {
   for (const Quantization format : {Quantization::None, Quantization::Fp8, Quantization::Int8, Quantization::Int4}) {
     if (t == DType::F32 && format != Quantization::None) continue;
     const auto backend = deterministic(format);
+    EXPECT_EQ(backend->num_square_sums(1, 4096), 0) << "norms are always whole";
     for (const auto& size : {std::pair<int64_t, int64_t>{512, 192}, {4096, 4096}, {4096, 32}, {136, 24}}) {
       const int64_t in = size.first, out = size.second;
       SCOPED_TRACE(fmt::format("{} by {}, format {}", in, out, static_cast<int>(format)));

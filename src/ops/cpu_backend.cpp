@@ -54,9 +54,8 @@ CpuBackend::CpuBackend(const BackendOptions& options, CpuIsa isa)
 }
 
 std::string CpuBackend::describe() const {
-  const char* weights = quantization_ == Quantization::Int8   ? ", weights in int8"
-                        : quantization_ == Quantization::Int4 ? ", weights in int4"
-                                                              : "";
+  const std::string weights =
+      quantization_ == Quantization::None ? "" : fmt::format(", weights in {}", name(quantization_));
   return fmt::format("cpu, {}, {} thread{}{}{}", name(isa_), pool_.threads(), pool_.threads() == 1 ? "" : "s", weights,
                      quantize_activations_ ? "" : ", activations not quantized");
 }

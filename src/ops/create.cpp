@@ -16,9 +16,9 @@ std::unique_ptr<Backend> Backend::create(const BackendOptions& options) {
   if ((q != Quantization::None && options.device == "ref") || (q == Quantization::Fp8 && options.device != "cuda")) {
     throw Error(
         ErrorKind::InvalidArgument,
-        fmt::format("the {} device does not quantize weights like this: cpu makes int8 and int4, cuda fp8, int8 "
-                    "and int4, ref nothing",
-                    options.device));
+        fmt::format("the {} device does not quantize weights to {}: cpu makes int8 and int4, cuda fp8, int8 and int4, "
+                    "ref nothing",
+                    options.device, name(q)));
   }
   if (options.device == "ref") return std::make_unique<RefBackend>();
   if (options.device == "cpu") return std::make_unique<CpuBackend>(options);

@@ -18,7 +18,7 @@
 // sums of squares that these come from (NormToCome); the second multiplies its sums by the factors (RowFactors).
 //
 // Sums are float32; of int4 weights by group, times the group's scale. x is not quantized. What a row of up to eight
-// comes to does not depend on the others.
+// comes to does not depend on the others, but for the factor of its norm: of an only row it is summed in another order.
 
 #include <cstdint>
 
@@ -32,6 +32,7 @@ namespace {
 constexpr int kOutputs = 16;       // of a tile
 constexpr int kFewOutputs = 4224;  // a block gets twice the warps: there are two for each of an H100's processors
 
+static_assert(kSquares == 16 && kSquares == kOutputs);
 // Over 16 lanes.
 __device__ inline float sum_of_16(float x) {
 #pragma unroll
@@ -146,8 +147,8 @@ __global__ void __launch_bounds__(kWarps* kWarp, (kBlocksOf<kTiles, kWarps>))
     }
   }
 
-  // The rows' factors, asked for before anything waits: of the only row a thread has a sum, and needs it in the end
-  // (int4 has no register left for it); of several rows a warp sums up some.
+  // The rows' factors. Of an only row each thread asks for a sum now, and needs it in the end (int4 has no register
+  // left for it); of several rows a warp sums up some, all asked for at once.
   __shared__ float row_factors[8 * kTiles], warp_squares[kWarps];
   const bool by_threads = !kInt4 && n == 1;
   auto factor_of = [&](float squares) { return rsqrtf(squares / static_cast<float>(in) + factors.eps); };

@@ -103,16 +103,16 @@ bool can_gemv(const Tensor& x, const QuantizedMatrix& w);
 /// y = x · wᵀ + bias, y of x's type or float32; y += that, if `add`, y float32. bias: float32, or empty. Of x that is
 /// not whole kGemvRows at most.
 void gemv(cudaStream_t stream, Tensor y, const Normed& x, const QuantizedMatrix& w, Tensor bias, bool add);
-/// h += x · wᵀ + bias; y.x = h · norm_weight, and y.squares. Of kGemvRows at most.
-void gemv_add_norm(cudaStream_t stream, const Normed& y, Tensor h, Tensor x, const QuantizedMatrix& w, Tensor bias,
-                   Tensor norm_weight);
-constexpr int64_t kSquares = 16;  // outputs whose squares are summed up
-/// The rest of a norm: y = x.x · its rows' factors. y: of x.x's type.
-void finish_norm(cudaStream_t stream, Tensor y, const Normed& x);
-/// The same for gemv_gated(): int4 halves must be whole eights of rows, and `out` aligned for more than a few rows.
+/// can_gemv() for gemv_gated(): int4 halves must be whole eights of rows, and `out` aligned for more than a few rows.
 bool can_gemv_gated(const Tensor& out, const Tensor& x, const QuantizedMatrix& w);
 /// out[:, i] = act(row i) · row (d + i) of x · wᵀ + bias, out of x's type.
 void gemv_gated(cudaStream_t stream, Tensor out, const Normed& x, const QuantizedMatrix& w, Tensor bias, Act act);
+/// h += x · wᵀ + bias, h float32; y.x = h · norm_weight, and y.squares. Of kGemvRows at most.
+void gemv_add_norm(cudaStream_t stream, const Normed& y, Tensor h, Tensor x, const QuantizedMatrix& w, Tensor bias,
+                   Tensor norm_weight);
+constexpr int64_t kSquares = 16;  ///< outputs whose squares are summed up
+/// The rest of a norm: y = x.x · its rows' factors. y: of x.x's type.
+void finish_norm(cudaStream_t stream, Tensor y, const Normed& x);
 
 /// gemv_gated() of many rows (gated_hopper_cuda.cu) and of more than kDenseTilesRows up to 256
 /// (gated_steps_hopper_cuda.cu), without bias, and whether it pays: on Hopper, with weights of format None, where the

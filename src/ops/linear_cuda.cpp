@@ -15,8 +15,8 @@ namespace sgl {
 namespace {
 
 constexpr size_t kSentBytes = size_t{32} << 20;  // of rows that are converted and sent at once
-constexpr int64_t kDequantizedBytes = int64_t{32}
-                                      << 20;  // of rows, or of sums, at once: they stay in the second-level cache
+// Of rows, or of sums, at once: they stay in the second-level cache.
+constexpr int64_t kDequantizedBytes = int64_t{32} << 20;
 
 int64_t padded(int64_t cols) { return (cols + 7) / 8 * 8; }
 
@@ -268,21 +268,25 @@ void CudaBackend::linear_add_norm(Normed& y, Tensor h, Tensor x, const Weight& w
   const bool few = x.rows() <= (matrix.format == Quantization::Int4 ? 8 : cuda::kGemvRows);
   if (x.rows() == 0 || !few || y.squares.empty() || y.x.dtype != type_ || h.dtype != DType::F32 || !is_aligned(h) ||
       !cuda::can_gemv(in, matrix)) {
-    // Of weights in 16 bits a sum is added as it is; of quantized ones it is rounded before, which is faster.
-    if (matrix.format != Quantization::None) return Backend::linear_add_norm(y, h, in, w, bias, norm, scratch_rows);
+    // Sums of quantized weights are rounded before they are added, which is faster; float16 has no room for them all.
+    if (matrix.format != Quantization::None && type_ == DType::BF16) {
+      return Backend::linear_add_norm(y, h, in, w, bias, norm, scratch_rows);
+    }
     linear_add(h, in, w, bias, scratch_rows);
     rms_norm(y.x, h, norm.w, norm.eps);
     y.whole = true;
     return;
   }
+  const Tensor sums(nullptr, DType::F32, {h.rows(), num_square_sums(h.rows(), h.cols())});
   check_shapes("linear_add_norm", {{"y", y.x, "n d"}, {"h", h, "n d"}, {"norm", norm.w, "d"}});
+  check_shapes("linear_add_norm", {{"squares", y.squares, "n s"}, {"their number", sums, "n s"}});
   cuda::gemv_add_norm(stream_, y, h, in, matrix, bias, norm.w);
   y.whole = false;
   y.eps = norm.eps;
   cuda::launched("linear_add_norm", h);
 }
 
-Tensor CudaBackend::whole(const Normed& x) {
+Tensor CudaBackend::finished(const Normed& x) {
   if (x.whole) return x.x;
   Tensor rows = padded_rows(scratch(x_, padded_bytes(type_, x.x.rows(), x.x.cols())), type_, x.x.rows(), x.x.cols());
   cuda::finish_norm(stream_, rows, x);
@@ -292,7 +296,7 @@ Tensor CudaBackend::whole(const Normed& x) {
 void CudaBackend::normed_linear(Tensor y, const Normed& x, const Weight& w, Tensor bias) {
   const cuda::QuantizedMatrix matrix = matrix_of(w);
   if (x.whole || !is_aligned(y) || (y.dtype != type_ && y.dtype != DType::F32) || !cuda::can_gemv(x.x, matrix)) {
-    linear(y, whole(x), w, bias);
+    linear(y, finished(x), w, bias);
     return;
   }
   check_linear(y, x.x, w, bias);
@@ -304,7 +308,7 @@ void CudaBackend::normed_gated_linear(Tensor out, const Normed& x, const Weight&
                                       Tensor scratch_rows) {
   const cuda::QuantizedMatrix matrix = matrix_of(w);
   if (x.whole || out.dtype != type_ || !cuda::can_gemv_gated(out, x.x, matrix)) {
-    gated_linear(out, whole(x), w, bias, act, scratch_rows);
+    gated_linear(out, finished(x), w, bias, act, scratch_rows);
     return;
   }
   check_linear(scratch_rows, x.x, w, bias);

@@ -29,6 +29,9 @@
 namespace sgl {
 
 enum class Quantization : uint8_t { None, Fp8, Int8, Int4 };
+constexpr const char* name(Quantization q) {
+  return q == Quantization::Fp8 ? "fp8" : q == Quantization::Int8 ? "int8" : q == Quantization::Int4 ? "int4" : "none";
+}
 
 constexpr int64_t kCodeChunk = 64;  // bytes
 constexpr int64_t kInt4Group = 128;
