@@ -5,6 +5,7 @@
 #include <cmath>
 #include <limits>
 #include <ostream>
+#include <set>
 #include <sstream>
 #include <utility>
 
@@ -277,10 +278,18 @@ std::vector<std::string> Flags::with_config(std::vector<std::string> expanded) c
   }
   if (path.empty()) return expanded;
   std::vector<std::string> out;
+  std::set<const CLI::Option*> seen;
   try {
     // One by one, so that a flag without its value does not take the next one for it.
     for (const std::string& argument : read_config_file(path)) {
-      for (std::string& word : expand({argument})) out.push_back(std::move(word));
+      std::vector<std::string> words = expand({argument});
+      if (words.empty()) continue;
+      const CLI::Option* option = app_->get_option_no_throw(words[0]);
+      if (option != nullptr && option->get_multi_option_policy() != CLI::MultiOptionPolicy::TakeAll &&
+          !seen.insert(option).second) {
+        throw UsageError(fmt::format("{} has several values, and takes one", words[0]));
+      }
+      for (std::string& word : words) out.push_back(std::move(word));
     }
   } catch (const UsageError& e) {
     const std::string what = e.what();

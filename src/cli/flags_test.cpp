@@ -327,6 +327,8 @@ TEST(Config, AMistakeNamesTheFileAndTheFlag) {
   EXPECT_TRUE(has(error("port: true\n"), "--port needs a value"));
   EXPECT_TRUE(has(error("a: 1\nrevision:\n"), ":2: --revision has no value"));
   EXPECT_TRUE(has(error("port: 1\nport: 2\n"), ":2: --port is given twice"));
+  EXPECT_TRUE(has(error("port: [1, 2]\n"), "--port has several values, and takes one"));
+  EXPECT_TRUE(has(error("model: a\nmodel-path: b\n"), "has several values, and takes one"));
   const ConfigFile open("api-key: ''\n");
   EXPECT_TRUE(has(usage_error({"--config", open.path}), "--api-key is empty"));
   for (const char* flag : {"--api-key", "--admin-api-key", "--api-key-file", "--admin-api-key-file"}) {
