@@ -23,8 +23,8 @@ TEST(Log, JsonStringsHoldNoControlCharactersAndOnlyWellFormedText) {
   EXPECT_EQ(json_string("\xff"), replaced);
   EXPECT_EQ(json_string("\xc3"), replaced) << "cut off";
   EXPECT_EQ(json_string("\xc0"), replaced);
-  EXPECT_EQ(json_string("\xed\xa0\x80").find("\xed"), std::string::npos) << "half of a surrogate pair";
-  EXPECT_EQ(json_string("\xf5\x80\x80\x80").find("\xf5"), std::string::npos);
+  EXPECT_EQ(json_string("\xed\xa0\x80").find('\xed'), std::string::npos) << "half of a surrogate pair";
+  EXPECT_EQ(json_string("\xf5\x80\x80\x80").find('\xf5'), std::string::npos);
   EXPECT_EQ(json_string("\xf0\x9f\x98\x80"), "\"\xf0\x9f\x98\x80\"");
 }
 

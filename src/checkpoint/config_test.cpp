@@ -460,7 +460,7 @@ TEST(ConfigGguf, Gpt2IsStoredTransposedAlready) {
 }
 
 TEST(ConfigGguf, ListsOfEqualValuesAreOneValue) {
-  auto with_heads = [](std::vector<int32_t> heads) {
+  auto with_heads = [](const std::vector<int32_t>& heads) {
     return from_gguf(gguf("llama").array("llama.attention.head_count_kv", heads));
   };
   EXPECT_EQ(with_heads({2, 2}).num_kv_heads, 2);

@@ -352,7 +352,7 @@ std::optional<int64_t> GgufFile::integer(std::string_view key) const {
   bool fits = true;
   const bool ok = visit_numbers(static_cast<uint32_t>(v->type), v->data, 1, [&](auto x) {
     fits = !(std::is_same_v<decltype(x), uint64_t> && static_cast<int64_t>(x) < 0);
-    result = static_cast<int64_t>(x);
+    result = static_cast<int64_t>(+x);
   });
   if (!ok || !fits) wrong_type(key, "an integer below 2^63");
   return result;

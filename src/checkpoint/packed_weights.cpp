@@ -91,7 +91,9 @@ class Reader {
   }
 
  private:
-  static size_t row_bytes_of(const FileTensor& t) { return static_cast<size_t>(row_bytes(t.dtype, 1)); }
+  static size_t row_bytes_of(const FileTensor& t) {
+    return static_cast<size_t>(std::max<int64_t>(row_bytes(t.dtype, 1), 1));
+  }
   bool by_rows() const { return m_.how.method == Method::CompressedTensors; }
 
   const PackedMatrix& m_;

@@ -115,12 +115,14 @@ void CpuBackend::quantize_rows(Tensor x, int64_t count) {
   const Tiles tiles(x.rows(), int8_.max_rows);
   const int64_t in = x.cols();
   std::byte* to = quantized_.get(static_cast<size_t>(quantized_tile_bytes(1, in) * x.rows()));
-  pool_.parallel_for(count, std::max<int64_t>(1, (16 << 10) / (in * tiles.size(0))), [&](int64_t begin, int64_t end) {
-    for (int64_t t = begin; t < end; ++t) {
-      const int64_t row = tiles.begin(t);
-      int8_.quantize(x.f32(row), x.row_stride, tiles.size(t), in, to + quantized_tile_bytes(1, in) * row);
-    }
-  });
+  pool_.parallel_for(count, std::max<int64_t>(1, (16 << 10) / std::max<int64_t>(in * tiles.size(0), 1)),
+                     [&](int64_t begin, int64_t end) {
+                       for (int64_t t = begin; t < end; ++t) {
+                         const int64_t row = tiles.begin(t);
+                         int8_.quantize(x.f32(row), x.row_stride, tiles.size(t), in,
+                                        to + quantized_tile_bytes(1, in) * row);
+                       }
+                     });
 }
 
 // Tiles [in][rows].
@@ -128,16 +130,17 @@ void CpuBackend::interleave_rows(Tensor x, int64_t count) {
   const Tiles tiles(x.rows(), float_.max_rows);
   const int64_t in = x.cols();
   auto* all = reinterpret_cast<float*>(interleaved_.get(static_cast<size_t>(in * x.rows()) * sizeof(float)));
-  pool_.parallel_for(count, std::max<int64_t>(1, (16 << 10) / (in * tiles.size(0))), [&](int64_t begin, int64_t end) {
-    for (int64_t t = begin; t < end; ++t) {
-      const int n = tiles.size(t);
-      float* to = all + tiles.begin(t) * in;
-      for (int r = 0; r < n; ++r) {
-        const float* from = x.f32(tiles.begin(t) + r);
-        for (int64_t k = 0; k < in; ++k) to[k * n + r] = from[k];
-      }
-    }
-  });
+  pool_.parallel_for(count, std::max<int64_t>(1, (16 << 10) / std::max<int64_t>(in * tiles.size(0), 1)),
+                     [&](int64_t begin, int64_t end) {
+                       for (int64_t t = begin; t < end; ++t) {
+                         const int n = tiles.size(t);
+                         float* to = all + tiles.begin(t) * in;
+                         for (int r = 0; r < n; ++r) {
+                           const float* from = x.f32(tiles.begin(t) + r);
+                           for (int64_t k = 0; k < in; ++k) to[k * n + r] = from[k];
+                         }
+                       }
+                     });
 }
 
 // Tiles of bfloat16, see linear_bf16.h.
@@ -175,7 +178,7 @@ void CpuBackend::multiply_bf16(Tensor y, const Weight::Part& part, int64_t in, c
       bf16_.multiply(t);
     }
   };
-  const int64_t work = kPanels * bytes * std::min(y.rows(), chunk_rows);
+  const int64_t work = std::max<int64_t>(kPanels * bytes * std::min(y.rows(), chunk_rows), 1);
   const int64_t grain = std::max(chunks * groups / (pool_.threads() * kPiecesPerThread), kMinPieceBytes / work);
   pool_.parallel_for(chunks * groups, std::max<int64_t>(1, grain), multiply);
 }

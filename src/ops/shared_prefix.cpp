@@ -17,7 +17,9 @@ struct PrefixTree {
   // The page after `depth` others; −1 where the new token's page begins or would.
   int32_t page_at(int32_t seq, int depth) const {
     const BatchSeq& s = batch.seqs[static_cast<size_t>(seq)];
-    return depth < (s.kv_len - 1) / page_size ? batch.pages[static_cast<size_t>(s.page_begin + depth)] : -1;
+    return depth < (s.kv_len - 1) / page_size
+               ? batch.pages[static_cast<size_t>(s.page_begin) + static_cast<size_t>(depth)]
+               : -1;
   }
 
   // How many pages all of a branch share, of which `depth` are known. Requires: it is not empty.

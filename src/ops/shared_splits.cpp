@@ -18,7 +18,7 @@ void SharedSplits::find(const PagedBatch& batch, int split, int page_size, int64
     const BatchSeq& seq = batch.seqs[static_cast<size_t>(s)];
     const int splits = (seq.kv_len - 1) / split;
     return std::span(batch.pages)
-        .subspan(static_cast<size_t>(seq.page_begin), static_cast<size_t>(splits * pages_a_split));
+        .subspan(static_cast<size_t>(seq.page_begin), static_cast<size_t>(splits) * static_cast<size_t>(pages_a_split));
   };
   for (size_t i = 0; i < batch.seqs.size(); ++i) {
     if (batch.seqs[i].q_len == 1 && batch.seqs[i].kv_len > split) order_.push_back(static_cast<int32_t>(i));

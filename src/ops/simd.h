@@ -234,9 +234,9 @@ SGL_INLINE void store_f16(uint16_t* p, VecF x) {
 #else  // the compiler's own vectors of 16 bytes: SSE2, NEON
 
 inline constexpr int kLanes = 4;
-typedef float Float4 __attribute__((vector_size(16)));
-typedef int32_t Int4 __attribute__((vector_size(16)));
-typedef uint32_t UInt4 __attribute__((vector_size(16)));
+using Float4 [[gnu::vector_size(16)]] = float;
+using Int4 [[gnu::vector_size(16)]] = int32_t;
+using UInt4 [[gnu::vector_size(16)]] = uint32_t;
 struct VecF {
   Float4 v;
 };

@@ -25,7 +25,7 @@ enum TokenType : int32_t { kNormal = 1, kUnknown = 2, kControl = 3, kUserDefined
 int32_t type_of(const GgufVocab& v, size_t id) { return v.token_types.empty() ? kNormal : v.token_types[id]; }
 
 void check(GgufVocab& v) {
-  auto fail = [](std::string message) { throw Error(ErrorKind::CorruptFile, message); };
+  auto fail = [](const std::string& message) { throw Error(ErrorKind::CorruptFile, message); };
   size_t n = v.tokens.size();
   if (n == 0 || n > size_t{1} << 28) fail(fmt::format("it has {} tokens", n));
   if (!v.token_types.empty() && v.token_types.size() != n) {
