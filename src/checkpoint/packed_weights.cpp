@@ -31,6 +31,9 @@ Names names_of(Method m) {
   return {"qweight", "scales", "qzeros", "g_idx"};
 }
 
+// Whether a word has codes of one output, and scales and zero points lie by outputs, too.
+bool is_by_rows(Method m) { return m == Method::CompressedTensors; }
+
 const uint32_t* words(const FileTensor& t) { return reinterpret_cast<const uint32_t*>(t.data.data()); }
 
 uint8_t code_of(uint32_t word, int place) { return static_cast<uint8_t>(word >> (4 * place) & 15U); }
@@ -94,7 +97,7 @@ class Reader {
   static size_t row_bytes_of(const FileTensor& t) {
     return static_cast<size_t>(std::max<int64_t>(row_bytes(t.dtype, 1), 1));
   }
-  bool by_rows() const { return m_.how.method == Method::CompressedTensors; }
+  bool by_rows() const { return is_by_rows(m_.how.method); }
 
   const PackedMatrix& m_;
   int64_t out_, in_, groups_;
@@ -139,7 +142,7 @@ void unpack_halves(const Reader& from, int64_t row, int64_t in, std::byte* to) {
 // Eight rows of 8-bit codes, whose zero points are 128.
 void unpack_q8(const Reader& from, const PackedMatrix& m, int64_t row, int64_t out, int64_t in, std::byte* to) {
   const int64_t blocks = in / 32;
-  const bool by_rows = m.how.method == Method::CompressedTensors;
+  const bool by_rows = is_by_rows(m.how.method);
   const auto* codes = reinterpret_cast<const uint8_t*>(m.codes.data.data());
   auto* block = reinterpret_cast<BlockQ8_0*>(to);
   for (int64_t r = 0; r < 8; ++r) {
@@ -215,7 +218,7 @@ class Joiner {
     expect(m.codes, m.codes.dtype == DType::I32 && m.codes.shape.rank() == 2 && m.codes.shape.elements() > 0,
            "must be a matrix of int32 that is not empty");
     const int64_t rows = m.codes.shape[0], cols = m.codes.shape[1];
-    const bool by_rows = how_.method == Method::CompressedTensors, awq = how_.method == Method::Awq;
+    const bool by_rows = is_by_rows(how_.method), awq = how_.method == Method::Awq;
     const int64_t in_word = 32 / how_.bits;
     const int64_t out = by_rows ? rows : awq ? cols * in_word : cols;
     const int64_t in = by_rows ? cols * in_word : awq ? rows : rows * in_word;

@@ -13,6 +13,7 @@
 // faster than others.
 
 #include <cstdint>
+#include <type_traits>
 
 #include "ops/attention_tiles_cuda.h"
 #include "ops/device_cuda.h"
@@ -38,40 +39,19 @@ __device__ void fetch_q(T* to, const AttentionParams<T>& p, const BatchSeq& seq,
   }
 }
 
-// Begins copies of keys and values at positions [first, first + N); beyond kv_len they become zero, since 0 · NaN is
-// not. The page numbers are all on their way before the first is needed.
-template <typename T, int D, int N, int kThreads>
-__device__ void fetch_kv(T* k, T* v, const AttentionParams<T>& p, const BatchSeq& seq, int kv_head, int first,
-                         int thread) {
-  constexpr int kPieces = D / 8, kOwn = N * kPieces / kThreads;
-  static_assert(N * kPieces % kThreads == 0);
-  const int page_mask = (1 << p.page_shift) - 1, last = seq.kv_len - 1;
-  int32_t pages[kOwn];
-#pragma unroll
-  for (int j = 0; j < kOwn; ++j) {
-    const int position = first + (thread + j * kThreads) / kPieces;
-    pages[j] = p.pages[seq.page_begin + (min(position, last) >> p.page_shift)];
-  }
-#pragma unroll
-  for (int j = 0; j < kOwn; ++j) {
-    const int t = (thread + j * kThreads) / kPieces, piece = (thread + j * kThreads) % kPieces, position = first + t;
-    const int64_t row =
-        ((int64_t{pages[j]} * p.kv_heads + kv_head) << p.page_shift) + (min(position, last) & page_mask);
-    const int64_t from = row * D + piece * 8;
-    const int to = t * kTileStride<D> + piece * 8;
-    copy_16_bytes(k + to, p.k + from, position <= last);
-    copy_16_bytes(v + to, p.v + from, position <= last);
-  }
-}
+// Elements from one row of a tile in shared memory to the next, of numbers or of codes.
+template <typename C, int D>
+constexpr int kRowStride = sizeof(C) == 1 ? kCodeStride<D> : kTileStride<D>;
 
-// The same of codes.
-template <int D, int N, int kThreads, typename T>
-__device__ void fetch_codes(uint8_t* k, uint8_t* v, const AttentionParams<T>& p, const BatchSeq& seq, int kv_head,
-                            int first, int thread) {
-  constexpr int kPieces = D / 16, kOwn = N * kPieces / kThreads;
+// Begins copies of keys and values at positions [first, first + N); beyond kv_len they become zero, since 0 · NaN is
+// not. The page numbers are all on their way before the first is needed. C: T, or uint8_t, of a cache of codes.
+template <typename C, int D, int N, int kThreads, typename T>
+__device__ void fetch_kv(C* k, C* v, const AttentionParams<T>& p, const BatchSeq& seq, int kv_head, int first,
+                         int thread) {
+  constexpr int kPiece = 16 / static_cast<int>(sizeof(C)), kPieces = D / kPiece, kOwn = N * kPieces / kThreads;
   static_assert(N * kPieces % kThreads == 0);
   const int page_mask = (1 << p.page_shift) - 1, last = seq.kv_len - 1;
-  const auto *k_codes = reinterpret_cast<const uint8_t*>(p.k), *v_codes = reinterpret_cast<const uint8_t*>(p.v);
+  const auto *all_k = reinterpret_cast<const C*>(p.k), *all_v = reinterpret_cast<const C*>(p.v);
   int32_t pages[kOwn];
 #pragma unroll
   for (int j = 0; j < kOwn; ++j) {
@@ -83,10 +63,10 @@ __device__ void fetch_codes(uint8_t* k, uint8_t* v, const AttentionParams<T>& p,
     const int t = (thread + j * kThreads) / kPieces, piece = (thread + j * kThreads) % kPieces, position = first + t;
     const int64_t row =
         ((int64_t{pages[j]} * p.kv_heads + kv_head) << p.page_shift) + (min(position, last) & page_mask);
-    const int64_t from = row * D + piece * 16;
-    const int to = t * kCodeStride<D> + piece * 16;
-    copy_16_bytes(k + to, k_codes + from, position <= last);
-    copy_16_bytes(v + to, v_codes + from, position <= last);
+    const int64_t from = row * D + piece * kPiece;
+    const int to = t * kRowStride<C, D> + piece * kPiece;
+    copy_16_bytes(k + to, all_k + from, position <= last);
+    copy_16_bytes(v + to, all_v + from, position <= last);
   }
 }
 
@@ -174,9 +154,7 @@ constexpr int kDecodeWarps = 4, kDecodeThreads = kWarp * kDecodeWarps, kDecodeSt
 template <typename C>
 constexpr int kDecodeTile = sizeof(C) == 1 ? 32 : 16;  // positions: about as many bytes
 template <typename C, int D>
-constexpr int kDecodeRow = sizeof(C) == 1 ? kCodeStride<D> : 2 * kTileStride<D>;  // bytes
-template <typename C, int D>
-constexpr int kDecodeStage = 2 * kDecodeTile<C>* kDecodeRow<C, D>;  // bytes: keys, then values
+constexpr int kDecodeStage = 2 * kDecodeTile<C>* kRowStride<C, D>* static_cast<int>(sizeof(C));  // bytes: keys, values
 template <typename C, int D>
 constexpr int kDecodeBytes = kDecodeWarps* kDecodeStages* kDecodeStage<C, D>;
 
@@ -265,11 +243,9 @@ __global__ void __launch_bounds__(kDecodeThreads, D > 128 ? 1 : 3) decode_kernel
   constexpr int kStep = kDecodeWarps * N;
   auto fetch = [&](int first, int stage) {
     unsigned char *k = tiles + stage * kStage, *v = k + kStage / 2;
-    if constexpr (kCodes) {
-      fetch_codes<D, N, kWarp>(k, v, p, seq, head, first, lane);
-    } else {
-      fetch_kv<T, D, N, kWarp>(reinterpret_cast<T*>(k), reinterpret_cast<T*>(v), p, seq, head, first, lane);
-    }
+    using Element = std::conditional_t<kCodes, uint8_t, T>;
+    fetch_kv<Element, D, N, kWarp>(reinterpret_cast<Element*>(k), reinterpret_cast<Element*>(v), p, seq, head, first,
+                                   lane);
   };
 
   // What earlier steps stored need not wait for this step's kernels.

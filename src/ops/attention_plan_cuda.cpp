@@ -182,7 +182,8 @@ const CudaBackend::AttentionPlan& CudaBackend::plan_attention(const KvView& kv, 
     }
     plan.partial_rows = std::max(plan.partial_rows, d.rows);
   }
-  std::vector<int32_t> wide_pages(kv.dtype == DType::F8E4M3 ? batch.pages.size() : 0, -1);
+  const bool widens = kv.dtype == DType::F8E4M3 && (!prefill.empty() || !shared.empty());
+  std::vector<int32_t> wide_pages(widens ? batch.pages.size() : 0, -1);
   plan.prefill = plan_rounds(prefill, kv, plan, wide_pages);
   plan.shared = plan_rounds(shared, kv, plan, wide_pages);
   plan.wide_pages = staging().put(wide_pages);
@@ -220,24 +221,23 @@ std::vector<CudaBackend::AttentionRound> CudaBackend::plan_rounds(std::span<cuda
       const int seen_from = plan.window > 0 ? std::max(s.kv_len - s.q_len + 1 - plan.window, 0) : 0;
       const int first = seen_from / kWidestTile * kWidestTile / kv.page_size;
       const int end = (s.kv_len + kv.page_size - 1) / kv.page_size;
-      const auto table = std::span(pages).subspan(static_cast<size_t>(s.page_begin));
-      const auto fresh = std::count_if(table.begin() + first, table.begin() + end,
-                                       [&](int32_t page) { return place[static_cast<size_t>(page)] < 0; });
+      const size_t slot = static_cast<size_t>(s.page_begin) + static_cast<size_t>(first);
+      const auto seen = std::span(pages).subspan(slot, static_cast<size_t>(end - first));
+      const auto fresh =
+          std::count_if(seen.begin(), seen.end(), [&](int32_t page) { return place[static_cast<size_t>(page)] < 0; });
       if (!from.empty() && from.size() + static_cast<size_t>(fresh) > most) {
         add_round(begin, i);
         for (const int32_t page : from) place[static_cast<size_t>(page)] = -1;
         from.clear();
         begin = i;
       }
-      for (int at = first; at < end; ++at) {
-        const auto slot = static_cast<size_t>(s.page_begin + at);
-        const int32_t page = pages[slot];
-        int32_t& found = place[static_cast<size_t>(page)];
+      for (size_t at = 0; at < seen.size(); ++at) {
+        int32_t& found = place[static_cast<size_t>(seen[at])];
         if (found < 0) {
           found = static_cast<int32_t>(from.size());
-          from.push_back(page);
+          from.push_back(seen[at]);
         }
-        wide_pages[slot] = found;
+        wide_pages[slot + at] = found;
       }
     }
   }

@@ -278,9 +278,10 @@ const DenseProducts::Plan& DenseProducts::plan_of(const Shape& shape, const Oper
 }
 
 bool DenseProducts::multiply_if_possible(const Operands& o) {
-  const Plan& plan = plan_of(shape_of(o), o);
+  const Shape shape = shape_of(o);
+  const Plan& plan = plan_of(shape, o);
   if (!plan.algo) return false;
-  check(run(plan, *plan.algo, o), "cublasLtMatmul", shape_of(o));
+  check(run(plan, *plan.algo, o), "cublasLtMatmul", shape);
   return true;
 }
 

@@ -46,15 +46,22 @@ TEST(Quantize, ScalesAreRoundedToFloat16AsEverywhere) {
   }
 }
 
-TEST(Quantize, Fp8IsWithinHalfAStepOfEachWeight) {
-  std::mt19937 random(20260301);
-  std::normal_distribution<float> normal(0.0F, 0.02F);
-  std::vector<float> w(1000), q(w.size());
-  for (float& x : w) x = normal(random);
-  w[5] = 0.0F;
-  quantized_values(Quantization::Fp8, w.data(), q.data(), 1000);
+// Weights of a row, one of them 0, before and after.
+struct RoundTrip {
+  explicit RoundTrip(Quantization format) : w(1000), q(w.size()) {
+    std::mt19937 random(20260301);
+    std::normal_distribution<float> normal(0.0F, 0.02F);
+    for (float& x : w) x = normal(random);
+    w[5] = 0.0F;
+    quantized_values(format, w.data(), q.data(), 1000);
+    for (float x : w) largest = std::max(largest, std::fabs(x));
+  }
+  std::vector<float> w, q;
   float largest = 0;
-  for (float x : w) largest = std::max(largest, std::fabs(x));
+};
+
+TEST(Quantize, Fp8IsWithinHalfAStepOfEachWeight) {
+  const auto [w, q, largest] = RoundTrip(Quantization::Fp8);
   EXPECT_EQ(q[5], 0.0F);
   for (size_t i = 0; i < w.size(); ++i) {
     // 4 significant bits, and below 2^-6 of the scale's unit steps of 2^-9.
@@ -63,14 +70,7 @@ TEST(Quantize, Fp8IsWithinHalfAStepOfEachWeight) {
 }
 
 TEST(Quantize, Int8IsWithinHalfAStepOfEachWeight) {
-  std::mt19937 random(20260301);
-  std::normal_distribution<float> normal(0.0F, 0.02F);
-  std::vector<float> w(1000), q(w.size());
-  for (float& x : w) x = normal(random);
-  w[5] = 0.0F;
-  quantized_values(Quantization::Int8, w.data(), q.data(), 1000);
-  float largest = 0;
-  for (float x : w) largest = std::max(largest, std::fabs(x));
+  const auto [w, q, largest] = RoundTrip(Quantization::Int8);
   EXPECT_EQ(q[5], 0.0F);
   for (size_t i = 0; i < w.size(); ++i) EXPECT_LE(std::fabs(q[i] - w[i]), largest / 127 * 0.5001F) << w[i];
 }
