@@ -14,6 +14,7 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include "bench/device_ops.h"
 #include "checkpoint/test_files.h"
 #include "cuda_host/device.h"
 #include "ops/backend.h"
@@ -94,6 +95,31 @@ TEST_F(CudaHost, StepsOfAllKindsArePlanned) {
       }
       EXPECT_GE(fake_device().launches - before, 6);
     }
+  }
+}
+
+// Its cases, small ones: the backend is asked as it may be.
+TEST_F(CudaHost, TheBenchmarkOfOpsRuns) {
+  for (const Quantization q : {Quantization::None, Quantization::Int4}) {
+    const auto backend = Backend::create({.device = "cuda", .threads = 2, .quantization = q});
+    const bench::DeviceSizes sizes{
+        .hidden = 256,
+        .inter = 384,
+        .vocab = 1000,
+        .heads = 4,
+        .kv_heads = 2,
+        .head_dim = 64,
+        .rows = {1, 40},
+        .attention = {{3, 1, 300, 64, 0, true}, {9, 1, 2100, 16, 2080}, {2, 1, 70, 16, 0, false, true}, {2, 40, 100}},
+        .turn_bytes = 1 << 20,
+        .copied_bytes = 1 << 20,
+        .square = 256};
+    int cases = 0;
+    bench::DeviceOps ops(*backend, sizes, {.seconds = 0}, [&](const bench::OpFigures&) { ++cases; });
+    EXPECT_EQ(ops.measure_roofs().units.size(), 1U);
+    const int run = ops.run();
+    EXPECT_EQ(run, cases);
+    EXPECT_EQ(cases, 5 * 2 + 4 + 2 * 2 + 3 * 2);
   }
 }
 

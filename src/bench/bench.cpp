@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <ostream>
 #include <utility>
@@ -11,6 +12,7 @@
 #include "base/file_writer.h"
 #include "base/progress.h"
 #include "base/thread_pool.h"
+#include "bench/device_ops.h"
 #include "bench/machine.h"
 #include "bench/offline_load.h"
 #include "bench/ops_bench.h"
@@ -63,6 +65,13 @@ int run_loads(const LoadOptions& o, Json document, std::ostream& out,
   return 0;
 }
 
+Quantization quantization_named(const std::string& text) {
+  for (const Quantization q : {Quantization::Fp8, Quantization::Int8, Quantization::Int4}) {
+    if (text == name(q)) return q;
+  }
+  return Quantization::None;
+}
+
 Json json_of(const Slo& slo) {
   Json out = Json::object();
   if (slo.ttft_ms) out["ttft_ms"] = *slo.ttft_ms;
@@ -76,22 +85,39 @@ Json json_of(const Slo& slo) {
 
 int run_ops(const OpsOptions& o, std::ostream& out) {
   out << describe_machine() << "\n" << std::flush;
-  ThreadPool pool(o.threads > 0 ? o.threads : default_compute_threads());
-  const Roofs roofs = measure_roofs(pool);
+  const OpsChoice choice{.op = o.op, .filter = o.filter, .seconds = o.seconds};
+  std::string device;
+  Roofs roofs;
   Json results = Json::array();
-  OpsBench bench({.threads = pool.threads(), .op = o.op, .filter = o.filter, .seconds = o.seconds},
-                 [&](const OpFigures& f) {
-                   out << table_line(f, roofs) << std::flush;
-                   results.push_back(to_json(f, roofs));
-                 });
-  out << bench.device() << "\n" << table(roofs) << "\n" << table_head() << std::flush;
-  if (bench.run() == 0) {
+  auto print_head = [&] { out << device << "\n" << table(roofs) << "\n" << table_head() << std::flush; };
+  auto take = [&](const OpFigures& f) {
+    out << table_line(f, roofs) << std::flush;
+    results.push_back(to_json(f, roofs));
+  };
+  int cases = 0;
+  if (o.device == "cpu") {
+    ThreadPool pool(o.threads > 0 ? o.threads : default_compute_threads());
+    roofs = measure_roofs(pool);
+    OpsBench bench(pool.threads(), choice, take);
+    device = bench.device();
+    print_head();
+    cases = bench.run();
+  } else {
+    const std::unique_ptr<Backend> backend =
+        Backend::create({.device = o.device, .threads = o.threads, .quantization = quantization_named(o.quantization)});
+    DeviceOps bench(*backend, DeviceSizes{}, choice, take);
+    device = backend->describe();
+    roofs = bench.measure_roofs();
+    print_head();
+    cases = bench.run();
+  }
+  if (cases == 0) {
     throw Error(ErrorKind::InvalidArgument,
                 fmt::format("no case has the op '{}' and '{}' in its name; without --op and --filter all are listed",
                             o.op, o.filter));
   }
   Json json = document("ops");
-  json["device"] = bench.device();
+  json["device"] = device;
   json["roofs"] = to_json(roofs);
   json["results"] = std::move(results);
   write_json(o.json_file, json);

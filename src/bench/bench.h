@@ -2,6 +2,7 @@
 // `sgl bench`: what the commands measure, and how they are asked to. cli/bench*.cpp turns flags into these options.
 //
 //   ops         each op of the cpu backend, beside the machine's roofs        ops_bench.h
+//               or, on cuda, those that decide, beside the device's           device_ops.h
 //   latency     one batch through the engine in this process                  latency.h
 //   throughput  a workload through the engine in this process                 offline_load.h
 //   serving     a workload over HTTP to any server with OpenAI's API          http_load.h
@@ -24,9 +25,11 @@
 namespace sgl::bench {
 
 struct OpsOptions {
-  int threads = 0;         ///< 0: as the machine suggests
-  std::string op, filter;  ///< the op's name; a part of the case's name
-  double seconds = 0.1;    ///< for each case
+  std::string device = "cpu";  ///< or one that works while the host goes on: "cuda"
+  std::string quantization;    ///< of its weights: "fp8", "int8", "int4"; empty: none. Not of cpu's: cases name formats
+  int threads = 0;             ///< 0: as the machine suggests
+  std::string op, filter;      ///< the op's name; a part of the case's name
+  double seconds = 0.1;        ///< for each case
   std::string json_file;
 };
 int run_ops(const OpsOptions& options, std::ostream& out);

@@ -28,22 +28,21 @@ double share_of_roof(const OpFigures& f, const Roofs& roofs) {
   return std::max(s.bytes, s.ops);
 }
 
-OpsBench::OpsBench(const Options& options, std::function<void(const OpFigures&)> on_figures)
-    : options_(options),
+bool OpsChoice::wants(const std::string& name) const {
+  return (op.empty() || name.starts_with(op + "/")) && name.find(filter) != std::string::npos;
+}
+
+OpsBench::OpsBench(int threads, OpsChoice choice, std::function<void(const OpFigures&)> on_figures)
+    : choice_(std::move(choice)),
       on_figures_(std::move(on_figures)),
-      pool_(options.threads > 0 ? options.threads : default_compute_threads()),
+      pool_(threads > 0 ? threads : default_compute_threads()),
       fast_(Backend::create({.device = "cpu", .threads = pool_.threads()})),
       exact_(Backend::create({.device = "cpu", .threads = pool_.threads(), .quantize_activations = false})) {}
-
-bool OpsBench::wants(const std::string& name) const {
-  return (options_.op.empty() || name.starts_with(options_.op + "/")) &&
-         name.find(options_.filter) != std::string::npos;
-}
 
 void OpsBench::report(const std::string& name, const OpWork& work, const std::function<void()>& run) {
   if (!wants(name)) return;
   ++cases_;
-  on_figures_({name, time_it(options_.seconds, pool_.threads() == 1, run), work});
+  on_figures_({name, time_it(choice_.seconds, pool_.threads() == 1, run), work});
 }
 
 std::string table_head() {

@@ -32,26 +32,28 @@ struct OpFigures {
   OpWork work;
 };
 
+/// Which cases to time.
+struct OpsChoice {
+  std::string op{}, filter{};  ///< the exact name of an op, or empty; a part of the cases' names
+  double seconds = 0.1;        ///< a case
+  bool wants(const std::string& name) const;
+};
+
 /// The larger of the shares of the two roofs that `f` reaches: bytes against the reading speed, operations against the
 /// best unit; 0 if it has neither. Above 1 is possible: roofs are measured, and writing hits other limits than reading.
 double share_of_roof(const OpFigures& f, const Roofs& roofs);
 
 class OpsBench {
  public:
-  /// `op`: exact name of one, or empty; `filter`: a part of the names to run. `on_figures` gets each case's.
-  struct Options {
-    int threads = 0;
-    std::string op, filter;
-    double seconds = 0.1;  ///< a case
-  };
-  OpsBench(const Options& options, std::function<void(const OpFigures&)> on_figures);
+  /// threads: 0: as the machine suggests. `on_figures` gets each case's.
+  OpsBench(int threads, OpsChoice choice, std::function<void(const OpFigures&)> on_figures);
 
   std::string device() const { return fast_->describe(); }
-  /// Runs the cases that the options name and returns how many there were.
+  /// Runs the cases that are wanted and returns how many there were.
   int run();
 
  private:
-  bool wants(const std::string& name) const;
+  bool wants(const std::string& name) const { return choice_.wants(name); }
   void report(const std::string& name, const OpWork& work, const std::function<void()>& run);
 
   // Groups of cases: ops_cases.cpp.
@@ -64,7 +66,7 @@ class OpsBench {
   void run_sampling(const char* model, int64_t rows, int64_t vocab);
   void run_thread_pool();
 
-  const Options options_;
+  const OpsChoice choice_;
   const std::function<void(const OpFigures&)> on_figures_;
   ThreadPool pool_;
   std::unique_ptr<Backend> fast_, exact_;  ///< exact: activations stay float32

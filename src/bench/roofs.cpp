@@ -166,12 +166,15 @@ nlohmann::ordered_json to_json(const Roofs& roofs) {
   for (const Roofs::Unit& u : roofs.units) {
     out["units"].push_back({{"unit", u.name}, {"arithmetic", name(u.kind)}, {"gop_s", u.ops_s / 1e9}});
   }
-  for (const auto& [bytes, speed] : roofs.read) out["read"].push_back({{"bytes", bytes}, {"gb_s", speed / 1e9}});
+  for (const auto& [bytes, speed] : roofs.read) {
+    out["read"].push_back({{"bytes", bytes}, {"gb_s", speed / 1e9}});
+    if (roofs.copied) out["read"].back()["copied"] = true;
+  }
   return out;
 }
 
 std::string table(const Roofs& roofs) {
-  std::string out = "roofs, measured now:\n  read ";
+  std::string out = fmt::format("roofs, measured now:\n  {} ", roofs.copied ? "copy" : "read");
   for (const auto& [bytes, speed] : roofs.read) {
     const bool small = bytes < int64_t{1} << 20;
     out += fmt::format(" {:.0f} GB/s of {} {}{}", speed / 1e9, bytes >> (small ? 10U : 20U), small ? "KiB" : "MiB",

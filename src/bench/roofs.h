@@ -24,6 +24,7 @@ struct Roofs {
   std::vector<Unit> units;
   /// (bytes read again and again, bytes a second), by rising size: from the caches to the memory.
   std::vector<std::pair<int64_t, double>> read;
+  bool copied = false;  ///< they were copied: bytes are those read and those written
 
   /// The unit that does most, if there is one; float32 always has one.
   const Unit* best(Arithmetic kind) const;

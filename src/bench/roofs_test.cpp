@@ -89,7 +89,7 @@ TEST(RoofUnits, RunOnThisMachineIfItHasThem) {
 
 TEST(OpsBench, RunsTheCasesThatAreWantedAndGivesTheirShares) {
   std::vector<OpFigures> all;
-  OpsBench bench({.threads = 1, .op = "linear", .filter = "smollm2/o", .seconds = 0},
+  OpsBench bench(/*threads=*/1, {.op = "linear", .filter = "smollm2/o", .seconds = 0},
                  [&](const OpFigures& f) { all.push_back(f); });
   EXPECT_EQ(bench.run(), 5);
   ASSERT_EQ(all.size(), 5U);

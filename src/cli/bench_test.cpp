@@ -95,6 +95,12 @@ TEST(Bench, AFailedRequestGivesStatusOneAndIsSaid) {
   EXPECT_TRUE(has(w.out.str(), "2 of 2 failed: The request queue is full.")) << w.out.str();
 }
 
+TEST(Bench, OpsOfADeviceThatIsNotThereGiveTheBackendsError) {
+  TestWorld w;
+  EXPECT_EQ(w.run({"bench", "ops", "--device", "cuda", "--filter", "no such case"}), 1);
+  EXPECT_TRUE(has(w.err.str(), "--device cpu") || has(w.err.str(), "no case has the op")) << w.err.str();
+}
+
 TEST(Bench, WrongFlagsNameWhatWasExpected) {
   const std::pair<std::vector<std::string>, const char*> cases[] = {
       {{"serving", "--workload", "rnadom"}, "unknown workload 'rnadom'; expected one of alone, random"},
@@ -104,6 +110,8 @@ TEST(Bench, WrongFlagsNameWhatWasExpected) {
       {{"latency", "--batch-size", "0"}, "--batch-size: expected integers in [1, 16384]"},
       {{"throughput", "--slo-ttft", "x"}, "--slo-ttft-ms: expected a number"},
       {{"ops", "--bogus"}, "unknown flag --bogus"},
+      {{"ops", "--device", "tpu"}, "--device: expected one of cpu, cuda, got 'tpu'"},
+      {{"ops", "--quantization", "int4"}, "--quantization is for --device cuda"},
   };
   for (const auto& [arguments, message] : cases) {
     TestWorld w;
