@@ -485,14 +485,12 @@ int blocks_at_once(void (*kernel)(AttentionParams<T>), int threads, int bytes) {
 
 template <typename T, int D>
 int prefill_blocks_of() {
-  static const int blocks = blocks_at_once<T>(prefill_kernel<T, D>, kPrefillThreads<D>, kPrefillBytes<D>);
-  return blocks;
+  return once_per_device([] { return blocks_at_once<T>(prefill_kernel<T, D>, kPrefillThreads<D>, kPrefillBytes<D>); });
 }
 
 template <typename T, typename C, int D>
 int decode_blocks_of() {
-  static const int blocks = blocks_at_once<T>(decode_kernel<T, C, D>, kDecodeThreads, kDecodeBytes<C, D>);
-  return blocks;
+  return once_per_device([] { return blocks_at_once<T>(decode_kernel<T, C, D>, kDecodeThreads, kDecodeBytes<C, D>); });
 }
 
 template <typename T, typename C, int D>

@@ -371,8 +371,8 @@ bool describe_pages(CUtensorMap& map, const KvView& kv, std::byte* pages) {
 // How many blocks the device runs of it; 0 where it cannot run.
 template <typename T, int D>
 int hopper_blocks() {
-  static const int blocks = can_run_on_hopper(hopper_prefill_kernel<T, D>, sizeof(Shared<D>)) ? num_processors() : 0;
-  return blocks;
+  return once_per_device(
+      [] { return can_run_on_hopper(hopper_prefill_kernel<T, D>, sizeof(Shared<D>)) ? num_processors() : 0; });
 }
 
 template <typename T, int D>

@@ -6,6 +6,7 @@
 #include <cuda_fp16.h>
 #include <cuda_fp8.h>
 #include <cuda_runtime.h>
+#include <mutex>
 #include <type_traits>
 
 #include "base/e4m3.h"
@@ -67,14 +68,27 @@ __device__ inline void enter() {
   wait_for_previous();
 }
 
+/// find(), called once for each device that is a thread's present one; each lambda has its own results. What a kernel
+/// may use is told to each device, too.
+template <typename Find>
+auto once_per_device(Find find) {
+  constexpr size_t kMost = 64;
+  static std::once_flag found[kMost];
+  static decltype(find()) results[kMost];
+  int device = 0;
+  cudaGetDevice(&device);
+  const auto i = static_cast<size_t>(device) % kMost;
+  std::call_once(found[i], [&] { results[i] = find(); });
+  return results[i];
+}
+
 inline bool has_dependent_launch() {
-  static const bool has = [] {
+  return once_per_device([] {
     int device = 0, major = 0;
     cudaGetDevice(&device);
     cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device);
     return major >= 9;
-  }();
-  return has;
+  });
 }
 
 /// Launches a kernel with some attributes.

@@ -182,8 +182,7 @@ __global__ void __launch_bounds__(kThreads, 1)
 
 template <typename T>
 bool can_run() {
-  static const bool can = can_run_on_hopper(gated_tiles_kernel<T>, sizeof(Shared));
-  return can;
+  return once_per_device([] { return can_run_on_hopper(gated_tiles_kernel<T>, sizeof(Shared)); });
 }
 
 }  // namespace

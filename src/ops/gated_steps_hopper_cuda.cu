@@ -184,9 +184,10 @@ __global__ void __launch_bounds__(kThreads, 1)
 
 template <typename T>
 bool can_run() {
-  static const bool can = can_run_on_hopper(gated_step_kernel<T, 1>, sizeof(Shared<1>)) &&
-                          can_run_on_hopper(gated_step_kernel<T, 2>, sizeof(Shared<2>));
-  return can;
+  return once_per_device([] {
+    return can_run_on_hopper(gated_step_kernel<T, 1>, sizeof(Shared<1>)) &&
+           can_run_on_hopper(gated_step_kernel<T, 2>, sizeof(Shared<2>));
+  });
 }
 
 }  // namespace

@@ -375,8 +375,9 @@ void launch_gemv(cudaStream_t stream, const Output& to, Tensor x, const RowFacto
       size_t{32} * kOutTiles * 2 * kWarp * (sizeof(uint4) + (kFormat == Quantization::Int4 ? sizeof(uint32_t) : 0));
   auto* kernel = gemv_kernel<T, kFormat, kTiles, kOutTiles, kWhole, kWarps>;
   if constexpr (kShared > 48 << 10) {
-    static const cudaError_t set = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kShared);
-    (void)set;  // the launch says if not
+    once_per_device([kernel] {  // the launch says if not
+      return cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kShared);
+    });
   }
   launch(stream, static_cast<unsigned>((outputs + each - 1) / each), kWarps * kWarp, kShared, kernel, to, pointer<T>(x),
          x.row_stride, factors, w, static_cast<int>(x.rows()));

@@ -191,13 +191,12 @@ bool can_run_on_hopper(Kernel* kernel, int shared_bytes) {
 
 /// Of the present device.
 inline int num_processors() {
-  static const int number = [] {
+  return once_per_device([] {
     int device = 0, processors = 0;
     cudaGetDevice(&device);
     cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device);
     return processors;
-  }();
-  return number;
+  });
 }
 
 /// Parts of b that hold a, the last one perhaps not whole.

@@ -193,8 +193,7 @@ __global__ void __launch_bounds__(kThreads<kRows>, 1)
 
 template <typename T, int kRows>
 bool can_run() {
-  static const bool can = can_run_on_hopper(int4_tiles_kernel<T, kRows>, sizeof(Shared<kRows>));
-  return can;
+  return once_per_device([] { return can_run_on_hopper(int4_tiles_kernel<T, kRows>, sizeof(Shared<kRows>)); });
 }
 
 template <typename T, int kRows>
