@@ -181,17 +181,23 @@ TEST_F(CudaHost, AnEngineServesOnIt) {
   struct Case {
     std::string quantization, kv;
     bool deterministic, overlap;
+    int ranks = 1;
   };
   for (const Case& c : {Case{"", "auto", false, true},
+                        {"", "auto", false, true, 2},
+                        {"", "auto", true, false, 2},
+                        {"fp8", "fp8_e4m3", false, true, 2},
                         {"", "auto", false, false},
                         {"", "auto", true, true},
                         {"", "fp8_e4m3", false, true},
                         {"fp8", "auto", false, true},
                         {"int8", "auto", false, true},
                         {"int4", "fp8_e4m3", false, true}}) {
-    SCOPED_TRACE(fmt::format("{} weights, {} cache, deterministic {}, overlap {}", c.quantization, c.kv,
-                             c.deterministic, c.overlap));
+    SCOPED_TRACE(fmt::format("{} weights, {} cache, deterministic {}, overlap {}, {} ranks", c.quantization, c.kv,
+                             c.deterministic, c.overlap, c.ranks));
+    fake_device().gpus = c.ranks;
     EngineOptions options = model.options();
+    options.tp_size = c.ranks;
     options.quantization = c.quantization;
     options.kv_cache_dtype = c.kv;
     options.deterministic = c.deterministic;
@@ -227,35 +233,80 @@ bool is_failure(const Output& o, const std::string& why) {
          o.finish.message.find(why) != std::string::npos;
 }
 
+// With two ranks, one of them may get its memory.
 TEST_F(CudaHost, MemoryThatAStepDoesNotGetFailsItsRequestsAlone) {
   const Model model;
-  Engine engine(model.options());
-  const std::vector<Request> asked = requests(6);
-  const size_t all = std::exchange(fake_device().memory, fake_device().used);
-  const std::vector<Output> without = engine.generate(asked);
-  EXPECT_TRUE(std::any_of(without.begin(), without.end(), [](const Output& o) { return is_failure(o, "bytes left"); }));
-  fake_device().memory = all;
-  for (const Output& o : engine.generate(asked)) EXPECT_EQ(o.finish.type, FinishReason::Type::Length);
-  EXPECT_EQ(engine.stats().failure, "");
+  for (const int ranks : {1, 2}) {
+    fake_device().gpus = ranks;
+    EngineOptions options = model.options();
+    options.tp_size = ranks;
+    Engine engine(options);
+    const std::vector<Request> asked = requests(6);
+    const size_t all = std::exchange(fake_device().memory, fake_device().used);
+    const std::vector<Output> without = engine.generate(asked);
+    EXPECT_TRUE(
+        std::any_of(without.begin(), without.end(), [](const Output& o) { return is_failure(o, "bytes left"); }));
+    fake_device().memory = all;
+    for (const Output& o : engine.generate(asked)) EXPECT_EQ(o.finish.type, FinishReason::Type::Length);
+    EXPECT_EQ(engine.stats().failure, "");
+  }
+}
+
+TEST_F(CudaHost, GpusThatAreMissingOrApartAreNamed) {
+  const Model model;
+  EngineOptions options = model.options();
+  options.tp_size = 2;
+  auto refusal = [&] {
+    try {
+      Engine engine(options);
+    } catch (const Error& e) {
+      return std::string(e.what());
+    }
+    return std::string("it was taken");
+  };
+  EXPECT_NE(refusal().find("--tp-size 2 needs as many NVIDIA GPUs, and this machine shows 1"), std::string::npos)
+      << refusal();
+  fake_device().gpus = 2;
+  fake_device().are_peers = false;
+  EXPECT_NE(refusal().find("cannot reach the memory of GPU"), std::string::npos) << refusal();
 }
 
 TEST_F(CudaHost, ALostDeviceFailsAllRequestsAndIsTold) {
   const Model model;
-  Engine engine(model.options());
-  engine.generate(requests(3));
-  fake_device().lost_after = fake_device().launches + 500;
-  const std::vector<Output> got = engine.generate(requests(80));
-  EXPECT_GT(std::count_if(got.begin(), got.end(), [](const Output& o) { return is_failure(o, "IllegalAddress"); }), 0);
-  EXPECT_TRUE(std::all_of(got.begin(), got.end(), [](const Output& o) {
-    return o.finish.type == FinishReason::Type::Length || o.finish.status == 500;
-  })) << "an answer ended otherwise";
-  EXPECT_NE(stats_when(engine, [](const EngineStats& s) { return !s.failure.empty(); }).failure, "");
-  try {
-    engine.generate(requests(1));
-    FAIL() << "a request was taken";
-  } catch (const Error& e) {
-    EXPECT_EQ(e.kind(), ErrorKind::DeviceLost) << e.what();
+  for (const int ranks : {1, 2}) {
+    fake_device().gpus = ranks;
+    fake_device().lost_after = -1;
+    EngineOptions options = model.options();
+    options.tp_size = ranks;
+    Engine engine(options);
+    engine.generate(requests(3));
+    fake_device().lost_after = fake_device().launches + 500;
+    const std::vector<Output> got = engine.generate(requests(80));
+    EXPECT_GT(std::count_if(got.begin(), got.end(), [](const Output& o) { return is_failure(o, "IllegalAddress"); }),
+              0);
+    EXPECT_TRUE(std::all_of(got.begin(), got.end(), [](const Output& o) {
+      return o.finish.type == FinishReason::Type::Length || o.finish.status == 500;
+    })) << "an answer ended otherwise";
+    EXPECT_NE(stats_when(engine, [](const EngineStats& s) { return !s.failure.empty(); }).failure, "");
+    try {
+      engine.generate(requests(1));
+      FAIL() << "a request was taken";
+    } catch (const Error& e) {
+      EXPECT_EQ(e.kind(), ErrorKind::DeviceLost) << e.what();
+    }
   }
+}
+
+TEST_F(CudaHost, OneModelAtATimeIsSharedOut) {
+  const Model model;
+  fake_device().gpus = 2;
+  EngineOptions options = model.options();
+  options.tp_size = 2;
+  {
+    const Engine engine(options);
+    EXPECT_THROW(Engine{options}, Error);
+  }
+  EXPECT_NO_THROW(Engine{options});
 }
 
 }  // namespace

@@ -34,6 +34,7 @@ struct EngineOptions {
   std::string dtype = "auto";  ///< auto, float32 (exact: activations are never quantized); on cuda bfloat16, float16
   std::string kv_cache_dtype = "auto";
   std::string quantization{};  ///< weights become int4, int8 or, on cuda, fp8 when loaded; empty: they do not
+  int tp_size = 1;             ///< tensor parallelism: GPUs that share a model; 1 but on cuda
   bool deterministic = false;  ///< cuda: answers do not depend, to the bit, on what runs beside them; cpu: always so
   std::optional<int> context_length{};
   bool allow_auto_truncate = false;

@@ -5,7 +5,7 @@
 
 namespace sgl {
 
-/// Of products with weights; attention and the rest are not in.
+/// Of products with weights; attention and the rest are not in. Of a model on several devices, the first one's share.
 struct Work {
   /// Read, in the device's own layout: each matrix once a step, though long steps read it more often.
   int64_t weight_bytes = 0;

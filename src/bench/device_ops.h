@@ -89,7 +89,6 @@ class DeviceOps {
   std::mt19937 random_{1};
   std::vector<float> random_numbers_;
   const PagedBatch no_batch_{};
-  Buffer awaited_;  ///< a few bytes of the device, which the host asks for to wait
   int cases_ = 0;
 };
 

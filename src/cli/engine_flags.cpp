@@ -65,6 +65,8 @@ void add_compute_flags(Flags& f, EngineOptions& o) {
       "need it), int8 to 8 (on cpu in blocks of 32, on cuda by rows, and activations of many rows with them), fp8 (on "
       "cuda) to 8-bit floating point numbers; on cpu those of float types alone, and the head to 8 bits (default: "
       "leave them)");
+  f.integer("--tp-size,--tensor-parallel-size", o.tp_size, 1, kMaxInt,
+            "on cuda: share the model out to so many GPUs, which must reach each other's memory (default: 1)");
   f.toggle(
       "--deterministic,--enable-deterministic-inference", o.deterministic,
       "on cuda: an answer's bits do not depend on what runs beside it, or on how its prompt is cut; slower (on cpu "
@@ -220,10 +222,8 @@ const std::vector<ForeignFlag>& foreign_flags() {
       {"--speculative-eagle-topk", true, nullptr},
       {"--speculative-num-draft-tokens", true, nullptr},
       {"--speculative-num-steps", true, nullptr},
-      {"--tensor-parallel-size", true, "1"},
       {"--tokenizer-mode", true, "auto"},
       {"--torch-compile-max-bs", true, nullptr},
-      {"--tp-size", true, "1"},
       {"--trust-remote-code", false, ""},  // nothing in a model is ever run
       {"--warmups", true, nullptr},
       {"--watchdog-timeout", true, "300"},  // SGLang's default; health tells of a step that does not end

@@ -98,6 +98,8 @@ TEST(Flags, EveryServeFlagLandsInItsField) {
                      "bf16",
                      "--quantization",
                      "int4",
+                     "--tensor-parallel-size",
+                     "2",
                      "--enable-deterministic-inference",
                      "--threads",
                      "2",
@@ -130,6 +132,7 @@ TEST(Flags, EveryServeFlagLandsInItsField) {
   EXPECT_EQ(o.engine.dtype, "float32");
   EXPECT_EQ(o.engine.kv_cache_dtype, "bf16");
   EXPECT_EQ(o.engine.quantization, "int4");
+  EXPECT_EQ(o.engine.tp_size, 2);
   EXPECT_TRUE(o.engine.deterministic);
   EXPECT_EQ(o.engine.threads, 2);
   EXPECT_EQ(o.engine.numa, "local");
@@ -182,11 +185,11 @@ TEST(Flags, AnUnknownFlagNamesTheNearest) {
 }
 
 TEST(Flags, FlagsThatAreNotSupportedYetSaySo) {
-  for (const Words& flags : {Words{"--tp", "2"}, Words{"--tp-size=2"}, Words{"--lora-paths", "x"},
+  for (const Words& flags : {Words{"--dp", "2"}, Words{"--dp-size=2"}, Words{"--lora-paths", "x"},
                              Words{"--enable-lora"}, Words{"--speculative-algorithm", "EAGLE"}}) {
     EXPECT_TRUE(has(usage_error(flags), "not supported yet")) << flags[0];
   }
-  EXPECT_TRUE(has(usage_error({"--tp", "2"}), "--tp-size 2"));
+  EXPECT_TRUE(has(usage_error({"--dp", "2"}), "--dp-size 2"));
 }
 
 TEST(Flags, ParsersAreNamedAsSglangNamesThem) {
@@ -198,7 +201,7 @@ TEST(Flags, ParsersAreNamedAsSglangNamesThem) {
 }
 
 TEST(Flags, FlagsThatAskForWhatIsDoneAnywayAreAccepted) {
-  ServerOptions o = serve_options({"--tp", "1", "--trust-remote-code", "--disable-cuda-graph", "--port", "5",
+  ServerOptions o = serve_options({"--pp", "1", "--trust-remote-code", "--disable-cuda-graph", "--port", "5",
                                    "--radix-eviction-policy=lru", "--dp-size", "1"});
   EXPECT_EQ(o.http.port, 5);
 }

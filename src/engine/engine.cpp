@@ -16,7 +16,6 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/thread_pool.h"
-#include "cache/kv_pool.h"
 #include "checkpoint/checkpoint.h"
 #include "checkpoint/embedding_config.h"
 #include "checkpoint/hub.h"
@@ -26,6 +25,7 @@
 #include "engine/runner.h"
 #include "engine/scheduler.h"
 #include "engine/text_setup.h"
+#include "models/ranks.h"
 #include "models/registry.h"
 #include "ops/backend.h"
 
@@ -54,6 +54,12 @@ void check_options(const EngineOptions& o) {
             "--page-size must be a multiple of 16 on the cpu device (its kernels read 16 keys at a time), got {}",
             o.page_size));
   }
+  if (o.tp_size > 1 && o.device == "cpu") {
+    throw Error(ErrorKind::InvalidArgument,
+                fmt::format("--tp-size {} is for --device cuda, which shares a model out to GPUs; the cpu device uses "
+                            "all cores by itself (--threads)",
+                            o.tp_size));
+  }
   if (o.max_ttft_s > 0 && o.enable_priority_scheduling) {
     throw Error(
         ErrorKind::InvalidArgument,
@@ -63,6 +69,11 @@ void check_options(const EngineOptions& o) {
 }
 
 KvGeometry kv_geometry(const EngineOptions& o, const ModelConfig& c, DType automatic) {
+  if (o.tp_size < 1 || c.num_heads % o.tp_size != 0 || c.num_kv_heads % o.tp_size != 0) {
+    throw Error(ErrorKind::InvalidArgument,
+                fmt::format("--tp-size {}: it must divide this model's {} attention heads and {} KV heads", o.tp_size,
+                            c.num_heads, c.num_kv_heads));
+  }
   const DType dtype = parse_kv_dtype(o.kv_cache_dtype, automatic);
   if (dtype == DType::Q8_0 && o.device == "cuda") {
     throw Error(ErrorKind::InvalidArgument,
@@ -80,7 +91,7 @@ KvGeometry kv_geometry(const EngineOptions& o, const ModelConfig& c, DType autom
                     c.head_dim));
   }
   return {.num_layers = c.encoder ? 1 : c.num_layers,  // nn/encoder.h
-          .num_kv_heads = c.num_kv_heads,
+          .num_kv_heads = c.num_kv_heads / o.tp_size,
           .head_dim = c.head_dim,
           .dtype = dtype,
           .page_size = o.page_size};
@@ -148,7 +159,7 @@ class Engine::Impl {
     SchedulerConfig c;
     c.policy = parse_policy(options_.schedule_policy);
     c.page_size = options_.page_size;
-    c.num_pages = kv_->num_pages();
+    c.num_pages = ranks_->kv().num_pages();
     c.max_running_requests = options_.max_running_requests;
     c.max_queued_requests = options_.max_queued_requests;
     c.max_ttft_s = options_.max_ttft_s;
@@ -217,9 +228,7 @@ class Engine::Impl {
 
   double started_;
   std::unique_ptr<Checkpoint> checkpoint_;
-  std::unique_ptr<Backend> backend_;
-  std::unique_ptr<Model> model_;
-  std::unique_ptr<KvPool> kv_;
+  std::unique_ptr<Ranks> ranks_;
   std::unique_ptr<Runner> runner_;
   std::vector<int32_t> eos_ids_;
   AdmissionLimits limits_;
@@ -287,11 +296,11 @@ void Engine::Impl::load() {
   if (c.encoder) resolve_for_encoder(options_, context);
   const BackendOptions how = backend_options(options_, c);
   const KvGeometry geometry = kv_geometry(options_, c, automatic_kv_dtype(how, c));
-  backend_ = Backend::create(how);
-  const MemoryPlan memory = plan_memory(options_, *checkpoint_, geometry, context, backend_->available_memory(),
+  ranks_ = std::make_unique<Ranks>(how, options_.tp_size);
+  const MemoryPlan memory = plan_memory(options_, *checkpoint_, geometry, context, ranks_->available_memory(),
                                         cuda ? std::optional(how.activations) : std::nullopt, how.quantization);
 
-  log::info("device: {}", backend_->describe());
+  log::info("device: {}", ranks_->describe());
   log::info("model: {} ({}, {} layers, context {}) from {}", c.architecture, c.model_type, c.num_layers, context, path);
 
   // The tokenizer needs no weights: it loads beside them.
@@ -304,9 +313,8 @@ void Engine::Impl::load() {
     }
   });
   try {
-    model_ =
-        build_model(*checkpoint_, *backend_, context, options_.is_embedding ? ModelResult::State : ModelResult::Logits);
-    kv_ = std::make_unique<KvPool>(*backend_, geometry, memory.num_pages);
+    ranks_->load(*checkpoint_, context, options_.is_embedding ? ModelResult::State : ModelResult::Logits, geometry,
+                 memory.num_pages);
   } catch (...) {
     text_thread.join();
     throw;
@@ -316,7 +324,7 @@ void Engine::Impl::load() {
 
   eos_ids_ = end_ids(c, text_.tokenizer.get());
   constraints_ = std::make_unique<ConstraintCompiler>(text_.tokenizer.get(), eos_ids_, options_);
-  runner_ = std::make_unique<Runner>(*backend_, *model_, *kv_, eos_ids_);
+  runner_ = std::make_unique<Runner>(ranks_->backend(), *ranks_, ranks_->kv(), eos_ids_);
   if (!options_.is_embedding) {
     const int chunk = options_.chunked_prefill_size > 0 ? options_.chunked_prefill_size : options_.max_prefill_tokens;
     runner_->warm_up(options_.max_running_requests, std::min(chunk, context));
@@ -358,10 +366,10 @@ void Engine::Impl::fill_info(const ModelConfig& c) {
   info_.tokenizer_path = options_.tokenizer_path.empty() ? info_.model_path : options_.tokenizer_path;
   info_.architecture = c.architecture;
   info_.model_type = c.model_type;
-  info_.device = backend_->describe();
+  info_.device = ranks_->describe();
   info_.dtype = options_.dtype == "auto" ? std::string(name(c.dtype)) : options_.dtype;
   info_.load_format = checkpoint_->format();
-  const DType kv_dtype = kv_->geometry().dtype;
+  const DType kv_dtype = ranks_->kv().geometry().dtype;
   info_.kv_cache_dtype = kv_dtype == DType::Q8_0 ? "int8" : name(kv_dtype);
   info_.context_length = *options_.context_length;
   info_.vocab_size = c.vocab_size;

@@ -26,7 +26,10 @@ bool is_table(std::string_view name) {
          name.ends_with("_embeddings.weight");
 }
 
-int64_t weight_bytes(const Checkpoint& checkpoint, std::optional<DType> converted, Quantization quantization) {
+// Of one of so many ranks: each has a part of the matrices, and all tables and vectors.
+int64_t weight_bytes(const Checkpoint& checkpoint, std::optional<DType> converted, Quantization quantization,
+                     int ranks) {
+  const bool whole_head = checkpoint.config().vocab_size % ranks != 0;  // nn/decoder.h
   int64_t total = 0, table = 0;
   for (std::string_view name : checkpoint.names()) {
     const FileTensor& t = *checkpoint.find(name);
@@ -34,8 +37,10 @@ int64_t weight_bytes(const Checkpoint& checkpoint, std::optional<DType> converte
     if (name.ends_with("embed_tokens.weight") || name.ends_with("wte.weight")) table = bytes;
     const bool matrix = t.shape.rank() == 2 && !is_table(name);
     if (converted && matrix && !name.ends_with("lm_head.weight")) {
-      // Groups of the device's own size stay as they are, whatever is asked for (CudaBackend::prepare).
-      const bool kept_int4 = t.dtype == DType::Int4G128 && converted != DType::F32;
+      // Groups of the device's own size stay as they are, whatever is asked for (CudaBackend::prepare), unless a rank's
+      // share of the inputs cuts one (Loader::add_share).
+      const bool kept_int4 = t.dtype == DType::Int4G128 && converted != DType::F32 &&
+                             t.shape[1] % (ranks * block_layout(t.dtype).elements) == 0;
       const Quantization kept = kept_int4 ? Quantization::Int4 : quantization;
       if (kept != Quantization::None) bytes = quantized_bytes(kept, t.shape[0], t.shape[1]);
     } else if (!converted && matrix) {
@@ -43,10 +48,11 @@ int64_t weight_bytes(const Checkpoint& checkpoint, std::optional<DType> converte
       bytes = row_bytes(quantized_format(int8_head ? Quantization::Int8 : quantization, t.dtype, t.shape[1]),
                         t.shape.elements());
     }
-    total += bytes;
+    const bool whole = !matrix || (whole_head && name.ends_with("lm_head.weight"));
+    total += whole ? bytes : bytes / ranks;
   }
   // A device that converts has the table for look-ups and, if it is also the head, the matrix.
-  return total + (converted && checkpoint.config().tie_word_embeddings ? table : 0);
+  return total + (converted && checkpoint.config().tie_word_embeddings ? table / (whole_head ? 1 : ranks) : 0);
 }
 
 // What the largest step computes beside the KV cache: a block's float32 activations for all of its tokens
@@ -56,11 +62,13 @@ int64_t scratch_bytes(const EngineOptions& o, const ModelConfig& c, int context_
   const int64_t prompt_tokens =
       o.chunked_prefill_size > 0 ? o.chunked_prefill_size : std::max<int64_t>(context_length, o.max_prefill_tokens);
   const int64_t heads = int64_t{c.num_heads} * c.head_dim, kv_heads = int64_t{c.num_kv_heads} * c.head_dim;
-  const int64_t floats_per_token =
-      int64_t{6} * c.hidden_size + 2 * (heads + kv_heads) + int64_t{3} * c.intermediate_size;
-  const int64_t activations = (prompt_tokens + running) * floats_per_token * 4;
-  const int64_t logits = (kMostScoredRows + running) * c.vocab_size * 4;
-  return (activations + logits) / 4 * 5 + kProgramBytes;  // the arena keeps a quarter in reserve
+  const int64_t shared_out = 2 * (heads + kv_heads) + int64_t{3} * c.intermediate_size;
+  const int64_t rows = prompt_tokens + running, logit_rows = kMostScoredRows + running;
+  const int64_t activations = rows * (int64_t{6} * c.hidden_size + shared_out / o.tp_size) * 4;
+  const int64_t logits = logit_rows * c.vocab_size * 4;
+  // Parts that other ranks read, of the residual stream's sums or of the logits, in two places (ops/exchange.cpp).
+  const int64_t parts = std::max(rows * c.hidden_size * 4, logits / o.tp_size) * (o.tp_size > 1 ? 2 : 0);
+  return (activations + logits + parts) / 4 * 5 + kProgramBytes;  // the arena keeps a quarter in reserve
 }
 
 }  // namespace
@@ -103,7 +111,7 @@ MemoryPlan plan_memory(const EngineOptions& options, const Checkpoint& checkpoin
                        Quantization quantization) {
   MemoryPlan plan;
   plan.available = available;
-  plan.weight_bytes = weight_bytes(checkpoint, converted, quantization);
+  plan.weight_bytes = weight_bytes(checkpoint, converted, quantization, options.tp_size);
   const int64_t page = geometry.page_bytes();
   plan.scratch_bytes = scratch_bytes(options, checkpoint.config(), context_length);
   if (geometry.dtype == DType::F8E4M3) {

@@ -126,6 +126,33 @@ TEST(MemoryPlan, CountsQuantizedMatricesButNotTheTableAndTheHead) {
   EXPECT_EQ(bytes(Quantization::Int4), 2 * kElements * 2 + kElements / 2 + 1024 * 2 * 4);
 }
 
+TEST(MemoryPlan, RanksHaveAPartOfTheMatricesAndWholeTables) {
+  EngineOptions o;
+  o.max_running_requests = 64;
+  o.tp_size = 2;
+  constexpr int64_t kElements = int64_t{1024} * 256;
+  EXPECT_EQ(plan_memory(o, ThreeMatrices(), kGeometry, 8192, 4000 * kMiB, DType::BF16).weight_bytes,
+            kElements * 2 + 2 * kElements * 2 / 2);
+  // Groups of 128 of 256 inputs: two ranks have one each, four would cut them.
+  constexpr int64_t kInt4 = kElements / 2 + 1024 * 2 * 4;
+  auto packed = [&](int ranks) {
+    o.tp_size = ranks;
+    return plan_memory(o, ThreeMatrices(DType::Int4G128), kGeometry, 8192, 4000 * kMiB, DType::BF16).weight_bytes;
+  };
+  EXPECT_EQ(packed(2), kElements * 2 + kElements * 2 / 2 + kInt4 / 2);
+  EXPECT_EQ(packed(4), kElements * 2 + 2 * kElements * 2 / 4);
+}
+
+TEST(MemoryPlan, AHeadThatCannotBeSharedOutIsWhole) {
+  EngineOptions o;
+  o.max_running_requests = 64;
+  o.tp_size = 5;
+  constexpr int64_t kElements = int64_t{1024} * 256;
+  ASSERT_NE(ThreeMatrices().config().vocab_size % 5, 0);
+  EXPECT_EQ(plan_memory(o, ThreeMatrices(), kGeometry, 8192, 4000 * kMiB, DType::BF16).weight_bytes,
+            2 * kElements * 2 + kElements * 2 / 5);
+}
+
 TEST(MemoryPlan, CountsGroupsOfFourBits) {
   EngineOptions o;
   o.max_running_requests = 64;

@@ -120,9 +120,8 @@ void Runner::warm_up(int64_t most_picks, int64_t prompt) {
       if (i < picks) wanted_rows_.push_back(static_cast<int32_t>(i) * tokens + tokens - 1);
     }
     batch_.token_ids.assign(batch_.positions.size(), 0);
-    const Tensor result = model_.forward(backend_, arena_, kv_, batch_, wanted_rows_);
-    float any = 0;  // waits
-    backend_.download(&any, result.data, sizeof(any));
+    model_.forward(backend_, arena_, kv_, batch_, wanted_rows_);
+    backend_.wait();
   };
   run(1, std::min(prompt, pool), 1);
   for (const int64_t n : sizes) run(n, 1, std::min(n, most_picks));

@@ -32,14 +32,14 @@ class Decoder : public Model {
       : config_(w.config()),
         embed_((w / names.root).table(names.embed + ".weight", config_.vocab_size, config_.hidden_size)),
         norm_(w / names.root / names.norm, config_, config_.hidden_size) {
-    if (result == ModelResult::State) {
+    // A vocabulary that cannot be shared out is rank 0's: the others' results are of no interest.
+    const bool is_split = vocab() % w.num_ranks() == 0, tied = config_.tie_word_embeddings;
+    if (result == ModelResult::State || (!is_split && w.rank() > 0)) {
       w.pass_over(names.head + ".weight");
-    } else if (config_.tie_word_embeddings) {
-      head_.emplace(w / names.root, std::vector{names.embed}, config_.hidden_size, std::vector{vocab()},
-                    MatrixLayout::OutIn, MatrixUse::Head);
     } else {
-      head_.emplace(w, std::vector{names.head}, config_.hidden_size, std::vector{vocab()}, MatrixLayout::OutIn,
-                    MatrixUse::Head);
+      head_.emplace(tied ? w / names.root : w, std::vector{tied ? names.embed : names.head}, config_.hidden_size,
+                    std::vector{vocab()}, MatrixLayout::OutIn, MatrixUse::Head,
+                    is_split ? Split::Outputs : Split::None);
     }
     if (!names.positions.empty()) {
       positions_ = (w / names.root).table(names.positions + ".weight", config_.context_length, config_.hidden_size);
@@ -81,8 +81,8 @@ class Decoder : public Model {
       norm_.in_place(cx, h);  // in float32, which x has not
       return h;
     }
-    Tensor logits = (*head_)(cx, x, DType::F32);
-    if (config_.final_softcap > 0) ops.softcap(logits, config_.final_softcap);
+    Tensor logits = head_->whole(cx, x);
+    if (config_.final_softcap > 0 && !logits.empty()) ops.softcap(logits, config_.final_softcap);
     return logits;
   }
 

@@ -26,10 +26,8 @@ Act act_of(Activation a) {
 
 Linear merged_or(const Loader& w, const std::string& merged, const std::vector<std::string>& names, int64_t in,
                  const std::vector<int64_t>& outs, MatrixLayout layout = MatrixLayout::OutIn) {
-  if (merged.empty() || !w.has(merged + ".weight")) return Linear(w, names, in, outs, layout);
-  int64_t total = 0;
-  for (int64_t n : outs) total += n;
-  return Linear(w, {merged}, in, {total}, layout);
+  const bool is_merged = !merged.empty() && w.has(merged + ".weight");
+  return Linear(w, is_merged ? std::vector{merged} : names, in, outs, layout, MatrixUse::Layer, Split::Outputs);
 }
 
 // The last block goes on with fewer rows.
@@ -59,26 +57,55 @@ Normed room_for_norms(Ctx& cx, int64_t n, int64_t hidden) {
 }
 
 Linear::Linear(const Loader& w, const std::vector<std::string>& names, int64_t in, const std::vector<int64_t>& outs,
-               MatrixLayout layout, MatrixUse use)
-    : weight_(w.matrix(with_suffix(names, ".weight"), in, outs, layout, use)),
-      bias_(w.merged_vector(with_suffix(names, ".bias"), outs)) {}
+               MatrixLayout layout, MatrixUse use, Split split)
+    : weight_(w.matrix(with_suffix(names, ".weight"), in, outs, layout, use, split)),
+      bias_(w.merged_vector(with_suffix(names, ".bias"), outs, split)),
+      split_(w.num_ranks() > 1 ? split : Split::None) {}
 
-Tensor Linear::operator()(Ctx& cx, const Normed& x) const { return (*this)(cx, x, cx.activations); }
-
-Tensor Linear::operator()(Ctx& cx, const Normed& x, DType type) const {
-  Tensor y = cx.arena.alloc(type, {x.x.rows(), weight_.out});
+Tensor Linear::part(Ctx& cx, const Normed& x, DType type) const {
+  Tensor y = cx.ops.exchange(type, x.x.rows(), weight_.out);
   cx.ops.count(weight_.work(x.x.rows()));
   cx.ops.normed_linear(y, x, weight_, bias_.tensor);
   return y;
 }
 
+Tensor Linear::operator()(Ctx& cx, const Normed& x) const { return (*this)(cx, x, cx.activations); }
+
+Tensor Linear::operator()(Ctx& cx, const Normed& x, DType type) const {
+  Tensor y = cx.arena.alloc(type, {x.x.rows(), weight_.out});
+  if (split_ == Split::Inputs) {
+    cx.ops.all_reduce(y, part(cx, x, type));
+    return y;
+  }
+  cx.ops.count(weight_.work(x.x.rows()));
+  cx.ops.normed_linear(y, x, weight_, bias_.tensor);
+  return y;
+}
+
+Tensor Linear::whole(Ctx& cx, const Normed& x) const {
+  if (split_ != Split::Outputs) return (*this)(cx, x, DType::F32);
+  Tensor y;
+  if (cx.ops.rank() == 0) y = cx.arena.alloc(DType::F32, {x.x.rows(), weight_.out * cx.ops.num_ranks()});
+  cx.ops.gather_parts(y, part(cx, x, DType::F32));
+  return y;
+}
+
 void Linear::add_to(Ctx& cx, Tensor h, Tensor x) const {
+  if (split_ == Split::Inputs) {
+    cx.ops.add(h, (*this)(cx, x));
+    return;
+  }
   Tensor scratch = cx.arena.alloc(cx.activations, {x.rows(), weight_.out});
   cx.ops.count(weight_.work(x.rows()));
   cx.ops.linear_add(h, x, weight_, bias_.tensor, scratch);
 }
 
 void Linear::add_to(Ctx& cx, Tensor h, Tensor x, const RmsNorm& norm, Normed& y) const {
+  if (split_ == Split::Inputs) {
+    keep_rows(y, h.rows());
+    cx.ops.all_reduce_norm(y, h, part(cx, x, cx.activations), norm.weight());
+    return;
+  }
   Tensor scratch = cx.arena.alloc(cx.activations, {x.rows(), weight_.out});
   cx.ops.count(weight_.work(x.rows()));
   keep_rows(y, h.rows());
@@ -137,11 +164,11 @@ Attention::Attention(const Loader& w, const ModelConfig& c, int layer, const Att
                      {int64_t{c.num_heads} * c.head_dim, int64_t{c.num_kv_heads} * c.head_dim,
                       int64_t{c.num_kv_heads} * c.head_dim},
                      layout)),
-      o_(w, {names.o}, int64_t{c.num_heads} * c.head_dim, {c.hidden_size}, layout),
+      o_(w, {names.o}, int64_t{c.num_heads} * c.head_dim, {c.hidden_size}, layout, MatrixUse::Layer, Split::Inputs),
       layer_(layer),
       head_dim_(c.head_dim),
-      num_heads_(c.num_heads),
-      num_kv_heads_(c.num_kv_heads),
+      num_heads_(static_cast<int>(w.share(c.num_heads, "attention heads"))),
+      num_kv_heads_(static_cast<int>(w.share(c.num_kv_heads, "KV heads"))),
       use_rope_(c.rope.rotary_dim > 0),
       interleaved_(c.rope.interleaved) {
   if (w.has("q_norm.weight")) {
@@ -150,7 +177,7 @@ Attention::Attention(const Loader& w, const ModelConfig& c, int layer, const Att
   }
   const bool sliding = c.sliding_window > 0 && (c.layer_sliding.empty() || c.layer_sliding[static_cast<size_t>(layer)]);
   rope_table_ = sliding && c.rope_local ? RopeTable::Local : RopeTable::Global;
-  options_ = {.num_heads = c.num_heads,
+  options_ = {.num_heads = num_heads_,
               .scale = c.attention_scale,
               .softcap = c.attention_softcap,
               .window = sliding ? c.sliding_window : 0,
@@ -188,7 +215,8 @@ Tensor Attention::attend(Ctx& cx, const Normed& x) const {
 GatedMlp::GatedMlp(const Loader& w, const ModelConfig& c)
     : gate_up_(merged_or(w, "gate_up_proj", {"gate_proj", "up_proj"}, c.hidden_size,
                          {c.intermediate_size, c.intermediate_size})),
-      down_(w, {"down_proj"}, c.intermediate_size, {c.hidden_size}),
+      down_(w, {"down_proj"}, c.intermediate_size, {c.hidden_size}, MatrixLayout::OutIn, MatrixUse::Layer,
+            Split::Inputs),
       act_(act_of(c.activation)) {}
 
 Tensor GatedMlp::operator()(Ctx& cx, const Normed& x) const { return down_(cx, gate_up_.gated(cx, x, act_)); }
@@ -198,8 +226,8 @@ void GatedMlp::add_to(Ctx& cx, Tensor h, Normed& x, const RmsNorm& norm) const {
 }
 
 Mlp::Mlp(const Loader& w, const ModelConfig& c, const std::string& up, const std::string& down, MatrixLayout layout)
-    : up_(w, {up}, c.hidden_size, {c.intermediate_size}, layout),
-      down_(w, {down}, c.intermediate_size, {c.hidden_size}, layout),
+    : up_(w, {up}, c.hidden_size, {c.intermediate_size}, layout, MatrixUse::Layer, Split::Outputs),
+      down_(w, {down}, c.intermediate_size, {c.hidden_size}, layout, MatrixUse::Layer, Split::Inputs),
       act_(act_of(c.activation)) {}
 
 void Mlp::add_to(Ctx& cx, Tensor h, const Normed& x) const {

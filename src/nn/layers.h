@@ -21,15 +21,20 @@ class RmsNorm;
 /// Memory for the norms of a step's residual stream, which the blocks pass on: of n rows.
 Normed room_for_norms(Ctx& cx, int64_t n, int64_t hidden);
 
-/// y = x · wᵀ + b. Several matrices with the same input can be merged into one.
+/// y = x · wᵀ + b. Several matrices with the same input can be merged into one. In a tensor-parallel group a matrix may
+/// be split by its outputs, so that y has this rank's; or by its inputs, of which x has this rank's, and results are
+/// added up over the ranks.
 class Linear {
  public:
-  /// `w` is the place of the layer's own names: `names` + ".weight" and, where the checkpoint has it, ".bias".
+  /// `w` is the place of the layer's own names: `names` + ".weight" and, where the checkpoint has it, ".bias". A single
+  /// name may hold all of `outs`. `in` and `outs` are the whole matrix's.
   Linear(const Loader& w, const std::vector<std::string>& names, int64_t in, const std::vector<int64_t>& outs,
-         MatrixLayout layout = MatrixLayout::OutIn, MatrixUse use = MatrixUse::Layer);
+         MatrixLayout layout = MatrixLayout::OutIn, MatrixUse use = MatrixUse::Layer, Split split = Split::None);
   /// [n, in] → [n, out], in the step's activation type or another.
   Tensor operator()(Ctx& cx, const Normed& x) const;
   Tensor operator()(Ctx& cx, const Normed& x, DType type) const;
+  /// All outputs, in float32, of a matrix that is split by them: at rank 0; elsewhere empty.
+  Tensor whole(Ctx& cx, const Normed& x) const;
   /// h += what it makes of x.
   void add_to(Ctx& cx, Tensor h, Tensor x) const;
   /// The same, and y = norm(h).
@@ -39,8 +44,12 @@ class Linear {
   int64_t out() const { return weight_.out; }
 
  private:
+  /// This rank's part of what must be added up or put together.
+  Tensor part(Ctx& cx, const Normed& x, DType type) const;
+
   Weight weight_;
   Param bias_;
+  Split split_;  ///< None where there are no other ranks
 };
 
 /// Root mean square norm; in Gemma's hub form the stored weight is w − 1.

@@ -1,6 +1,7 @@
 #include "nn/loader.h"
 
 #include <algorithm>
+#include <cstring>
 #include <numeric>
 
 #include <fmt/format.h>
@@ -103,25 +104,71 @@ Param Loader::vector(std::string_view name, int64_t n, float add) const {
   return on_device(values);
 }
 
+int64_t Loader::share(int64_t n, const char* what) const {
+  if (n % num_ranks() == 0) return n / num_ranks();
+  throw Error(ErrorKind::Unsupported, fmt::format("--tp-size {}: this model's {} {} cannot be shared out equally; take "
+                                                  "a --tp-size that divides them",
+                                                  num_ranks(), n, what));
+}
+
+// Puts this rank's share of a matrix, whose outputs are `outs` one after the other, behind `parts`.
+void Loader::add_share(std::vector<Tensor>& parts, std::vector<Buffer>& keep, const Tensor& matrix,
+                       std::span<const int64_t> outs, Split split) const {
+  if (num_ranks() == 1 || split == Split::None) {
+    parts.push_back(matrix);
+  } else if (split == Split::Outputs) {
+    int64_t begin = 0;
+    for (const int64_t out : outs) {
+      const int64_t own = share(out, "outputs of a matrix");
+      parts.push_back(matrix.slice_rows(begin + own * rank(), own));
+      begin += out;
+    }
+  } else {
+    const int64_t own = share(matrix.cols(), "inputs of a matrix"), all = row_bytes(matrix.dtype, matrix.cols());
+    // Blocks that would be cut become numbers.
+    const bool cut = own % block_layout(matrix.dtype).elements != 0;
+    const DType type = cut ? DType::F32 : matrix.dtype;
+    const int64_t bytes = row_bytes(type, own);
+    std::vector<float> row(cut ? static_cast<size_t>(matrix.cols()) : 0);
+    keep.push_back(allocate_host(static_cast<size_t>(bytes * matrix.rows())));
+    for (int64_t i = 0; i < matrix.rows(); ++i) {
+      const std::byte* from = matrix.data + i * all;
+      if (cut) {
+        dequantize_row(matrix.dtype, from, row.data(), matrix.cols());
+        from = reinterpret_cast<const std::byte*>(row.data());
+      }
+      std::memcpy(keep.back().data() + i * bytes, from + rank() * bytes, static_cast<size_t>(bytes));
+    }
+    parts.emplace_back(keep.back().data(), type, Shape{matrix.rows(), own});
+  }
+}
+
 Weight Loader::matrix(const std::vector<std::string>& names, int64_t in, const std::vector<int64_t>& outs,
-                      MatrixLayout layout, MatrixUse use) const {
+                      MatrixLayout layout, MatrixUse use, Split split) const {
   std::vector<Tensor> parts;
   std::vector<Buffer> keep;
   std::vector<const FileTensor*> files;
   for (size_t i = 0; i < names.size(); ++i) {
+    const auto own = names.size() == 1 ? std::span(outs) : std::span(outs).subspan(i, 1);
+    const int64_t out = std::accumulate(own.begin(), own.end(), int64_t{0});
+    Tensor matrix;
     if (layout == MatrixLayout::InOut) {
-      keep.push_back(transposed(plain(require(names[i], Shape{in, outs[i]}))));
-      parts.emplace_back(keep.back().data(), DType::F32, Shape{outs[i], in});
-      files.push_back(nullptr);
-      continue;
-    }
-    const FileTensor& t = require(names[i], Shape{outs[i], in});
-    files.push_back(&t);
-    if (t.packed != nullptr) {
-      keep.push_back(unpack(t));
-      parts.emplace_back(keep.back().data(), t.dtype, t.shape);
+      keep.push_back(transposed(plain(require(names[i], Shape{in, out}))));
+      matrix = Tensor(keep.back().data(), DType::F32, Shape{out, in});
     } else {
-      parts.push_back(view(t));
+      const FileTensor& t = require(names[i], Shape{out, in});
+      files.push_back(&t);
+      if (t.packed != nullptr) {
+        keep.push_back(unpack(t));
+        matrix = Tensor(keep.back().data(), t.dtype, t.shape);
+      } else {
+        matrix = view(t);
+      }
+    }
+    try {
+      add_share(parts, keep, matrix, own, split);
+    } catch (const Error& e) {
+      throw Error(e.kind(), fmt::format("{}: {}", full(names[i]), e.what()));
     }
   }
   Weight w;
@@ -130,25 +177,39 @@ Weight Loader::matrix(const std::vector<std::string>& names, int64_t in, const s
   } catch (const Error& e) {
     throw Error(e.kind(), fmt::format("{}: {}", full(names[0]), e.what()));
   }
-  bool copied = true;
-  for (size_t i = 0; i < w.parts.size(); ++i) {
-    copied = copied && w.parts[i].source.empty();
-    if (w.parts[i].source.empty() && files[i] != nullptr) checkpoint_->release(*files[i]);
+  const bool copied =
+      std::all_of(w.parts.begin(), w.parts.end(), [](const Weight::Part& p) { return p.source.empty(); });
+  if (copied) {
+    for (const FileTensor* file : files) checkpoint_->release(*file);
+  } else {
+    w.keep = std::move(keep);
   }
-  if (!copied) w.keep = std::move(keep);
   return w;
 }
 
-Param Loader::merged_vector(const std::vector<std::string>& names, const std::vector<int64_t>& outs) const {
+Param Loader::merged_vector(const std::vector<std::string>& names, const std::vector<int64_t>& outs,
+                            Split split) const {
   if (std::none_of(names.begin(), names.end(), [&](const std::string& n) { return has(n); })) return {};
   std::vector<float> values(static_cast<size_t>(std::accumulate(outs.begin(), outs.end(), int64_t{0})));
   float* to = values.data();
   for (size_t i = 0; i < names.size(); ++i) {
+    const auto n = names.size() == 1 ? static_cast<int64_t>(values.size()) : outs[i];
     if (has(names[i])) {
-      const FileTensor& t = plain(require(names[i], Shape{outs[i]}));
-      dequantize_row(t.dtype, t.data.data(), to, outs[i]);
+      const FileTensor& t = plain(require(names[i], Shape{n}));
+      dequantize_row(t.dtype, t.data.data(), to, n);
     }
-    to += outs[i];
+    to += n;
+  }
+  if (num_ranks() > 1 && split == Split::Inputs && rank() > 0) return {};
+  if (num_ranks() > 1 && split == Split::Outputs) {
+    std::vector<float> own;
+    const float* from = values.data();
+    for (const int64_t out : outs) {
+      const int64_t n = share(out, "outputs of a matrix");
+      own.insert(own.end(), from + n * rank(), from + n * (rank() + 1));
+      from += out;
+    }
+    values = std::move(own);
   }
   return on_device(values);
 }

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <unordered_set>
@@ -18,6 +19,10 @@ enum class MatrixLayout { OutIn, InOut };
 /// What a matrix is for: layers' may be quantized by the backend, the one that makes logits is not.
 enum class MatrixUse { Layer, Head };
 
+/// What of a matrix each rank of a tensor-parallel group has (Shoeybi et al. 2019): all; some outputs of each of its
+/// parts; or some inputs, so that its results must be added to the other ranks'.
+enum class Split { None, Outputs, Inputs };
+
 /// A place in a checkpoint's tree of names: `w / "self_attn"` is the place below. Cheap to copy; the checkpoint and the
 /// backend must outlive it. Thread: one.
 class Loader {
@@ -29,15 +34,23 @@ class Loader {
 
   const ModelConfig& config() const { return checkpoint_->config(); }
   bool has(std::string_view name) const;
+  int rank() const { return backend_->rank(); }
+  int num_ranks() const { return backend_->num_ranks(); }
+  /// This rank's share of n equal things, `what` for the error: throws Unsupported where they cannot be shared out.
+  int64_t share(int64_t n, const char* what) const;
 
   /// A vector of n elements in float32, plus `add` (Gemma's norms are stored as w − 1). Throws CorruptFile if it is
   /// missing or of another shape.
   Param vector(std::string_view name, int64_t n, float add = 0.0F) const;
-  /// The matrices `names`, [outs[i], in] each (transposed first when stored InOut), merged by rows.
+  /// The matrices `names`, [outs[i], in] each (transposed first when stored InOut), merged by rows; a single name may
+  /// hold all of `outs`, one after the other. Of each, this rank's share.
   Weight matrix(const std::vector<std::string>& names, int64_t in, const std::vector<int64_t>& outs,
-                MatrixLayout layout = MatrixLayout::OutIn, MatrixUse use = MatrixUse::Layer) const;
+                MatrixLayout layout = MatrixLayout::OutIn, MatrixUse use = MatrixUse::Layer,
+                Split split = Split::None) const;
   /// The vectors `names`, outs[i] elements each, one after the other; a missing one is zero; empty if all are missing.
-  Param merged_vector(const std::vector<std::string>& names, const std::vector<int64_t>& outs) const;
+  /// They are biases of such a matrix: split by outputs as its rows are; by inputs, rank 0 has them.
+  Param merged_vector(const std::vector<std::string>& names, const std::vector<int64_t>& outs,
+                      Split split = Split::None) const;
   /// A table [rows, cols] for look-ups by row. Points into the checkpoint where the device can read that.
   Param table(std::string_view name, int64_t rows, int64_t cols) const;
 
@@ -58,6 +71,8 @@ class Loader {
   };
   const FileTensor& require(std::string_view name, const Shape& shape) const;
   Param on_device(const std::vector<float>& values) const;
+  void add_share(std::vector<Tensor>& parts, std::vector<Buffer>& keep, const Tensor& matrix,
+                 std::span<const int64_t> outs, Split split) const;
   std::string full(std::string_view name) const;
 
   const Checkpoint* checkpoint_;

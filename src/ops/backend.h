@@ -14,6 +14,7 @@
 
 #include "ops/act.h"
 #include "ops/quantize.h"
+#include "ops/rank_group.h"
 #include "ops/sampling.h"
 #include "sgl/work.h"
 #include "tensor/tensor.h"
@@ -119,6 +120,11 @@ struct BackendOptions {
   DType activations = DType::BF16;   ///< cuda: of weights and of what layers pass to each other; F32, F16 or BF16
   Quantization quantization = Quantization::None;  ///< of what prepare() makes; Fp8: cuda only
   bool deterministic = false;  ///< cuda: a row's bits do not depend on the others, or on cuts; slower. cpu: always so
+  /// Tensor parallelism: the group that the backend belongs to, and which of it it is; null: it is alone. All of a
+  /// group are created at once, each by a thread of its own, which calls it from then on; rank 0's may be any thread,
+  /// at one time. cuda: the rank is the GPU's index.
+  std::shared_ptr<RankGroup> group = nullptr;
+  int rank = 0;
 };
 
 /// One device. Thread: calls come from one thread at a time.
@@ -127,6 +133,8 @@ struct BackendOptions {
 /// on the other rows of the batch, on how a sequence was cut into steps, on page ids, or on the number of threads.
 class Backend {
  public:
+  Backend() = default;
+  explicit Backend(const BackendOptions& options) : group_(options.group), rank_(options.rank) {}
   virtual ~Backend() = default;
 
   /// Throws InvalidArgument on an unknown device, Unsupported when the machine lacks it.
@@ -148,6 +156,8 @@ class Backend {
   /// Copies host memory to the device, and back. What ran before is done when download() returns.
   virtual void upload(std::byte* device, const void* host, size_t bytes) = 0;
   virtual void download(void* host, const std::byte* device, size_t bytes) = 0;
+  /// Returns when what ran before is done.
+  virtual void wait() {}
   /// Makes a weight of host matrices [rows_i, in] in any file format. The sources must outlive the weight where the
   /// result still refers to them (Weight::Part::source). May run in parallel inside.
   virtual Weight prepare(std::span<const Tensor> parts) = 0;
@@ -228,6 +238,20 @@ class Backend {
   /// out[i, :] = x[rows[i], :], of one type: float32 or the activations'.
   virtual void gather_rows(Tensor out, Tensor x, std::span<const int32_t> rows) = 0;
 
+  // Tensor parallelism. All ranks of a group call these in the same order, with the same shapes. What is handed over
+  // lies in memory from exchange(), which one such call takes.
+
+  int rank() const { return rank_; }
+  int num_ranks() const { return group_ == nullptr ? 1 : group_->size(); }
+  /// [n, d], for what all_reduce() and its like take next. Requires: a group.
+  Tensor exchange(DType type, int64_t n, int64_t d);
+  /// out = Σ part over the ranks, added up in float32 in their order. out, part: [n, d].
+  virtual void all_reduce(Tensor out, Tensor part) = 0;
+  /// h += Σ part; y = rms_norm(h), whole.
+  virtual void all_reduce_norm(Normed& y, Tensor h, Tensor part, const NormWeight& norm) = 0;
+  /// Rank 0: out = all ranks' parts beside each other, [n, ranks · d]; elsewhere out is empty. part: [n, d], float32.
+  virtual void gather_parts(Tensor out, Tensor part) = 0;
+
   /// Chooses one token for each row of logits: [n, vocab]. Changes logits. See sampling.h.
   virtual void sample(std::span<SampleResult> results, Tensor logits, std::span<const SampleRow> rows) = 0;
 
@@ -238,8 +262,18 @@ class Backend {
   virtual bool begin_sample(Tensor /*logits*/, std::span<const SampleRow> /*rows*/) { return false; }
   virtual void end_sample(std::span<SampleResult> /*results*/) {}
 
+ protected:
+  /// Around what all ranks do with their parts, in memory from exchange() (RankGroup::meet).
+  RankGroup::Meeting meet(const Tensor& part);
+  void leave();
+
+  const std::shared_ptr<RankGroup> group_;  ///< null: no others
+  const int rank_ = 0;
+
  private:
   Work work_;
+  Buffer exchange_[2];
+  unsigned exchanges_ = 0;  ///< that have ended
 };
 
 /// Throws Internal when a dimension differs: names bind, so equal letters must be equal sizes.

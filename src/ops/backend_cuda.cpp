@@ -1,10 +1,12 @@
 #include "ops/backend_cuda.h"
 
 #include <algorithm>
+#include <mutex>
 #include <numeric>
 
 #include <fmt/format.h>
 
+#include "base/assert.h"
 #include "ops/cpu_backend.h"
 #include "sgl/error.h"
 
@@ -14,8 +16,8 @@ namespace {
 constexpr int kOldest = 80;  // compute capability times ten
 constexpr double kGiB = 1024.0 * 1024 * 1024;
 
-// Which device is used, before anything else is asked of it. Throws Unsupported with the reason.
-cudaDeviceProp usable_device() {
+// The thread's device from now on: of that rank. Throws Unsupported with the reason where it cannot be used.
+cudaDeviceProp use_device(int rank, int ranks) {
   auto fail = [](const std::string& why) {
     throw Error(ErrorKind::Unsupported,
                 fmt::format("--device cuda needs an NVIDIA GPU: {}; --device cpu needs none", why));
@@ -24,8 +26,13 @@ cudaDeviceProp usable_device() {
   const cudaError_t status = cudaGetDeviceCount(&count);
   if (status != cudaSuccess) fail(cudaGetErrorString(status));
   if (count == 0) fail("this machine shows none");
+  if (count < ranks) {
+    throw Error(ErrorKind::Unsupported,
+                fmt::format("--tp-size {} needs as many NVIDIA GPUs, and this machine shows {}", ranks, count));
+  }
+  cuda::check(cudaSetDevice(rank), "cudaSetDevice");
   cudaDeviceProp device{};
-  cuda::check(cudaGetDeviceProperties(&device, 0), "cudaGetDeviceProperties");
+  cuda::check(cudaGetDeviceProperties(&device, rank), "cudaGetDeviceProperties");
   if (device.major * 10 + device.minor < kOldest) {
     fail(fmt::format("{} has compute capability {}.{}, but 8.0 or newer is needed", device.name, device.major,
                      device.minor));
@@ -33,8 +40,8 @@ cudaDeviceProp usable_device() {
   return device;
 }
 
-std::string name_of_device() {
-  const cudaDeviceProp device = usable_device();
+std::string name_of_device(const BackendOptions& options) {
+  const cudaDeviceProp device = use_device(options.rank, options.group == nullptr ? 1 : options.group->size());
   return fmt::format("{}, {:.0f} GiB", device.name, static_cast<double>(device.totalGlobalMem) / kGiB);
 }
 
@@ -50,10 +57,11 @@ CudaBackend::Stream::Stream() {
 CudaBackend::Stream::~Stream() { cudaStreamDestroy(stream_); }
 
 CudaBackend::CudaBackend(const BackendOptions& options)
-    : type_(options.activations),
+    : Backend(options),
+      type_(options.activations),
       quantization_(options.quantization),
       deterministic_(options.deterministic),
-      name_(name_of_device()),
+      name_(name_of_device(options)),
       dense_(stream_, options.deterministic),
       staging_{cuda::Staging(stream_), cuda::Staging(stream_)},
       threads_(options.threads > 0 ? options.threads : default_compute_threads()) {
@@ -65,6 +73,86 @@ CudaBackend::CudaBackend(const BackendOptions& options)
     throw Error(ErrorKind::InvalidArgument,
                 "quantized weights are multiplied with float16 or bfloat16, not with float32: take another dtype");
   }
+  if (group_ != nullptr) join_group();
+}
+
+// Each GPU gets at the memory of all others, and knows where their flags are.
+void CudaBackend::join_group() {
+  {
+    // Kernels of two groups could keep each other's from the processors that they wait for.
+    static std::mutex mutex;
+    static std::weak_ptr<RankGroup> present;
+    const std::lock_guard lock(mutex);
+    const auto other = present.lock();
+    if (other != nullptr && other != group_) {
+      throw Error(ErrorKind::Unsupported,
+                  "--tp-size: this process shares a model out to GPUs already, and can do so with one at a time only; "
+                  "run the other one in a process of its own");
+    }
+    present = group_;
+  }
+  for (int other = 0; other < num_ranks(); ++other) {
+    if (other == rank_) continue;
+    int can = 0;
+    cuda::check(cudaDeviceCanAccessPeer(&can, rank_, other), "cudaDeviceCanAccessPeer");
+    if (can == 0) {
+      throw Error(
+          ErrorKind::Unsupported,
+          fmt::format("--tp-size {}: GPU {} cannot reach the memory of GPU {} (nvidia-smi topo -p2p r says which "
+                      "can); make others visible by CUDA_VISIBLE_DEVICES",
+                      num_ranks(), rank_, other));
+    }
+    static std::once_flag enabled[RankGroup::kMost][RankGroup::kMost];
+    std::call_once(enabled[rank_][other], [&] {
+      const cudaError_t status = cudaDeviceEnablePeerAccess(other, 0);
+      cudaGetLastError();
+      // The program that this is part of may have enabled it.
+      if (status != cudaErrorPeerAccessAlreadyEnabled) cuda::check(status, "cudaDeviceEnablePeerAccess");
+    });
+  }
+  const std::vector<uint32_t> none(static_cast<size_t>(num_ranks()), 0);
+  flags_ = cuda::allocate_device(none.size() * sizeof(uint32_t));
+  upload(flags_.data(), none.data(), flags_.bytes());
+  cuda::load_exchange_kernels();
+  for (void* other : group_->meet(rank_, this).pointers) peers_.push_back(static_cast<const CudaBackend*>(other));
+  group_->leave();
+}
+
+cuda::Peers CudaBackend::meet_peers(const Tensor& part) {
+  const RankGroup::Meeting meeting = meet(part);
+  cuda::Peers peers{.rank = rank_, .size = num_ranks(), .number = meeting.number, .parts = {}, .flags = {}};
+  for (size_t r = 0; r < peers_.size(); ++r) {
+    peers.parts[r] = meeting.pointers[r];
+    peers.flags[r] = reinterpret_cast<uint32_t*>(peers_[r]->flags_.data());
+  }
+  return peers;
+}
+
+void CudaBackend::all_reduce(Tensor out, Tensor part) {
+  check_shapes("all_reduce", {{"out", out, "n d"}, {"part", part, "n d"}});
+  SGL_ASSERT(out.dtype == part.dtype, "all_reduce: a sum is of its parts' type");
+  const cuda::Peers peers = meet_peers(part);
+  cuda::all_reduce(stream_, out, peers);
+  cuda::launched("all_reduce", out);
+  leave();
+}
+
+void CudaBackend::all_reduce_norm(Normed& y, Tensor h, Tensor part, const NormWeight& norm) {
+  check_shapes("all_reduce_norm", {{"y", y.x, "n d"}, {"h", h, "n d"}, {"part", part, "n d"}, {"norm", norm.w, "d"}});
+  SGL_ASSERT(y.x.dtype == part.dtype, "all_reduce_norm: normed rows are of the parts' type");
+  const cuda::Peers peers = meet_peers(part);
+  cuda::all_reduce_norm(stream_, y.x, h, peers, norm);
+  cuda::launched("all_reduce_norm", h);
+  leave();
+  y.whole = true;
+}
+
+void CudaBackend::gather_parts(Tensor out, Tensor part) {
+  if (rank_ == 0) check_gathered(out, part, num_ranks());
+  const cuda::Peers peers = meet_peers(part);
+  cuda::gather_parts(stream_, out, part.cols(), peers);
+  cuda::launched("gather_parts", part);
+  leave();
 }
 
 CudaBackend::~CudaBackend() { cudaStreamSynchronize(stream_); }
@@ -91,6 +179,8 @@ void CudaBackend::download(void* host, const std::byte* device, size_t bytes) {
   cuda::check(cudaMemcpyAsync(host, device, bytes, cudaMemcpyDeviceToHost, stream_), "copy from the device");
   cuda::check(cudaStreamSynchronize(stream_), "copy from the device");
 }
+
+void CudaBackend::wait() { cuda::check(cudaStreamSynchronize(stream_), step_name_); }
 
 std::byte* CudaBackend::scratch(Buffer& memory, size_t bytes) {
   if (memory.bytes() < bytes) {
@@ -144,13 +234,17 @@ const int32_t* CudaBackend::send(std::span<const int32_t> values) {
 
 void CudaBackend::embedding(Tensor out, std::span<const int32_t> ids, const Tensor& table, float scale) {
   check_shapes("embedding", {{"out", out, "n d"}, {"table", table, "v d"}});
+  const CudaBackend& chooser = peers_.empty() ? *this : *peers_[0];
+  bool chosen = false;
   for (const int32_t id : ids) {
-    if (id < -num_chosen_ || id >= table.shape[0]) {
+    chosen = chosen || id < 0;
+    if (id < -chooser.num_chosen_ || id >= table.shape[0]) {
       throw Error(ErrorKind::Internal,
                   fmt::format("embedding: id {} is outside of the table's {} rows", id, table.shape[0]));
     }
   }
-  cuda::embedding(stream_, out, send(ids), reinterpret_cast<const int32_t*>(chosen_.data()), table, scale);
+  if (chosen && &chooser != this) chooser.sampled_.hold(stream_);
+  cuda::embedding(stream_, out, send(ids), reinterpret_cast<const int32_t*>(chooser.chosen_.data()), table, scale);
   cuda::launched("embedding", out);
 }
 

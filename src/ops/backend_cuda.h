@@ -1,5 +1,6 @@
 #pragma once
-// An NVIDIA GPU (sm_80 and newer): everything of a step runs on one stream; the host waits for it only for the tokens.
+// An NVIDIA GPU (sm_80 and newer), or one of several that share a model: everything of a step runs on one stream; the
+// host waits for it only for the tokens.
 //
 // Weights and activations are of one type, BackendOptions::activations; the residual stream, sums and logits are
 // float32. Weights of other types, GGUF's block formats too, are converted when they are loaded; or all are quantized
@@ -22,7 +23,8 @@ namespace sgl {
 
 class CudaBackend : public Backend {
  public:
-  /// Throws Unsupported when there is no GPU that it can use, or no cuBLASLt.
+  /// Throws Unsupported when there is no GPU that it can use, or no cuBLASLt; of a group, when there are fewer GPUs
+  /// than ranks, one does not reach another one's memory, or another group of this process lives.
   explicit CudaBackend(const BackendOptions& options);
   ~CudaBackend() override;
 
@@ -33,6 +35,7 @@ class CudaBackend : public Backend {
   Buffer allocate(size_t bytes) override { return cuda::allocate_device(bytes); }
   void upload(std::byte* device, const void* host, size_t bytes) override;
   void download(void* host, const std::byte* device, size_t bytes) override;
+  void wait() override;
   /// One matrix [out, in] of all parts, in the first part's `packed`: numbers in rows that are padded to a multiple of
   /// 8 elements, or as quantize.h describes it; `layout` is the Quantization.
   Weight prepare(std::span<const Tensor> parts) override;
@@ -67,6 +70,9 @@ class CudaBackend : public Backend {
   void add(Tensor h, Tensor x) override;
   void softcap(Tensor x, float cap) override;
   void gather_rows(Tensor out, Tensor x, std::span<const int32_t> rows) override;
+  void all_reduce(Tensor out, Tensor part) override;
+  void all_reduce_norm(Normed& y, Tensor h, Tensor part, const NormWeight& norm) override;
+  void gather_parts(Tensor out, Tensor part) override;
   /// On the device, but for rows that ask for the log-probabilities of other tokens: their logits are copied to the
   /// host, where the cpu backend samples.
   void sample(std::span<SampleResult> results, Tensor logits, std::span<const SampleRow> rows) override;
@@ -114,6 +120,9 @@ class CudaBackend : public Backend {
     AttentionPlan windowed, whole;
   };
 
+  void join_group();
+  /// Begins a meeting of the ranks, for a kernel that is launched before leave().
+  cuda::Peers meet_peers(const Tensor& part);
   void require(const char* op, const PagedBatch& batch) const;
   cuda::Staging& staging() { return staging_[turn_]; }
   void sample_on_device(Tensor logits, std::span<const SampleRow> rows, std::span<const int32_t> which);
@@ -169,7 +178,9 @@ class CudaBackend : public Backend {
   Buffer choices_;  ///< of the host, where the device writes them
   int num_choices_ = 0;
   cuda::Event sampled_;
-  std::string step_name_ = "a step";  ///< the last one that began, with its sizes, for errors
+  std::vector<const CudaBackend*> peers_;  ///< of the group, by rank; empty: there are no others
+  Buffer flags_;                           ///< [ranks]: the last meeting that each has come to (kernels_cuda.h)
+  std::string step_name_ = "a step";       ///< the last one that began, with its sizes, for errors
   Buffer host_logits_, pinned_rows_, sent_rows_;
   int threads_;
   std::unique_ptr<ThreadPool> pool_;  ///< converts weights

@@ -38,7 +38,8 @@ std::byte* Scratch::get(size_t bytes) {
 }
 
 CpuBackend::CpuBackend(const BackendOptions& options, CpuIsa isa)
-    : quantize_activations_(options.quantize_activations),
+    : RefBackend(options),
+      quantize_activations_(options.quantize_activations),
       quantization_(options.quantization),
       isa_(isa),
       pool_(options.threads > 0 ? options.threads : default_compute_threads()),

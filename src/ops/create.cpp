@@ -20,7 +20,7 @@ std::unique_ptr<Backend> Backend::create(const BackendOptions& options) {
                     "ref nothing",
                     options.device, name(q)));
   }
-  if (options.device == "ref") return std::make_unique<RefBackend>();
+  if (options.device == "ref") return std::make_unique<RefBackend>(options);
   if (options.device == "cpu") return std::make_unique<CpuBackend>(options);
   if (options.device == "cuda") {
 #ifdef SGL_CUDA

@@ -31,6 +31,24 @@ void activation(cudaStream_t stream, Tensor out, Tensor x, Act act);
 void add(cudaStream_t stream, Tensor h, Tensor x);
 void softcap(cudaStream_t stream, Tensor x, float cap);
 
+/// The ranks of a tensor-parallel group at one of their meetings: kernels read the parts of all of them, once the flags
+/// in their own GPU's memory say that these are there.
+struct Peers {
+  int rank, size;
+  uint32_t number;                      ///< of the meeting
+  const void* parts[RankGroup::kMost];  ///< [n, d] each, without gaps
+  uint32_t* flags[RankGroup::kMost];    ///< [size] each: flags[r][s] is the last meeting that rank s has come to
+};
+/// Has the present device load the kernels below: the first launch of one may wait for the device, which may be waiting
+/// for another one.
+void load_exchange_kernels();
+/// out = Σ parts, of one type, added in float32. Requires, of all three: there are rows.
+void all_reduce(cudaStream_t stream, Tensor out, const Peers& peers);
+/// h += Σ parts, which are of y's type; y = rms_norm(h).
+void all_reduce_norm(cudaStream_t stream, Tensor y, Tensor h, const Peers& peers, const NormWeight& norm);
+/// Rank 0: out = the parts, [n, part_cols] in float32, beside each other. Elsewhere out is empty.
+void gather_parts(cudaStream_t stream, Tensor out, int64_t part_cols, const Peers& peers);
+
 /// How to choose from one row of logits: a SampleRow without what only the host does.
 struct SampleTask {
   int32_t row;                ///< of the logits

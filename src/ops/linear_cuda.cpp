@@ -253,10 +253,11 @@ void CudaBackend::gated_linear(Tensor out, Tensor x, const Weight& w, Tensor bia
   cuda::launched("gated_linear", out);
 }
 
-// Of bfloat16 alone: rows that are not divided by their root mean square yet can be too large for float16.
+// Of bfloat16 alone: rows that are not divided by their root mean square yet can be too large for float16. Where ranks
+// add up what products make, norms are taken with the sums.
 int64_t CudaBackend::num_square_sums(int64_t n, int64_t d) const {
-  return !deterministic_ && type_ == DType::BF16 && n <= cuda::kGemvRows ? (d + cuda::kSquares - 1) / cuda::kSquares
-                                                                         : 0;
+  const bool left_to_products = !deterministic_ && type_ == DType::BF16 && n <= cuda::kGemvRows && group_ == nullptr;
+  return left_to_products ? (d + cuda::kSquares - 1) / cuda::kSquares : 0;
 }
 
 void CudaBackend::linear_add_norm(Normed& y, Tensor h, Tensor x, const Weight& w, Tensor bias, const NormWeight& norm,

@@ -62,6 +62,7 @@ Event::Event() { check(cudaEventCreateWithFlags(&event_, cudaEventDisableTiming)
 Event::~Event() { cudaEventDestroy(event_); }
 void Event::record(cudaStream_t stream) { check(cudaEventRecord(event_, stream), "cudaEventRecord"); }
 void Event::wait(const std::string& what) { check(cudaEventSynchronize(event_), what); }
+void Event::hold(cudaStream_t stream) const { check(cudaStreamWaitEvent(stream, event_, 0), "cudaStreamWaitEvent"); }
 
 Staging::Staging(cudaStream_t stream) : stream_(stream) {
   blocks_.push_back({allocate_pinned(kFirstBlock), allocate_device(kFirstBlock)});

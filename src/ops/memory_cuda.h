@@ -36,6 +36,8 @@ class Event {
   void record(cudaStream_t stream);
   /// Until all that was queued before the last record() is done. `what` names it if it failed.
   void wait(const std::string& what);
+  /// Has a stream, of any device, wait for it.
+  void hold(cudaStream_t stream) const;
 
  private:
   cudaEvent_t event_ = nullptr;

@@ -12,6 +12,8 @@ namespace sgl {
 
 class RefBackend : public Backend {
  public:
+  using Backend::Backend;
+
   std::string describe() const override { return "ref (plain loops, one thread)"; }
   int64_t available_memory() const override { return sgl::available_memory(); }
   Buffer allocate(size_t bytes) override { return allocate_host(bytes); }
@@ -40,6 +42,9 @@ class RefBackend : public Backend {
   void add(Tensor h, Tensor x) override;
   void softcap(Tensor x, float cap) override;
   void gather_rows(Tensor out, Tensor x, std::span<const int32_t> rows) override;
+  void all_reduce(Tensor out, Tensor part) override;
+  void all_reduce_norm(Normed& y, Tensor h, Tensor part, const NormWeight& norm) override;
+  void gather_parts(Tensor out, Tensor part) override;
   void sample(std::span<SampleResult> results, Tensor logits, std::span<const SampleRow> rows) override;
 };
 
@@ -49,6 +54,8 @@ void check_attention(const char* op, Tensor q_or_k, const KvView& kv, const Page
 void check_linear(Tensor y, Tensor x, const Weight& w, Tensor bias);
 /// Checks that x is gate and up for out.
 void check_gated_act(Tensor out, Tensor x);
+/// Checks that `out` has room for the parts of all ranks beside each other, in float32.
+void check_gathered(Tensor out, Tensor part, int ranks);
 /// Checks cos_sin against the frequencies.
 void check_rope_table(Tensor cos_sin, std::span<const int32_t> positions, std::span<const float> inv_freq);
 /// Checks that x consists of heads of head_dim, which hold what cos_sin turns.

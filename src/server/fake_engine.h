@@ -421,7 +421,7 @@ class FakeEngine final : public EngineApi {
   const std::string reply_;
   ByteTokenizer tokenizer_;
   ModelInfo info_;
-  EngineOptions options_;
+  EngineOptions options_{.tp_size = 2};
   bool has_tokenizer_ = true;
   std::vector<TokenLogprob> best_;
   mutable std::mutex mutex_;

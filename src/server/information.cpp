@@ -79,8 +79,8 @@ void write_flags(JsonWriter& w, const Service& service, const EngineOptions& o) 
   w.field("disable_overlap_schedule", o.disable_overlap_schedule).field("tokenizer_worker_num", server.workers);
   optional_field(w, "tool_call_parser", tool_call_parser(service));
   optional_field(w, "reasoning_parser", or_null(server.reasoning_parser));
-  // One process computes it all.
-  w.field("tp_size", 1)
+  // One process computes it all, with all GPUs that there are.
+  w.field("tp_size", o.tp_size)
       .field("dp_size", 1)
       .field("pp_size", 1)
       .field("ep_size", 1)

@@ -140,7 +140,8 @@ TEST(Routes, InformationHasTheKeysThatClientsRead) {
   EXPECT_EQ(server["max_total_num_tokens"], 1600);
   EXPECT_EQ(server["max_req_input_len"], 1598);
   EXPECT_EQ(server["schedule_policy"], "lpm");
-  for (const char* key : {"tp_size", "dp_size", "pp_size", "ep_size"}) EXPECT_EQ(server[key], 1) << key;
+  EXPECT_EQ(server["tp_size"], 2);
+  for (const char* key : {"dp_size", "pp_size", "ep_size"}) EXPECT_EQ(server[key], 1) << key;
   EXPECT_EQ(server["disaggregation_mode"], "null");
   EXPECT_EQ(server["chat_template"], nullptr);
   EXPECT_EQ(server["internal_states"][0]["free_pages"], 100);

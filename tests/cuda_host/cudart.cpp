@@ -1,6 +1,7 @@
 // CUDA's runtime for a device that computes nothing (device.h): what this project calls of it, and what nvcc's objects
 // do.
 
+#include <atomic>
 #include <cstdlib>
 #include <cstring>
 #include <cuda_runtime_api.h>
@@ -26,6 +27,13 @@ std::map<void*, size_t>& sizes() {
 }
 
 cudaError_t status() { return fake_device().is_lost() ? cudaErrorIllegalAddress : cudaSuccess; }
+
+cudaError_t count_launch() {
+  std::atomic_ref(fake_device().launches).fetch_add(1);  // ranks launch at once
+  return status();
+}
+
+thread_local int present = 0;
 
 // Zeros: a token that the device did not choose is 0. Exactly so many bytes, so that a sanitizer sees what is beyond.
 cudaError_t allocate(void** p, size_t bytes, bool on_device) {
@@ -83,18 +91,16 @@ cudaError_t __cudaGetKernel(cudaKernel_t* kernel, const void* function) {
 }
 cudaError_t __cudaLaunchKernel(cudaKernel_t /*kernel*/, dim3 /*grid*/, dim3 /*block*/, void** /*arguments*/,
                                size_t /*shared*/, cudaStream_t /*stream*/) {
-  ++fake_device().launches;
-  return status();
+  return sgl::testing::count_launch();
 }
 cudaError_t cudaLaunchKernel(const void* /*kernel*/, dim3 /*grid*/, dim3 /*block*/, void** /*arguments*/,
                              size_t /*shared*/, cudaStream_t /*stream*/) {
-  ++fake_device().launches;
-  return status();
+  return sgl::testing::count_launch();
 }
 cudaError_t cudaLaunchKernelExC(const cudaLaunchConfig_t* config, const void* /*kernel*/, void** /*arguments*/) {
-  ++fake_device().launches;
+  const cudaError_t launched = sgl::testing::count_launch();
   const bool is_empty = config->gridDim.x == 0 || config->gridDim.y == 0 || config->blockDim.x == 0;
-  return is_empty || config->gridDim.y > 65535 ? cudaErrorInvalidConfiguration : status();
+  return is_empty || config->gridDim.y > 65535 ? cudaErrorInvalidConfiguration : launched;
 }
 
 // A Hopper, so that all of its ways are planned.
@@ -111,13 +117,22 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* p, int /*device*/) {
   return cudaSuccess;
 }
 cudaError_t cudaGetDevice(int* device) {
-  *device = 0;
+  *device = sgl::testing::present;
   return cudaSuccess;
+}
+cudaError_t cudaSetDevice(int device) {
+  sgl::testing::present = device;
+  return device < fake_device().gpus ? cudaSuccess : cudaErrorInvalidDevice;
 }
 cudaError_t cudaGetDeviceCount(int* count) {
-  *count = 1;
+  *count = fake_device().gpus;
   return cudaSuccess;
 }
+cudaError_t cudaDeviceCanAccessPeer(int* can, int /*device*/, int /*other*/) {
+  *can = fake_device().are_peers ? 1 : 0;
+  return cudaSuccess;
+}
+cudaError_t cudaDeviceEnablePeerAccess(int /*other*/, unsigned /*flags*/) { return cudaSuccess; }
 cudaError_t cudaMemGetInfo(size_t* free, size_t* total) {
   *total = fake_device().memory;
   *free = *total - fake_device().used;
@@ -171,6 +186,7 @@ cudaError_t cudaEventCreate(cudaEvent_t* event) {
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned /*flags*/) { return cudaEventCreate(event); }
 cudaError_t cudaEventDestroy(cudaEvent_t /*event*/) { return cudaSuccess; }
 cudaError_t cudaEventRecord(cudaEvent_t /*event*/, cudaStream_t /*stream*/) { return status(); }
+cudaError_t cudaStreamWaitEvent(cudaStream_t /*stream*/, cudaEvent_t /*event*/, unsigned /*flags*/) { return status(); }
 cudaError_t cudaEventSynchronize(cudaEvent_t /*event*/) { return status(); }
 cudaError_t cudaEventElapsedTime(float* ms, cudaEvent_t /*begin*/, cudaEvent_t /*end*/) {
   *ms = 1.0F;

@@ -13,11 +13,13 @@ struct FakeDevice {
   size_t used = 0;
   int64_t allocations = 0;  ///< that are not freed
   int64_t launches = 0;     ///< of kernels
+  int gpus = 1;             ///< with this memory together
+  bool are_peers = true;    ///< each reaches the others' memory
   int64_t lost_after = -1;  ///< so many launches; then every call fails. −1: never
-  bool is_lost() const { return lost_after >= 0 && launches >= lost_after; }
+  bool is_lost() const { return lost_after >= 0 && __atomic_load_n(&launches, __ATOMIC_RELAXED) >= lost_after; }
 };
 
-/// The one that all calls go to. Threads: an engine's calls come from one thread at a time; set it before or after.
+/// The one that all calls go to. Set it when no engine is at work.
 FakeDevice& fake_device();
 
 }  // namespace sgl::testing
