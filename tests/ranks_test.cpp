@@ -1,13 +1,12 @@
 // Tensor parallelism: an engine whose model is shared out to ranks gives the answers of one that is not, on the
 // reference and on GPUs, where there are two; and says what cannot be shared out.
 
-#include "models/ranks.h"
-
 #include <string>
 #include <vector>
 
 #include <gtest/gtest.h>
 
+#include "gpus.h"
 #include "sgl/engine.h"
 #include "sgl/error.h"
 
@@ -95,27 +94,16 @@ TEST(Ranks, EmbeddingsAreThoseOfOneRank) {
   }
 }
 
-// Why there are no two GPUs to share a model; empty if there are.
-std::string why_no_gpus() {
-  try {
-    Ranks({.device = "cuda"}, 2);
-  } catch (const Error& e) {
-    if (e.kind() != ErrorKind::Unsupported) throw;
-    return e.what();
-  }
-  return "";
-}
-
 // One step ahead: a step's tokens are those that rank 0 is choosing still.
 TEST(Ranks, AnswersAreThoseOfOneRankOnGpus) {
-  if (const std::string why = why_no_gpus(); !why.empty()) GTEST_SKIP() << why;
+  if (const auto why = testing::why_no_gpus()) GTEST_SKIP() << *why;
   expect_answers_of_one_rank("cuda");
 }
 
 // Other numbers than those of one GPU, whose groups and rows are longer (golden_test has bounds); the same from run to
 // run.
 TEST(Ranks, QuantizedWeightsAndCachesAreSharedOutToGpus) {
-  if (const std::string why = why_no_gpus(); !why.empty()) GTEST_SKIP() << why;
+  if (const auto why = testing::why_no_gpus()) GTEST_SKIP() << *why;
   for (const char* quantization : {"", "fp8", "int8", "int4"}) {
     for (const char* cache : {"auto", "fp8_e4m3"}) {
       EngineOptions o = options("llama_linear_rope", 2, "cuda");

@@ -35,8 +35,8 @@ int64_t weight_bytes(const Checkpoint& checkpoint, std::optional<DType> converte
     const FileTensor& t = *checkpoint.find(name);
     auto bytes = converted ? row_bytes(*converted, t.shape.elements()) : t.bytes();
     if (name.ends_with("embed_tokens.weight") || name.ends_with("wte.weight")) table = bytes;
-    const bool matrix = t.shape.rank() == 2 && !is_table(name);
-    if (converted && matrix && !name.ends_with("lm_head.weight")) {
+    const bool matrix = t.shape.rank() == 2 && !is_table(name), head = name.ends_with("lm_head.weight");
+    if (converted && matrix && !head) {
       // Groups of the device's own size stay as they are, whatever is asked for (CudaBackend::prepare), unless a rank's
       // share of the inputs cuts one (Loader::add_share).
       const bool kept_int4 = t.dtype == DType::Int4G128 && converted != DType::F32 &&
@@ -44,11 +44,11 @@ int64_t weight_bytes(const Checkpoint& checkpoint, std::optional<DType> converte
       const Quantization kept = kept_int4 ? Quantization::Int4 : quantization;
       if (kept != Quantization::None) bytes = quantized_bytes(kept, t.shape[0], t.shape[1]);
     } else if (!converted && matrix) {
-      const bool int8_head = quantization != Quantization::None && name.ends_with("lm_head.weight");
+      const bool int8_head = quantization != Quantization::None && head;
       bytes = row_bytes(quantized_format(int8_head ? Quantization::Int8 : quantization, t.dtype, t.shape[1]),
                         t.shape.elements());
     }
-    const bool whole = !matrix || (whole_head && name.ends_with("lm_head.weight"));
+    const bool whole = !matrix || (whole_head && head);
     total += whole ? bytes : bytes / ranks;
   }
   // A device that converts has the table for look-ups and, if it is also the head, the matrix.

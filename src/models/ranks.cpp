@@ -153,7 +153,6 @@ std::exception_ptr Ranks::run_all(const std::function<void(int)>& job) const {
 }
 
 void Ranks::run(const std::function<void(int)>& job) const {
-  if (threads_ == nullptr) return job(0);
   if (const std::exception_ptr error = run_all(job)) std::rethrow_exception(error);
 }
 

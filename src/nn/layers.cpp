@@ -62,10 +62,14 @@ Linear::Linear(const Loader& w, const std::vector<std::string>& names, int64_t i
       bias_(w.merged_vector(with_suffix(names, ".bias"), outs, split)),
       split_(w.num_ranks() > 1 ? split : Split::None) {}
 
-Tensor Linear::part(Ctx& cx, const Normed& x, DType type) const {
-  Tensor y = cx.ops.exchange(type, x.x.rows(), weight_.out);
+void Linear::multiply(Ctx& cx, Tensor y, const Normed& x) const {
   cx.ops.count(weight_.work(x.x.rows()));
   cx.ops.normed_linear(y, x, weight_, bias_.tensor);
+}
+
+Tensor Linear::part(Ctx& cx, const Normed& x, DType type) const {
+  Tensor y = cx.ops.exchange(type, x.x.rows(), weight_.out);
+  multiply(cx, y, x);
   return y;
 }
 
@@ -75,10 +79,9 @@ Tensor Linear::operator()(Ctx& cx, const Normed& x, DType type) const {
   Tensor y = cx.arena.alloc(type, {x.x.rows(), weight_.out});
   if (split_ == Split::Inputs) {
     cx.ops.all_reduce(y, part(cx, x, type));
-    return y;
+  } else {
+    multiply(cx, y, x);
   }
-  cx.ops.count(weight_.work(x.x.rows()));
-  cx.ops.normed_linear(y, x, weight_, bias_.tensor);
   return y;
 }
 

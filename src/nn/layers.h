@@ -44,6 +44,8 @@ class Linear {
   int64_t out() const { return weight_.out; }
 
  private:
+  /// y = what it makes of x: of all, or this rank's part.
+  void multiply(Ctx& cx, Tensor y, const Normed& x) const;
   /// This rank's part of what must be added up or put together.
   Tensor part(Ctx& cx, const Normed& x, DType type) const;
 
