@@ -192,7 +192,7 @@ void run(cudaStream_t stream, const Output& to, const Tensor& x, const Quantized
   while (parts < kMostParts && 2 * parts * tiles <= kBlocks * num_processors() && 2 * parts <= steps) parts *= 2;
   while ((parts - 1) * ((steps + parts - 1) / parts) >= steps) parts /= 2;  // none without columns
   launch_clusters(stream, dim3(1, static_cast<unsigned>(tiles), static_cast<unsigned>(parts)), kThreads,
-                  sizeof(Shared<kRows>), true, dense_tiles_kernel<T, kRows>, to, x_map, w_map, static_cast<int>(w.in),
+                  sizeof(Shared<kRows>), dense_tiles_kernel<T, kRows>, to, x_map, w_map, static_cast<int>(w.in),
                   static_cast<int>(w.out), static_cast<int>(x.rows()));
 }
 

@@ -115,22 +115,16 @@ void launch(cudaStream_t stream, dim3 grid, dim3 threads, size_t shared_bytes, v
   launch_with(&attribute, has_dependent_launch() ? 1 : 0, stream, grid, threads, shared_bytes, kernel, arguments...);
 }
 
-/// Launches a kernel whose blocks with the same x and y run in clusters (Hopper and newer). early: it begins with
-/// enter() or its halves.
+/// The same; the kernel's blocks with the same x and y run in clusters (Hopper and newer).
 template <typename... Parameters, typename... Arguments>
-void launch_clusters(cudaStream_t stream, dim3 grid, dim3 threads, size_t shared_bytes, bool early,
-                     void (*kernel)(Parameters...), Arguments... arguments) {
+void launch_clusters(cudaStream_t stream, dim3 grid, dim3 threads, size_t shared_bytes, void (*kernel)(Parameters...),
+                     Arguments... arguments) {
   cudaLaunchAttribute attributes[2] = {};
-  unsigned count = 0;
-  if (early) {
-    attributes[count].id = cudaLaunchAttributeProgrammaticStreamSerialization;
-    attributes[count++].val.programmaticStreamSerializationAllowed = 1;
-  }
-  if (grid.z > 1) {
-    attributes[count].id = cudaLaunchAttributeClusterDimension;
-    attributes[count++].val.clusterDim = {1, 1, grid.z};
-  }
-  launch_with(attributes, count, stream, grid, threads, shared_bytes, kernel, arguments...);
+  attributes[0].id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  attributes[0].val.programmaticStreamSerializationAllowed = 1;
+  attributes[1].id = cudaLaunchAttributeClusterDimension;
+  attributes[1].val.clusterDim = {1, 1, grid.z};
+  launch_with(attributes, grid.z > 1 ? 2 : 1, stream, grid, threads, shared_bytes, kernel, arguments...);
 }
 
 template <int V>

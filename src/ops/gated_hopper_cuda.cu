@@ -212,8 +212,8 @@ void multiply_gated(cudaStream_t stream, Tensor out, Tensor x, const QuantizedMa
   const Tiles tiles{rounded_up(x.rows(), kPair), rounded_up(outputs, kTile)};
   const int blocks = std::min(tiles.pairs * tiles.columns, num_processors() / 2);
   const auto launch = [&](auto* kernel) {
-    launch_clusters(stream, dim3(static_cast<unsigned>(blocks), 1, 2), kThreads, sizeof(Shared), true, kernel, out_map,
-                    x_map, w_map, tiles, rounded_up(w.in, kSwizzledColumns), static_cast<int>(outputs), act);
+    launch_clusters(stream, dim3(static_cast<unsigned>(blocks), 1, 2), kThreads, sizeof(Shared), kernel, out_map, x_map,
+                    w_map, tiles, rounded_up(w.in, kSwizzledColumns), static_cast<int>(outputs), act);
   };
   x.dtype == DType::BF16 ? launch(gated_tiles_kernel<__nv_bfloat16>) : launch(gated_tiles_kernel<__half>);
 }

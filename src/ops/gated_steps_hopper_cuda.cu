@@ -210,7 +210,7 @@ void multiply_gated_step(cudaStream_t stream, Tensor out, Tensor x, const Quanti
       throw Error(ErrorKind::Internal, "cuda: the driver does not describe x and w for a step's gated product");
     }
     const int pairs = rounded_up(w.out / 2, 2 * kOutputs), steps = rounded_up(w.in, kSwizzledColumns);
-    launch_clusters(stream, dim3(static_cast<unsigned>(pairs), 1, 2), kThreads, sizeof(Shared<kTiles>), true,
+    launch_clusters(stream, dim3(static_cast<unsigned>(pairs), 1, 2), kThreads, sizeof(Shared<kTiles>),
                     gated_step_kernel<T, kTiles>, y, out.row_stride, x_map, w_map, static_cast<int>(x.rows()), steps,
                     static_cast<int>(w.out / 2), act);
   };

@@ -112,6 +112,7 @@ __device__ void multiply_groups(float (&sums)[kRows / 2], Shared<kRows>& shared,
     commit_products();
     wait_for_products<0>();
     touch(parts);
+    __syncwarp();  // all lanes have read the codes
     if (lane == 0) shared.empty[stage].arrive();
 #pragma unroll
     for (int k = 0; k < kRows / 2; ++k) sums[k] += parts[k] * scales[k / 2 % 2];
@@ -143,6 +144,7 @@ __global__ void __launch_bounds__(kThreads<kRows>, 1)
     fence_barriers();
   }
   __syncthreads();
+  wait_for_previous();
   float sums[kRows / 2];
   if (taker < kTakers<kRows>) {
     multiply_groups<T, kRows>(sums, shared, groups, taker);
@@ -209,7 +211,7 @@ void run(cudaStream_t stream, const Output& to, const Tensor& x, const Quantized
   const int64_t row_tiles = (x.rows() + kRows - 1) / kRows, tiles = (outputs + each - 1) / each;
   const unsigned parts = 2 * row_tiles * tiles <= num_processors() && w.in > kGroup ? 2 : 1;
   launch_clusters(stream, dim3(static_cast<unsigned>(row_tiles), static_cast<unsigned>(tiles), parts), kThreads<kRows>,
-                  sizeof(Shared<kRows>), false, int4_tiles_kernel<T, kRows>, to, map, w, static_cast<int>(x.rows()));
+                  sizeof(Shared<kRows>), int4_tiles_kernel<T, kRows>, to, map, w, static_cast<int>(x.rows()));
 }
 
 }  // namespace
