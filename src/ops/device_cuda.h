@@ -171,6 +171,12 @@ __device__ inline void store(T* p, const Floats<V>& f) {
   }
 }
 
+/// body(at) for the vectors of V of a row of d elements that are this thread's.
+template <int V, typename F>
+__device__ inline void for_own_vectors(int d, F body) {
+  for (int at = static_cast<int>(threadIdx.x) * V; at < d; at += static_cast<int>(blockDim.x) * V) body(at);
+}
+
 __device__ inline float warp_sum(float x) {
 #pragma unroll
   for (int lane = kWarp / 2; lane > 0; lane /= 2) x += __shfl_xor_sync(0xffffffffU, x, lane);

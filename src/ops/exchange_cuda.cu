@@ -78,11 +78,11 @@ __global__ void all_reduce_kernel(T* out, int64_t out_stride, Peers peers, int d
   enter();
   publish_part(peers);
   await_parts(peers);
-  for (int at = static_cast<int>(threadIdx.x) * V; at < d; at += static_cast<int>(blockDim.x) * V) {
+  for_own_vectors<V>(d, [&](int at) {
     const int64_t place = int64_t{blockIdx.x} * d + at;
     const Floats<V> own = load_part<T, V>(peers, peers.rank, place);
     store<V>(out + blockIdx.x * out_stride + at, sum_of_parts<T, V>(peers, place, own));
-  }
+  });
 }
 
 // Block i: h[i] += Σ part[i]; y[i] = norm(h[i]).
@@ -137,9 +137,7 @@ __global__ void gather_parts_kernel(float* out, int64_t out_stride, Peers peers,
   for (int rank = 0; rank < peers.size; ++rank) {
     const float* from = static_cast<const float*>(peers.parts[rank]) + int64_t{blockIdx.x} * d;
     float* to = out + blockIdx.x * out_stride + int64_t{rank} * d;
-    for (int at = static_cast<int>(threadIdx.x) * V; at < d; at += static_cast<int>(blockDim.x) * V) {
-      store<V>(to + at, load<V>(from + at));
-    }
+    for_own_vectors<V>(d, [&](int at) { store<V>(to + at, load<V>(from + at)); });
   }
 }
 

@@ -58,12 +58,6 @@ __global__ void embedding_kernel(O* out, int64_t out_stride, const int32_t* ids,
   store<V>(to, f);
 }
 
-// body(at) for the vectors of V of a row of d elements that are this thread's.
-template <int V, typename F>
-__device__ void for_own_vectors(int d, F body) {
-  for (int at = static_cast<int>(threadIdx.x) * V; at < d; at += static_cast<int>(blockDim.x) * V) body(at);
-}
-
 // out = x · inv · w, by the vectors that the thread read before.
 template <int V, typename X, typename O>
 __device__ void write_scaled(O* out, const X* x, const float* w, int d, float inv) {
