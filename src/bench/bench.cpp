@@ -65,13 +65,6 @@ int run_loads(const LoadOptions& o, Json document, std::ostream& out,
   return 0;
 }
 
-Quantization quantization_named(const std::string& text) {
-  for (const Quantization q : {Quantization::Fp8, Quantization::Int8, Quantization::Int4}) {
-    if (text == name(q)) return q;
-  }
-  return Quantization::None;
-}
-
 Json json_of(const Slo& slo) {
   Json out = Json::object();
   if (slo.ttft_ms) out["ttft_ms"] = *slo.ttft_ms;
@@ -103,8 +96,9 @@ int run_ops(const OpsOptions& o, std::ostream& out) {
     print_head();
     cases = bench.run();
   } else {
+    const Quantization quantization = quantization_named(o.quantization).value_or(Quantization::None);
     const std::unique_ptr<Backend> backend =
-        Backend::create({.device = o.device, .threads = o.threads, .quantization = quantization_named(o.quantization)});
+        Backend::create({.device = o.device, .threads = o.threads, .quantization = quantization});
     DeviceOps bench(*backend, DeviceSizes{}, choice, take);
     device = backend->describe();
     roofs = bench.measure_roofs();

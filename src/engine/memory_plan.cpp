@@ -98,9 +98,8 @@ Quantization parse_quantization(const std::string& name, const std::string& devi
         fmt::format("--quantization is for the devices cpu and cuda; {} computes with what the file has", device));
   }
   const bool cuda = device == "cuda";
-  if (name == "fp8" && cuda) return Quantization::Fp8;
-  if (name == "int8") return Quantization::Int8;
-  if (name == "int4") return Quantization::Int4;
+  const auto named = quantization_named(name);
+  if (named && (cuda || *named != Quantization::Fp8)) return *named;
   throw Error(ErrorKind::InvalidArgument,
               fmt::format("--quantization must be {}int8 or int4 on the {} device, got \"{}\"", cuda ? "fp8, " : "",
                           device, name));

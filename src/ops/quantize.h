@@ -22,6 +22,8 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <optional>
+#include <string_view>
 
 #include "base/e4m3.h"
 #include "tensor/dtype.h"
@@ -31,6 +33,13 @@ namespace sgl {
 enum class Quantization : uint8_t { None, Fp8, Int8, Int4 };
 constexpr const char* name(Quantization q) {
   return q == Quantization::Fp8 ? "fp8" : q == Quantization::Int8 ? "int8" : q == Quantization::Int4 ? "int4" : "none";
+}
+/// The one of that name(); nothing for other words, and for "none".
+inline std::optional<Quantization> quantization_named(std::string_view word) {
+  for (const Quantization q : {Quantization::Fp8, Quantization::Int8, Quantization::Int4}) {
+    if (word == name(q)) return q;
+  }
+  return std::nullopt;
 }
 
 constexpr int64_t kCodeChunk = 64;  // bytes
