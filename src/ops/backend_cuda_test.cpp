@@ -445,6 +445,68 @@ TEST_P(QuantizedOnCuda, FewRowsAreMultipliedWithTheQuantizedNumbersThemselves) {
   }
 }
 
+// Of Hopper's tiles, so many that a block has one to itself, whose groups come in more than one round of stages.
+TEST_P(QuantizedOnCuda, ManyOutputsOfInt4EqualReference) {
+  constexpr int64_t kIn = 1536, kOut = 4352;
+  const DType t = GetParam();
+  const auto backend = quantizing(Quantization::Int4);
+  if (backend == nullptr) return;
+  for (const int64_t n : {33, 150}) {
+    SCOPED_TRACE(fmt::format("{} rows", n));
+    std::mt19937 random(kSeed);
+    const Matrix x = rounded(random_matrix(random, n, kIn), t), source = random_matrix(random, kOut, kIn, 0, 0.05F),
+                 values = quantized(source, Quantization::Int4);
+    const Weight w = prepare(*backend, source), plain = prepare(ref_, values);
+    DeviceMatrix dx(*backend, x, t), floats(*backend, n, kOut, DType::F32), gated(*backend, n, kOut / 2, t),
+        scratch(*backend, n, kOut, t);
+    Matrix want(n, kOut), want_gated(n, kOut / 2), ref_scratch(n, kOut);
+    const float sums = 2e-6F * 0.05F * static_cast<float>(kIn) + 2e-6F;
+    backend->linear(floats.tensor, dx.tensor, w, {});
+    ref_.linear(want.tensor, x.tensor, plain, {});
+    expect_near(floats.values(), want.values(), sums, DType::F32);
+    backend->gated_linear(gated.tensor, dx.tensor, w, {}, Act::Silu, scratch.tensor);
+    ref_.gated_linear(want_gated.tensor, x.tensor, plain, {}, Act::Silu, ref_scratch.tensor);
+    expect_near(gated.values(), want_gated.values(), 10 * sums, t);
+  }
+}
+
+// Kernels start while those before them still run: what comes out is the same as with pauses between them.
+TEST_P(QuantizedOnCuda, LayersAreTheSameWithoutPauses) {
+  constexpr int64_t kHidden = 1536, kInter = 2176;
+  constexpr int kLayers = 3, kTimes = 5;
+  const DType t = GetParam();
+  for (const Quantization format : {Quantization::None, Quantization::Fp8, Quantization::Int8, Quantization::Int4}) {
+    const auto backend = quantizing(format);
+    if (backend == nullptr) continue;
+    std::mt19937 random(kSeed);
+    const Weight up = prepare(*backend, random_matrix(random, 2 * kInter, kHidden, 0, 0.05F)),
+                 down = prepare(*backend, random_matrix(random, kHidden, kInter, 0, 0.05F));
+    DeviceMatrix norm(*backend, random_matrix(random, 1, kHidden), DType::F32);
+    for (const int64_t n : {1, 17, 64, 150}) {
+      SCOPED_TRACE(fmt::format("{}: {} rows", name(format), n));
+      const Matrix start = random_matrix(random, n, kHidden);
+      auto run = [&](bool pauses) {
+        DeviceMatrix h(*backend, start, DType::F32), y(*backend, n, kHidden, t), gated(*backend, n, kInter, t),
+            scratch(*backend, n, 2 * kInter, t);
+        auto then = [&] {
+          if (pauses) backend->wait();
+        };
+        for (int layer = 0; layer < kLayers; ++layer) {
+          backend->rms_norm(y.tensor, h.tensor, Tensor(norm.tensor.data, DType::F32, {kHidden}), 1e-5F);
+          then();
+          backend->gated_linear(gated.tensor, y.tensor, up, {}, Act::Silu, scratch.tensor);
+          then();
+          backend->linear_add(h.tensor, gated.tensor, down, {}, scratch.tensor.slice_cols(0, kHidden));
+          then();
+        }
+        return h.values();
+      };
+      const std::vector<float> want = run(true);
+      for (int i = 0; i < kTimes; ++i) EXPECT_EQ(largest_difference(run(false), want), 0.0F);
+    }
+  }
+}
+
 // h += x · uᵀ, and products of its norm: of few rows in bfloat16 the norm is left to them. Some cannot take it: of
 // hidden sizes that are no multiple of eight, with rows of results that are not aligned, of halves of int4 that are no
 // eights.
