@@ -51,8 +51,9 @@ __device__ inline E4m3 from_float<E4m3>(float x) {
 #endif
 }
 
-/// First in every kernel. On Hopper and newer a kernel is launched while the one before it still runs (programmatic
-/// dependent launch): here it waits for the results, and lets the next one come. Elsewhere it does nothing.
+/// On Hopper and newer a kernel is launched while the one before it still runs (programmatic dependent launch). Each
+/// waits for that one before it reads or writes what other kernels do, in every thread that does so; and it may let the
+/// next one start, which starts else when it has ended. Elsewhere these do nothing.
 __device__ inline void let_next_start() {
 #if __CUDA_ARCH__ >= 900
   cudaTriggerProgrammaticLaunchCompletion();
@@ -63,6 +64,7 @@ __device__ inline void wait_for_previous() {
   cudaGridDependencySynchronize();
 #endif
 }
+/// First in most kernels.
 __device__ inline void enter() {
   let_next_start();
   wait_for_previous();
@@ -105,7 +107,7 @@ void launch_with(cudaLaunchAttribute* attributes, unsigned count, cudaStream_t s
   cudaLaunchKernelEx(&config, kernel, static_cast<Parameters>(arguments)...);
 }
 
-/// Launches a kernel that begins with enter(), or with its two halves.
+/// Launches a kernel that calls enter(), or wait_for_previous().
 template <typename... Parameters, typename... Arguments>
 void launch(cudaStream_t stream, dim3 grid, dim3 threads, size_t shared_bytes, void (*kernel)(Parameters...),
             Arguments... arguments) {

@@ -144,7 +144,7 @@ __global__ void __launch_bounds__(kThreads<kRows>, 1)
     fence_barriers();
   }
   __syncthreads();
-  wait_for_previous();
+  wait_for_previous();  // that the next one starts early gains nothing
   float sums[kRows / 2];
   if (taker < kTakers<kRows>) {
     multiply_groups<T, kRows>(sums, shared, groups, taker);

@@ -265,7 +265,7 @@ void CudaBackend::linear_add_norm(Normed& y, Tensor h, Tensor x, const Weight& w
   check_linear(h, x, w, bias);
   const cuda::QuantizedMatrix matrix = matrix_of(w);
   const Tensor in = input(x);
-  // Of more rows of int4 the sums of squares are as many bytes as the weights of a block.
+  // Of more rows of int4 the sums of squares are half as many bytes as the weights of a block.
   const bool few = x.rows() <= (matrix.format == Quantization::Int4 ? 8 : cuda::kGemvRows);
   if (x.rows() == 0 || !few || y.squares.empty() || y.x.dtype != type_ || h.dtype != DType::F32 || !is_aligned(h) ||
       !cuda::can_gemv(in, matrix)) {
