@@ -30,8 +30,12 @@ template <int kRows>
 constexpr int kTakers = kRows > 64 ? 2 : 3;
 template <int kRows>
 constexpr int kThreads = kTakers<kRows>* kWarpgroup + kWarp;
+// A stage always goes to the same warpgroup. Else one could come to a stage's second round without having waited for
+// its first: while that is on its way, the second one's parity, which is that of the round before the first, counts as
+// over.
 template <int kRows>
-constexpr int kStages = kRows > 64 ? 6 : 10;
+constexpr int kStages = kRows > 64 ? 6 : 9;
+static_assert(kStages<64> % kTakers<64> == 0 && kStages<128> % kTakers<128> == 0);
 
 template <int kRows>
 struct Shared {
@@ -144,7 +148,7 @@ __global__ void __launch_bounds__(kThreads<kRows>, 1)
     fence_barriers();
   }
   __syncthreads();
-  wait_for_previous();  // that the next one starts early gains nothing
+  wait_for_previous();  // let_next_start() is left out: it gains nothing
   float sums[kRows / 2];
   if (taker < kTakers<kRows>) {
     multiply_groups<T, kRows>(sums, shared, groups, taker);
