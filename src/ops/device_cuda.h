@@ -93,17 +93,22 @@ inline bool has_dependent_launch() {
   });
 }
 
-/// Launches a kernel with some attributes.
+/// launch() and launch_clusters(); cluster: blocks of one, along z.
 template <typename... Parameters, typename... Arguments>
-void launch_with(cudaLaunchAttribute* attributes, unsigned count, cudaStream_t stream, dim3 grid, dim3 threads,
-                 size_t shared_bytes, void (*kernel)(Parameters...), Arguments... arguments) {
+void launch_in(unsigned cluster, cudaStream_t stream, dim3 grid, dim3 threads, size_t shared_bytes,
+               void (*kernel)(Parameters...), Arguments... arguments) {
+  cudaLaunchAttribute attributes[2] = {};
+  attributes[0].id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  attributes[0].val.programmaticStreamSerializationAllowed = 1;
+  attributes[1].id = cudaLaunchAttributeClusterDimension;
+  attributes[1].val.clusterDim = {1, 1, cluster};
   cudaLaunchConfig_t config{};
   config.gridDim = grid;
   config.blockDim = threads;
   config.dynamicSmemBytes = shared_bytes;
   config.stream = stream;
   config.attrs = attributes;
-  config.numAttrs = count;
+  config.numAttrs = !has_dependent_launch() ? 0 : cluster == 1 ? 1 : 2;
   cudaLaunchKernelEx(&config, kernel, static_cast<Parameters>(arguments)...);
 }
 
@@ -111,22 +116,14 @@ void launch_with(cudaLaunchAttribute* attributes, unsigned count, cudaStream_t s
 template <typename... Parameters, typename... Arguments>
 void launch(cudaStream_t stream, dim3 grid, dim3 threads, size_t shared_bytes, void (*kernel)(Parameters...),
             Arguments... arguments) {
-  cudaLaunchAttribute attribute{};
-  attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
-  attribute.val.programmaticStreamSerializationAllowed = 1;
-  launch_with(&attribute, has_dependent_launch() ? 1 : 0, stream, grid, threads, shared_bytes, kernel, arguments...);
+  launch_in(1, stream, grid, threads, shared_bytes, kernel, arguments...);
 }
 
-/// The same; the kernel's blocks with the same x and y run in clusters (Hopper and newer).
+/// The same; the kernel's blocks with the same x and y run in clusters. Requires: Hopper or newer.
 template <typename... Parameters, typename... Arguments>
 void launch_clusters(cudaStream_t stream, dim3 grid, dim3 threads, size_t shared_bytes, void (*kernel)(Parameters...),
                      Arguments... arguments) {
-  cudaLaunchAttribute attributes[2] = {};
-  attributes[0].id = cudaLaunchAttributeProgrammaticStreamSerialization;
-  attributes[0].val.programmaticStreamSerializationAllowed = 1;
-  attributes[1].id = cudaLaunchAttributeClusterDimension;
-  attributes[1].val.clusterDim = {1, 1, grid.z};
-  launch_with(attributes, grid.z > 1 ? 2 : 1, stream, grid, threads, shared_bytes, kernel, arguments...);
+  launch_in(grid.z, stream, grid, threads, shared_bytes, kernel, arguments...);
 }
 
 template <int V>
