@@ -312,6 +312,7 @@ void Engine::Impl::load() {
       text_error = std::current_exception();
     }
   });
+  const double load_started = steady_seconds();
   try {
     ranks_->load(*checkpoint_, context, options_.is_embedding ? ModelResult::State : ModelResult::Logits, geometry,
                  memory.num_pages);
@@ -319,6 +320,7 @@ void Engine::Impl::load() {
     text_thread.join();
     throw;
   }
+  const double load_time = steady_seconds() - load_started;
   text_thread.join();
   if (text_error) std::rethrow_exception(text_error);
 
@@ -357,7 +359,7 @@ void Engine::Impl::load() {
   log::info("KV pool: {} pages of {} tokens, {} in all, {}; at most {} requests run at once, {} wait", memory.num_pages,
             geometry.page_size, *options_.max_total_tokens, name(geometry.dtype), options_.max_running_requests,
             options_.max_queued_requests);
-  log::info("loaded in {:.2f} s, {:.0f} MiB resident", steady_seconds() - started_,
+  log::info("loaded in {:.2f} s, of which weights {:.2f}; {:.0f} MiB resident", steady_seconds() - started_, load_time,
             static_cast<double>(resident_memory()) / (1024 * 1024));
 }
 
