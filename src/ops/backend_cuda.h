@@ -182,6 +182,8 @@ class CudaBackend : public Backend {
   Buffer flags_;                           ///< [ranks]: the last meeting that each has come to (kernels_cuda.h)
   std::string step_name_ = "a step";       ///< the last one that began, with its sizes, for errors
   Buffer host_logits_, pinned_rows_, sent_rows_;
+  cuda::Event rows_sent_[2];  ///< from a half of pinned_rows_
+  int sending_ = 0;           ///< the half that is filled next
   int threads_;
   std::unique_ptr<ThreadPool> pool_;  ///< converts weights
   std::unique_ptr<Backend> host_;     ///< samples what the device does not

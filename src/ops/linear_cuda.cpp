@@ -14,7 +14,7 @@
 namespace sgl {
 namespace {
 
-constexpr size_t kSentBytes = size_t{32} << 20;  // of rows that are converted and sent at once
+constexpr size_t kSentBytes = size_t{16} << 20;  // of rows that are converted and sent at once
 // Of rows, or of sums, at once: they stay in the second-level cache.
 constexpr int64_t kDequantizedBytes = int64_t{32} << 20;
 
@@ -47,8 +47,8 @@ cuda::QuantizedMatrix matrix_of(const Weight& w) {
 
 }  // namespace
 
-// Two pinned buffers in turn: while one is on its way, the other is filled. On the device the rows wait in one buffer
-// until `take` has read them.
+// Two pinned buffers in turn, through all weights: while one is on its way, the other is filled. On the device the rows
+// wait in one buffer until `take` has read them.
 void CudaBackend::send_rows(const Tensor& host, const TakeRows& take, bool as_it_is) {
   if (pinned_rows_.bytes() == 0) pinned_rows_ = cuda::allocate_pinned(2 * kSentBytes);
   if (sent_rows_.bytes() == 0) sent_rows_ = cuda::allocate_device(kSentBytes);
@@ -62,13 +62,10 @@ void CudaBackend::send_rows(const Tensor& host, const TakeRows& take, bool as_it
                 fmt::format("a matrix has rows of {} elements; the cuda device takes {} at most", cols,
                             kSentBytes / sizeof(float)));
   }
-  cudaEvent_t free[2];
-  for (cudaEvent_t& e : free) cuda::check(cudaEventCreateWithFlags(&e, cudaEventDisableTiming), "cudaEventCreate");
-  int turn = 0;
-  for (int64_t begin = 0; begin < host.rows(); begin += chunk, turn ^= 1) {
+  for (int64_t begin = 0; begin < host.rows(); begin += chunk, sending_ ^= 1) {
     const int64_t rows = std::min(chunk, host.rows() - begin);
-    std::byte* pinned = pinned_rows_.data() + static_cast<size_t>(turn) * kSentBytes;
-    cuda::check(cudaEventSynchronize(free[turn]), "copy of weights");
+    std::byte* pinned = pinned_rows_.data() + static_cast<size_t>(sending_) * kSentBytes;
+    rows_sent_[sending_].wait("copy of weights");
     pool_->parallel_for(rows, 1 + 65536 / cols, [&](int64_t first, int64_t last) {
       for (int64_t r = first; r < last; ++r) {
         const std::byte* from = host.data + (begin + r) * row_bytes(host.dtype, cols);
@@ -83,12 +80,10 @@ void CudaBackend::send_rows(const Tensor& host, const TakeRows& take, bool as_it
     cuda::check(cudaMemcpyAsync(sent_rows_.data(), pinned, static_cast<size_t>(bytes_of_row * rows),
                                 cudaMemcpyHostToDevice, stream_),
                 "copy of weights");
-    cuda::check(cudaEventRecord(free[turn], stream_), "cudaEventRecord");
+    rows_sent_[sending_].record(stream_);
     take(begin, Tensor(sent_rows_.data(), sent, {rows, cols}));
     cuda::check(cudaGetLastError(), "conversion of weights");
   }
-  cuda::check(cudaStreamSynchronize(stream_), "copy of weights");
-  for (cudaEvent_t e : free) cudaEventDestroy(e);
 }
 
 Weight CudaBackend::prepare_head(std::span<const Tensor> parts) {
