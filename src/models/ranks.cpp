@@ -172,6 +172,7 @@ void Ranks::load(const Checkpoint& checkpoint, int context_length, ModelResult r
     Rank& rank = ranks_[static_cast<size_t>(r)];
     rank.model = build_model(checkpoint, *rank.backend, context_length, result);
     rank.kv = std::make_unique<KvPool>(*rank.backend, geometry, num_pages);
+    rank.backend->wait();  // errors of the last weights are loading's
     if (r == 0) return;
     rank.arena =
         std::make_unique<Arena>([backend = rank.backend.get()](size_t bytes) { return backend->allocate(bytes); });

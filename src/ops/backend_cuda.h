@@ -180,7 +180,7 @@ class CudaBackend : public Backend {
   cuda::Event sampled_;
   std::vector<const CudaBackend*> peers_;  ///< of the group, by rank; empty: there are no others
   Buffer flags_;                           ///< [ranks]: the last meeting that each has come to (kernels_cuda.h)
-  std::string step_name_ = "a step";       ///< the last one that began, with its sizes, for errors
+  std::string step_name_ = "loading";      ///< or the last step that began, with its sizes, for errors
   Buffer host_logits_, pinned_rows_, sent_rows_;
   cuda::Event rows_sent_[2];  ///< from a half of pinned_rows_
   int sending_ = 0;           ///< the half that is filled next

@@ -53,7 +53,8 @@ __device__ inline E4m3 from_float<E4m3>(float x) {
 
 /// On Hopper and newer a kernel is launched while the one before it still runs (programmatic dependent launch). Each
 /// waits for that one before it reads or writes what other kernels do, in every thread that does so; and it may let the
-/// next one start, which starts else when it has ended. Elsewhere these do nothing.
+/// next one start, which starts else when it has ended. What it reads before that, such as weights, is older than any
+/// kernel that can be running still (CudaBackend::send_rows). Elsewhere these do nothing.
 __device__ inline void let_next_start() {
 #if __CUDA_ARCH__ >= 900
   cudaTriggerProgrammaticLaunchCompletion();

@@ -47,8 +47,8 @@ cuda::QuantizedMatrix matrix_of(const Weight& w) {
 
 }  // namespace
 
-// Two pinned buffers in turn, through all weights: while one is on its way, the other is filled. On the device the rows
-// wait in one buffer until `take` has read them.
+// Two pinned buffers in turn, from one matrix to the next: while one is on its way, the other is filled. On the device
+// the rows wait in one buffer until `take` has read them.
 void CudaBackend::send_rows(const Tensor& host, const TakeRows& take, bool as_it_is) {
   if (pinned_rows_.bytes() == 0) pinned_rows_ = cuda::allocate_pinned(2 * kSentBytes);
   if (sent_rows_.bytes() == 0) sent_rows_ = cuda::allocate_device(kSentBytes);
@@ -84,6 +84,8 @@ void CudaBackend::send_rows(const Tensor& host, const TakeRows& take, bool as_it
     take(begin, Tensor(sent_rows_.data(), sent, {rows, cols}));
     cuda::check(cudaGetLastError(), "conversion of weights");
   }
+  // Products fetch weights before they wait for the kernel before them: none starts until the last rows are taken.
+  cuda::check(cudaMemsetAsync(sent_rows_.data(), 0, 1, stream_), "cudaMemset");
 }
 
 Weight CudaBackend::prepare_head(std::span<const Tensor> parts) {
