@@ -250,6 +250,11 @@ TermId SchemaCompiler::build_object(const Facts& facts) {
       if (known.insert(name).second) lists.back().push_back(name);
     }
   }
+  // A name of its own says that it came once, so that others may follow in any order.
+  for (const Fact* sort : members.wanted) {
+    const JsonValue* list = member_if(*sort->schema, "required", Type::Array);
+    for (size_t i = 0; list != nullptr && i < list->items.size(); ++i) name_alone(list->items[i].text);
+  }
   for (const Fact& fact : facts) {
     if (fact.kind == Fact::Kind::Present || fact.kind == Fact::Kind::Limited || fact.kind == Fact::Kind::Absent) {
       name_alone(fact.name);
