@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """Real models against recorded results, over /generate with log-probabilities (tests/golden/README.md).
 
-usage: real_models.py --program build/release/sgl [--device cpu|cuda] [--model NAME=PATH ...]
+usage: real_models.py --program build/release/sgl [--device cpu|cuda] [--record-e4m3] [--model NAME=PATH ...]
 
 Without --model the default model is checked. Each model is served on the exact path (--dtype float32), where the mean
 |Δ log-probability| must stay within 0.002; and on faster ones: on cpu with keys and values in int8, and on the default
-path; on cuda in 16 bits, with keys and values in e4m3, and with quantized weights. Bounds below.
+path; on cuda in 16 bits, with keys and values in e4m3, and with quantized weights. Bounds below. What the reference device
+says with keys and values in e4m3 is written down by --record-e4m3.
 """
 import argparse
 import json
@@ -24,35 +25,42 @@ BOUNDS = {
     "gemma-3-270m-q4_k_m": {"delta": 0.08, "top1": 0.95},
 }
 EXACT_DELTA, KV_DELTA, NLL = 0.002, 0.04, 0.003
+SAME_CACHE = "f32, e4m3"
+E4M3_KV = ["--kv-cache-dtype", "fp8_e4m3"]
 # On cuda: the mean |Δ log-probability|, equal top-1 tokens, the margin below which a greedy token may differ, and the
 # mean negative log-probability's relative error. Quantizing such small models, once more and uncalibrated, costs much.
+# With keys and values in e4m3 a last bit moves a number to the code beside, a 16th away: float32 is compared with the
+# reference device with the same cache (which, summing in float32 instead of float64, is 0.064 and 0.1 % from itself); in
+# bfloat16 the NLL may be off by what it is off there, or by 3 %.
 CUDA_PATHS = (
     ("float32", ["--dtype", "float32"], EXACT_DELTA, 0.99, 0.01, NLL),
     ("bfloat16", ["--dtype", "bfloat16"], 0.04, 0.975, 0.5, 0.005),
     ("float16", ["--dtype", "float16"], 0.006, 0.99, 0.1, NLL),
-    ("e4m3 KV", ["--dtype", "bfloat16", "--kv-cache-dtype", "fp8_e4m3"], 0.25, 0.88, 3, 0.03),
+    (SAME_CACHE, ["--dtype", "float32", *E4M3_KV], 0.12, 0.93, 3, 0.01),
+    ("e4m3 KV", ["--dtype", "bfloat16", *E4M3_KV], 0.25, 0.88, 3, 0.03),
     ("fp8", ["--dtype", "bfloat16", "--quantization", "fp8"], 0.3, 0.85, 3, 0.06),
     ("int8", ["--dtype", "bfloat16", "--quantization", "int8"], 0.3, 0.85, 3, 0.05),
     ("int4", ["--dtype", "bfloat16", "--quantization", "int4"], 1, 0.6, 9, 0.2),
 )
 
 
-def score_text(server, golden):
-    """Mean |Δ logprob|, share of equal top-1, relative error of the mean NLL, on the fixed text."""
-    text = golden["text"]
-    reply = server.post("/generate", {"input_ids": text["input_ids"], "return_logprob": True, "logprob_start_len": 0,
+def read_text(server, input_ids):
+    """What the server says of a text: each token's log-probability but the first's, and the best token at each place."""
+    reply = server.post("/generate", {"input_ids": input_ids, "return_logprob": True, "logprob_start_len": 0,
                              "top_logprobs_num": 1, "sampling_params": {"max_new_tokens": 1, "temperature": 0}})
     meta = reply["meta_info"]
-    got = [entry[0] for entry in meta["input_token_logprobs"][1:]]
-    want = text["logprobs"]
-    assert len(got) == len(want), f"{len(got)} log-probabilities, expected {len(want)}"
     # top1[i]: the best token after position i; the report's entry i + 1 scores position i + 1, given those before.
-    top1 = [entry[0][1] for entry in meta["input_top_logprobs"][1:]] + [meta["output_top_logprobs"][0][0][1]]
-    assert len(top1) == len(text["top1"])
-    delta = sum(abs(a - b) for a, b in zip(got, want)) / len(want)
-    equal = sum(a == b for a, b in zip(top1, text["top1"])) / len(top1)
-    nll = -sum(got) / len(got)
-    return delta, equal, abs(nll / text["mean_nll"] - 1)
+    return {"logprobs": [entry[0] for entry in meta["input_token_logprobs"][1:]],
+            "top1": [entry[0][1] for entry in meta["input_top_logprobs"][1:]] + [meta["output_top_logprobs"][0][0][1]]}
+
+
+def score_text(got, want):
+    """Mean |Δ logprob|, share of equal top-1, relative error of the mean NLL."""
+    for key in ("logprobs", "top1"):
+        assert len(got[key]) == len(want[key]), f"{len(got[key])} {key}, expected {len(want[key])}"
+    delta = sum(abs(a - b) for a, b in zip(got["logprobs"], want["logprobs"])) / len(want["logprobs"])
+    equal = sum(a == b for a, b in zip(got["top1"], want["top1"])) / len(want["top1"])
+    return delta, equal, sum(got["logprobs"]) / sum(want["logprobs"]) - 1
 
 
 def score_prompts(server, golden, tie):
@@ -87,19 +95,46 @@ def paths_of(device, name):
             ("fast", [], bounds["delta"], bounds["top1"], 0.5, NLL))
 
 
+def golden_path(name, suffix=""):
+    return os.path.join(HERE, "golden", "real", f"{name}{suffix}.json")
+
+
+def load_golden(name, suffix=""):
+    with open(golden_path(name, suffix), encoding="utf-8") as f:
+        return json.load(f)
+
+
+def record_e4m3(program, name, path):
+    """Writes golden/real/NAME.e4m3_kv.json."""
+    flags = ["--device", "ref", *E4M3_KV]
+    server = ServerProcess(program, *flags, *(["--model-path", path] if path else []))
+    said = read_text(server, load_golden(name)["text"]["input_ids"])
+    server.stop()
+    said["logprobs"] = [round(value, 5) for value in said["logprobs"]]
+    with open(golden_path(name, ".e4m3_kv"), "w", encoding="utf-8") as f:
+        json.dump({"source": " ".join(["sgl", *flags]), **said}, f)
+        f.write("\n")
+
+
 def check(program, device, name, path):
-    with open(os.path.join(HERE, "golden", "real", name + ".json"), encoding="utf-8") as f:
-        golden = json.load(f)
+    golden = load_golden(name)
     failed = False
     for label, flags, delta_bound, top1_bound, tie, nll_bound in paths_of(device, name):
         server = ServerProcess(program, "--device", device, *flags, *(["--model-path", path] if path else []))
-        delta, equal, nll = score_text(server, golden)
+        want = golden["text"]
+        if set(E4M3_KV) <= set(flags):
+            same_cache = load_golden(name, ".e4m3_kv")
+            if label == SAME_CACHE:
+                want = same_cache
+            else:
+                nll_bound = max(nll_bound, abs(score_text(same_cache, want)[2]))
+        delta, equal, nll = score_text(read_text(server, golden["text"]["input_ids"]), want)
         agree, total = score_prompts(server, golden, tie)
         server.stop()
-        ok = delta <= delta_bound and equal >= top1_bound and nll <= nll_bound
+        ok = delta <= delta_bound and equal >= top1_bound and abs(nll) <= nll_bound
         failed |= not ok
         print(f"{name:38} {label:8} mean |Δ logprob| {delta:.5f} (≤ {delta_bound})  top-1 {100 * equal:.2f} % (≥ "
-              f"{100 * top1_bound:g})  NLL {100 * nll:+.3f} % (≤ {100 * nll_bound:g})  greedy {agree}/{total}"
+              f"{100 * top1_bound:g})  NLL {100 * nll:+.3f} % (≤ {100 * nll_bound:.3g})  greedy {agree}/{total}"
               f"{'' if ok else '  FAILED'}", flush=True)
     return not failed
 
@@ -108,9 +143,14 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--program", required=True)
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
+    parser.add_argument("--record-e4m3", action="store_true", help="write golden/real/NAME.e4m3_kv.json, on the ref device")
     parser.add_argument("--model", action="append", default=[], metavar="NAME=PATH")
     args = parser.parse_args()
     models = [m.split("=", 1) for m in args.model] or [["SmolLM2-135M-Instruct.Q4_1", ""]]
+    if args.record_e4m3:
+        for name, path in models:
+            record_e4m3(args.program, name, path)
+        return
     results = [check(args.program, args.device, name, path) for name, path in models]
     print(f"{sum(results)} passed, {len(results) - sum(results)} failed")
     sys.exit(0 if all(results) else 1)
