@@ -78,10 +78,12 @@ def score_prompts(server, golden, tie):
                 assert margin <= tie, f"token {token} instead of {step['token']}, whose margin is {margin:.4f}"
                 break
             agree += 1
-        if prompt.get("messages"):
-            usage = server.post("/v1/chat/completions", {
+        if prompt["rendered"] == prompt["messages"][-1]["content"]:  # a base model, without a chat template
+            read = server.post("/generate", {"text": prompt["rendered"], "sampling_params": {"max_new_tokens": 1}})["meta_info"]
+        else:
+            read = server.post("/v1/chat/completions", {
                 "messages": prompt["messages"], "model": "m", "temperature": 0, "max_tokens": 1})["usage"]
-            assert usage["prompt_tokens"] == len(prompt["input_ids"]), "the chat template gives another prompt"
+        assert read["prompt_tokens"] == len(prompt["input_ids"]), "the tokenizer or the chat template gives another prompt"
     return agree, total
 
 
