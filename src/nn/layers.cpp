@@ -1,6 +1,7 @@
 #include "nn/layers.h"
 
 #include "base/assert.h"
+#include "nn/key_balance.h"
 
 namespace sgl {
 namespace {
@@ -22,6 +23,11 @@ Act act_of(Activation a) {
       return Act::Relu;
   }
   return Act::Silu;
+}
+
+std::vector<int64_t> qkv_outs(const ModelConfig& c) {
+  const int64_t nq = int64_t{c.num_heads} * c.head_dim, nkv = int64_t{c.num_kv_heads} * c.head_dim;
+  return {nq, nkv, nkv};
 }
 
 Linear merged_or(const Loader& w, const std::string& merged, const std::vector<std::string>& names, int64_t in,
@@ -163,10 +169,7 @@ void LayerNorm::after_add(Ctx& cx, Normed& y, Tensor h, Tensor x) const {
 }
 
 Attention::Attention(const Loader& w, const ModelConfig& c, int layer, const AttentionNames& names, MatrixLayout layout)
-    : qkv_(merged_or(w, names.qkv, {names.q, names.k, names.v}, c.hidden_size,
-                     {int64_t{c.num_heads} * c.head_dim, int64_t{c.num_kv_heads} * c.head_dim,
-                      int64_t{c.num_kv_heads} * c.head_dim},
-                     layout)),
+    : qkv_(merged_or(w, names.qkv, {names.q, names.k, names.v}, c.hidden_size, qkv_outs(c), layout)),
       o_(w, {names.o}, int64_t{c.num_heads} * c.head_dim, {c.hidden_size}, layout, MatrixUse::Layer, Split::Inputs),
       layer_(layer),
       head_dim_(c.head_dim),
@@ -185,6 +188,14 @@ Attention::Attention(const Loader& w, const ModelConfig& c, int layer, const Att
               .softcap = c.attention_softcap,
               .window = sliding ? c.sliding_window : 0,
               .causal = !c.encoder};
+  const std::vector<std::string> biases =
+      w.has(names.qkv + ".bias") ? std::vector{names.qkv + ".bias"} : with_suffix({names.q, names.k, names.v}, ".bias");
+  const std::vector<float> bias = w.merged_values(biases, qkv_outs(c), Split::Outputs);
+  if (!bias.empty() && qk_norm_.empty()) {
+    const auto nq = static_cast<size_t>(num_heads_ * head_dim_), nkv = static_cast<size_t>(num_kv_heads_ * head_dim_);
+    key_balance_ = balance_keys(std::span(bias).subspan(nq, nkv),
+                                {num_heads_, num_kv_heads_, head_dim_, c.rope.rotary_dim, interleaved_});
+  }
 }
 
 Tensor Attention::operator()(Ctx& cx, const Normed& x) const { return o_(cx, attend(cx, x)); }
@@ -205,6 +216,9 @@ Tensor Attention::attend(Ctx& cx, const Normed& x) const {
     qk_norm_[1].in_place(cx, k);
   }
   const KvView kv = cx.kv.layer(layer_);
+  if (kv.dtype == DType::Q8_0 && !key_balance_.empty()) {
+    cx.ops.scale_columns(qkv.slice_cols(0, nq + nkv), key_balance_);
+  }
   if (use_rope_) {
     cx.ops.rope_store_kv(kv, qkv, cx.cos_sin[static_cast<int>(rope_table_)], interleaved_, cx.batch);
   } else {

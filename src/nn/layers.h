@@ -114,6 +114,7 @@ class Attention {
   bool use_rope_, interleaved_;
   RopeTable rope_table_;
   AttentionOptions options_;
+  std::vector<float> key_balance_;  ///< of q and k for a cache in int8 (nn/key_balance.h); empty: as they are
 };
 
 /// down(act(gate(x)) · up(x)), gate and up merged. Names: gate_proj, up_proj (or gate_up_proj), down_proj.

@@ -189,6 +189,12 @@ Weight Loader::matrix(const std::vector<std::string>& names, int64_t in, const s
 
 Param Loader::merged_vector(const std::vector<std::string>& names, const std::vector<int64_t>& outs,
                             Split split) const {
+  const std::vector<float> values = merged_values(names, outs, split);
+  return values.empty() ? Param{} : on_device(values);
+}
+
+std::vector<float> Loader::merged_values(const std::vector<std::string>& names, const std::vector<int64_t>& outs,
+                                         Split split) const {
   if (std::none_of(names.begin(), names.end(), [&](const std::string& n) { return has(n); })) return {};
   std::vector<float> values(static_cast<size_t>(std::accumulate(outs.begin(), outs.end(), int64_t{0})));
   float* to = values.data();
@@ -211,7 +217,7 @@ Param Loader::merged_vector(const std::vector<std::string>& names, const std::ve
     }
     values = std::move(own);
   }
-  return on_device(values);
+  return values;
 }
 
 Param Loader::table(std::string_view name, int64_t rows, int64_t cols) const {

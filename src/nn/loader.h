@@ -51,6 +51,9 @@ class Loader {
   /// They are biases of such a matrix: split by outputs as its rows are; by inputs, rank 0 has them.
   Param merged_vector(const std::vector<std::string>& names, const std::vector<int64_t>& outs,
                       Split split = Split::None) const;
+  /// The same, in host memory.
+  std::vector<float> merged_values(const std::vector<std::string>& names, const std::vector<int64_t>& outs,
+                                   Split split = Split::None) const;
   /// A table [rows, cols] for look-ups by row. Points into the checkpoint where the device can read that.
   Param table(std::string_view name, int64_t rows, int64_t cols) const;
 

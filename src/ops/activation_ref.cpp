@@ -63,4 +63,17 @@ void RefBackend::softcap(Tensor x, float cap) {
   }
 }
 
+void check_scale_columns(Tensor x, std::span<const float> factors) {
+  if (x.shape.rank() == 2 && x.cols() == static_cast<int64_t>(factors.size())) return;
+  throw Error(ErrorKind::Internal,
+              fmt::format("scale_columns: x is {} for {} factors", to_string(x.shape), factors.size()));
+}
+
+void RefBackend::scale_columns(Tensor x, std::span<const float> factors) {
+  check_scale_columns(x, factors);
+  for (int64_t i = 0; i < x.rows(); ++i) {
+    for (int64_t j = 0; j < x.cols(); ++j) x.f32(i)[j] *= factors[static_cast<size_t>(j)];
+  }
+}
+
 }  // namespace sgl

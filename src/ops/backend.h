@@ -218,6 +218,9 @@ class Backend {
   /// half cosines, the second half sines. Pairs are (2i, 2i+1) if interleaved, else (i, i + rotary_dim/2).
   virtual void rope(Tensor x, Tensor cos_sin, int head_dim, bool interleaved) = 0;
 
+  /// x[:, j] *= factors[j]. Not on cuda: what takes it, a cache in int8, is not there.
+  virtual void scale_columns(Tensor x, std::span<const float> factors);
+
   /// Writes this step's keys and values, [n, num_kv_heads · head_dim] each, to their pages.
   virtual void store_kv(const KvView& kv, Tensor k, Tensor v, const PagedBatch& batch) = 0;
   /// rope() of q and k, then store_kv(). qkv: [n, (num_heads + 2 · num_kv_heads) · head_dim]; q is turned in place,

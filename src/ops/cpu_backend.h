@@ -77,6 +77,7 @@ class CpuBackend : public RefBackend {
   void activation(Tensor out, Tensor x, Act act) override;
   void add(Tensor h, Tensor x) override;
   void softcap(Tensor x, float cap) override;
+  void scale_columns(Tensor x, std::span<const float> factors) override;
   void gather_rows(Tensor out, Tensor x, std::span<const int32_t> rows) override;
   void sample(std::span<SampleResult> results, Tensor logits, std::span<const SampleRow> rows) override;
 

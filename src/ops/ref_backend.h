@@ -41,6 +41,7 @@ class RefBackend : public Backend {
   void activation(Tensor out, Tensor x, Act act) override;
   void add(Tensor h, Tensor x) override;
   void softcap(Tensor x, float cap) override;
+  void scale_columns(Tensor x, std::span<const float> factors) override;
   void gather_rows(Tensor out, Tensor x, std::span<const int32_t> rows) override;
   void all_reduce(Tensor out, Tensor part) override;
   void all_reduce_norm(Normed& y, Tensor h, Tensor part, const NormWeight& norm) override;
@@ -59,6 +60,7 @@ void check_gathered(Tensor out, Tensor part, int ranks);
 /// Checks cos_sin against the frequencies.
 void check_rope_table(Tensor cos_sin, std::span<const int32_t> positions, std::span<const float> inv_freq);
 /// Checks that x consists of heads of head_dim, which hold what cos_sin turns.
+void check_scale_columns(Tensor x, std::span<const float> factors);
 void check_rope(Tensor x, Tensor cos_sin, int head_dim);
 /// Builds the description of a weight (rows, formats, sources) without packing. Throws Internal if `in` differs.
 Weight describe_weight(std::span<const Tensor> parts);

@@ -90,6 +90,14 @@ void CpuBackend::softcap(Tensor x, float cap) {
                [&](int64_t i, int64_t first, int64_t n) { vector_.softcap(x.f32(i) + first, n, cap); });
 }
 
+void CpuBackend::scale_columns(Tensor x, std::span<const float> factors) {
+  check_scale_columns(x, factors);
+  for_elements(x.rows(), x.cols(), [&](int64_t i, int64_t first, int64_t n) {
+    float* to = x.f32(i) + first;
+    for (int64_t j = 0; j < n; ++j) to[j] *= factors[static_cast<size_t>(first + j)];
+  });
+}
+
 void CpuBackend::embedding(Tensor out, std::span<const int32_t> ids, const Tensor& table, float scale) {
   const auto n = static_cast<int64_t>(ids.size());
   const auto all_inside = std::all_of(ids.begin(), ids.end(), [&](int32_t id) { return id >= 0 && id < table.rows(); });

@@ -63,6 +63,10 @@ std::vector<RowOp> row_ops() {
                    copy(out, x);
                    b.softcap(out, 1.5F);
                  }});
+  ops.push_back({"scale_columns", 0.0F, [](Backend& b, Tensor out, Tensor x, Tensor, Tensor w, Tensor) {
+                   copy(out, x);
+                   b.scale_columns(out, {w.f32(), static_cast<size_t>(w.cols())});
+                 }});
   for (auto [act, name] :
        {std::pair{Act::Silu, "silu"}, {Act::Gelu, "gelu"}, {Act::GeluTanh, "gelu_tanh"}, {Act::Relu, "relu"}}) {
     ops.push_back({name, 1e-6F, [act = act](Backend& b, Tensor out, Tensor x, Tensor, Tensor, Tensor) {
