@@ -250,11 +250,6 @@ TermId SchemaCompiler::build_object(const Facts& facts) {
       if (known.insert(name).second) lists.back().push_back(name);
     }
   }
-  // A name of its own says that it came once, so that others may follow in any order.
-  for (const Fact* sort : members.wanted) {
-    const JsonValue* list = member_if(*sort->schema, "required", Type::Array);
-    for (size_t i = 0; list != nullptr && i < list->items.size(); ++i) name_alone(list->items[i].text);
-  }
   for (const Fact& fact : facts) {
     if (fact.kind == Fact::Kind::Present || fact.kind == Fact::Kind::Limited || fact.kind == Fact::Kind::Absent) {
       name_alone(fact.name);
@@ -287,6 +282,18 @@ TermId SchemaCompiler::build_object(const Facts& facts) {
   };
   std::vector<std::vector<std::string>> chains = chains_of(lists, true);
   if (states_of(chains) > kMostInterleaved || chains.size() > kMostChains) chains = chains_of(lists, false);
+  // A member that breaks what others must not keep may stand before them if its name is known to come once. Each such
+  // name doubles the states.
+  for (const Fact* sort : members.wanted) {
+    const JsonValue* list = sort->demand.empty() ? nullptr : member_if(*sort->schema, "required", Type::Array);
+    for (size_t i = 0; list != nullptr && i < list->items.size(); ++i) {
+      if (!known.insert(list->items[i].text).second) continue;
+      std::vector<std::vector<std::string>> more = chains;
+      more.push_back({list->items[i].text});
+      if (states_of(more) > kMostInterleaved || more.size() > kMostChains) break;
+      chains = std::move(more);
+    }
+  }
   std::vector<std::string> names;
   uint64_t needed = 0, listed = 0;
   for (const std::vector<std::string>& chain : chains) {

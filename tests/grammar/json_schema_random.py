@@ -3,8 +3,8 @@
 
 usage: json_schema_random.py --program build/release/sgl --venv DIRECTORY [--seed N] [--schemas N]
 
-A schema may be refused. An object whose members stand in another order than the schema names them may be rejected, and so may
-one in which a member that breaks a negated additionalProperties stands before others, if another order is accepted; all other
+A schema may be refused. An object whose members stand in another order than the schema names them may be rejected; and where the
+schema negates an additionalProperties, an instance that is accepted with its objects' members in some other order. All other
 answers must agree.
 """
 
