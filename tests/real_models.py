@@ -25,18 +25,19 @@ BOUNDS = {
     "gemma-3-270m-q4_k_m": {"delta": 0.1, "top1": 0.95, "kv": 0.07, "kv_top1": 0.96},
 }
 EXACT_DELTA, NLL = 0.002, 0.003
-SAME_CACHE = "f32, e4m3"
+NEARER = 0.8  # of the distance between a record with e4m3 and the text without it
 E4M3_KV = ["--kv-cache-dtype", "fp8_e4m3"]
 # On cuda: the mean |Δ log-probability|, equal top-1 tokens, the margin below which a greedy token may differ, and the
 # mean negative log-probability's relative error. Quantizing such small models, once more and uncalibrated, costs much.
-# With keys and values in e4m3 a last bit moves a number to the code beside, a 16th away: float32 is compared with the
-# reference device with the same cache (which, summing in float32 instead of float64, is 0.064 and 0.1 % from itself); in
-# bfloat16 the NLL may be off by what it is off there, or by 3 %.
+# With keys and values in e4m3 a last bit moves a number to the next code, up to an 8th away. In float32 the text is
+# compared with the reference device's record, and must be nearer to it than that is to the text without e4m3. (Summed in
+# float32 instead of float64 the record of SmolLM2 moves by 0.063, of Qwen2.5 by 0.063; 0.1 % of the NLL.) In bfloat16 the
+# NLL may rise by what it rises there, or by 3 %.
 CUDA_PATHS = (
     ("float32", ["--dtype", "float32"], EXACT_DELTA, 0.99, 0.01, NLL),
     ("bfloat16", ["--dtype", "bfloat16"], 0.04, 0.975, 0.5, 0.005),
     ("float16", ["--dtype", "float16"], 0.006, 0.99, 0.1, NLL),
-    (SAME_CACHE, ["--dtype", "float32", *E4M3_KV], 0.12, 0.93, 3, 0.01),
+    ("e4m3 KV, float32", ["--dtype", "float32", *E4M3_KV], None, 0.93, 3, 0.01),
     ("e4m3 KV", ["--dtype", "bfloat16", *E4M3_KV], 0.25, 0.88, 3, 0.03),
     ("fp8", ["--dtype", "bfloat16", "--quantization", "fp8"], 0.3, 0.85, 3, 0.06),
     ("int8", ["--dtype", "bfloat16", "--quantization", "int8"], 0.3, 0.85, 3, 0.05),
@@ -93,7 +94,7 @@ def paths_of(device, name):
         return CUDA_PATHS
     bounds = BOUNDS[name]
     return (("exact", ["--dtype", "float32"], EXACT_DELTA, 0.99, 0.01, NLL),
-            ("int8 KV", ["--dtype", "float32", "--kv-cache-dtype", "int8"], bounds["kv"], bounds["kv_top1"], 0.2, NLL),
+            ("int8 KV", ["--dtype", "float32", "--kv-cache-dtype", "int8"], bounds["kv"], bounds["kv_top1"], 0.2, 0.004),
             ("fast", [], bounds["delta"], bounds["top1"], 0.5, NLL))
 
 
@@ -123,19 +124,20 @@ def check(program, device, name, path):
     failed = False
     for label, flags, delta_bound, top1_bound, tie, nll_bound in paths_of(device, name):
         server = ServerProcess(program, "--device", device, *flags, *(["--model-path", path] if path else []))
-        want = golden["text"]
-        if set(E4M3_KV) <= set(flags):
-            same_cache = load_golden(name, ".e4m3_kv")
-            if label == SAME_CACHE:
-                want = same_cache
+        want, nll_fall = golden["text"], nll_bound
+        if "fp8_e4m3" in flags:
+            record = load_golden(name, ".e4m3_kv")
+            delta_of_record, _, nll_of_record = score_text(record, want)
+            if "float32" in flags:
+                want, delta_bound = record, NEARER * delta_of_record
             else:
-                nll_bound = max(nll_bound, abs(score_text(same_cache, want)[2]))
+                nll_bound = max(nll_bound, nll_of_record)
         delta, equal, nll = score_text(read_text(server, golden["text"]["input_ids"]), want)
         agree, total = score_prompts(server, golden, tie)
         server.stop()
-        ok = delta <= delta_bound and equal >= top1_bound and abs(nll) <= nll_bound
+        ok = delta <= delta_bound and equal >= top1_bound and -nll_fall <= nll <= nll_bound
         failed |= not ok
-        print(f"{name:38} {label:8} mean |Δ logprob| {delta:.5f} (≤ {delta_bound})  top-1 {100 * equal:.2f} % (≥ "
+        print(f"{name:38} {label:16} mean |Δ logprob| {delta:.5f} (≤ {delta_bound:.3g})  top-1 {100 * equal:.2f} % (≥ "
               f"{100 * top1_bound:g})  NLL {100 * nll:+.3f} % (≤ {100 * nll_bound:.3g})  greedy {agree}/{total}"
               f"{'' if ok else '  FAILED'}", flush=True)
     return not failed
