@@ -350,43 +350,77 @@ TEST(Golden, QuantizedCheckpointsComputeWithTheNumbersTheyStandFor) {
   }
 }
 
-// Qwen2's keys have biases that make some channels a hundred times the others; in int8 each of those shares its scale
-// with 31 more (nn/key_balance.h). Here in heads of 32, which the model's matrices make as well.
-TEST(Golden, LargeBiasesOfKeysInInt8) {
-  const testing::TemporaryDirectory folder;
-  const auto golden = Checkpoint::open(kGolden + "qwen2");
+// A golden model with some channels of its keys' biases a hundred times the others, as Qwen2's are; in heads of 32,
+// which its matrices make as well as those of 16.
+std::unique_ptr<Checkpoint> with_large_key_biases(const testing::TemporaryDirectory& folder, const std::string& model,
+                                                  const std::string& bias, size_t first_key,
+                                                  std::initializer_list<std::pair<const char*, const char*>> config) {
+  const auto golden = Checkpoint::open(kGolden + model);
   testing::SafetensorsBuilder file;
   for (const std::string_view name : golden->names()) {
     const FileTensor& t = *golden->find(name);
     std::vector<float> values(static_cast<size_t>(t.shape.elements()));
     dequantize_row(t.dtype, t.data.data(), values.data(), t.shape.elements());
-    if (name.ends_with("k_proj.bias")) {
-      values[5] = 100.0F;
-      values[20] = -70.0F;
+    if (name.ends_with(bias)) {
+      values[first_key + 5] = 100.0F;
+      values[first_key + 20] = -70.0F;
     }
     std::vector<int64_t> shape;
     for (int i = 0; i < t.shape.rank(); ++i) shape.push_back(t.shape[i]);
     file.add_floats(std::string(name), shape, values);
   }
-  std::string config = read_file(kGolden + "qwen2/config.json", 1 << 20);
-  for (const auto& [was, is] : {std::pair{R"("num_attention_heads": 4)", R"("num_attention_heads": 2)"},
-                                std::pair{R"("num_key_value_heads": 2)", R"("num_key_value_heads": 1)"}}) {
-    ASSERT_NE(config.find(was), std::string::npos);
-    config.replace(config.find(was), std::string_view(was).size(), is);
-  }
-  folder.write("config.json", config);
+  std::string text = read_file(kGolden + model + "/config.json", 1 << 20);
+  for (const auto& [was, is] : config) text.replace(text.find(was), std::string_view(was).size(), is);
+  folder.write("config.json", text);
   folder.write("model.safetensors", file.build());
-  const auto checkpoint = Checkpoint::open(folder.path());
-  const auto ids = testing::Expected(kGolden + "qwen2/expected.safetensors").get<int64_t, int32_t>("input_ids.2");
-  for (const char* device : {"ref", "cpu"}) {
-    const BackendOptions exact = {.device = device, .threads = 2, .quantize_activations = false};
-    const std::vector<float> want = OneSequence(*checkpoint, {device, exact, DType::F32, 0}).extend(ids);
-    const std::vector<float> got = OneSequence(*checkpoint, {device, exact, DType::Q8_0, 0}).extend(ids);
-    const double off = largest_error(got, want);
-    fmt::print("{}, int8 keys with large biases: max |Δ logit| {:.1e}\n", device, off);
-    EXPECT_GT(off, 0);
-    EXPECT_LT(off, 0.8);  // 0.44; without the factors 1.7
-  }
+  return Checkpoint::open(folder.path());
+}
+
+// In int8 a channel shares its scale with 31 others (nn/key_balance.h).
+TEST(Golden, LargeBiasesOfKeysInInt8) {
+  const testing::TemporaryDirectory folders[2];
+  const struct {
+    const char* name;
+    std::unique_ptr<Checkpoint> checkpoint;
+    int ranks;
+    double bound;
+  } models[] = {
+      {"qwen2",
+       with_large_key_biases(folders[0], "qwen2", "k_proj.bias", 0,
+                             {{R"("num_attention_heads": 4)", R"("num_attention_heads": 2)"},
+                              {R"("num_key_value_heads": 2)", R"("num_key_value_heads": 1)"}}),
+       1, 0.8},  // 0.44, and 1.7 without the factors
+      // No rope, and q, k and v in one matrix.
+      {"gpt2", with_large_key_biases(folders[1], "gpt2", "c_attn.bias", 64, {{R"("n_head": 4)", R"("n_head": 2)"}}), 2,
+       3e-3},
+  };
+  auto compare = [&](const char* device) {
+    for (const auto& model : models) {
+      const testing::Expected expected(kGolden + model.name + "/expected.safetensors");
+      const auto ids = expected.get<int64_t, int32_t>("input_ids.2");
+      for (int ranks = 1; ranks <= model.ranks; ++ranks) {
+        auto sequence = [&](DType kv) {
+          const BackendOptions exact = {.device = device, .threads = 1, .quantize_activations = false};
+          return OneSequence(*model.checkpoint,
+                             {.name = device, .backend = exact, .kv = kv, .bound = 0, .ranks = ranks});
+        };
+        const std::vector<float> want = sequence(DType::F32).extend(ids);
+        OneSequence int8 = sequence(DType::Q8_0);
+        const std::vector<float> got = int8.extend(ids);
+        const double off = largest_error(got, want);
+        fmt::print("{}, {}, {} ranks: max |Δ logit| {:.1e}\n", model.name, device, ranks, off);
+        EXPECT_GT(off, 0);
+        EXPECT_LT(off, model.bound);
+        int8.restart();
+        std::vector<float> pieces = int8.extend({ids.begin(), ids.begin() + 7});
+        const std::vector<float> rest = int8.extend({ids.begin() + 7, ids.end()});
+        pieces.insert(pieces.end(), rest.begin(), rest.end());
+        EXPECT_EQ(pieces, got) << model.name << " on " << device;
+      }
+    }
+  };
+  compare("ref");
+  testing::on_each_isa([&](CpuIsa) { compare("cpu"); });
 }
 
 // The last hidden states of encoders, and a cross-encoder's scores of pairs.

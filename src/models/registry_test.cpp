@@ -130,6 +130,14 @@ TEST(Registry, NamesExtraTensors) {
   EXPECT_NE(refusal(c, ErrorKind::CorruptFile).find("model.layers.1.mlp.up_proj.weight"), std::string::npos);
 }
 
+TEST(Registry, ABiasOfAMatrixThatIsStoredOtherwiseIsExtra) {
+  MemoryCheckpoint c;
+  c.mutable_config().architecture = "Phi3ForCausalLM";  // q, k and v are one matrix, or three
+  EXPECT_EQ(refusal(c, ErrorKind::Internal), "");
+  c.add("model.layers.0.self_attn.qkv_proj.bias", {16});
+  EXPECT_NE(refusal(c, ErrorKind::CorruptFile).find("self_attn.qkv_proj.bias"), std::string::npos);
+}
+
 TEST(Registry, IgnoresTensorsThatPublishersShipInVain) {
   MemoryCheckpoint c;
   c.add("model.layers.0.self_attn.rotary_emb.inv_freq", {2});

@@ -30,10 +30,10 @@ std::vector<int64_t> qkv_outs(const ModelConfig& c) {
   return {nq, nkv, nkv};
 }
 
-Linear merged_or(const Loader& w, const std::string& merged, const std::vector<std::string>& names, int64_t in,
-                 const std::vector<int64_t>& outs, MatrixLayout layout = MatrixLayout::OutIn) {
+// The names of matrices with the same input: the one that holds them all, where the checkpoint has it.
+std::vector<std::string> merged_or(const Loader& w, const std::string& merged, std::vector<std::string> names) {
   const bool is_merged = !merged.empty() && w.has(merged + ".weight");
-  return Linear(w, is_merged ? std::vector{merged} : names, in, outs, layout, MatrixUse::Layer, Split::Outputs);
+  return is_merged ? std::vector{merged} : std::move(names);
 }
 
 // The last block goes on with fewer rows.
@@ -169,7 +169,8 @@ void LayerNorm::after_add(Ctx& cx, Normed& y, Tensor h, Tensor x) const {
 }
 
 Attention::Attention(const Loader& w, const ModelConfig& c, int layer, const AttentionNames& names, MatrixLayout layout)
-    : qkv_(merged_or(w, names.qkv, {names.q, names.k, names.v}, c.hidden_size, qkv_outs(c), layout)),
+    : qkv_(w, merged_or(w, names.qkv, {names.q, names.k, names.v}), c.hidden_size, qkv_outs(c), layout,
+           MatrixUse::Layer, Split::Outputs),
       o_(w, {names.o}, int64_t{c.num_heads} * c.head_dim, {c.hidden_size}, layout, MatrixUse::Layer, Split::Inputs),
       layer_(layer),
       head_dim_(c.head_dim),
@@ -188,9 +189,8 @@ Attention::Attention(const Loader& w, const ModelConfig& c, int layer, const Att
               .softcap = c.attention_softcap,
               .window = sliding ? c.sliding_window : 0,
               .causal = !c.encoder};
-  const std::vector<std::string> biases =
-      w.has(names.qkv + ".bias") ? std::vector{names.qkv + ".bias"} : with_suffix({names.q, names.k, names.v}, ".bias");
-  const std::vector<float> bias = w.merged_values(biases, qkv_outs(c), Split::Outputs);
+  const std::vector<float> bias = w.merged_values(
+      with_suffix(merged_or(w, names.qkv, {names.q, names.k, names.v}), ".bias"), qkv_outs(c), Split::Outputs);
   if (!bias.empty() && qk_norm_.empty()) {
     const auto nq = static_cast<size_t>(num_heads_ * head_dim_), nkv = static_cast<size_t>(num_kv_heads_ * head_dim_);
     key_balance_ = balance_keys(std::span(bias).subspan(nq, nkv),
@@ -230,8 +230,8 @@ Tensor Attention::attend(Ctx& cx, const Normed& x) const {
 }
 
 GatedMlp::GatedMlp(const Loader& w, const ModelConfig& c)
-    : gate_up_(merged_or(w, "gate_up_proj", {"gate_proj", "up_proj"}, c.hidden_size,
-                         {c.intermediate_size, c.intermediate_size})),
+    : gate_up_(w, merged_or(w, "gate_up_proj", {"gate_proj", "up_proj"}), c.hidden_size,
+               {c.intermediate_size, c.intermediate_size}, MatrixLayout::OutIn, MatrixUse::Layer, Split::Outputs),
       down_(w, {"down_proj"}, c.intermediate_size, {c.hidden_size}, MatrixLayout::OutIn, MatrixUse::Layer,
             Split::Inputs),
       act_(act_of(c.activation)) {}

@@ -219,7 +219,7 @@ class Backend {
   virtual void rope(Tensor x, Tensor cos_sin, int head_dim, bool interleaved) = 0;
 
   /// x[:, j] *= factors[j]. Not on cuda: what takes it, a cache in int8, is not there.
-  virtual void scale_columns(Tensor x, std::span<const float> factors);
+  virtual void scale_columns(Tensor x, std::span<const float> factors) = 0;
 
   /// Writes this step's keys and values, [n, num_kv_heads · head_dim] each, to their pages.
   virtual void store_kv(const KvView& kv, Tensor k, Tensor v, const PagedBatch& batch) = 0;

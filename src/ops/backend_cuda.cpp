@@ -325,6 +325,10 @@ void CudaBackend::softcap(Tensor x, float cap) {
   cuda::launched("softcap", x);
 }
 
+void CudaBackend::scale_columns(Tensor /*x*/, std::span<const float> /*factors*/) {
+  throw Error(ErrorKind::Internal, "scale_columns: cuda has no cache in int8");
+}
+
 namespace {
 
 // Whether the device can answer all that the row asks for.

@@ -69,6 +69,7 @@ class CudaBackend : public Backend {
   void activation(Tensor out, Tensor x, Act act) override;
   void add(Tensor h, Tensor x) override;
   void softcap(Tensor x, float cap) override;
+  void scale_columns(Tensor x, std::span<const float> factors) override;
   void gather_rows(Tensor out, Tensor x, std::span<const int32_t> rows) override;
   void all_reduce(Tensor out, Tensor part) override;
   void all_reduce_norm(Normed& y, Tensor h, Tensor part, const NormWeight& norm) override;

@@ -1,7 +1,6 @@
-// Two ops at once, one after the other: for devices that have no kernel of their own for them. And what not all have.
+// Two ops at once, one after the other: for devices that have no kernel of their own for them.
 
 #include "ops/backend.h"
-#include "sgl/error.h"
 
 namespace sgl {
 
@@ -26,10 +25,6 @@ void Backend::rope_store_kv(const KvView& kv, Tensor qkv, Tensor cos_sin, bool i
   const int64_t nkv = int64_t{kv.num_kv_heads} * kv.head_dim, nq = qkv.cols() - 2 * nkv;
   rope(qkv.slice_cols(0, nq + nkv), cos_sin, kv.head_dim, interleaved);  // q's and k's heads stand side by side
   store_kv(kv, qkv.slice_cols(nq, nkv), qkv.slice_cols(nq + nkv, nkv), batch);
-}
-
-void Backend::scale_columns(Tensor /*x*/, std::span<const float> /*factors*/) {
-  throw Error(ErrorKind::Internal, "scale_columns: this device has no cache in int8");
 }
 
 }  // namespace sgl

@@ -55,12 +55,13 @@ void check_attention(const char* op, Tensor q_or_k, const KvView& kv, const Page
 void check_linear(Tensor y, Tensor x, const Weight& w, Tensor bias);
 /// Checks that x is gate and up for out.
 void check_gated_act(Tensor out, Tensor x);
+/// Checks that there is a factor for each column of x.
+void check_scale_columns(Tensor x, std::span<const float> factors);
 /// Checks that `out` has room for the parts of all ranks beside each other, in float32.
 void check_gathered(Tensor out, Tensor part, int ranks);
 /// Checks cos_sin against the frequencies.
 void check_rope_table(Tensor cos_sin, std::span<const int32_t> positions, std::span<const float> inv_freq);
 /// Checks that x consists of heads of head_dim, which hold what cos_sin turns.
-void check_scale_columns(Tensor x, std::span<const float> factors);
 void check_rope(Tensor x, Tensor cos_sin, int head_dim);
 /// Builds the description of a weight (rows, formats, sources) without packing. Throws Internal if `in` differs.
 Weight describe_weight(std::span<const Tensor> parts);

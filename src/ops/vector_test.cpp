@@ -300,6 +300,7 @@ TEST(CpuBackend, RefusesTensorsThatDoNotFit) {
   Tensor weight(w.memory.data(), DType::F32, {16});
   EXPECT_THROW(backend.rms_norm(a.tensor, b.tensor, weight, 1e-5F), Error);
   EXPECT_THROW(backend.add(a.tensor, b.tensor), Error);
+  EXPECT_THROW(backend.scale_columns(b.tensor, std::vector<float>(16, 1.0F)), Error);
   EXPECT_THROW(backend.gated_act(a.tensor, b.tensor, Act::Silu), Error);
   EXPECT_THROW(backend.rope(a.tensor, b.tensor, 12, false), Error);
   std::vector<int32_t> ids = {0, 2};
