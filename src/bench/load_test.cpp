@@ -320,7 +320,7 @@ TEST(OfflineLoad, AnEngineWithoutATokenizerGetsAnIdForEachWord) {
   std::vector<std::vector<int32_t>> prompts;
   for (const Request& r : engine.submitted()) prompts.push_back(std::get<std::vector<int32_t>>(r.prompt));
   std::sort(prompts.begin(), prompts.end(), [](const auto& a, const auto& b) { return a.size() < b.size(); });
-  const auto first = static_cast<size_t>(shape.prefix + static_cast<int>(shape.input.mean));
+  const auto first = static_cast<size_t>(shape.prefix) + static_cast<size_t>(shape.input.mean);
   for (size_t i = 0; i < prompts.size(); ++i) {
     // A turn's new words come after its answer.
     const size_t turn = i / 4;

@@ -90,8 +90,8 @@ void Scheduler::submit(std::vector<std::unique_ptr<Sequence>> sequences, bool un
           fmt::format("a call of {} generations is more than may wait at once (--max-queued-requests {}); split it", n,
                       config_.max_queued_requests));
     }
-    if (std::string why = unbounded ? "" : refusal(n); !why.empty()) {
-      throw Error(ErrorKind::ResourceExhausted, std::move(why));
+    if (const std::string why = unbounded ? "" : refusal(n); !why.empty()) {
+      throw Error(ErrorKind::ResourceExhausted, why);
     }
     for (auto& seq : sequences) {
       const int before = places_before();

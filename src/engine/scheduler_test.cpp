@@ -97,7 +97,7 @@ struct Result {
 
 class Harness {
  public:
-  explicit Harness(SchedulerConfig c)
+  explicit Harness(const SchedulerConfig& c)
       : model(c.page_size), scheduler(with_quiet_log(c), {.launch = [this](Plan p) { return model(std::move(p)); }}) {}
 
   Result& submit(const std::string& rid, std::vector<int32_t> prompt, int max_new, const std::string& ns = "",

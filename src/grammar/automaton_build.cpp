@@ -420,7 +420,7 @@ void Automaton::merge_items(std::vector<TermId>& items, int depth) {
           gone.push_back(keyed[k].whole);
           others.push_back(keyed[k].other);
         }
-        come.push_back(combine(keyed[i].key, std::move(others)));
+        come.push_back(combine(keyed[i].key, others));
       }
       i = j;
     }
@@ -433,11 +433,11 @@ void Automaton::merge_items(std::vector<TermId>& items, int depth) {
   auto a_of = [&](TermId id) { return terms_[id].a; };
   auto b_of = [&](TermId id) { return terms_[id].b; };
   group(Kind::Frame, b_of, a_of,
-        [&](TermId rest, std::vector<TermId> heads) { return frame(alt_at(heads, depth + 1), rest); });
+        [&](TermId rest, const std::vector<TermId>& heads) { return frame(alt_at(heads, depth + 1), rest); });
   group(Kind::Frame, a_of, b_of,
-        [&](TermId head, std::vector<TermId> rests) { return frame(head, alt_at(rests, depth + 1)); });
+        [&](TermId head, const std::vector<TermId>& rests) { return frame(head, alt_at(rests, depth + 1)); });
   group(Kind::Cat, a_of, b_of,
-        [&](TermId head, std::vector<TermId> rests) { return cat(head, alt_at(rests, depth + 1)); });
+        [&](TermId head, const std::vector<TermId>& rests) { return cat(head, alt_at(rests, depth + 1)); });
   if (changed) {
     std::sort(items.begin(), items.end());
     items.erase(std::unique(items.begin(), items.end()), items.end());

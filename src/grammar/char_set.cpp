@@ -13,7 +13,7 @@
 
 namespace sgl::grammar {
 
-CharSet::CharSet(std::vector<Range> ranges) {
+CharSet::CharSet(const std::vector<Range>& ranges) {
   // Surrogates are no characters.
   std::vector<Range> cut;
   for (auto [low, high] : ranges) {

@@ -20,7 +20,7 @@ class CharSet {
 
   CharSet() = default;
   /// Any ranges in any order; surrogates are cut out.
-  explicit CharSet(std::vector<Range> ranges);
+  explicit CharSet(const std::vector<Range>& ranges);
   static CharSet of(char32_t c) { return CharSet({{c, c}}); }
   static CharSet range(char32_t low, char32_t high) { return CharSet({{low, high}}); }
   static CharSet all() { return range(0, kLastChar); }

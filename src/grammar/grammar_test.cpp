@@ -427,8 +427,8 @@ TEST(Grammar, StructuralTagsRefuseWhatTheyDoNotKnowWithItsPlace) {
        {R"({"type":"regex","pattern":"a","flags":"i"})", R"({"type":"any_text","excludes":"BAD"})",
         R"({"type":"tag","begin":"a","content":{"type":"any_text"},"end":"b","name":"c"})",
         R"({"type":"tags_with_separator","tags":[],"separator":",","at_least_one":"yes"})",
-        R"({"type":"triggered_tags","triggers":["<a"],"excludes":["a"],"tags":[{"type":"tag","begin":"<a",)"
-        R"("content":{"type":"any_text"},"end":""}]})"}) {
+        R"({"type":"triggered_tags","triggers":["<a"],"excludes":["a"],"tags":[{"type":"tag","begin":"<a",
+            "content":{"type":"any_text"},"end":""}]})"}) {
     EXPECT_NE(error(bad), "") << bad;
   }
   EXPECT_NE(error_of({GrammarKind::StructuralTag, R"({"structures":[],"triggers":[],"at_least_one":true})", {}})

@@ -71,7 +71,7 @@ class Builder {
     std::optional<long> low, high;
     if (!from_zero) low = scale(m.low->value);
     if (m.high) high = scale(m.high->value);
-    auto add = [&](long e, std::optional<Bound> from, std::optional<Bound> to) {
+    auto add = [&](long e, const std::optional<Bound>& from, const std::optional<Bound>& to) {
       low_ = from ? from : Bound{one(), false};
       high_ = to;
       TermId term = high_ ? whole(0, 1, from.has_value(), true, true) : whole(0, 1, true, false, true);

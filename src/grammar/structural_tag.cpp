@@ -336,7 +336,7 @@ class TagCompiler {
         const std::string rest = spell(tag.begin).bytes.substr(start.bytes.size());
         auto known =
             std::find_if(starts.begin(), starts.end(), [&](const auto& s) { return s.first.bytes == start.bytes; });
-        if (known == starts.end()) known = starts.insert(known, {std::move(start), {}});
+        if (known == starts.end()) known = starts.emplace(known, std::move(start), std::vector<TermId>{});
         known->second.push_back(a_.cat(tag_term(rest, tag), stop ? kEpsilon : a_.call(again)));
       }
       if (starts.empty()) format.fail(fmt::format("no tag begins with the trigger '{}'", trigger));

@@ -89,7 +89,7 @@ std::optional<ChatFormat> ChatFormat::derive(
   out.roles["user"] = {*user_prefix, *user_suffix};
   out.roles["assistant"] = {*assistant_prefix, *assistant_suffix};
 
-  auto without_bos = [&](std::string text) {
+  auto without_bos = [&](const std::string& text) {
     return !bos.empty() && text.starts_with(bos) ? text.substr(bos.size()) : text;  // the tokenizer adds it
   };
   const std::string opening = without_bos(head->substr(0, head->size() - user_prefix->size()));

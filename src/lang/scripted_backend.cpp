@@ -14,6 +14,7 @@
 
 namespace sgl {
 
+// NOLINTNEXTLINE(performance-unnecessary-value-param): those that can keep them
 void Backend::score(ScoreCall, ScoreSink sink) {
   sink({.value = {}, .error = Error(ErrorKind::Unsupported, "select is not supported by the backend " + name())});
 }

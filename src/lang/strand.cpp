@@ -68,21 +68,20 @@ void Strand::step(Op op, Lock& lock) {
     return;
   }
   std::visit(
-      Overload{[&](const Text& t) { add_text(t.text); },
-               [&](const Reference& r) { add_reference(std::move(op), r, lock); },
-               [&](const Gen& gen) { generate(std::move(op), gen, lock); },
-               [&](const Select& s) { select(std::move(op), s, lock); },
-               [&](const RoleBegin& r) { begin_role(r.role); }, [&](const RoleEnd& r) { end_role(r.role, lock); },
-               [&](const CaptureBegin& c) {
-                 captures_.push_back({c.name, text_.size()});
-               },
-               [&](const CaptureEnd& c) { end_capture(op, c.name, lock); },
-               [&](const Media& m) {
-                 images_.push_back(m.base64);
-                 turn_images_.push_back(m.base64);
-                 add_text(context_->format.image_mark);
-               },
-               [&](const Commit&) { commit(lock); }},
+      Overload{
+          [&](const Text& t) { add_text(t.text); }, [&](const Reference& r) { add_reference(std::move(op), r, lock); },
+          [&](const Gen& gen) { generate(op, gen, lock); }, [&](const Select& s) { select(std::move(op), s, lock); },
+          [&](const RoleBegin& r) { begin_role(r.role); }, [&](const RoleEnd& r) { end_role(r.role, lock); },
+          [&](const CaptureBegin& c) {
+            captures_.push_back({c.name, text_.size()});
+          },
+          [&](const CaptureEnd& c) { end_capture(op, c.name, lock); },
+          [&](const Media& m) {
+            images_.push_back(m.base64);
+            turn_images_.push_back(m.base64);
+            add_text(context_->format.image_mark);
+          },
+          [&](const Commit&) { commit(lock); }},
       node->what);
 }
 

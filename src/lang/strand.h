@@ -105,8 +105,8 @@ class Strand : public std::enable_shared_from_this<Strand> {
   Prompt prompt() const;
   /// `call` is run once.
   void launch(std::function<void(std::stop_token)> call, Lock& lock);
-  void generate(Op op, const Gen& gen, Lock& lock);
-  void send_generate(Op op, GenerateCall call, std::function<void(Outcome<Generated>&&)> on_done, Lock& lock);
+  void generate(const Op& op, const Gen& gen, Lock& lock);
+  void send_generate(const Op& op, GenerateCall call, std::function<void(Outcome<Generated>&&)> on_done, Lock& lock);
   void receive_piece(const Op& op, std::string_view piece);
   void generated(const Op& op, Outcome<Generated>&& outcome);
   void deliver(const Op& op, const Gen& gen, std::vector<std::string> texts, Meta meta, Lock& lock);

@@ -31,17 +31,18 @@ Prompt Strand::prompt() const {
   return out;
 }
 
-void Strand::generate(Op op, const Gen& gen, Lock& lock) {
+void Strand::generate(const Op& op, const Gen& gen, Lock& lock) {
   GenOptions options = context_->options_of(gen);
   if (speculate(op, gen, options, lock)) return;
   GenerateCall call{.variable = gen.name, .state = number_, .prompt = prompt(), .options = std::move(options)};
   auto on_done = [self = shared_from_this(), op](Outcome<Generated>&& outcome) {
     self->generated(op, std::move(outcome));
   };
-  send_generate(std::move(op), std::move(call), std::move(on_done), lock);
+  send_generate(op, std::move(call), std::move(on_done), lock);
 }
 
-void Strand::send_generate(Op op, GenerateCall call, std::function<void(Outcome<Generated>&&)> on_done, Lock& lock) {
+void Strand::send_generate(const Op& op, GenerateCall call, std::function<void(Outcome<Generated>&&)> on_done,
+                           Lock& lock) {
   pending_ = op;
   GenerateSink sink{.on_text = {}, .on_done = std::move(on_done)};
   const auto* gen = std::get_if<Gen>(&op.node->what);
@@ -113,7 +114,7 @@ void Strand::select(Op op, const Select& select, Lock& lock) {
                  .choices = select.choices.texts,
                  .unconditional = select.method.needs_unconditional};
   launch(
-      [self = shared_from_this(), call = std::move(call), op](std::stop_token token) mutable {
+      [self = shared_from_this(), call = std::move(call), op = std::move(op)](std::stop_token token) mutable {
         call.stop = std::move(token);
         self->context_->backend->score(
             std::move(call), [self, op](Outcome<ChoiceScores>&& outcome) { self->selected(op, std::move(outcome)); });

@@ -192,7 +192,8 @@ Attention::Attention(const Loader& w, const ModelConfig& c, int layer, const Att
   const std::vector<float> bias = w.merged_values(
       with_suffix(merged_or(w, names.qkv, {names.q, names.k, names.v}), ".bias"), qkv_outs(c), Split::Outputs);
   if (!bias.empty() && qk_norm_.empty()) {
-    const auto nq = static_cast<size_t>(num_heads_ * head_dim_), nkv = static_cast<size_t>(num_kv_heads_ * head_dim_);
+    const auto dim = static_cast<size_t>(head_dim_);
+    const size_t nq = static_cast<size_t>(num_heads_) * dim, nkv = static_cast<size_t>(num_kv_heads_) * dim;
     key_balance_ = balance_keys(std::span(bias).subspan(nq, nkv),
                                 {num_heads_, num_kv_heads_, head_dim_, c.rope.rotary_dim, interleaved_});
   }

@@ -14,7 +14,7 @@ class EngineAdapter final : public EngineApi {
  public:
   explicit EngineAdapter(const EngineOptions& options) : engine_(options) {}
   std::string submit(Request request, OutputCallback on_output) override {
-    return engine_.submit(std::move(request), std::move(on_output));
+    return engine_.submit(std::move(request), on_output);
   }
   void submit(std::vector<Request> requests, const CallCallback& on_output) override {
     engine_.submit(std::move(requests), on_output);

@@ -112,8 +112,8 @@ void decode(const BlockQ6_K& b, float* x) {
     const int half = i / 128, s = i % 128 / 32, j = i % 32;
     const int low = b.ql[64 * half + 32 * (s % 2) + j] >> (s / 2 * 4) & 15;
     const int high = b.qh[32 * half + j] >> (2 * s) & 3;
-    const auto scale = static_cast<float>(b.scales[i / 16]);
-    x[i] = (d * scale) * static_cast<float>((low | high << 4) - 32);
+    const int8_t scale = b.scales[i / 16];
+    x[i] = (d * static_cast<float>(scale)) * static_cast<float>((low | high << 4) - 32);
   }
 }
 
