@@ -287,10 +287,10 @@ TEST(Golden, LogitsAndGreedyTokensByTheTypeOfTheWeights) {
   });
 }
 
-// A golden model whose layers' matrices are quantized to 4 bits in groups of 32, as a writer packs them; or, without
-// one, the same numbers in float32.
-std::unique_ptr<Checkpoint> quantized_to(const testing::TemporaryDirectory& folder, const std::string& model,
-                                         const testing::Packing* packing) {
+// A golden model written anew with this config.json; add(file, name, shape, values) writes each tensor.
+template <typename Add>
+std::unique_ptr<Checkpoint> written_anew(const testing::TemporaryDirectory& folder, const std::string& model,
+                                         const std::string& config, Add add) {
   const auto golden = Checkpoint::open(kGolden + model);
   testing::SafetensorsBuilder file;
   for (const std::string_view name : golden->names()) {
@@ -299,22 +299,33 @@ std::unique_ptr<Checkpoint> quantized_to(const testing::TemporaryDirectory& fold
     dequantize_row(t.dtype, t.data.data(), values.data(), t.shape.elements());
     std::vector<int64_t> shape;
     for (int i = 0; i < t.shape.rank(); ++i) shape.push_back(t.shape[i]);
-    if (name.find("_proj.weight") == std::string::npos) {
-      file.add_floats(std::string(name), shape, values);
-      continue;
-    }
-    const testing::QuantizedMatrix q(shape[0], shape[1], 32, values);
-    if (packing != nullptr) {
-      packing->add(file, std::string(name.substr(0, name.size() - std::string_view("weight").size())), q);
-    } else {
-      file.add_floats(std::string(name), shape, q.values());
-    }
+    add(file, std::string(name), shape, values);
   }
-  std::string config = read_file(kGolden + model + "/config.json", 1 << 20);
-  if (packing != nullptr) config.insert(config.find('{') + 1, R"("quantization_config":)" + packing->config + ",");
   folder.write("config.json", config);
   folder.write("model.safetensors", file.build());
   return Checkpoint::open(folder.path());
+}
+
+std::string config_of(const std::string& model) { return read_file(kGolden + model + "/config.json", 1 << 20); }
+
+// A golden model whose layers' matrices are quantized to 4 bits in groups of 32, as a writer packs them; or, without
+// one, the same numbers in float32.
+std::unique_ptr<Checkpoint> quantized_to(const testing::TemporaryDirectory& folder, const std::string& model,
+                                         const testing::Packing* packing) {
+  std::string config = config_of(model);
+  if (packing != nullptr) config.insert(config.find('{') + 1, R"("quantization_config":)" + packing->config + ",");
+  return written_anew(folder, model, config, [&](auto& file, const std::string& name, auto& shape, auto& values) {
+    if (name.find("_proj.weight") == std::string::npos) {
+      file.add_floats(name, shape, values);
+      return;
+    }
+    const testing::QuantizedMatrix q(shape[0], shape[1], 32, values);
+    if (packing != nullptr) {
+      packing->add(file, name.substr(0, name.size() - std::string_view("weight").size()), q);
+    } else {
+      file.add_floats(name, shape, q.values());
+    }
+  });
 }
 
 // In float32 codes are multiplied exactly: the logits are those of the numbers that the codes stand for, bit for bit.
@@ -355,25 +366,15 @@ TEST(Golden, QuantizedCheckpointsComputeWithTheNumbersTheyStandFor) {
 std::unique_ptr<Checkpoint> with_large_key_biases(const testing::TemporaryDirectory& folder, const std::string& model,
                                                   const std::string& bias, size_t first_key,
                                                   std::initializer_list<std::pair<const char*, const char*>> config) {
-  const auto golden = Checkpoint::open(kGolden + model);
-  testing::SafetensorsBuilder file;
-  for (const std::string_view name : golden->names()) {
-    const FileTensor& t = *golden->find(name);
-    std::vector<float> values(static_cast<size_t>(t.shape.elements()));
-    dequantize_row(t.dtype, t.data.data(), values.data(), t.shape.elements());
+  std::string text = config_of(model);
+  for (const auto& [was, is] : config) text.replace(text.find(was), std::string_view(was).size(), is);
+  return written_anew(folder, model, text, [&](auto& file, const std::string& name, auto& shape, auto& values) {
     if (name.ends_with(bias)) {
       values[first_key + 5] = 100.0F;
       values[first_key + 20] = -70.0F;
     }
-    std::vector<int64_t> shape;
-    for (int i = 0; i < t.shape.rank(); ++i) shape.push_back(t.shape[i]);
-    file.add_floats(std::string(name), shape, values);
-  }
-  std::string text = read_file(kGolden + model + "/config.json", 1 << 20);
-  for (const auto& [was, is] : config) text.replace(text.find(was), std::string_view(was).size(), is);
-  folder.write("config.json", text);
-  folder.write("model.safetensors", file.build());
-  return Checkpoint::open(folder.path());
+    file.add_floats(name, shape, values);
+  });
 }
 
 // In int8 a channel shares its scale with 31 others (nn/key_balance.h).

@@ -280,8 +280,9 @@ TermId SchemaCompiler::build_object(const Facts& facts) {
     for (size_t i = 0; i < members.wanted.size(); ++i) product *= (members.by_value >> i & 1) != 0 ? 3 : 2;
     return product;
   };
+  auto too_many = [&](const auto& of) { return states_of(of) > kMostInterleaved || of.size() > kMostChains; };
   std::vector<std::vector<std::string>> chains = chains_of(lists, true);
-  if (states_of(chains) > kMostInterleaved || chains.size() > kMostChains) chains = chains_of(lists, false);
+  if (too_many(chains)) chains = chains_of(lists, false);
   // A member that breaks what others must not keep may stand before them if its name is known to come once. Each such
   // name doubles the states.
   for (const Fact* sort : members.wanted) {
@@ -290,7 +291,7 @@ TermId SchemaCompiler::build_object(const Facts& facts) {
       if (!known.insert(list->items[i].text).second) continue;
       std::vector<std::vector<std::string>> more = chains;
       more.push_back({list->items[i].text});
-      if (states_of(more) > kMostInterleaved || more.size() > kMostChains) break;
+      if (too_many(more)) break;
       chains = std::move(more);
     }
   }
@@ -356,8 +357,7 @@ TermId SchemaCompiler::build_object(const Facts& facts) {
   if (members.min > members.max) return kNone;
   bool counted = members.min != 0 || members.max != kUnbounded;
   // The states are the places in all chains together; where these are too many, chains are put one after the other.
-  auto too_many = [&] { return states_of(members.chains) > kMostInterleaved || members.chains.size() > kMostChains; };
-  while (members.chains.size() > 1 && too_many()) {
+  while (members.chains.size() > 1 && too_many(members.chains)) {
     auto& last = members.chains.back();
     auto& before = members.chains[members.chains.size() - 2];
     before.insert(before.end(), last.begin(), last.end());
